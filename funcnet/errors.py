@@ -1,0 +1,58 @@
+"""What can go wrong, by name. Every error says what is wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FuncnetError(Exception):
+    """Base class of every error that funcnet raises."""
+
+    detail: str = ""
+    """The message without the place where it happened, for whoever can tell the place better."""
+
+
+def located(error: FuncnetError, where: str, *, outermost: bool = False) -> FuncnetError:
+    """The error, told with the place where it happened; a place told before is replaced, unless it was the outermost."""
+    detail = getattr(error, "detail", None) or str(error)
+    told = type(error)(f"{where}; {detail}")
+    if not outermost:
+        told.detail = detail
+    return told
+
+
+class GraphError(FuncnetError, ValueError):
+    """The two dicts do not describe a network. `problems` lists everything that is wrong with them."""
+
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        count = len(self.problems)
+        heading = f"{count} problem{'s' if count > 1 else ''} in the graph"
+        super().__init__("\n  ".join((heading, *self.problems)))
+
+    def __reduce__(self) -> tuple[type[GraphError], tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)
+
+
+class ShapeError(FuncnetError, ValueError):
+    """Arrays whose shapes do not fit together."""
+
+
+class DTypeError(FuncnetError, TypeError):
+    """An array, or what stands in its place, of a kind that a network does not compute with."""
+
+
+class ParamsError(FuncnetError, ValueError):
+    """A params pytree that does not belong to this layer or network."""
+
+
+class KeyTypeError(FuncnetError, TypeError):
+    """What was given as a random key is not one."""
+
+
+class OptionError(FuncnetError, ValueError):
+    """A hyperparameter outside its range."""
+
+
+class NonFiniteError(FuncnetError, FloatingPointError):
+    """NaN or infinity where `check_finite` forbids it."""

@@ -1,0 +1,252 @@
+"""Initializers: how the first parameters are drawn.
+
+    W = initializer(key, shape, dtype)        an Initializer is a pure function; the same key gives the same W
+
+Weights end in their (in, out) axes. For a shape (h, w, ..., in, out) with receptive field f = h w ..., 1 for a matrix:
+
+    fan_in = f in        fan_out = f out
+
+A value's variance stays the same through a layer if Var W = 1 / fan_in, a gradient's if Var W = 1 / fan_out.
+Normals are plain, not truncated; a uniform on [-a, a) has variance a^2 / 3. Everything is drawn in the dtype asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import DTypeError, OptionError, ShapeError
+from .random import Key, generator
+
+__all__ = [
+    "Initializer",
+    "constant",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "orthogonal",
+    "uniform",
+    "zeros",
+]
+
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
+Shape: TypeAlias = tuple[int, ...]
+DType: TypeAlias = np.dtype[np.float32] | np.dtype[np.float64]
+Variance: TypeAlias = Callable[[float, float], float]
+
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Initializer(Protocol):
+    """(key, shape, dtype=np.float32) -> a fresh array, in C order.
+
+    Raises DTypeError unless dtype is float32 or float64, ShapeError for a shape that is none.
+    """
+
+    def __call__(self, key: Key, shape: Shape, dtype: npt.DTypeLike = ...) -> Array:
+        """Draw an array of this shape."""
+        ...
+
+
+def zeros() -> Initializer:
+    """W = 0: the usual start of a bias. Reads no key."""
+    return partial(_filled, 0.0)
+
+
+def ones() -> Initializer:
+    """W = 1: the usual start of a gain. Reads no key."""
+    return partial(_filled, 1.0)
+
+
+def constant(value: float) -> Initializer:
+    """W = value, which must be finite (OptionError). Reads no key."""
+    return partial(_filled, _finite("value", value))
+
+
+def normal(stddev: float) -> Initializer:
+    """W ~ N(0, stddev^2)        Var W = stddev^2. OptionError unless stddev is finite and at least 0."""
+    return partial(_normal, _natural("stddev", stddev))
+
+
+def uniform(scale: float) -> Initializer:
+    """W ~ U[-scale, scale)        Var W = scale^2 / 3. OptionError unless scale is finite and at least 0."""
+    return partial(_uniform, _natural("scale", scale))
+
+
+def glorot_normal() -> Initializer:
+    """W ~ N(0, s^2)        Var W = s^2 = 2 / (fan_in + fan_out): for tanh. ShapeError below rank 2.
+
+    Source: X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
+    """
+    return partial(_fan_normal, _glorot)
+
+
+def glorot_uniform() -> Initializer:
+    """W ~ U[-a, a)        a^2 = 6 / (fan_in + fan_out)        Var W = 2 / (fan_in + fan_out). ShapeError below rank 2.
+
+    Source: X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
+    """
+    return partial(_fan_uniform, _glorot)
+
+
+def he_normal() -> Initializer:
+    """W ~ N(0, s^2)        Var W = s^2 = 2 / fan_in: for ReLU, which halves the second moment. ShapeError below rank 2.
+
+    Source: K. He, X. Zhang, S. Ren and J. Sun, Delving deep into rectifiers, 2015.
+    """
+    return partial(_fan_normal, _he)
+
+
+def he_uniform() -> Initializer:
+    """W ~ U[-a, a)        a^2 = 6 / fan_in        Var W = 2 / fan_in: for ReLU. ShapeError below rank 2.
+
+    Source: K. He, X. Zhang, S. Ren and J. Sun, Delving deep into rectifiers, 2015.
+    """
+    return partial(_fan_uniform, _he)
+
+
+def lecun_normal() -> Initializer:
+    """W ~ N(0, s^2)        Var W = s^2 = 1 / fan_in. ShapeError below rank 2.
+
+    Source: Y. LeCun, L. Bottou, G. B. Orr and K.-R. Mueller, Efficient BackProp, 1998, section 4.6.
+    """
+    return partial(_fan_normal, _lecun)
+
+
+def lecun_uniform() -> Initializer:
+    """W ~ U[-a, a)        a^2 = 3 / fan_in        Var W = 1 / fan_in. ShapeError below rank 2.
+
+    Source: Y. LeCun, L. Bottou, G. B. Orr and K.-R. Mueller, Efficient BackProp, 1998, section 4.6.
+    """
+    return partial(_fan_uniform, _lecun)
+
+
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """W^T W = scale^2 I if fan_in >= out, else W W^T = scale^2 I        Var W = scale^2 / max(fan_in, out).
+
+    W as a matrix (fan_in, out), uniform (Haar) among all such. OptionError unless scale is finite and at least 0;
+    ShapeError below rank 2.
+
+    Sources: A. M. Saxe, J. L. McClelland and S. Ganguli, Exact solutions to the nonlinear dynamics of learning in deep
+    linear neural networks, 2014; F. Mezzadri, How to generate random matrices from the classical compact groups, 2007.
+    """
+    return partial(_orthogonal, _natural("scale", scale))
+
+
+def _filled(value: float, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
+    """W = value. The key is there for the signature alone."""
+    return np.full(_shape(shape), value, _dtype(dtype))
+
+
+def _normal(stddev: float, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
+    """W = stddev z, z ~ N(0, 1)."""
+    w: Array = generator(key).standard_normal(_shape(shape), _dtype(dtype))
+    w *= stddev
+    return w
+
+
+def _uniform(scale: float, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
+    """W = 2 scale (u - 1/2), u ~ U[0, 1). The difference is exact, so that W is symmetric to the last bit."""
+    w: Array = generator(key).random(_shape(shape), _dtype(dtype))
+    w -= 0.5
+    w *= 2 * scale
+    return w
+
+
+def _fan_normal(variance: Variance, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
+    """W ~ N(0, v), v = variance(fan_in, fan_out)."""
+    return _normal(math.sqrt(variance(*_fans(shape))), key, shape, dtype)
+
+
+def _fan_uniform(variance: Variance, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
+    """W ~ U[-a, a), a^2 / 3 = variance(fan_in, fan_out)."""
+    return _uniform(math.sqrt(3 * variance(*_fans(shape))), key, shape, dtype)
+
+
+def _orthogonal(scale: float, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
+    """W = scale q sign(diag r), z = q r standard normal and tall; transposed where W is wide."""
+    rows, columns = math.prod(_matrix(shape)[:-1]), shape[-1]
+    z = _normal(1.0, key, (max(rows, columns), min(rows, columns)), dtype)
+    q, r = np.linalg.qr(z)
+    # QR leaves the columns' signs to LAPACK; with r's diagonal positive q is unique, and Haar-distributed.
+    q *= np.copysign(scale, np.diagonal(r))
+    return np.ascontiguousarray(q if rows >= columns else q.T).reshape(shape)
+
+
+def _glorot(fan_in: float, fan_out: float) -> float:
+    """The harmonic mean of 1 / fan_in and 1 / fan_out: a compromise between values and gradients."""
+    return 2 / (fan_in + fan_out)
+
+
+def _he(fan_in: float, fan_out: float) -> float:
+    """Twice LeCun's, for the half that ReLU drops."""
+    return 2 / fan_in
+
+
+def _lecun(fan_in: float, fan_out: float) -> float:
+    """Values keep their variance."""
+    return 1 / fan_in
+
+
+def _fans(shape: Shape) -> tuple[int, int]:
+    """(fan_in, fan_out), at least 1 each: an empty array has nothing to scale."""
+    *field, n_in, n_out = _matrix(shape)
+    f = math.prod(field)
+    return max(1, f * n_in), max(1, f * n_out)
+
+
+def _matrix(shape: Shape) -> Shape:
+    """`shape`, of rank 2 or more."""
+    if len(_shape(shape)) < 2:
+        raise ShapeError(f"this initializer needs a weight of shape (..., in, out); got {shape}. Use normal or zeros.")
+    return shape
+
+
+def _shape(shape: Shape) -> Shape:
+    """`shape`, a tuple of ints of at least 0."""
+    try:
+        if min(map(operator.index, shape), default=0) >= 0:
+            return tuple(shape)
+    except TypeError:
+        pass
+    raise ShapeError(f"a shape is a tuple of ints of at least 0; got {shape!r}.")
+
+
+def _dtype(dtype: Any) -> DType:
+    """`dtype`, one that networks compute in."""
+    try:
+        # None means float64 to NumPy: here it is a mistake.
+        if dtype is not None and np.dtype(dtype) in _DTYPES:
+            return cast("DType", np.dtype(dtype))
+    except TypeError:
+        pass
+    raise DTypeError(f"parameters are float32 or float64; got dtype {dtype!r}.")
+
+
+def _natural(name: str, value: float) -> float:
+    """`value` as a finite float of at least 0."""
+    x = _finite(name, value)
+    if x < 0:
+        raise OptionError(f"{name} must be at least 0; got {value!r}.")
+    return x
+
+
+def _finite(name: str, value: float) -> float:
+    """`value` as a finite float."""
+    try:
+        if math.isfinite(value):
+            return float(value)
+    except TypeError:
+        pass
+    raise OptionError(f"{name} must be a finite number; got {value!r}.")

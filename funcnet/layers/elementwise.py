@@ -1,0 +1,174 @@
+"""Scalar functions, applied to each element. One short entry each: y = f(x), and the pullback g -> g f'(x).
+
+Kinks follow one convention: at a point where the left and the right derivative differ, the derivative is the left one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from math import pi, sqrt
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from funcnet.core import Array, Layer, NoParams, layer, no_params, positive
+from funcnet.errors import OptionError
+from funcnet.special import erf
+from funcnet.tracing import gate
+
+Scalar: TypeAlias = Callable[[Array], "tuple[Array, Callable[[Array], Array]]"]
+"""x -> (y, pullback of y): a scalar function of every element, written in NumPy ufuncs."""
+
+
+def elementwise(function: Scalar, name: str | None = None) -> Layer[NoParams]:
+    """A layer of a scalar function and its derivative; `function` returns (y, pullback) and must be picklable.
+
+    def square(x):
+        return x * x, lambda g: g * (2.0 * x)
+
+    Shapes: any -> the same. `function` is called once to record the ufuncs it calls, so it must not branch on values.
+    """
+    return layer(name or _name(function), partial(_elementwise, function), no_params)
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "func", function).__name__).strip("_")
+
+
+def _elementwise(function: Scalar, params: NoParams, x: Array) -> Any:
+    y, pull = function(x)
+    return y, lambda g: ((), (pull(g),))
+
+
+def identity() -> Layer[NoParams]:
+    """y = x        dx = g
+
+    The operator that gives an input its own place in the graph, or fans one value out.
+    """
+    return elementwise(_identity)
+
+
+def _identity(x: Array) -> Any:
+    return x, lambda g: g
+
+
+def tanh() -> Layer[NoParams]:
+    """y = tanh x        dx = g (1 - y^2)"""
+    return elementwise(_tanh)
+
+
+def _tanh(x: Array) -> Any:
+    y = np.tanh(x)
+    return y, lambda g: g * (1.0 - y * y)
+
+
+def sigmoid() -> Layer[NoParams]:
+    """y = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2        dx = g y (1 - y)
+
+    The form with tanh cannot overflow.
+    """
+    return elementwise(_sigmoid)
+
+
+def _sigmoid(x: Array) -> Any:
+    y = np.tanh(x * 0.5) * 0.5 + 0.5
+    return y, lambda g: g * (y - y * y)
+
+
+def relu() -> Layer[NoParams]:
+    """y = max(x, 0)        dx = g [x > 0]        (Nair and Hinton 2010)"""
+    return elementwise(_relu)
+
+
+def _relu(x: Array) -> Any:
+    y = np.maximum(x, 0.0)
+    return y, lambda g: gate(g, y)
+
+
+def leaky_relu(slope: float = 0.01) -> Layer[NoParams]:
+    """y = x where x > 0, else slope x        dx = g where x > 0, else slope g        (Maas et al. 2013)
+
+    slope: between 0 and 1.
+    """
+    if not 0 <= slope < 1:
+        raise OptionError(f"leaky_relu: slope must be in [0, 1), not {slope!r}")
+    return elementwise(partial(_leaky_relu, float(slope)))
+
+
+def _leaky_relu(slope: float, x: Array) -> Any:
+    y = np.maximum(x, x * slope)
+    return y, lambda g: g * (x > 0.0) + g * (x <= 0.0) * slope
+
+
+def elu(alpha: float = 1.0) -> Layer[NoParams]:
+    """y = x where x > 0, else alpha (exp x - 1)        dx = g where x > 0, else g alpha exp x        (Clevert et al. 2016)"""
+    return elementwise(partial(_elu, positive("elu: alpha", alpha), 1.0), "elu")
+
+
+ALPHA, SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+def selu() -> Layer[NoParams]:
+    """y = scale elu(x, alpha), alpha = 1.67326, scale = 1.05070        (Klambauer et al. 2017)"""
+    return elementwise(partial(_elu, ALPHA, SCALE), "selu")
+
+
+def _elu(alpha: float, scale: float, x: Array) -> Any:
+    falling = np.expm1(np.minimum(x, 0.0)) * (alpha * scale)  # exact near 0, and exp never overflows
+    y = np.maximum(x, 0.0) * scale + falling
+    return y, lambda g: g * (x > 0.0) * scale + g * (x <= 0.0) * (falling + alpha * scale)
+
+
+def gelu(approximate: bool = False) -> Layer[NoParams]:
+    """y = x Phi(x)        dx = g (Phi(x) + x phi(x))        (Hendrycks and Gimpel 2016)
+
+    Phi, phi: the standard normal's distribution and density. approximate: by tanh, y = x (1 + tanh u) / 2 with
+    u = sqrt(2 / pi) (x + 0.044715 x^3).
+    """
+    return elementwise(_gelu_tanh if approximate else _gelu, "gelu")
+
+
+def _gelu(x: Array) -> Any:
+    cdf = erf(x * sqrt(0.5)) * 0.5 + 0.5
+    return x * cdf, lambda g: g * (cdf + x * (np.exp(x * x * -0.5) * (1.0 / sqrt(2.0 * pi))))
+
+
+def _gelu_tanh(x: Array) -> Any:
+    c, a = sqrt(2.0 / pi), 0.044715
+    square = x * x
+    cdf = np.tanh(x * (square * (a * c) + c)) * 0.5 + 0.5
+    return x * cdf, lambda g: g * (cdf + x * (cdf - cdf * cdf) * (square * (6.0 * a * c) + 2.0 * c))
+
+
+def silu() -> Layer[NoParams]:
+    """y = x sigmoid(x)        dx = g s (1 + x (1 - s)), s = sigmoid(x)        (Elfwing et al. 2018)"""
+    return elementwise(_silu)
+
+
+def _silu(x: Array) -> Any:
+    s = np.tanh(x * 0.5) * 0.5 + 0.5
+    return x * s, lambda g: g * (s + x * (s - s * s))
+
+
+def softplus() -> Layer[NoParams]:
+    """y = log(1 + exp x) = max(x, 0) + log1p(exp(-|x|))        dx = g sigmoid(x)
+
+    The second form neither overflows nor loses the small values.
+    """
+    return elementwise(_softplus)
+
+
+def _softplus(x: Array) -> Any:
+    y = np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+    return y, lambda g: g * (np.tanh(x * 0.5) * 0.5 + 0.5)
+
+
+def exp() -> Layer[NoParams]:
+    """y = exp x        dx = g y"""
+    return elementwise(_exp)
+
+
+def _exp(x: Array) -> Any:
+    y = np.exp(x)
+    return y, lambda g: g * y

@@ -1,0 +1,105 @@
+"""Layers that are affine in their input and in their params."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, NamedTuple, overload
+
+from funcnet.core import Array, DType, Layer, Shape, layer, unpack
+from funcnet.errors import OptionError, ShapeError
+from funcnet.initializers import Initializer, lecun_normal, zeros
+from funcnet.random import Key, split
+
+
+class Affine(NamedTuple):
+    """Params of `linear`: weight (inputs, units) and bias (units,)."""
+
+    weight: Array
+    bias: Array
+
+
+class Weight(NamedTuple):
+    """Params of `linear(use_bias=False)`: weight (inputs, units)."""
+
+    weight: Array
+
+
+@overload
+def linear(
+    units: int,
+    *,
+    use_bias: Literal[True] = True,
+    weight_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer[Affine]: ...
+@overload
+def linear(units: int, *, use_bias: Literal[False], weight_init: Initializer | None = None) -> Layer[Weight]: ...
+def linear(
+    units: int,
+    *,
+    use_bias: bool = True,
+    weight_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer[Any]:
+    """y = x W + b        dW = x^T g        db = sum_n g_n        dx = g W^T
+
+    Shapes: (..., inputs) -> (..., units); the axes between batch and features are rows too.
+    weight_init, bias_init: initializers, by default `lecun_normal()` and `zeros()`.
+    Raises OptionError where units is not a positive int, ShapeError where the input does not fit the weight.
+    """
+    if not isinstance(units, int) or isinstance(units, bool) or units < 1:
+        raise OptionError(f"linear: units must be an int of at least 1, not {units!r}")
+    weights = weight_init or lecun_normal()
+    if use_bias:
+        return layer("linear", _affine, partial(_draw_affine, units, weights, bias_init or zeros()))
+    return layer("linear", _product, partial(_draw_weight, units, weights))
+
+
+def _draw_affine(
+    units: int, weights: Initializer, biases: Initializer, key: Key, shape: Shape, dtype: DType
+) -> Affine:
+    weight_key, bias_key = split(key)
+    return Affine(weights(weight_key, _weight_shape(shape, units), dtype), biases(bias_key, (units,), dtype))
+
+
+def _draw_weight(units: int, weights: Initializer, key: Key, shape: Shape, dtype: DType) -> Weight:
+    weight_key, _ = split(key)
+    return Weight(weights(weight_key, _weight_shape(shape, units), dtype))
+
+
+def _weight_shape(shape: Shape, units: int) -> Shape:
+    if not shape:
+        raise ShapeError("it takes rows of features, so a shape such as (2,)")
+    return shape[-1], units
+
+
+def _affine(params: Affine, x: Array) -> Any:
+    W, b = unpack(Affine, params)
+    rows = _rows(x, W)
+    y = (rows @ W + b).reshape(*x.shape[:-1], b.shape[0])
+
+    def pullback(g: Array) -> Any:
+        g = g.reshape(-1, b.shape[0])
+        return Affine(rows.T @ g, g.sum(axis=0)), ((g @ W.T).reshape(*x.shape),)
+
+    return y, pullback
+
+
+def _product(params: Weight, x: Array) -> Any:
+    (W,) = unpack(Weight, params)
+    rows = _rows(x, W)
+    y = (rows @ W).reshape(*x.shape[:-1], W.shape[1])
+
+    def pullback(g: Array) -> Any:
+        g = g.reshape(-1, W.shape[1])
+        return Weight(rows.T @ g), ((g @ W.T).reshape(*x.shape),)
+
+    return y, pullback
+
+
+def _rows(x: Array, W: Array) -> Array:
+    """The input as a matrix of rows, after checking that it fits the weight."""
+    if x.ndim < 2 or x.shape[-1] != W.shape[0]:
+        row = " One row is x[None]." if x.ndim == 1 else ""
+        raise ShapeError(f"its weight is {W.shape}, which takes rows of {W.shape[0]} features.{row}")
+    return x.reshape(-1, x.shape[-1])

@@ -1,0 +1,155 @@
+"""Operators that make one value of several."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from funcnet.core import Array, Layer, NoParams, layer, no_params
+from funcnet.errors import ShapeError
+
+
+def add() -> Layer[NoParams]:
+    """y = x_1 + ... + x_n        dx_i = g
+
+    Shapes: one or more of one shape -> the same.
+    """
+    return layer("add", _add, no_params, None)
+
+
+def _add(params: NoParams, *inputs: Array) -> Any:
+    _alike(inputs)
+    y, *rest = inputs
+    for x in rest:
+        y = y + x
+    return y, lambda g: ((), (g,) * len(inputs))
+
+
+def subtract() -> Layer[NoParams]:
+    """y = a - b        da = g        db = -g
+
+    Shapes: two of one shape -> the same.
+    """
+    return layer("subtract", _subtract, no_params, 2)
+
+
+def _subtract(params: NoParams, a: Array, b: Array) -> Any:
+    _alike((a, b))
+    return a - b, lambda g: ((), (g, -g))
+
+
+def multiply() -> Layer[NoParams]:
+    """y = x_1 ... x_n        dx_i = g prod_(j != i) x_j
+
+    Shapes: one or more of one shape -> the same.
+    """
+    return layer("multiply", _multiply, no_params, None)
+
+
+def _multiply(params: NoParams, *inputs: Array) -> Any:
+    _alike(inputs)
+    before = [*accumulate(inputs[:-1], np.multiply)]  # x_1 ... x_i; no division, so zeros do no harm
+    y = before[-1] * inputs[-1] if before else inputs[0]
+
+    def pullback(g: Array) -> Any:
+        cotangents = []
+        for x, left in zip(inputs[:0:-1], before[::-1], strict=True):
+            cotangents.append(g * left)
+            g = g * x
+        return (), (g, *cotangents[::-1])
+
+    return y, pullback
+
+
+def average() -> Layer[NoParams]:
+    """y = (x_1 + ... + x_n) / n        dx_i = g / n
+
+    Shapes: one or more of one shape -> the same.
+    """
+    return layer("average", _average, no_params, None)
+
+
+def _average(params: NoParams, *inputs: Array) -> Any:
+    total, _ = _add(params, *inputs)
+    share = 1.0 / len(inputs)
+
+    def pullback(g: Array) -> Any:
+        return (), (g * share,) * len(inputs)
+
+    return total * share, pullback
+
+
+def maximum() -> Layer[NoParams]:
+    """y = max(x_1, ..., x_n)        dx_i = g where x_i is the largest, else 0
+
+    Two at a time, from the first on; where two are equal, each gets half. Shapes: one or more of one shape -> the same.
+    """
+    return layer("maximum", _maximum, no_params, None)
+
+
+def _maximum(params: NoParams, *inputs: Array) -> Any:
+    _alike(inputs)
+    largest = [*accumulate(inputs, np.maximum)]
+
+    def pullback(g: Array) -> Any:
+        cotangents = []
+        for a, b in zip(largest[-2::-1], inputs[:0:-1], strict=True):
+            g = g * 0.5
+            cotangents.append(g * (b >= a) + g * (b > a))
+            g = g * (a >= b) + g * (a > b)
+        return (), (g, *cotangents[::-1])
+
+    return largest[-1], pullback
+
+
+def concatenate() -> Layer[NoParams]:
+    """y = [x_1, ..., x_n] along the last axis        dx_i = the part of g that x_i became
+
+    Shapes: one or more that differ in the last axis only -> (..., sum of the lengths).
+    """
+    return layer("concatenate", _concatenate, no_params, None)
+
+
+def _concatenate(params: NoParams, *inputs: Array) -> Any:
+    if any(x.ndim < 2 or x.shape[:-1] != inputs[0].shape[:-1] for x in inputs):
+        raise ShapeError("its inputs must have the same shape but for the last axis, along which they are joined")
+    ends = accumulate((x.shape[-1] for x in inputs), initial=0)
+    parts = [slice(*pair) for pair in pairwise(ends)]
+    return np.concatenate(inputs, axis=-1), lambda g: ((), tuple(g[..., part] for part in parts))
+
+
+def flatten() -> Layer[NoParams]:
+    """y = x with all axes but the batch in one        dx = g in the shape of x
+
+    Shapes: (a, b, ...) -> (a b ...,), row-major.
+    """
+    return layer("flatten", partial(_reshape, (-1,)), no_params)
+
+
+def reshape(*shape: int) -> Layer[NoParams]:
+    """y = x with the axes behind the batch in another shape        dx = g in the shape of x
+
+    Shapes: any -> `shape`, row-major; one length may be -1. Raises ShapeError where the sizes differ.
+    """
+    lengths = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+    if not all(isinstance(n, int) and (n >= 0 or n == -1) for n in lengths) or lengths.count(-1) > 1:
+        raise ShapeError(f"reshape: a shape is lengths without the batch axis, one of which may be -1, not {lengths}")
+    return layer("reshape", partial(_reshape, lengths), no_params)
+
+
+def _reshape(shape: tuple[int, ...], params: NoParams, x: Array) -> Any:
+    row = int(np.prod(x.shape[1:]))
+    known = -int(np.prod(shape)) if -1 in shape else 0
+    lengths = tuple((row // known if known else 0) if n == -1 else n for n in shape)
+    if int(np.prod(lengths)) != row:
+        raise ShapeError(f"rows of {row} elements do not fill the shape {shape}")
+    return x.reshape(x.shape[0], *lengths), lambda g: ((), (g.reshape(*x.shape),))
+
+
+def _alike(inputs: tuple[Array, ...]) -> None:
+    """Refuse inputs of different shapes: nothing is broadcast."""
+    if any(x.shape != inputs[0].shape for x in inputs):
+        raise ShapeError("its inputs must all have the same shape; nothing is broadcast")

@@ -1,0 +1,45 @@
+"""Normalised exponentials over the last axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnet.core import Array, Layer, NoParams, layer, no_params
+from funcnet.errors import ShapeError
+
+
+def softmax() -> Layer[NoParams]:
+    """y = exp x / sum exp x over the last axis        dx = y (g - sum g y)
+
+    The largest x is subtracted first, so that nothing overflows. Shapes: (..., n) -> the same.
+    """
+    return layer("softmax", _softmax, no_params)
+
+
+def _softmax(params: NoParams, x: Array) -> Any:
+    e = np.exp(_shifted(x))
+    y = e / e.sum(axis=-1, keepdims=True)
+    return y, lambda g: ((), (y * (g - (g * y).sum(axis=-1, keepdims=True)),))
+
+
+def log_softmax() -> Layer[NoParams]:
+    """y = x - log sum exp x over the last axis        dx = g - exp(y) sum g
+
+    The largest x is subtracted first, so that nothing overflows. Shapes: (..., n) -> the same.
+    """
+    return layer("log_softmax", _log_softmax, no_params)
+
+
+def _log_softmax(params: NoParams, x: Array) -> Any:
+    shifted = _shifted(x)
+    y = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return y, lambda g: ((), (g - np.exp(y) * g.sum(axis=-1, keepdims=True),))
+
+
+def _shifted(x: Array) -> Array:
+    """x less its largest element in each row."""
+    if x.ndim < 2 or not x.shape[-1]:
+        raise ShapeError("it normalises over the last axis, so it takes rows of at least one feature, a shape such as (3,)")
+    return x - x.max(axis=-1, keepdims=True)

@@ -1,0 +1,208 @@
+"""Networks: two dicts compiled into one differentiable function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.compiled import CompiledFunction
+from funcnet.compose import serial
+from funcnet.core import Array, DType, Function, Init, Layer, OperatorKey, Shape, accept_dtype, accept_shape
+from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
+from funcnet.flat import Layout
+from funcnet.graph import Graph, Shared
+from funcnet.random import Key, check_key, fold_in
+from funcnet.tracing import Value
+
+NetworkParams: TypeAlias = "dict[OperatorKey, Any]"
+"""Params of a network: operator key -> params, for the operators that have any, in forward order."""
+
+
+def network(
+    operators: Mapping[Any, Any],
+    connectivity: Mapping[Any, Any],
+    *,
+    inputs: Sequence[OperatorKey] | None = None,
+    output: OperatorKey | Sequence[OperatorKey] | None = None,
+) -> Layer[NetworkParams, Any]:
+    """Compile two dicts into one layer.
+
+    operators: key -> layer, list of layers in series, or `shared(key)`.
+    connectivity: key -> the keys that it feeds; the order of the edges is the order of an operator's inputs.
+    inputs: the operators that read the outside, in the order of `apply`'s arguments; by default those that nothing feeds.
+    output: one key, or a list of keys (`apply` then returns a tuple); by default the only operator that feeds nothing.
+
+    y_k = f_k(params_k, y_j for j in predecessors[k])        dy_j = sum of the cotangents from all that j feeds
+    Raises GraphError, which lists every problem of the dicts.
+    """
+    graph = Graph(operators, connectivity, inputs, output)
+    layers = {key: serial(*op) if type(op) is tuple else op for key, op in graph.operators.items()}
+    function = Network(graph, layers)
+    apply: CompiledFunction[NetworkParams, Any] = CompiledFunction(
+        "network", function, len(graph.inputs), several=not graph.single
+    )
+    return Layer(NetworkInit(function), apply)
+
+
+class Step(NamedTuple):
+    """One operator in its place in the forward pass."""
+
+    key: OperatorKey
+    kind: str
+    source: OperatorKey
+    """Whose params it uses: its own key, or that of the operator it shares."""
+    function: Callable[..., Any]
+    fed_by: tuple[OperatorKey, ...]
+
+
+class Network:
+    """The function of a network: forward through the operators in order, and back through their pullbacks."""
+
+    def __init__(self, graph: Graph, layers: Mapping[OperatorKey, Any]) -> None:
+        self.graph = graph
+        self.layers = dict(layers)
+        self.steps = [self._step(key) for key in graph.order]
+
+    def _step(self, key: OperatorKey) -> Step:
+        layer = self.layers[key]
+        source = layer.key if isinstance(layer, Shared) else key
+        apply: Function[Any, Any] = self.layers[source].apply
+        return Step(key, apply.kind, source, apply.function, self.graph.predecessors[key])
+
+    def __call__(self, params: NetworkParams, *inputs: Array) -> tuple[Any, Callable[[Any], Any]]:
+        """(output, pullback)."""
+        values, pullbacks = self.forward(params, inputs)
+        outputs = tuple(values[key] for key in self.graph.outputs)
+
+        def pullback(cotangent: Any) -> tuple[NetworkParams, tuple[Array, ...]]:
+            given = (cotangent,) if self.graph.single else cotangent
+            return self.backward(params, pullbacks, dict(zip(self.graph.outputs, given, strict=True)), inputs[0])
+
+        return outputs[0] if self.graph.single else outputs, pullback
+
+    def forward(
+        self, params: NetworkParams, inputs: tuple[Array, ...]
+    ) -> tuple[dict[OperatorKey, Any], dict[OperatorKey, Callable[[Any], Any]]]:
+        """Every operator's value and pullback."""
+        self._check(params)
+        values: dict[OperatorKey, Any] = {}
+        pullbacks: dict[OperatorKey, Callable[[Any], Any]] = {}
+        outside = dict(zip(self.graph.inputs, inputs, strict=True))
+        with scoped(inputs[0]) as scope:
+            for key, kind, source, function, fed_by in self.steps:
+                scope(f"{key} {kind}")
+                xs = [values[j] for j in fed_by] if fed_by else [outside[key]]
+                try:
+                    values[key], pullbacks[key] = function(params.get(source, ()), *xs)
+                except FuncnetError as error:
+                    raise located(error, told(key, kind, fed_by, [x.shape for x in xs]), outermost=True) from None
+        return values, pullbacks
+
+    def backward(
+        self,
+        params: NetworkParams,
+        pullbacks: dict[OperatorKey, Callable[[Any], Any]],
+        cotangents: dict[OperatorKey, Any],
+        example: Any,
+    ) -> tuple[NetworkParams, tuple[Array, ...]]:
+        """The cotangents of params and inputs: each operator's, in reverse order; what arrives at one place adds up."""
+        found: dict[OperatorKey, Any] = {}
+        outside: dict[OperatorKey, Any] = {}
+        with scoped(example) as scope:
+            for key, kind, source, _, fed_by in reversed(self.steps):
+                scope(f"{key} {kind} backward")
+                of_params, of_inputs = pullbacks[key](cotangents.pop(key))
+                found[source] = tree.map(np.add, found[source], of_params) if source in found else of_params
+                for j, dx in zip(fed_by, of_inputs, strict=False):
+                    cotangents[j] = cotangents[j] + dx if j in cotangents else dx
+                if not fed_by:
+                    (outside[key],) = of_inputs
+        return {key: found[key] for key in params}, tuple(outside[key] for key in self.graph.inputs)
+
+    def _check(self, params: NetworkParams) -> None:
+        """Refuse params that are no dict, or that name what is no operator."""
+        if type(params) is not dict:
+            pair = type(params) is tuple and len(params) == 2 and type(params[0]) is dict
+            hint = " This is the pair that init returns: params, shape = net.init(...)" if pair else ""
+            raise ParamsError(f"params of a network are a dict, operator key -> params, not a {type(params).__name__}.{hint}")
+        unknown = [key for key in params if key not in self.layers or isinstance(self.layers[key], Shared)]
+        if unknown:
+            raise ParamsError(f"params name {unknown[0]!r}, which is no operator with params of its own in this network")
+
+
+class NetworkInit:
+    """`init` of a network: each operator's, with a key folded from its own operator key."""
+
+    def __init__(self, function: Network) -> None:
+        self.function = function
+
+    def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32) -> tuple[NetworkParams, Any]:
+        """Draw the params of all operators; an error tells of every operator whose inputs do not fit."""
+        check_key(key)
+        graph, steps, draws = self.function.graph, self.function.steps, accept_dtype(dtype)
+        given = [accept_shape("network", shape) for shape in input_shapes]
+        if len(given) != len(graph.inputs):
+            raise ShapeError(f"the network has {len(graph.inputs)} inputs, but init was given {len(given)} shapes")
+        shapes: dict[OperatorKey, Any] = dict(zip(graph.inputs, given, strict=True))
+        params: NetworkParams = {}
+        problems: list[str] = []
+        for k, kind, source, _, fed_by in steps:
+            arriving = [shapes.get(j) for j in fed_by] if fed_by else [shapes[k]]
+            shapes[k] = None
+            if None in arriving:
+                continue  # whose cause is among the problems already
+            try:
+                init: Init[Any] = self.function.layers[source].init
+                own, shapes[k] = init(fold_in(key, source), *cast("list[Shape]", arriving), dtype=draws)
+                expected = params.setdefault(source, own)
+                if source != k and [x.shape for x in tree.leaves(expected)] != [x.shape for x in tree.leaves(own)]:
+                    raise ShapeError(f"it shares the params of operator {source!r}, whose inputs have another shape")
+            except FuncnetError as error:
+                problems.append(str(located(error, told(k, kind, fed_by, arriving), outermost=True)))
+        if problems:
+            raise ShapeError("\n  ".join(problems))
+        held = {k: params[k] for k in graph.order if k in params and tree.leaves(params[k])}
+        output = tuple(shapes[k] for k in graph.outputs)
+        return Layout(held, draws).pack(held), output[0] if graph.single else output
+
+
+def told(key: OperatorKey, kind: str, fed_by: Sequence[OperatorKey], shapes: Sequence[Any]) -> str:
+    """An operator, and every predecessor with its shape."""
+    names = [f"operator {j!r}" for j in fed_by] or ["the input"]
+    return f"operator {key!r} ({kind}): fed by " + ", ".join(f"{n} with shape {s}" for n, s in zip(names, shapes, strict=True))
+
+
+class scoped:
+    """Tells the recorder, if there is one, which operator the calls that follow come from."""
+
+    def __init__(self, example: Any) -> None:
+        self.trace = example.trace if isinstance(example, Value) else None
+
+    def __enter__(self) -> Callable[[str], None]:
+        """Begin; the scope is told by calling what is returned."""
+        self.outer = self.trace.scope if self.trace else ""
+        return self._set
+
+    def _set(self, scope: str) -> None:
+        if self.trace:
+            self.trace.scope = f"{self.outer} / {scope}" if self.outer else scope
+
+    def __exit__(self, *_: object) -> None:
+        """Back to the outer scope."""
+        if self.trace:
+            self.trace.scope = self.outer
+
+
+def trace(net: Layer[NetworkParams, Any], params: NetworkParams, *inputs: Array) -> dict[OperatorKey, Array]:
+    """Every operator's output by its key, in forward order: for a look inside.
+
+    Shapes: each operator's, batch-first. Raises what `net.apply` would.
+    """
+    function = net.apply.function
+    if not isinstance(function, Network):
+        raise ShapeError(f"trace looks into the operators of a network; a {net.apply.kind} has none")
+    values, _ = function.forward(params, net.apply.accept(params, inputs, None))
+    return {key: np.array(value) for key, value in values.items()}

@@ -1,0 +1,249 @@
+"""Decide, before any data arrives, which of the recorded calls run and where each value lives.
+
+The passes, in order: calls whose result nobody needs are dropped; biases ride in the matrix products; the cotangents of
+the params go straight to their places in one flat vector; every other value gets a home, a piece of memory that it
+shares with values whose time is over. All of it is computed from what the calls read and write.
+
+How an array lies in memory:
+
+- Features first: a batched value of shape (batch, ..., features) is stored as (features, batch, ...), so that each row
+  of memory is one feature of the whole batch; the maths sees the batch-first view. Elementwise calls, products and
+  reductions over features run over long contiguous rows in this form, also where features are few.
+- A last row of ones: where x W + b is wanted, x is stored with one more feature, constantly 1, and the product is
+  [x 1] [W; b]; its gradient [x 1]^T g is [dW; db] at once. W and b lie next to each other in the flat vector of params.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import prod
+
+import numpy as np
+
+from funcnet.tracing import Call, Slice, Trace, Value, gate_into, nonzero_into
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+FOREVER = 1 << 60
+ALL_BUT_LAST, LAST = Slice(slice(None, -1)), Slice(-1)
+
+
+class Home:
+    """A piece of memory: `size` bytes, and from byte `ones` on, where that is set, a row of `row` bytes of ones."""
+
+    __slots__ = ("ones", "row", "size", "start")
+
+    def __init__(self, size: int = 0) -> None:
+        self.size = size
+        self.ones: int | None = None
+        self.row = 0
+        self.start = 0
+
+    def fits(self, value: Value) -> bool:
+        """Whether the value can live here and leave a row of ones whole."""
+        if value.ones is not None:
+            return self.size <= nbytes(value) and self.ones in (None, nbytes(value))
+        return nbytes(value) <= self.size
+
+    def admit(self, value: Value) -> Home:
+        """Make room for the value, and for its row of ones where it has one."""
+        self.size = max(self.size, nbytes(value))
+        if value.ones is not None:
+            self.ones = nbytes(value)
+            self.row = value.shape[0] * value.dtype.itemsize
+        return self
+
+
+class Plan:
+    """Which calls run, in which order, and where every value lives.
+
+    calls: those that run.              parameters, inputs: the values that come from outside.
+    outputs: the values that go out.    count: the number of params.
+    homes: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents.
+    size: the bytes of memory that one run needs.
+    """
+
+    def __init__(self, trace: Trace, outputs: Sequence[Value], gradient: Sequence[Value] = ()) -> None:
+        self.dtype = trace.dtype
+        self.parameters, self.inputs, self.outputs = trace.parameters, trace.inputs, list(outputs)
+        self.recorded = len(trace.calls)
+        self.count = sum(prod(p.shape) for p in trace.parameters)
+        bytes_of_params = self.count * self.dtype.itemsize
+        self.homes = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
+        for parameter in self.parameters:
+            parameter.home = self.homes[0]
+        self.calls = ride_bias(live(trace.calls, (*outputs, *gradient)))
+        if gradient:
+            self.calls += self._place_gradient(trace, gradient)
+        self._find_homes()
+        self.size = self._lay_out()
+
+    def _place_gradient(self, trace: Trace, gradient: Sequence[Value]) -> list[Call]:
+        """Have each cotangent written where it belongs in the flat vector; return the copies where that cannot be."""
+        copies: list[Call] = []
+        for parameter, cotangent, after in zip(self.parameters, gradient, [*gradient[1:], None], strict=True):
+            root = cotangent.root
+            if cotangent.view is LAST and root.home is self.homes[1] and ends_at(root) == ends_at(parameter):
+                continue  # written together with the cotangent of the weight
+            if root.call is None or root.home is not None or not (cotangent is root or heads(cotangent, after)):
+                root = trace.emit(np.positive, (cotangent,), parameter.shape, parameter.dtype, None)
+                copies.append(trace.calls.pop())
+            root.home, root.offset = self.homes[1], parameter.offset
+        return copies
+
+    def _find_homes(self) -> None:
+        """Give every value a home: that of an input which this call is the last to read, else a free one, else a new one."""
+        for i, call in enumerate(self.calls):
+            for value in call.reads():
+                value.root.last = i
+        for value in self.outputs:
+            value.root.last = FOREVER
+        fixed, free = self.homes[:2], Free()
+        for value in self.inputs:
+            value.home = self._take(value, free)
+        for i, call in enumerate(self.calls):
+            output = call.output
+            if output.home is None:
+                output.home = overwritable(call, i, fixed) or self._take(output, free)
+            for value in call.reads():
+                root = value.root
+                if root.last == i and root.home is not output.home and root.home not in fixed:
+                    free.add(root.home)
+                    root.last = -1
+
+    def _take(self, value: Value, free: Free) -> Home:
+        home = free.take(value)
+        if home is None:
+            home = Home()
+            self.homes.append(home)
+        return home.admit(value)
+
+    def _lay_out(self) -> int:
+        """Put the homes one behind the other; return the length of all."""
+        start = 0
+        for home in self.homes:
+            home.start = start
+            start += -(-(home.size + home.row) // ALIGNMENT) * ALIGNMENT
+        return start
+
+
+class Free:
+    """The homes that nobody lives in, by size; the last one left is the first one taken, for it is still in the cache."""
+
+    def __init__(self) -> None:
+        self.by_size: dict[int, list[Home]] = {}
+
+    def add(self, home: Home) -> None:
+        """Take a home back."""
+        self.by_size.setdefault(home.size, []).append(home)
+
+    def take(self, value: Value) -> Home | None:
+        """The smallest home that the value fits into."""
+        need = nbytes(value)
+        for size in sorted(size for size, homes in self.by_size.items() if homes and size >= need):
+            homes = self.by_size[size]
+            for i in range(len(homes) - 1, -1, -1):
+                if homes[i].fits(value):
+                    return homes.pop(i)
+        return None
+
+
+def live(calls: Sequence[Call], results: Iterable[Value]) -> list[Call]:
+    """The calls that the results need, and for each value how often it is read."""
+    for value in results:
+        value.root.reads += 1
+    kept = []
+    for call in reversed(calls):
+        if call.output.reads:
+            kept.append(call)
+            for value in call.reads():
+                value.root.reads += 1
+    return kept[::-1]
+
+
+def ride_bias(calls: Sequence[Call]) -> list[Call]:
+    """Turn x W + b into [x 1] [W; b], and the pair x^T g, sum_n g into [x 1]^T g."""
+    dropped: set[int] = set()
+    products: dict[int, list[Call]] = {}
+    for call in calls:
+        if call.function is np.matmul:
+            left, g = call.inputs
+            if left.view is np.transpose and can_have_ones(left.base):
+                products.setdefault(id(g), []).append(call)
+        elif call.function is np.add:
+            dropped.update(add_bias(call))
+        elif call.function == np.add.reduce and call.inputs[1] == (0,) and products.get(id(call.inputs[0])):
+            stack_cotangents(products[id(call.inputs[0])].pop(), call.output)
+            dropped.add(id(call))
+    return [call for call in calls if id(call) not in dropped]
+
+
+def add_bias(call: Call) -> list[int]:
+    """Make one product of x W + b where W and b are neighbours; return the product that it replaces."""
+    y, b = call.inputs
+    product = y.call if isinstance(y, Value) and isinstance(b, Value) else None
+    if product is None or product.function is not np.matmul or y.reads > 1:
+        return []
+    x, W = product.inputs
+    if not can_have_ones(x) or W.home is None or b.home is not W.home or W.base or b.base or W.ndim != 2:
+        return []
+    if ends_at(W) != b.offset:
+        return []
+    stack = Value(W.trace, (W.shape[0] + 1, W.shape[1]), W.dtype, None)
+    stack.home, stack.offset = W.home, W.offset
+    call.function, call.inputs = np.matmul, (with_ones(x), stack)
+    return [id(product)]
+
+
+def stack_cotangents(product: Call, bias_cotangent: Value) -> None:
+    """Have x^T g compute [x 1]^T g, of which the cotangents of the weight and of the bias are views."""
+    x_transposed, g = product.inputs
+    dW = product.output
+    stack = Value(dW.trace, (dW.shape[0] + 1, dW.shape[1]), dW.dtype, None)
+    product.inputs, product.output, stack.call = (with_ones(x_transposed.base).T, g), stack, product
+    for part, view in ((dW, ALL_BUT_LAST), (bias_cotangent, LAST)):
+        part.base, part.view, part.call = stack, view, None
+
+
+def can_have_ones(x: Value) -> bool:
+    """Whether a feature of ones can be stored behind x."""
+    return x.base is None and x.ndim == 2 and x.batch_axis == 0
+
+
+def with_ones(x: Value) -> Value:
+    """The value [x 1], in the memory of x."""
+    if x.ones is None:
+        x.ones = Value(x.trace, (x.shape[0], x.shape[1] + 1), x.dtype, 0)
+        x.ones.base = x
+    return x.ones
+
+
+def heads(cotangent: Value, after: Value | None) -> bool:
+    """Whether this and the next cotangent are the two parts of one stack."""
+    return cotangent.view is ALL_BUT_LAST and after is not None and after.view is LAST and after.base is cotangent.base
+
+
+def overwritable(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
+    """The home of an input that an elementwise call may overwrite: one that nobody reads any more, not even by a view.
+
+    One element alone is left in place: NumPy checks such operands for overlap, which takes longer than the call.
+    """
+    output, reads = call.output, call.reads()
+    elementwise = isinstance(call.function, np.ufunc) and call.function is not np.matmul
+    if not (elementwise or call.function in (nonzero_into, gate_into)) or prod(output.shape) < 2:
+        return None
+    for value in reads:
+        alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in reads)
+        same = value.shape == output.shape and value.dtype.itemsize == output.dtype.itemsize and value.batch_axis == output.batch_axis
+        if alone and same and value.home not in fixed and value.home.fits(output):
+            return value.home.admit(output)  # type: ignore[no-any-return]
+    return None
+
+
+def nbytes(value: Value) -> int:
+    """Bytes of the value, without a row of ones."""
+    return prod(value.shape) * value.dtype.itemsize
+
+
+def ends_at(value: Value) -> int:
+    """Where a parameter, or a cotangent in its place, ends in the flat vector."""
+    return value.offset + prod(value.shape)
