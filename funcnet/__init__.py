@@ -3,6 +3,7 @@
 from funcnet import tree as tree
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Array, Function, Init, Layer, OperatorKey, Pullback, Shape
+from funcnet.custom import custom_layer
 from funcnet.errors import (
     DTypeError,
     FuncnetError,
@@ -57,6 +58,7 @@ __all__ = [
     "average",
     "concatenate",
     "constant",
+    "custom_layer",
     "DTypeError",
     "elementwise",
     "elu",

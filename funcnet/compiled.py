@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections import deque
 from operator import attrgetter
 from threading import Lock
 from typing import Any, Generic, TypeAlias, cast
@@ -37,7 +38,7 @@ class Program(Generic[P]):
     def __init__(self, plan: Plan, layout: Layout[P]) -> None:
         self.plan = plan
         self.layout = layout
-        self.pool: list[Space[P]] = []
+        self.pool: deque[Space[P]] = deque(maxlen=POOLED)
 
     def take(self) -> Space[P]:
         """A workspace that nobody uses."""
@@ -46,42 +47,32 @@ class Program(Generic[P]):
         except IndexError:
             return Space(self)
 
-    def give(self, space: Space[P]) -> None:
-        """Put a workspace back."""
-        if len(self.pool) < POOLED:
-            self.pool.append(space)
-
 
 class Space(Workspace, Generic[P]):
-    """A workspace that knows the params it last saw: their identity, and their flat vector or their leaves."""
+    """A workspace that knows the params it last saw: which they were, and the flat vector that they are views of."""
 
     def __init__(self, program: Program[P]) -> None:
         super().__init__(program.plan)
         self.layout = program.layout
-        self.params_leaves = program.layout.views(np.ndarray((), program.layout.record, self.params))
+        self.leaves = program.layout.views(np.ndarray((), program.layout.record, self.params))[1:]
         self.puts = [x.__setitem__ for x in self.inputs]
-        self.put_params = self.params.__setitem__
         self.seen: Any = None
-        self.identity: tuple[int, ...] | None = None
+        self.items: list[Any] = []
         self.vector: Any = None
-
-    def knows(self, params: P) -> bool:
-        """Whether these are the very params it last saw, with nothing exchanged in them."""
-        return params is self.seen and self.layout.identity(params) == self.identity
 
     def remember(self, params: P, vector: Any) -> None:
         """Keep params that are the views of a flat vector."""
-        self.seen, self.vector, self.identity = params, vector, self.layout.identity(params)
+        self.seen, self.vector, self.items = params, vector, self.layout.items(params)
 
     def read(self, params: P) -> None:
-        """Copy params in, from one vector where they are one."""
+        """Copy params in, at once where they are the views of one vector."""
         leaves = tree.leaves(params)
         vector = self.layout.source(leaves)
         if vector is not None:
             self.remember(params, vector)
-            self.put_params(..., vector)
+            self.params[...] = vector
             return
-        for view, leaf in zip(self.params_leaves[1:], leaves, strict=True):
+        for view, leaf in zip(self.leaves, leaves, strict=True):
             view[...] = leaf
 
 
@@ -101,7 +92,9 @@ class Compiled(Generic[P]):
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the programs."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_by_signature", "_recent", "_lock")}
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_by_signature", "_recent", "_lock")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore; programs are made when they are needed."""
@@ -111,7 +104,11 @@ class Compiled(Generic[P]):
     def __str__(self) -> str:
         """The program last made, a line a call."""
         programs = list(self._by_signature.values())
-        return listing(self.kind, programs[-1].plan) if programs else f"{self.kind}: no program yet; the first call makes one"
+        return (
+            listing(self.kind, programs[-1].plan)
+            if programs
+            else f"{self.kind}: no program yet; the first call makes one"
+        )
 
     def record(self, trace: Trace, params: P, inputs: tuple[Value, ...]) -> Plan:
         """Run the function on symbolic values and plan what it recorded."""
@@ -125,12 +122,12 @@ class Compiled(Generic[P]):
             program = None
         if program is not None:
             space = program.take()
-            if space.knows(params):
-                space.put_params(..., space.vector)
-                for put, x in zip(space.puts, arrays, strict=True):
+            if params is space.seen and space.layout.unchanged(params, space.items):
+                space.params[...] = space.vector
+                for put, x in zip(space.puts, arrays):  # noqa: B905 (as many as the program was found for)
                     put(..., x)
                 return program, space
-            program.give(space)
+            program.pool.append(space)
         return self._admit(params, arrays)
 
     def _admit(self, params: P, given: tuple[Any, ...]) -> tuple[Program[P], Space[P]]:
@@ -158,7 +155,10 @@ class Compiled(Generic[P]):
 
     def _make(self, params: P, dtype: np.dtype[Any], arrays: tuple[Any, ...]) -> Program[P]:
         trace = Trace(dtype, rows=len(arrays[0]))
-        symbols = tree.map(lambda leaf: trace.parameter(leaf.shape), params)
+        symbols = tree.unflatten(
+            tree.structure(params),
+            [trace.parameter(x.shape, f"params{path}") for path, x in tree.leaves_with_path(params)],
+        )
         inputs = tuple(trace.input(x.shape, dtype) for x in arrays)
         return Program(self.record(trace, symbols, inputs), Layout(params, dtype))
 
@@ -192,7 +192,7 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
             output: Any = tuple(map(outgoing, space.outputs))
         else:
             output = outgoing(space.outputs[0])
-        program.give(space)
+        program.pool.append(space)
         return cast(Y, output)
 
     def run(self, params: P, inputs: tuple[Array, ...]) -> tuple[Y, Pullback[P]]:

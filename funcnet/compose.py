@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from funcnet.compiled import CompiledFunction
 from funcnet.core import Array, DType, Layer, Shape
 from funcnet.errors import FuncnetError, GraphError, ShapeError, located
@@ -22,8 +24,12 @@ def serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     kinds = tuple(layer.apply.kind for layer in layers)
     for kind, layer in zip(kinds[1:], layers[1:], strict=True):
         if layer.apply.arity not in (1, None):
-            raise GraphError(f"{kind} takes {layer.apply.arity} inputs, but in a series each layer is fed by the one before it")
-    apply: CompiledFunction[Any, Any] = CompiledFunction("serial", partial(_serial, functions, kinds), layers[0].apply.arity)
+            raise GraphError(
+                f"{kind} takes {layer.apply.arity} inputs, but in a series each layer is fed by the one before it"
+            )
+    apply: CompiledFunction[Any, Any] = CompiledFunction(
+        "serial", partial(_serial, functions, kinds), layers[0].apply.arity
+    )
     return Layer(partial(_init_serial, layers), apply)
 
 
@@ -44,7 +50,7 @@ def _serial(functions: tuple[Any, ...], kinds: tuple[str, ...], params: Any, *in
     return values[0], pullback
 
 
-def _init_serial(layers: tuple[Layer[Any, Any], ...], key: Key, *shapes: Shape, dtype: DType = "float32") -> Any:
+def _init_serial(layers: tuple[Layer[Any, Any], ...], key: Key, *shapes: Shape, dtype: DType = np.float32) -> Any:
     params = []
     for i, layer in enumerate(layers):
         own, shape = layer.init(fold_in(key, i), *shapes, dtype=dtype)
@@ -85,7 +91,7 @@ def _parallel(functions: tuple[Any, ...], merge: Any, params: Any, *inputs: Arra
 
 
 def _init_parallel(
-    layers: tuple[Layer[Any, Any], ...], merge: Layer[Any, Any], key: Key, *shapes: Shape, dtype: DType = "float32"
+    layers: tuple[Layer[Any, Any], ...], merge: Layer[Any, Any], key: Key, *shapes: Shape, dtype: DType = np.float32
 ) -> Any:
     branches = [layer.init(fold_in(key, i), *shapes, dtype=dtype) for i, layer in enumerate(layers)]
     _, shape = merge.init(key, *(shape for _, shape in branches), dtype=dtype)
@@ -113,7 +119,7 @@ def _residual(function: Any, params: Any, x: Array) -> Any:
     return x + y, pullback
 
 
-def _init_residual(chain: Layer[Any, Any], key: Key, shape: Shape, dtype: DType = "float32") -> Any:
+def _init_residual(chain: Layer[Any, Any], key: Key, shape: Shape, dtype: DType = np.float32) -> Any:
     params, output = chain.init(key, shape, dtype=dtype)
     same(shape, output)
     return params, output

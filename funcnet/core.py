@@ -21,7 +21,7 @@ from funcnet.errors import DTypeError, FuncnetError, OptionError, ParamsError, S
 from funcnet.random import Key, check_key
 from funcnet.tracing import Trace
 
-Array: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]]"
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
 """A floating NumPy array, batch-first."""
 Shape: TypeAlias = tuple[int, ...]
 """The lengths of an array's axes; the shapes that `init` takes and returns leave out the batch axis."""
@@ -32,18 +32,22 @@ NoParams: TypeAlias = tuple[()]
 """The params of a layer that has none: `()`."""
 
 P = TypeVar("P", default=Any)
+P_co = TypeVar("P_co", covariant=True, default=Any)
 Y = TypeVar("Y", default=Array)
+T = TypeVar("T")
 
 Pullback: TypeAlias = Callable[[Any], tuple[P, tuple[Array, ...]]]
 """cotangent of the output -> (cotangent of the params, cotangents of the inputs)."""
+Result: TypeAlias = tuple[Array, Callable[[Array], tuple[P, tuple[Array, ...]]]]
+"""What a layer's function returns: the output and its pullback."""
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-class Init(Protocol[P]):
+class Init(Protocol[P_co]):
     """Draws a layer's params: `init(key, *input_shapes, dtype=np.float32) -> (params, output_shape)`."""
 
-    def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32) -> tuple[P, Shape]:
+    def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32) -> tuple[P_co, Shape]:
         """Return the params and the shape of the output; shapes leave out the batch axis."""
         ...
 
@@ -82,9 +86,7 @@ class Function(Generic[P, Y]):
 
         def pullback(cotangent: Any) -> tuple[P, tuple[Array, ...]]:
             given = accept_cotangent(self.kind, cotangent, output, dtype)
-            params_cotangent, input_cotangents = pull(given)
-            held = (*arrays, *tree.leaves(given))
-            return fresh(params_cotangent, held), tuple(fresh(c, held) for c in input_cotangents)
+            return fresh(pull(given), (*arrays, *tree.leaves(given)))
 
         return fresh(output, arrays), pullback
 
@@ -177,7 +179,9 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
 def accept_shape(kind: str, shape: Any) -> Shape:
     """A shape as a tuple of lengths, none negative."""
     if not isinstance(shape, (tuple, list)) or not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
-        raise ShapeError(f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not {shape!r}")
+        raise ShapeError(
+            f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not {shape!r}"
+        )
     return tuple(int(n) for n in shape)
 
 
@@ -186,7 +190,7 @@ def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
     found = np.dtype(dtype)
     if found not in DTYPES:
         raise DTypeError(f"dtype {found} is not supported: use np.float32 or np.float64")
-    return cast("np.dtype[np.floating[Any]]", found)
+    return found
 
 
 def accept_array(name: str, x: Any) -> Array:
@@ -200,7 +204,9 @@ def accept_array(name: str, x: Any) -> Array:
     except ValueError:
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
     if array.dtype.kind != "f":
-        raise DTypeError(f"{name} has dtype {array.dtype}, not a floating one: cast it, for instance x.astype(np.float32)")
+        raise DTypeError(
+            f"{name} has dtype {array.dtype}, not a floating one: cast it, for instance x.astype(np.float32)"
+        )
     return array
 
 
@@ -210,7 +216,9 @@ def params_dtype(params: Any) -> np.dtype[np.floating[Any]] | None:
     for path, leaf in tree.leaves_with_path(params):
         if not isinstance(leaf, np.ndarray) or leaf.dtype not in DTYPES:
             what = f"has dtype {leaf.dtype}" if isinstance(leaf, np.ndarray) else f"is {leaf!r}"
-            raise ParamsError(f"params{path} {what}: params hold float32 or float64 arrays, as init returns them{_pair(params)}")
+            raise ParamsError(
+                f"params{path} {what}: params hold float32 or float64 arrays, as init returns them{_pair(params)}"
+            )
         if found is not None and leaf.dtype != found:
             raise ParamsError(f"params{path} is {leaf.dtype}, the params before it are {found}: cast all to one dtype")
         found = leaf.dtype
@@ -220,7 +228,9 @@ def params_dtype(params: Any) -> np.dtype[np.floating[Any]] | None:
 def _pair(params: Any) -> str:
     """Whether someone passed all that init returned."""
     is_pair = type(params) is tuple and len(params) == 2 and type(params[1]) is tuple
-    return "; this is the pair (params, shape) that init returns: unpack it, params, shape = init(...)" if is_pair else ""
+    return (
+        "; this is the pair (params, shape) that init returns: unpack it, params, shape = init(...)" if is_pair else ""
+    )
 
 
 def common_dtype(kind: str, arrays: tuple[Array, ...]) -> np.dtype[np.floating[Any]]:
@@ -235,10 +245,14 @@ def cast_inputs(kind: str, dtype: np.dtype[np.floating[Any]], arrays: tuple[Arra
     """All inputs in one dtype, after checking that they agree on the batch."""
     for i, x in enumerate(arrays):
         if x.ndim == 0:
-            raise ShapeError(f"{kind}: input {i} is a scalar; arrays are batch-first, so one row of features is x[None]")
+            raise ShapeError(
+                f"{kind}: input {i} is a scalar; arrays are batch-first, so one row of features is x[None]"
+            )
         if x.shape[0] != arrays[0].shape[0]:
             sizes = ", ".join(str(a.shape[0]) for a in arrays)
-            raise ShapeError(f"{kind}: inputs with different batch sizes {sizes}; axis 0 is the batch, the same for all")
+            raise ShapeError(
+                f"{kind}: inputs with different batch sizes {sizes}; axis 0 is the batch, the same for all"
+            )
     return tuple(x.astype(dtype, copy=False) for x in arrays)
 
 
@@ -248,26 +262,47 @@ def accept_cotangent(kind: str, cotangent: Any, output: Any, dtype: np.dtype[np.
     def accept(y: Any, g: Any) -> Array:
         array = accept_array(f"{kind}: the cotangent", g)
         if array.shape != np.shape(y):
-            raise ShapeError(f"{kind}: the cotangent has shape {array.shape}, the output {np.shape(y)}: they must be equal")
+            raise ShapeError(
+                f"{kind}: the cotangent has shape {array.shape}, the output {np.shape(y)}: they must be equal"
+            )
         return array.astype(dtype, copy=False)
 
     return tree.map(accept, output, cotangent)
 
 
-def fresh(result: Any, held: tuple[Array, ...]) -> Any:
-    """The result, copied wherever it shares memory with an array that somebody else holds."""
+def fresh(result: T, held: tuple[Array, ...]) -> T:
+    """The result, copied wherever it shares memory with an array that somebody else holds, or twice with itself."""
+    seen = {id(x) for x in held}
 
     def own(y: Any) -> Any:
-        return y.copy() if isinstance(y, np.ndarray) and (y.base is not None or any(y is x for x in held)) else y
+        if isinstance(y, np.ndarray) and (y.base is not None or id(y) in seen):
+            return y.copy()
+        seen.add(id(y))
+        return y
 
     return tree.map(own, result)
 
 
 def positive(name: str, value: float) -> float:
     """A finite number above zero, as a Python float."""
-    if not (np.isscalar(value) and np.isfinite(value) and value > 0):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float, np.floating, np.integer))
+        or not 0 < value < np.inf
+    ):
         raise OptionError(f"{name} must be a finite number above 0, not {value!r}")
     return float(value)
 
 
-__all__ = ["Array", "DType", "Function", "FuncnetError", "Init", "Layer", "NoParams", "OperatorKey", "Pullback", "Shape"]
+__all__ = [
+    "Array",
+    "DType",
+    "Function",
+    "FuncnetError",
+    "Init",
+    "Layer",
+    "NoParams",
+    "OperatorKey",
+    "Pullback",
+    "Shape",
+]

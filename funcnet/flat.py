@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from math import prod
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -26,6 +26,7 @@ class Layout(Generic[T]):
         leaves, self.structure = tree.flatten(example)
         self.shapes = [np.shape(leaf) for leaf in leaves]
         self.dtype = dtype
+        self.count = sum(map(prod, self.shapes))
         ends = [0, *accumulate(prod(shape) for shape in self.shapes)]
         self.record = np.dtype(
             {
@@ -38,47 +39,49 @@ class Layout(Generic[T]):
         self._fields = itemgetter(*self.record.names) if leaves else None
         self._build = builder(self.structure, 1)
         self._nodes = [*mutable_nodes(self.structure)]
-
-    def new(self) -> tuple[Any, ...]:
-        """Fresh memory: (the flat vector, leaf, leaf, ...), all views of it."""
-        return self.views(np.empty((), self.record))
+        self._only_dict = self._nodes == [()] and self.structure.kind is dict
 
     def views(self, record: Any) -> tuple[Any, ...]:
         """(the flat vector, leaf, leaf, ...) of a record."""
         return self._fields(record) if self._fields else (np.empty(0, self.dtype),)
 
-    def tree(self, views: tuple[Any, ...]) -> T:
-        """The tree of the leaves that `new` gave."""
-        return self._build(views)
+    def tree(self, vector: Any) -> T:
+        """The tree whose leaves are views of a fresh flat vector, which becomes theirs."""
+        return self._build(self.views(np.ndarray((), self.record, vector)))
 
     def pack(self, source: T) -> T:
         """The same tree in fresh flat memory."""
-        views = self.new()
-        for view, leaf in zip(views[1:], tree.leaves(source), strict=True):
-            view[...] = leaf
-        return self.tree(views)
+        leaves = [leaf.ravel() for leaf in tree.leaves(source)]
+        return self.tree(np.concatenate(leaves)) if leaves else source
 
-    def identity(self, candidate: Any) -> tuple[int, ...] | None:
-        """What all that hangs in the tree's dicts and lists is, by identity: equal as long as nobody exchanges an item."""
-        found: list[int] = []
+    def items(self, candidate: Any) -> list[Any]:
+        """The keys and the items of all dicts and lists in a tree: the same objects as long as nobody exchanges one."""
+        if self._only_dict:
+            return [*candidate, *candidate.values()]
+        found: list[Any] = []
+        for path in self._nodes:
+            node = candidate
+            for step in path:
+                node = node[step]
+            found += [*node, *node.values()] if type(node) is dict else node
+        return found
+
+    def unchanged(self, candidate: Any, items: list[Any]) -> bool:
+        """Whether a tree still holds the very items that it held."""
         try:
-            for path in self._nodes:
-                node = candidate
-                for step in path:
-                    node = node[step]
-                found.extend(map(id, node.values() if type(node) is dict else node))
-        except (KeyError, IndexError, TypeError):
-            return None
-        return tuple(found)
+            now = self.items(candidate)
+        except (KeyError, IndexError):
+            return False
+        return len(now) == len(items) and all(map(is_, now, items))
 
     def source(self, leaves: list[Any]) -> Any:
         """The flat vector whose views, each in its place, the leaves are; None where they are not."""
-        base = leaves[0].base if leaves else None
-        if type(base) is not np.ndarray or base.dtype != self.record:
+        vector = leaves[0].base if leaves else None
+        if type(vector) is not np.ndarray or (vector.shape, vector.dtype) != ((self.count,), self.dtype):
             return None
-        here = self.views(base)
-        same = all(a.__array_interface__ == b.__array_interface__ for a, b in zip(here[1:], leaves, strict=True))
-        return here[0] if same else None
+        here = self.views(np.ndarray((), self.record, vector))[1:] if vector.flags.c_contiguous else ()
+        same = [a.__array_interface__ for a in here] == [b.__array_interface__ for b in leaves]
+        return vector if same else None
 
 
 def builder(structure: tree.Structure[Any], at: int) -> Callable[[tuple[Any, ...]], Any]:
@@ -86,9 +89,15 @@ def builder(structure: tree.Structure[Any], at: int) -> Callable[[tuple[Any, ...
     kind: Any = structure.kind
     if kind is object:
         return itemgetter(at)
-    starts = accumulate((child.size for child in structure.children), initial=at)
+    starts = [*accumulate((child.size for child in structure.children), initial=at)]
     children = [builder(child, start) for child, start in zip(structure.children, starts, strict=False)]
     end, new = at + structure.size, tuple.__new__
+    if kind is dict and all(is_flat_tuple(child) for child in structure.children):
+        parts = [
+            (key, child.kind, slice(start, start + child.size))
+            for key, child, start in zip(structure.keys, structure.children, starts, strict=False)
+        ]
+        return lambda leaves: {key: new(kind, leaves[part]) for key, kind, part in parts}
     if kind is dict:
         items = [*zip(structure.keys, children, strict=True)]
         return lambda leaves: {key: build(leaves) for key, build in items}
@@ -96,9 +105,14 @@ def builder(structure: tree.Structure[Any], at: int) -> Callable[[tuple[Any, ...
         return lambda leaves: None
     if kind is list:
         return lambda leaves: [build(leaves) for build in children]
-    if all(child.kind is object for child in structure.children):
+    if is_flat_tuple(structure):
         return lambda leaves: new(kind, leaves[at:end])
     return lambda leaves: new(kind, [build(leaves) for build in children])
+
+
+def is_flat_tuple(structure: tree.Structure[Any]) -> bool:
+    """Whether this is a tuple, named or not, of leaves."""
+    return issubclass(structure.kind, tuple) and all(child.kind is object for child in structure.children)
 
 
 def mutable_nodes(structure: tree.Structure[Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

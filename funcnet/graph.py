@@ -68,7 +68,9 @@ class _Check:
 
     def _operators(self, operators: Any) -> dict[OperatorKey, Any]:
         if not isinstance(operators, Mapping) or not operators:
-            self.problems.append(f"operators is {_brief(operators)}: give at least one operator, such as {{1: fn.linear(2)}}")
+            self.problems.append(
+                f"operators is {_brief(operators)}: give at least one operator, such as {{1: fn.linear(2)}}"
+            )
             return {}
         for key, operator in operators.items():
             if not is_key(key):
@@ -104,7 +106,9 @@ class _Check:
 
     def _edges(self, connectivity: Any) -> Edges:
         if not isinstance(connectivity, Mapping):
-            self.problems.append(f"connectivity is {_brief(connectivity)}: give a dict, key -> list of the keys it feeds")
+            self.problems.append(
+                f"connectivity is {_brief(connectivity)}: give a dict, key -> list of the keys it feeds"
+            )
             connectivity = {}
         edges: Edges = {key: () for key in self.operators}
         fed: Edges = {}
@@ -134,7 +138,9 @@ class _Check:
         if not is_key(key):
             return f"a {type(key).__name__}: keys are int or str"
         near = nearest(key, self.operators)
-        return f"which is not in operators {_listed(self.operators)}." + (f" Did you mean {near!r}?" if near is not None else "")
+        return f"which is not in operators {_listed(self.operators)}." + (
+            f" Did you mean {near!r}?" if near is not None else ""
+        )
 
     def predecessors(self) -> Edges:
         """Who feeds each operator, in the order in which the edges stand in connectivity."""
@@ -208,7 +214,9 @@ class _Check:
 
     def _named(self, what: str, keys: Any) -> tuple[OperatorKey, ...]:
         if isinstance(keys, str) or not isinstance(keys, Sequence) or not keys:
-            self.problems.append(f"{what} is {keys!r}: write a list of keys, such as [{next(iter(self.operators), 1)!r}]")
+            self.problems.append(
+                f"{what} is {keys!r}: write a list of keys, such as [{next(iter(self.operators), 1)!r}]"
+            )
             return ()
         for key in dict.fromkeys(k for k in keys if is_key(k)):
             if keys.count(key) > 1:
@@ -234,11 +242,15 @@ class _Check:
         """Report operators that are fed by more or fewer values than they take."""
         for key, operator in self.operators.items():
             source = self.operators.get(operator.key) if isinstance(operator, Shared) else operator
-            takes = arity(source[0] if isinstance(source, tuple) and not isinstance(source, Layer) and source else source)
+            takes = arity(
+                source[0] if isinstance(source, tuple) and not isinstance(source, Layer) and source else source
+            )
             fed = predecessors[key] or ((key,) if key in inputs else ())
             if takes is not None and fed and len(fed) != takes:
                 who = f"fed by {_listed(fed)}" if predecessors[key] else "an input operator, which reads one array"
-                self.problems.append(f"operator {key!r} ({kind(source)}) takes {takes} input{'s' * (takes > 1)}, but is {who}")
+                self.problems.append(
+                    f"operator {key!r} ({kind(source)}) takes {takes} input{'s' * (takes > 1)}, but is {who}"
+                )
 
 
 def is_key(key: Any) -> bool:

@@ -1,12 +1,88 @@
-"""A program as text: a line a call."""
+"""A program as text: a line a call, with names, shapes and where each result lives, and what the plan left out."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from funcnet.plan import Plan
+import numpy as np
+
+from funcnet.plan import ALL_BUT_LAST, LAST, Home, Plan
+from funcnet.tracing import Call, Value
 
 
 def listing(title: str, plan: Plan) -> str:
-    """Placeholder."""
-    return f"{title}: {len(plan.calls)} calls"
+    """The program of a plan, as it runs."""
+    names = Names(plan)
+    heading = f"{title}: {len(plan.calls)} calls, {plan.dtype}, {plan.size:,} bytes of memory"
+    lines = [heading, "  inputs: " + ", ".join(f"{names.of(x)} {x.shape}" for x in plan.inputs)]
+    rows = [(call.scope, *names.assignment(call), names.place(call)) for call in plan.calls]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    lines += [
+        "  " + "  ".join(text.ljust(w) for text, w in zip(row, (*widths, 0), strict=True)).rstrip() for row in rows
+    ]
+    lines.append("  outputs: " + ", ".join(f"{names.of(y)} {y.shape}" for y in plan.outputs))
+    if plan.left_out:
+        lines.append("  left out, for nobody needs them or they ride in another call:")
+        lines += [f"    {call.scope}: {function_name(call)} {call.output.shape}" for call in plan.left_out]
+    return "\n".join(lines)
+
+
+class Names:
+    """What each value is called: x0, x1 for inputs, params by their path, v1, v2, ... in the order of the calls."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.homes = {id(home): i for i, home in enumerate(plan.homes)}
+        self.fixed: tuple[Home, Home] = (plan.homes[0], plan.homes[1])
+        self.paths = {p.offset: p.name for p in plan.parameters}
+        self.names = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
+        for i, call in enumerate(plan.calls, 1):
+            self.names[id(call.output)] = f"v{i}"
+
+    def of(self, value: Any) -> str:
+        """The name of a value, of a view of one, or of a constant."""
+        if not isinstance(value, Value):
+            return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+        if value.base is not None:
+            return self.view(value, self.of(value.base))
+        if value.home is self.fixed[0]:
+            return self.parameter(value)
+        if value.home is self.fixed[1]:
+            return "d " + self.parameter(value)
+        return self.names[id(value)]
+
+    def view(self, value: Value, base: str) -> str:
+        """The name of a view."""
+        if value.view is None:
+            return f"[{base} 1]"
+        if value.view is np.transpose:
+            return f"{base}.T"
+        known = {id(ALL_BUT_LAST): "[:-1]", id(LAST): "[-1]"}
+        return f"{base}{known.get(id(value.view), f' as {value.shape}')}"
+
+    def parameter(self, value: Value) -> str:
+        """The path of a parameter; of a weight with its bias under it, both."""
+        path = self.paths[value.offset]
+        last = next(reversed([p for offset, p in self.paths.items() if offset < value.offset + value.elements]), path)
+        return path if last == path else f"[{path}; {last.rpartition('.')[2]}]"
+
+    def assignment(self, call: Call) -> tuple[str, str]:
+        """(the shape and name of the result, the call)."""
+        arguments = ", ".join(self.of(x) for x in call.inputs if x is not None)
+        return f"{self.of(call.output)} {call.output.shape}", f"= {function_name(call)}({arguments})"
+
+    def place(self, call: Call) -> str:
+        """Where the result lives."""
+        home = call.output.home
+        if home in self.fixed:
+            return "the gradient"
+        over = [self.of(v) for v in call.reads() if v.root.home is home]
+        return f"memory {self.homes[id(home)] - 1}" + (f", in place of {over[0]}" if over else "")
+
+
+def function_name(call: Call) -> str:
+    """The NumPy function behind a call."""
+    function = call.function.func if isinstance(call.function, partial) else call.function
+    if function == np.add.reduce or function == np.maximum.reduce:
+        return f"{function.__self__.__name__}.reduce"
+    return str(getattr(function, "__name__", type(function).__name__)).removesuffix("_into")

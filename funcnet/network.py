@@ -127,10 +127,14 @@ class Network:
         if type(params) is not dict:
             pair = type(params) is tuple and len(params) == 2 and type(params[0]) is dict
             hint = " This is the pair that init returns: params, shape = net.init(...)" if pair else ""
-            raise ParamsError(f"params of a network are a dict, operator key -> params, not a {type(params).__name__}.{hint}")
+            raise ParamsError(
+                f"params of a network are a dict, operator key -> params, not a {type(params).__name__}.{hint}"
+            )
         unknown = [key for key in params if key not in self.layers or isinstance(self.layers[key], Shared)]
         if unknown:
-            raise ParamsError(f"params name {unknown[0]!r}, which is no operator with params of its own in this network")
+            raise ParamsError(
+                f"params name {unknown[0]!r}, which is no operator with params of its own in this network"
+            )
 
 
 class NetworkInit:
@@ -172,7 +176,9 @@ class NetworkInit:
 def told(key: OperatorKey, kind: str, fed_by: Sequence[OperatorKey], shapes: Sequence[Any]) -> str:
     """An operator, and every predecessor with its shape."""
     names = [f"operator {j!r}" for j in fed_by] or ["the input"]
-    return f"operator {key!r} ({kind}): fed by " + ", ".join(f"{n} with shape {s}" for n, s in zip(names, shapes, strict=True))
+    return f"operator {key!r} ({kind}): fed by " + ", ".join(
+        f"{n} with shape {s}" for n, s in zip(names, shapes, strict=True)
+    )
 
 
 class scoped:

@@ -58,6 +58,7 @@ class Plan:
 
     calls: those that run.              parameters, inputs: the values that come from outside.
     outputs: the values that go out.    count: the number of params.
+    left_out: the calls that were recorded and do not run.
     homes: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents.
     size: the bytes of memory that one run needs.
     """
@@ -65,7 +66,6 @@ class Plan:
     def __init__(self, trace: Trace, outputs: Sequence[Value], gradient: Sequence[Value] = ()) -> None:
         self.dtype = trace.dtype
         self.parameters, self.inputs, self.outputs = trace.parameters, trace.inputs, list(outputs)
-        self.recorded = len(trace.calls)
         self.count = sum(prod(p.shape) for p in trace.parameters)
         bytes_of_params = self.count * self.dtype.itemsize
         self.homes = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
@@ -74,6 +74,8 @@ class Plan:
         self.calls = ride_bias(live(trace.calls, (*outputs, *gradient)))
         if gradient:
             self.calls += self._place_gradient(trace, gradient)
+        kept = {id(call) for call in self.calls}
+        self.left_out = [call for call in trace.calls if id(call) not in kept]
         self._find_homes()
         self.size = self._lay_out()
 
@@ -233,7 +235,11 @@ def overwritable(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
         return None
     for value in reads:
         alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in reads)
-        same = value.shape == output.shape and value.dtype.itemsize == output.dtype.itemsize and value.batch_axis == output.batch_axis
+        same = (
+            value.shape == output.shape
+            and value.dtype.itemsize == output.dtype.itemsize
+            and value.batch_axis == output.batch_axis
+        )
         if alone and same and value.home not in fixed and value.home.fits(output):
             return value.home.admit(output)  # type: ignore[no-any-return]
     return None

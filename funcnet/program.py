@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from funcnet.plan import ALIGNMENT, Plan
-from funcnet.tracing import Call, Value, gate_into, inner_into, nonzero_into
+from funcnet.tracing import Call, Stateful, Value, gate_into, inner_into, nonzero_into
 
 Instruction: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -26,8 +26,10 @@ class Workspace:
         self.dtype = plan.dtype
         self._arrays: dict[int, Any] = {}
         self._constants: dict[Any, Any] = {}
+        self.state: dict[int, Any] = {}
         self.params, self.gradient = (
-            np.ndarray((home.size // plan.dtype.itemsize,), plan.dtype, self.slab, home.start) for home in plan.homes[:2]
+            np.ndarray((home.size // plan.dtype.itemsize,), plan.dtype, self.slab, home.start)
+            for home in plan.homes[:2]
         )
         self.inputs = [self.array(value) for value in plan.inputs]
         self.program = [self._bind(call) for call in plan.calls]
@@ -68,6 +70,8 @@ class Workspace:
         special = FORMS.get(call.function)
         if special is not None:
             return special(self, inputs, out)
+        if isinstance(call.function, Stateful):
+            return call.function.bind(self.state), (*inputs, out)
         if isinstance(call.function, np.ufunc):
             inputs = tuple(self.constant(x) if isinstance(x, (int, float)) else x for x in inputs)
         return call.function, (*inputs, out)

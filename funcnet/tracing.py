@@ -60,9 +60,10 @@ class Trace:
         self.inputs.append(value)
         return value
 
-    def parameter(self, shape: tuple[int, ...]) -> Value:
+    def parameter(self, shape: tuple[int, ...], name: str = "") -> Value:
         """The next array in the flat vector of params."""
         value = Value(self, shape, self.dtype, None)
+        value.name = name
         last = self.parameters[-1] if self.parameters else None
         value.offset = 0 if last is None else last.offset + prod(last.shape)
         self.parameters.append(value)
@@ -89,13 +90,13 @@ class Value(NDArrayOperatorsMixin):
     batch_axis: which axis is the batch; None where there is none.
     call: the call that writes it; None for inputs, params and views.
     base, view: a view is `view(base)` and costs no call when the program runs.
-    offset: for a parameter, and for its cotangent, the place in the flat vector of all params.
+    name, offset: of a parameter, its path and its place in the flat vector; of its cotangent, the same place.
     reads, last, home, ones: how often it is read, by which call last, where it lives, and the view of it that has one
     more feature, constantly 1: written by the plan.
     """
 
     __slots__ = (
-        "base", "batch_axis", "call", "dtype", "home", "last", "offset", "ones", "reads", "shape", "trace", "view"
+        "base", "batch_axis", "call", "dtype", "home", "last", "name", "offset", "ones", "reads", "shape", "trace", "view"
     )  # fmt: skip
 
     def __init__(self, trace: Trace, shape: tuple[int, ...], dtype: np.dtype[Any], batch_axis: int | None) -> None:
@@ -106,6 +107,7 @@ class Value(NDArrayOperatorsMixin):
         self.call: Call | None = None
         self.base: Value | None = None
         self.view: Callable[[Any], Any] | None = None
+        self.name = ""
         self.offset = 0
         self.reads = 0
         self.last = -1
@@ -124,6 +126,11 @@ class Value(NDArrayOperatorsMixin):
     def ndim(self) -> int:
         """The number of axes."""
         return len(self.shape)
+
+    @property
+    def elements(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
 
     @property
     def size(self) -> int:
@@ -164,7 +171,9 @@ class Value(NDArrayOperatorsMixin):
         dtype = self.trace.dtype
         for value in values:
             if value.dtype is not dtype and value.dtype != dtype and value.dtype != BOOL:
-                raise DTypeError(f"an input of dtype {value.dtype} is computed with: cast it, for instance x.astype(np.float32)")
+                raise DTypeError(
+                    f"an input of dtype {value.dtype} is computed with: cast it, for instance x.astype(np.float32)"
+                )
         return dtype
 
     def _matmul(self, a: Value, b: Value) -> Value:
@@ -209,6 +218,14 @@ class Value(NDArrayOperatorsMixin):
         """A basic slice, a view."""
         shape = np.broadcast_to(BOOL.type(), self.shape)[index].shape
         return self.as_view(Slice(index), shape, self.batch_axis)
+
+
+class Stateful:
+    """A function of a call that keeps something from one call to another: bound anew in every workspace."""
+
+    def bind(self, state: dict[int, Any]) -> Callable[..., Any]:
+        """The function to call, with its state in the workspace's."""
+        raise NotImplementedError
 
 
 class Slice:

@@ -50,6 +50,7 @@ class Differentiated(Compiled[P]):
             check_scalar(loss)
             trace.scope = f"loss {self.loss.kind} backward"
             _, cotangents = loss_pull(self.scale)
+            trace.scope = ""
             of_params, _ = pull(cotangents[: len(outputs)] if len(outputs) > 1 else cotangents[0])
         else:
             check_scalar(loss)
@@ -68,7 +69,9 @@ def check_scalar(loss: Any) -> None:
     """A loss is one number for the whole batch."""
     if not isinstance(loss, Value) or loss.shape != ():
         shape = getattr(loss, "shape", [getattr(y, "shape", None) for y in loss] if isinstance(loss, tuple) else None)
-        raise ShapeError(f"the loss has shape {shape}, but it must be one number for the whole batch, such as fn.mse() gives")
+        raise ShapeError(
+            f"the loss has shape {shape}, but it must be one number for the whole batch, such as fn.mse() gives"
+        )
 
 
 class ValueAndGrad(Differentiated[P]):
@@ -81,11 +84,9 @@ class ValueAndGrad(Differentiated[P]):
         program, space = self.enter(params, arrays)
         for f, args in space.program:
             f(*args)
-        views = program.layout.new()
-        views[0][...] = space.gradient
-        loss = space.outputs[0][()]
-        program.give(space)
-        return loss, program.layout.tree(views)
+        loss, gradient = space.outputs[0][()], program.layout.tree(space.gradient.copy())
+        program.pool.append(space)
+        return loss, gradient
 
 
 def value_and_grad(net: Layer[P, Any], loss: Layer[Any, Any] | None = None) -> ValueAndGrad[P]:
@@ -111,12 +112,10 @@ class SGDStep(Differentiated[P]):
         program, space = self.enter(params, arrays)
         for f, args in space.program:
             f(*args)
-        views = program.layout.new()
-        np.subtract(space.params, space.gradient, views[0])
-        new = program.layout.tree(views)
-        loss = space.outputs[0][()]
-        space.remember(new, views[0])
-        program.give(space)
+        vector = space.params - space.gradient
+        loss, new = space.outputs[0][()], program.layout.tree(vector)
+        space.remember(new, vector)
+        program.pool.append(space)
         return new, loss
 
 

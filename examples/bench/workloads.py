@@ -4,7 +4,7 @@ A training step is: forward, loss, backward, plain SGD, new params. Mean squared
 cross-entropy the mean over the batch. An inference step is the forward pass alone.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -31,11 +31,16 @@ class Workload:
     batch: int
     rate: float = 0.1
     infer: bool = False
-    shapes: tuple[tuple[int, int], ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Derive the shape of each linear layer."""
-        object.__setattr__(self, "shapes", tuple(_shapes(self.family, self.sizes)))
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The (in, out) of each linear layer, in the order in which params are written down."""
+        if self.family == "dag":
+            return [(self.sizes[0], self.sizes[0])] * 4
+        if self.family == "heads":
+            first, hidden, trunk, one, other = self.sizes
+            return [(first, hidden), (hidden, trunk), (trunk, one), (trunk, other)]
+        return list(pairwise(self.sizes))
 
 
 class Data(NamedTuple):
@@ -62,7 +67,7 @@ WORKLOADS = (
     Workload("deep-128", "128 layers of 64 tanh, batch 64", "deep", (64,) * 129, 64, 1.0),
     Workload("dag", "fan-out, two branches, sum, skip, 256 wide, batch 256", "dag", (256,), 256),
     Workload("mnist-mlp", "784-512-512-10 ReLU, cross-entropy, batch 128", "classifier", (784, 512, 512, 10), 128),
-    Workload("siamese", "two inputs through one shared 64-128-64 tower, batch 256", "siamese", (64, 128, 64, 1), 256),
+    Workload("siamese", "two inputs through one shared 64-128-64 tower, batch 256", "siamese", (64, 128, 64, 1), 256, 0.01),
     Workload("two-output", "64-128-128 trunk, heads of 10 and 3, batch 256", "heads", (64, 128, 128, 10, 3), 256),
     Workload("large", "2-25-25-25-2 tanh, batch 64,000", "chain", _DISK, 64000),
     Workload("infer-1", "2-25-25-25-2 tanh, forward only, batch 1", "chain", _DISK, 1, infer=True),
@@ -87,12 +92,3 @@ def make_data(workload: Workload, dtype: np.dtype[Any], seed: int = 0) -> Data:
     if workload.family == "heads":
         return Data(inputs, tuple(draw(batch, size) for size in workload.sizes[-2:]), start)
     return Data(inputs, (draw(batch, last),), start)
-
-
-def _shapes(family: str, sizes: tuple[int, ...]) -> list[tuple[int, int]]:
-    if family == "dag":
-        return [(sizes[0], sizes[0])] * 4
-    if family == "heads":
-        first, hidden, trunk, one, other = sizes
-        return [(first, hidden), (hidden, trunk), (trunk, one), (trunk, other)]
-    return list(pairwise(sizes))

@@ -12,12 +12,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from funcnet.core import Array, Layer, NoParams, layer, no_params, positive
+from funcnet.core import Array, Layer, NoParams, Result, layer, no_params, positive
 from funcnet.errors import OptionError
 from funcnet.special import erf
 from funcnet.tracing import gate
 
-Scalar: TypeAlias = Callable[[Array], "tuple[Array, Callable[[Array], Array]]"]
+ScalarResult: TypeAlias = tuple[Array, Callable[[Array], Array]]
+Scalar: TypeAlias = Callable[[Array], ScalarResult]
 """x -> (y, pullback of y): a scalar function of every element, written in NumPy ufuncs."""
 
 
@@ -36,7 +37,7 @@ def _name(function: Any) -> str:
     return str(getattr(function, "func", function).__name__).strip("_")
 
 
-def _elementwise(function: Scalar, params: NoParams, x: Array) -> Any:
+def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParams]:
     y, pull = function(x)
     return y, lambda g: ((), (pull(g),))
 
@@ -49,7 +50,7 @@ def identity() -> Layer[NoParams]:
     return elementwise(_identity)
 
 
-def _identity(x: Array) -> Any:
+def _identity(x: Array) -> ScalarResult:
     return x, lambda g: g
 
 
@@ -58,7 +59,7 @@ def tanh() -> Layer[NoParams]:
     return elementwise(_tanh)
 
 
-def _tanh(x: Array) -> Any:
+def _tanh(x: Array) -> ScalarResult:
     y = np.tanh(x)
     return y, lambda g: g * (1.0 - y * y)
 
@@ -71,7 +72,7 @@ def sigmoid() -> Layer[NoParams]:
     return elementwise(_sigmoid)
 
 
-def _sigmoid(x: Array) -> Any:
+def _sigmoid(x: Array) -> ScalarResult:
     y = np.tanh(x * 0.5) * 0.5 + 0.5
     return y, lambda g: g * (y - y * y)
 
@@ -81,7 +82,7 @@ def relu() -> Layer[NoParams]:
     return elementwise(_relu)
 
 
-def _relu(x: Array) -> Any:
+def _relu(x: Array) -> ScalarResult:
     y = np.maximum(x, 0.0)
     return y, lambda g: gate(g, y)
 
@@ -96,7 +97,7 @@ def leaky_relu(slope: float = 0.01) -> Layer[NoParams]:
     return elementwise(partial(_leaky_relu, float(slope)))
 
 
-def _leaky_relu(slope: float, x: Array) -> Any:
+def _leaky_relu(slope: float, x: Array) -> ScalarResult:
     y = np.maximum(x, x * slope)
     return y, lambda g: g * (x > 0.0) + g * (x <= 0.0) * slope
 
@@ -114,7 +115,7 @@ def selu() -> Layer[NoParams]:
     return elementwise(partial(_elu, ALPHA, SCALE), "selu")
 
 
-def _elu(alpha: float, scale: float, x: Array) -> Any:
+def _elu(alpha: float, scale: float, x: Array) -> ScalarResult:
     falling = np.expm1(np.minimum(x, 0.0)) * (alpha * scale)  # exact near 0, and exp never overflows
     y = np.maximum(x, 0.0) * scale + falling
     return y, lambda g: g * (x > 0.0) * scale + g * (x <= 0.0) * (falling + alpha * scale)
@@ -129,12 +130,12 @@ def gelu(approximate: bool = False) -> Layer[NoParams]:
     return elementwise(_gelu_tanh if approximate else _gelu, "gelu")
 
 
-def _gelu(x: Array) -> Any:
+def _gelu(x: Array) -> ScalarResult:
     cdf = erf(x * sqrt(0.5)) * 0.5 + 0.5
     return x * cdf, lambda g: g * (cdf + x * (np.exp(x * x * -0.5) * (1.0 / sqrt(2.0 * pi))))
 
 
-def _gelu_tanh(x: Array) -> Any:
+def _gelu_tanh(x: Array) -> ScalarResult:
     c, a = sqrt(2.0 / pi), 0.044715
     square = x * x
     cdf = np.tanh(x * (square * (a * c) + c)) * 0.5 + 0.5
@@ -146,7 +147,7 @@ def silu() -> Layer[NoParams]:
     return elementwise(_silu)
 
 
-def _silu(x: Array) -> Any:
+def _silu(x: Array) -> ScalarResult:
     s = np.tanh(x * 0.5) * 0.5 + 0.5
     return x * s, lambda g: g * (s + x * (s - s * s))
 
@@ -159,7 +160,7 @@ def softplus() -> Layer[NoParams]:
     return elementwise(_softplus)
 
 
-def _softplus(x: Array) -> Any:
+def _softplus(x: Array) -> ScalarResult:
     y = np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
     return y, lambda g: g * (np.tanh(x * 0.5) * 0.5 + 0.5)
 
@@ -169,6 +170,6 @@ def exp() -> Layer[NoParams]:
     return elementwise(_exp)
 
 
-def _exp(x: Array) -> Any:
+def _exp(x: Array) -> ScalarResult:
     y = np.exp(x)
     return y, lambda g: g * y

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal, NamedTuple, overload
 
-from funcnet.core import Array, DType, Layer, Shape, layer, unpack
+from funcnet.core import Array, DType, Layer, Result, Shape, layer, unpack
 from funcnet.errors import OptionError, ShapeError
 from funcnet.initializers import Initializer, lecun_normal, zeros
 from funcnet.random import Key, split
@@ -55,9 +55,7 @@ def linear(
     return layer("linear", _product, partial(_draw_weight, units, weights))
 
 
-def _draw_affine(
-    units: int, weights: Initializer, biases: Initializer, key: Key, shape: Shape, dtype: DType
-) -> Affine:
+def _draw_affine(units: int, weights: Initializer, biases: Initializer, key: Key, shape: Shape, dtype: DType) -> Affine:
     weight_key, bias_key = split(key)
     return Affine(weights(weight_key, _weight_shape(shape, units), dtype), biases(bias_key, (units,), dtype))
 
@@ -73,24 +71,24 @@ def _weight_shape(shape: Shape, units: int) -> Shape:
     return shape[-1], units
 
 
-def _affine(params: Affine, x: Array) -> Any:
+def _affine(params: Affine, x: Array) -> Result[Affine]:
     W, b = unpack(Affine, params)
     rows = _rows(x, W)
     y = (rows @ W + b).reshape(*x.shape[:-1], b.shape[0])
 
-    def pullback(g: Array) -> Any:
+    def pullback(g: Array) -> tuple[Affine, tuple[Array, ...]]:
         g = g.reshape(-1, b.shape[0])
         return Affine(rows.T @ g, g.sum(axis=0)), ((g @ W.T).reshape(*x.shape),)
 
     return y, pullback
 
 
-def _product(params: Weight, x: Array) -> Any:
+def _product(params: Weight, x: Array) -> Result[Weight]:
     (W,) = unpack(Weight, params)
     rows = _rows(x, W)
     y = (rows @ W).reshape(*x.shape[:-1], W.shape[1])
 
-    def pullback(g: Array) -> Any:
+    def pullback(g: Array) -> tuple[Weight, tuple[Array, ...]]:
         g = g.reshape(-1, W.shape[1])
         return Weight(rows.T @ g), ((g @ W.T).reshape(*x.shape),)
 

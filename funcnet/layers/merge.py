@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.core import Array, Layer, NoParams, layer, no_params
+from funcnet.core import Array, Layer, NoParams, Result, layer, no_params
 from funcnet.errors import ShapeError
 
 
@@ -20,7 +20,7 @@ def add() -> Layer[NoParams]:
     return layer("add", _add, no_params, None)
 
 
-def _add(params: NoParams, *inputs: Array) -> Any:
+def _add(params: NoParams, *inputs: Array) -> Result[NoParams]:
     _alike(inputs)
     y, *rest = inputs
     for x in rest:
@@ -36,7 +36,7 @@ def subtract() -> Layer[NoParams]:
     return layer("subtract", _subtract, no_params, 2)
 
 
-def _subtract(params: NoParams, a: Array, b: Array) -> Any:
+def _subtract(params: NoParams, a: Array, b: Array) -> Result[NoParams]:
     _alike((a, b))
     return a - b, lambda g: ((), (g, -g))
 
@@ -49,12 +49,12 @@ def multiply() -> Layer[NoParams]:
     return layer("multiply", _multiply, no_params, None)
 
 
-def _multiply(params: NoParams, *inputs: Array) -> Any:
+def _multiply(params: NoParams, *inputs: Array) -> Result[NoParams]:
     _alike(inputs)
     before = [*accumulate(inputs[:-1], np.multiply)]  # x_1 ... x_i; no division, so zeros do no harm
     y = before[-1] * inputs[-1] if before else inputs[0]
 
-    def pullback(g: Array) -> Any:
+    def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
         cotangents = []
         for x, left in zip(inputs[:0:-1], before[::-1], strict=True):
             cotangents.append(g * left)
@@ -72,11 +72,11 @@ def average() -> Layer[NoParams]:
     return layer("average", _average, no_params, None)
 
 
-def _average(params: NoParams, *inputs: Array) -> Any:
+def _average(params: NoParams, *inputs: Array) -> Result[NoParams]:
     total, _ = _add(params, *inputs)
     share = 1.0 / len(inputs)
 
-    def pullback(g: Array) -> Any:
+    def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
         return (), (g * share,) * len(inputs)
 
     return total * share, pullback
@@ -90,11 +90,11 @@ def maximum() -> Layer[NoParams]:
     return layer("maximum", _maximum, no_params, None)
 
 
-def _maximum(params: NoParams, *inputs: Array) -> Any:
+def _maximum(params: NoParams, *inputs: Array) -> Result[NoParams]:
     _alike(inputs)
     largest = [*accumulate(inputs, np.maximum)]
 
-    def pullback(g: Array) -> Any:
+    def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
         cotangents = []
         for a, b in zip(largest[-2::-1], inputs[:0:-1], strict=True):
             g = g * 0.5
@@ -113,7 +113,7 @@ def concatenate() -> Layer[NoParams]:
     return layer("concatenate", _concatenate, no_params, None)
 
 
-def _concatenate(params: NoParams, *inputs: Array) -> Any:
+def _concatenate(params: NoParams, *inputs: Array) -> Result[NoParams]:
     if any(x.ndim < 2 or x.shape[:-1] != inputs[0].shape[:-1] for x in inputs):
         raise ShapeError("its inputs must have the same shape but for the last axis, along which they are joined")
     ends = accumulate((x.shape[-1] for x in inputs), initial=0)
@@ -140,7 +140,7 @@ def reshape(*shape: int) -> Layer[NoParams]:
     return layer("reshape", partial(_reshape, lengths), no_params)
 
 
-def _reshape(shape: tuple[int, ...], params: NoParams, x: Array) -> Any:
+def _reshape(shape: tuple[int, ...], params: NoParams, x: Array) -> Result[NoParams]:
     row = int(np.prod(x.shape[1:]))
     known = -int(np.prod(shape)) if -1 in shape else 0
     lengths = tuple((row // known if known else 0) if n == -1 else n for n in shape)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.core import Array, Layer, NoParams, layer, no_params
+from funcnet.core import Array, Layer, NoParams, Result, layer, no_params
 from funcnet.errors import ShapeError
 
 
@@ -18,7 +18,7 @@ def softmax() -> Layer[NoParams]:
     return layer("softmax", _softmax, no_params)
 
 
-def _softmax(params: NoParams, x: Array) -> Any:
+def _softmax(params: NoParams, x: Array) -> Result[NoParams]:
     e = np.exp(_shifted(x))
     y = e / e.sum(axis=-1, keepdims=True)
     return y, lambda g: ((), (y * (g - (g * y).sum(axis=-1, keepdims=True)),))
@@ -32,7 +32,7 @@ def log_softmax() -> Layer[NoParams]:
     return layer("log_softmax", _log_softmax, no_params)
 
 
-def _log_softmax(params: NoParams, x: Array) -> Any:
+def _log_softmax(params: NoParams, x: Array) -> Result[NoParams]:
     shifted = _shifted(x)
     y = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return y, lambda g: ((), (g - np.exp(y) * g.sum(axis=-1, keepdims=True),))
@@ -41,5 +41,7 @@ def _log_softmax(params: NoParams, x: Array) -> Any:
 def _shifted(x: Array) -> Array:
     """x less its largest element in each row."""
     if x.ndim < 2 or not x.shape[-1]:
-        raise ShapeError("it normalises over the last axis, so it takes rows of at least one feature, a shape such as (3,)")
+        raise ShapeError(
+            "it normalises over the last axis, so it takes rows of at least one feature, a shape such as (3,)"
+        )
     return x - x.max(axis=-1, keepdims=True)
