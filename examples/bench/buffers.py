@@ -1,4 +1,4 @@
-"""What the hand-written steps share: aligned buffers, rows of ones, params in one vector, and the choice by measurement."""
+"""What the hand-written steps share: aligned buffers, rows of ones, params in one vector, choices by measurement."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+
 from bench.case import Array, Linears
 
 Params = tuple[Array, tuple[Array, ...]]
@@ -35,7 +36,10 @@ def with_ones(features: int, batch: int, dtype: np.dtype[Any]) -> Array:
 
 
 def transposing(x1: Array, rows: int = 64) -> Callable[[Array], None]:
-    """A function that copies a batch into a (features + 1, batch) buffer, some rows at a time: the writes stay in the cache."""
+    """A function that copies a batch into a (features + 1, batch) buffer.
+
+    It takes some rows at a time, so that the scattered writes stay in the cache.
+    """
     parts, rest = [x1.T[k : k + rows, :-1].__setitem__ for k in range(0, x1.shape[1], rows)], ...
 
     def copy(x: Array) -> None:
@@ -84,7 +88,7 @@ def zero_d(value: float, dtype: np.dtype[Any]) -> Array:
 
 
 def quickest_product(x1: Array, g: Array, dM: Array) -> Callable[[Array, Array, Array], Task]:
-    """The quickest form on this machine of the gradient of a [weight; bias] matrix, dM = x1 g^T, for arrays of these shapes.
+    """The quickest form on this machine of dM = x1 g^T, the gradient of a [weight; bias] matrix, at these shapes.
 
     Its contraction runs along the rows of both operands, for which BLAS libraries lack a fast kernel at some shapes:
     either g transposed first, or a few rows of dM at a time, may be quicker than the product itself.

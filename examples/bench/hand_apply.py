@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from bench.buffers import Params, aligned, with_ones
 from bench.case import Array
 
@@ -26,7 +27,8 @@ def one_row(sizes: tuple[int, ...], dtype: np.dtype[Any]) -> Apply:
         tanh(v2, v2)
         h2_dot(M3, v3)
         tanh(v3, v3)
-        return h3_dot(M4)
+        y: Array = h3_dot(M4)
+        return y
 
     return apply
 

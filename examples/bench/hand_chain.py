@@ -7,12 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from bench.buffers import Layout, Params, aligned, quickest_product, with_ones, zero_d
 from bench.case import Array
 from bench.workloads import Workload
 
 Step = Callable[[Params, Array, Array], tuple[Params, float]]
 Gradient = Callable[[Array, Array], float]
+
+SMALL = 100_000
+"""Bytes of hidden values below which a call costs more than its work."""
 
 
 def two_layers(workload: Workload, layout: Layout) -> Step:
@@ -63,26 +67,33 @@ class FourLayers:
         self.x1 = with_ones(n, rows, dtype)
         self.hidden = aligned((3, width + 1, rows), dtype)
         self.hidden[:, -1] = 1
-        self.slopes = aligned((3, width + 1, rows), dtype)
         self.y, self.error, self.g = (aligned((m, rows), dtype) for _ in range(3))
         self.ga, self.gb = (aligned((width, rows), dtype) for _ in range(2))
 
     def gradient(self, matrices: tuple[Array, ...], gradients: tuple[Array, ...], scale: float) -> Gradient:
         """A function of (x, target) that fills ``gradients`` and returns the sum of the squared errors."""
-        dtype, rest = self.x1.dtype, ...
-        (h1, h2, h3), (s1, s2, s3) = self.hidden, self.slopes[:, :-1]
-        (v1, v2, v3), x1 = self.hidden[:, :-1], self.x1
-        y, error, g, ga, gb = self.y, self.error, self.g, self.ga, self.gb
-        gT, gaT, gbT, flat_error = g.T, ga.T, gb.T, error.reshape(-1)
-        hidden, slopes = self.hidden.reshape(-1), self.slopes.reshape(-1)
-        (M1, M2, M3, M4), (dM1, dM2, dM3, dM4) = matrices, gradients
-        forward1, forward2, forward3, forward4 = M1.T.dot, M2.T.dot, M3.T.dot, M4.T.dot
-        backward2, backward3, backward4 = M2[:-1].dot, M3[:-1].dot, M4[:-1].dot
-        set_x, x_dot, h1_dot, h2_dot, h3_dot = x1.T[:, :-1].__setitem__, x1.dot, h1.dot, h2.dot, h3.dot
-        error_dot, tanh, square, subtract, multiply = flat_error.dot, np.tanh, np.square, np.subtract, np.multiply
-        one, factor = zero_d(1, dtype), zero_d(scale, dtype)
+        forward = self._forward(matrices, scale)
+        small = self.hidden.nbytes < SMALL
+        backward = self._backward_small(matrices, gradients) if small else self._backward_large(matrices, gradients)
+        error = self.error.reshape(-1)
+        error_dot = error.dot
 
         def gradient(x: Array, target: Array) -> float:
+            forward(x, target)
+            backward()
+            return float(error_dot(error))
+
+        return gradient
+
+    def _forward(self, matrices: tuple[Array, ...], scale: float) -> Callable[[Array, Array], None]:
+        M1, M2, M3, M4 = matrices
+        x1, y, error, g = self.x1, self.y, self.error, self.g
+        (h1, h2, h3), (v1, v2, v3) = self.hidden, self.hidden[:, :-1]
+        forward1, forward2, forward3, forward4 = M1.T.dot, M2.T.dot, M3.T.dot, M4.T.dot
+        set_x, rest, factor = x1.T[:, :-1].__setitem__, ..., zero_d(scale, x1.dtype)
+        tanh, subtract, multiply = np.tanh, np.subtract, np.multiply
+
+        def forward(x: Array, target: Array) -> None:
             set_x(rest, x)
             forward1(x1, v1)
             tanh(v1, v1)
@@ -93,8 +104,22 @@ class FourLayers:
             forward4(h3, y)
             subtract(y, target.T, error)
             multiply(error, factor, g)  # the learning rate is folded in here
-            square(hidden, slopes)  # 1 - tanh^2 of the three layers in two calls
-            subtract(one, slopes, slopes)
+
+        return forward
+
+    def _backward_small(self, matrices: tuple[Array, ...], gradients: tuple[Array, ...]) -> Callable[[], None]:
+        """While a call costs more than its work: 1 - tanh^2 of the three layers in two calls, in a second buffer."""
+        (_, M2, M3, M4), (dM1, dM2, dM3, dM4) = matrices, gradients
+        hidden, slopes = self.hidden.reshape(-1), aligned(self.hidden.shape, self.hidden.dtype)
+        (s1, s2, s3), flat_slopes, one = slopes[:, :-1], slopes.reshape(-1), zero_d(1, slopes.dtype)
+        g, ga, gb, gT, gaT, gbT = self.g, self.ga, self.gb, self.g.T, self.ga.T, self.gb.T
+        x_dot, (h1_dot, h2_dot, h3_dot) = self.x1.dot, (h.dot for h in self.hidden)
+        backward2, backward3, backward4 = M2[:-1].dot, M3[:-1].dot, M4[:-1].dot
+        square, subtract, multiply = np.square, np.subtract, np.multiply
+
+        def backward() -> None:
+            square(hidden, flat_slopes)
+            subtract(one, flat_slopes, flat_slopes)
             h3_dot(gT, dM4)
             backward4(g, ga)
             multiply(ga, s3, ga)
@@ -105,9 +130,37 @@ class FourLayers:
             backward2(gb, ga)
             multiply(ga, s1, ga)
             x_dot(gaT, dM1)
-            return float(error_dot(flat_error))
 
-        return gradient
+        return backward
+
+    def _backward_large(self, matrices: tuple[Array, ...], gradients: tuple[Array, ...]) -> Callable[[], None]:
+        """While work costs more than the call: 1 - tanh^2 in place of each activation once it has been read."""
+        (_, M2, M3, M4), (dM1, dM2, dM3, dM4) = matrices, gradients
+        (v1, v2, v3), one = self.hidden[:, :-1], zero_d(1, self.hidden.dtype)
+        g, ga, gb, gT, gaT, gbT = self.g, self.ga, self.gb, self.g.T, self.ga.T, self.gb.T
+        x_dot, (h1_dot, h2_dot, h3_dot) = self.x1.dot, (h.dot for h in self.hidden)
+        backward2, backward3, backward4 = M2[:-1].dot, M3[:-1].dot, M4[:-1].dot
+        square, subtract, multiply = np.square, np.subtract, np.multiply
+
+        def backward() -> None:
+            h3_dot(gT, dM4)
+            backward4(g, ga)
+            square(v3, v3)
+            subtract(one, v3, v3)
+            multiply(ga, v3, ga)
+            h2_dot(gaT, dM3)
+            backward3(ga, gb)
+            square(v2, v2)
+            subtract(one, v2, v2)
+            multiply(gb, v2, gb)
+            h1_dot(gbT, dM2)
+            backward2(gb, ga)
+            square(v1, v1)
+            subtract(one, v1, v1)
+            multiply(ga, v1, ga)
+            x_dot(gaT, dM1)
+
+        return backward
 
 
 def four_layers(workload: Workload, layout: Layout) -> Step:
@@ -142,7 +195,9 @@ def four_layers_in_blocks(workload: Workload, layout: Layout, rows: int) -> Step
     def step(params: Params, x: Array, target: Array) -> tuple[Params, float]:
         vector[...] = params[0]
         loss, total[...] = 0.0, 0
-        for block, wanted in zip(x.reshape(-1, rows, x.shape[1]), target.reshape(-1, rows, target.shape[1]), strict=True):
+        for block, wanted in zip(
+            x.reshape(-1, rows, x.shape[1]), target.reshape(-1, rows, target.shape[1]), strict=True
+        ):
             loss += gradient(block, wanted)
             np.add(total, d_vector, total)
         new = np.subtract(params[0], total)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+
 from bench.buffers import Layout, Params, aligned, quickest_product, transposing, with_ones, zero_d
 from bench.case import Array
 from bench.workloads import Workload
@@ -17,8 +18,8 @@ def siamese(workload: Workload, layout: Layout) -> Step:
     """
     (n, wide, narrow, m), batch, dtype = workload.sizes, workload.batch, layout.dtype
     x1, h1 = with_ones(n, 2 * batch, dtype), with_ones(wide, 2 * batch, dtype)
-    top, g_top, top_slope = (aligned((narrow, 2 * batch), dtype) for _ in range(3))
-    h, gh, slope = h1[:-1], aligned((wide, 2 * batch), dtype), aligned((wide, 2 * batch), dtype)
+    top, g_top = aligned((narrow, 2 * batch), dtype), aligned((narrow, 2 * batch), dtype)
+    h, gh = h1[:-1], aligned((wide, 2 * batch), dtype)
     squared1, (difference, g) = with_ones(narrow, batch, dtype), aligned((2, narrow, batch), dtype)
     y, error, g_y = (aligned((m, batch), dtype) for _ in range(3))
     squared, flat_error = squared1[:-1], error.reshape(-1)
@@ -51,14 +52,14 @@ def siamese(workload: Workload, layout: Layout) -> Step:
         backward3(g_y, g)
         multiply(g, difference, g_left)
         negative(g_left, g_right)
-        square(top, top_slope)
-        subtract(one, top_slope, top_slope)
-        multiply(g_top, top_slope, g_top)
+        square(top, top)  # 1 - tanh^2 in place: nothing reads the activation any more
+        subtract(one, top, top)
+        multiply(g_top, top, g_top)
         gradient2()
         backward2(g_top, gh)
-        square(h, slope)
-        subtract(one, slope, slope)
-        multiply(gh, slope, gh)
+        square(h, h)
+        subtract(one, h, h)
+        multiply(gh, h, gh)
         gradient1()
         new = subtract(params[0], d_vector)
         return (new, layout.split(new)), float(flat_error.dot(flat_error)) * mean
@@ -75,7 +76,6 @@ def heads(workload: Workload, layout: Layout) -> Step:
     width = one_size + other_size
     x1, h1, top1 = (with_ones(size, batch, dtype) for size in (n, wide, trunk))
     h, top, gh, g_top = h1[:-1], top1[:-1], aligned((wide, batch), dtype), aligned((trunk, batch), dtype)
-    slope, top_slope = aligned(h.shape, dtype), aligned(top.shape, dtype)
     y, error, g = (aligned((width, batch), dtype) for _ in range(3))
     parts = [slice(0, one_size), slice(one_size, width)]
     y_one, y_other = (y[part] for part in parts)
@@ -105,14 +105,14 @@ def heads(workload: Workload, layout: Layout) -> Step:
         multiply(error_other, scale_other, g_other)
         gradient3()
         backward3(g, g_top)
-        square(top, top_slope)
-        subtract(unit, top_slope, top_slope)
-        multiply(g_top, top_slope, g_top)
+        square(top, top)
+        subtract(unit, top, top)
+        multiply(g_top, top, g_top)
         gradient2()
         backward2(g_top, gh)
-        square(h, slope)
-        subtract(unit, slope, slope)
-        multiply(gh, slope, gh)
+        square(h, h)
+        subtract(unit, h, h)
+        multiply(gh, h, gh)
         gradient1()
         loss = float(flat_one.dot(flat_one)) * mean_one + float(flat_other.dot(flat_other)) * mean_other
         new = subtract(params[0], d_vector)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from bench.buffers import Layout, Params, aligned, quickest_product, with_ones, zero_d
 from bench.case import Array
 from bench.workloads import Workload
@@ -74,14 +75,15 @@ def softmax_cross_entropy(z: Array, rate: float) -> Callable[[Array], float]:
 
     Each column is shifted by its maximum, so that no exponential overflows; the rate is folded into the gradient.
     """
-    classes, batch = z.shape
+    classes, batch = map(int, z.shape)
     flat, one_hot, unit = z.reshape(-1), aligned(z.shape, z.dtype), np.eye(classes, dtype=z.dtype)
     highest, total, logs = (aligned((batch,), z.dtype) for _ in range(3))
     over_classes, over_batch = np.ones(classes, z.dtype), np.ones(batch, z.dtype)
     scale, flat_one_hot, take = zero_d(rate / batch, z.dtype), one_hot.reshape(-1), unit.take
+    reduce: Any = np.maximum.reduce
 
     def loss(labels: Array) -> float:
-        np.maximum.reduce(z, 0, None, highest)
+        reduce(z, 0, None, highest)
         np.subtract(z, highest, z)
         take(labels, 1, one_hot, "clip")
         picked = flat.dot(flat_one_hot)
@@ -91,7 +93,7 @@ def softmax_cross_entropy(z: Array, rate: float) -> Callable[[Array], float]:
         np.divide(z, total, z)
         np.subtract(z, one_hot, z)
         np.multiply(z, scale, z)
-        return (float(logs.dot(over_batch)) - float(picked)) / batch
+        return float(logs.dot(over_batch) - picked) / batch
 
     return loss
 
@@ -107,13 +109,11 @@ def dag(workload: Workload, layout: Layout) -> Step:
     branches, g_branches = aligned((2 * width, batch), dtype), aligned((2 * width, batch), dtype)
     (a, b), (ga, gb) = branches.reshape(2, width, batch), g_branches.reshape(2, width, batch)
     y, error, gy = (aligned((batch, width), dtype) for _ in range(3))
-    g, gh, slope, zeros = (aligned((width, batch), dtype) for _ in range(4))
+    g, gh, zeros = (aligned((width, batch), dtype) for _ in range(3))
     h, total, x_values, x1T, gyT, flat_error = h1[:-1], total1[:-1], x1[:, :-1], x1.T, gy.T, error.reshape(-1)
     d_vector, (dM1, d_both, dM4) = layout.workspace()
     h_bits, b_bits, g_bits, gb_bits = bits(h), bits(b), bits(g), bits(gb)
-    gradient1, gradient_both = (
-        quickest_product(*three)(*three) for three in ((x1T, g, dM1), (h1, g_branches, d_both))
-    )
+    gradient1, gradient_both = (quickest_product(*three)(*three) for three in ((x1T, g, dM1), (h1, g_branches, d_both)))
     one, scale, mean = zero_d(1, dtype), zero_d(2 * workload.rate / y.size, dtype), 1 / y.size
     add, subtract, multiply, square = np.add, np.subtract, np.multiply, np.square
     maximum, tanh, sign = np.maximum, np.tanh, np.sign
@@ -133,9 +133,9 @@ def dag(workload: Workload, layout: Layout) -> Step:
         multiply(error, scale, gy)
         total1.dot(gy, dM4)
         M4[:-1].dot(gyT, g)
-        square(a, slope)
-        subtract(one, slope, slope)
-        multiply(g, slope, ga)
+        square(a, a)  # 1 - tanh^2 in place: nothing reads the activation any more
+        subtract(one, a, a)
+        multiply(g, a, ga)
         sign(b_bits, b_bits)
         multiply(g_bits, b_bits, gb_bits)
         gradient_both()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from bench import hand_apply, hand_chain, hand_joined, hand_wide
 from bench.buffers import Layout, Params, linears, quickest
 from bench.case import Case, Linears, inference_case, training_case
@@ -16,7 +17,7 @@ from bench.workloads import Data, Workload
 _SIBLINGS = {"dag": 1, "heads": 2}
 """Where in a family's layers the first of two siblings stands."""
 
-_BLOCKS = (200, 400, 500, 640, 800, 1000, 1280, 1600, 2000, 4000)
+_BLOCKS = (500, 640, 800, 1000, 1280, 1600, 2000, 4000)
 
 
 def build(workload: Workload, data: Data) -> Case:
@@ -56,10 +57,9 @@ def apart(layers: Linears, workload: Workload) -> Linears:
 def _chain(workload: Workload, layout: Layout, params: Params, data: Data) -> Callable[..., Any]:
     if len(workload.sizes) == 3:
         return hand_chain.two_layers(workload, layout)
-    if workload.batch <= 1000:
-        return hand_chain.four_layers(workload, layout)
-    steps = [hand_chain.four_layers_in_blocks(workload, layout, rows) for rows in _blocks(workload)]
-    return steps[quickest([partial(step, params, *data.arrays) for step in steps])]
+    whole = hand_chain.four_layers(workload, layout)
+    steps = [whole, *(hand_chain.four_layers_in_blocks(workload, layout, rows) for rows in _blocks(workload))]
+    return steps[quickest([partial(step, params, *data.arrays) for step in steps])] if len(steps) > 1 else whole
 
 
 def _apply(workload: Workload, layout: Layout, params: Params, data: Data) -> Callable[..., Any]:
@@ -70,7 +70,7 @@ def _apply(workload: Workload, layout: Layout, params: Params, data: Data) -> Ca
 
 
 def _blocks(workload: Workload) -> list[int]:
-    return [rows for rows in _BLOCKS if workload.batch % rows == 0]
+    return [rows for rows in _BLOCKS if rows < workload.batch and workload.batch % rows == 0]
 
 
 _FAMILIES: dict[str, Callable[[Workload, Layout, Params, Data], Callable[..., Any]]] = {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from bench.case import Array, Case, Linears, inference_case, training_case
 from bench.workloads import Data, Workload
 
@@ -31,22 +32,24 @@ def linear(layer: tuple[Array, Array], x: Array) -> Array:
 
 
 def linear_backward(layer: tuple[Array, Array], x: Array, g: Array) -> tuple[tuple[Array, Array], Array]:
-    """dW = x^T g, db = the sum of g over the batch, dx = g W^T."""
+    """The gradients of a linear layer: dW = x^T g, db = the sum of g over the batch, dx = g W^T."""
     return (x.T @ g, g.sum(axis=0)), g @ layer[0].T
 
 
 def tanh_backward(h: Array, g: Array) -> Array:
-    """Dx = g (1 - h^2), where h = tanh x."""
-    return g * (1 - h**2)
+    """The gradient of tanh: dx = g (1 - h^2), where h = tanh x."""
+    dx: Array = g * (1 - h**2)
+    return dx
 
 
 def relu(x: Array) -> Array:
     """y = max(x, 0)."""
-    return np.maximum(x, 0)
+    y: Array = np.maximum(x, 0)
+    return y
 
 
 def relu_backward(h: Array, g: Array) -> Array:
-    """Dx = g where h is positive, else 0."""
+    """The gradient of ReLU: dx = g where h is positive, else 0."""
     return g * (h > 0)
 
 

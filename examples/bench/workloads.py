@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from bench.case import Array, Linears
 
 
@@ -19,7 +20,8 @@ class Workload:
     - chain: ``sizes[0] -> ... -> sizes[-1]``, tanh between the linear layers; mean squared error.
     - deep: the same with tanh after the last linear layer too.
     - classifier: ``sizes[0] -> ... -> sizes[-1]``, ReLU between; softmax cross-entropy with integer labels.
-    - dag: h = relu(linear x); y = linear(tanh(linear h) + relu(linear h) + h), all ``sizes[0]`` wide; mean squared error.
+    - dag: h = relu(linear x); y = linear(tanh(linear h) + relu(linear h) + h), each ``sizes[0]`` wide; mean squared
+      error.
     - siamese: d = tower(u) - tower(v); y = linear(d * d). The tower, shared, is linear, tanh, linear, tanh.
     - heads: a trunk of linear, tanh, linear, tanh; two linear heads upon it; the sum of their mean squared errors.
     """
@@ -67,7 +69,9 @@ WORKLOADS = (
     Workload("deep-128", "128 layers of 64 tanh, batch 64", "deep", (64,) * 129, 64, 1.0),
     Workload("dag", "fan-out, two branches, sum, skip, 256 wide, batch 256", "dag", (256,), 256),
     Workload("mnist-mlp", "784-512-512-10 ReLU, cross-entropy, batch 128", "classifier", (784, 512, 512, 10), 128),
-    Workload("siamese", "two inputs through one shared 64-128-64 tower, batch 256", "siamese", (64, 128, 64, 1), 256, 0.01),
+    Workload(
+        "siamese", "two inputs through one shared 64-128-64 tower, batch 256", "siamese", (64, 128, 64, 1), 256, 0.01
+    ),
     Workload("two-output", "64-128-128 trunk, heads of 10 and 3, batch 256", "heads", (64, 128, 128, 10, 3), 256),
     Workload("large", "2-25-25-25-2 tanh, batch 64,000", "chain", _DISK, 64000),
     Workload("infer-1", "2-25-25-25-2 tanh, forward only, batch 1", "chain", _DISK, 1, infer=True),

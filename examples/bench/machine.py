@@ -1,0 +1,59 @@
+"""The machine that is measured, and the number of threads, which must be set before NumPy is imported."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_MARK = "FUNCNET_BENCHMARK_THREADS"
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_BLAS_SWITCHES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES")
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The environment of a process that may use so many threads, in NumPy's BLAS and in the peers."""
+    chosen = dict.fromkeys(_POOLS, str(threads))
+    chosen |= {"NPROC": str(threads), "JAX_PLATFORMS": "cpu", _MARK: str(threads)}
+    if threads == 1:
+        chosen["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_cpu_multi_thread_eigen=false"]).strip()
+    return os.environ | chosen
+
+
+def hold_threads(threads: int) -> None:
+    """Start this program again with that many threads, unless it has them already."""
+    if os.environ.get(_MARK) == str(threads):
+        return
+    sys.exit(subprocess.call([sys.executable, *sys.orig_argv[1:]], env=environment(threads)))
+
+
+def describe() -> dict[str, str]:
+    """The machine, the versions, and every switch in the environment that changes how fast NumPy's BLAS is."""
+    import numpy as np
+
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    facts = {
+        "cpu": f"{_cpu()}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "numpy": f"{np.__version__}, {blas['name']} {blas['version']}",
+        "threads": os.environ.get(_MARK, "not held"),
+    }
+    for name in ("funcnet", "jax", "torch"):
+        try:
+            facts[name] = version(name)
+        except PackageNotFoundError:
+            facts[name] = "not installed"
+    switches = {name: os.environ[name] for name in _BLAS_SWITCHES if name in os.environ}
+    if switches:
+        facts["environment"] = ", ".join(f"{name}={value}" for name, value in switches.items())
+    return facts
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,95 @@
+"""The steps of a run: build and check every implementation of a workload, time them in turn, report."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench import handwritten, machine, naive, process, report, with_funcnet, with_jax, with_torch
+from bench.case import Case
+from bench.check import Disagreement, Judge
+from bench.timing import Timing, interleave
+from bench.workloads import WORKLOADS, Data, Workload, make_data
+
+Build = Callable[[Workload, Data], Case]
+
+BAR = "hand-written"
+BLOCK_SECONDS = 0.005
+_PEERS = ("jax", "torch", "torch-compile")
+
+
+def main(options: Namespace) -> None:
+    """Measure what the options ask for; print tables; write the files."""
+    facts = machine.describe() | {"dtype": options.dtype}
+    print("\n".join(f"{name}: {fact}" for name, fact in facts.items()), end="\n\n", flush=True)
+    if options.process:
+        print(process.measure(options.repeats, options.skip, progress))
+        return
+    results = {}
+    implementations = installed(options.skip, options.compile)
+    for workload in chosen(options.only):
+        results[workload.name] = measure(workload, implementations, options)
+    progress("")
+    print(report.results_table(results), report.summary_table(results), sep="\n\n")
+    if options.json:
+        report.write_json(Path(options.json), results, facts)
+    if options.figure:
+        from bench.figure import draw
+
+        draw(Path(options.figure), results, facts)
+
+
+def chosen(names: Sequence[str]) -> list[Workload]:
+    """The workloads of these names, in the order of their definition; all, where none is named."""
+    known = {workload.name: workload for workload in WORKLOADS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        sys.exit(f"--only: no workload is called {', '.join(unknown)}. There are: {', '.join(known)}.")
+    return [workload for name, workload in known.items() if name in names or not names]
+
+
+def installed(skipped: Sequence[str], compiled: bool) -> dict[str, Build]:
+    """The implementations that can run here, the bar first."""
+    found: dict[str, Build] = {BAR: handwritten.build}
+    if with_funcnet.load():
+        found["funcnet"] = with_funcnet.build
+    found["naive"] = naive.build
+    if "jax" not in skipped and with_jax.load():
+        found["jax"] = with_jax.build
+    if "torch" not in skipped and with_torch.load():
+        found["torch"] = with_torch.build_eager
+        if compiled:
+            found["torch-compile"] = with_torch.build_compiled
+    return {name: build for name, build in found.items() if name not in skipped or name == BAR}
+
+
+def measure(workload: Workload, implementations: dict[str, Build], options: Namespace) -> dict[str, Timing]:
+    """Check all implementations of a workload, then time them."""
+    data = make_data(workload, np.dtype(options.dtype))
+    judge, cases = Judge(workload, data), {}
+    for name, build in implementations.items():
+        progress(f"{workload.name}: checking {name}")
+        try:
+            case = build(workload, data)
+            judge.check(name, case)
+        except Disagreement as error:
+            sys.exit(f"\n{error}")
+        except Exception as error:
+            if name not in _PEERS and not isinstance(error, NotImplementedError):
+                raise
+            reason = next(iter(str(error).splitlines()), "")
+            print(f"\n{workload.name}: {name} left out: {type(error).__name__}: {reason}", file=sys.stderr)
+            continue
+        cases[name] = case
+
+    def show(turn: int) -> None:
+        progress(f"{workload.name}: round {turn + 1} of {options.repeats}")
+
+    return interleave(cases, BAR, rounds=options.repeats, seconds=BLOCK_SECONDS, progress=show)
+
+
+def progress(text: str) -> None:
+    """One line on stderr, written over the last one."""
+    print(f"\r{text:<60}\r", end="", file=sys.stderr, flush=True)

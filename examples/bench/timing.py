@@ -1,0 +1,77 @@
+"""Timing for a noisy machine: short blocks of every implementation in turn, medians, and ratios within a round."""
+
+import gc
+from collections.abc import Callable, Mapping
+from statistics import median, quantiles
+from time import perf_counter
+from typing import NamedTuple
+
+from bench.case import Case
+
+
+class Timing(NamedTuple):
+    """The blocks of one implementation of one workload: seconds a step, and the ratios to the bar of the same round."""
+
+    seconds: list[float]
+    ratios: list[float]
+
+    @property
+    def best(self) -> float:
+        """The fastest block."""
+        return min(self.seconds)
+
+    @property
+    def median(self) -> float:
+        """The median block."""
+        return median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range of the blocks, relative to their median."""
+        low, _, high = quantiles(self.seconds, n=4)
+        return (high - low) / self.median
+
+    @property
+    def ratio(self) -> float:
+        """The median of the ratios."""
+        return median(self.ratios)
+
+
+def block_seconds(case: Case, steps: int) -> float:
+    """Wall seconds a step, over one block, without the garbage collector.
+
+    Its first step, from a fresh state, is not timed: it brings back into caches and memory pools what the blocks of
+    the others have driven out.
+    """
+    state, _ = case.run(case.begin(), 1)
+    gc.disable()
+    start = perf_counter()
+    case.run(state, steps)
+    elapsed = perf_counter() - start
+    gc.enable()
+    return elapsed / steps
+
+
+def calibrate(case: Case, seconds: float) -> int:
+    """How many steps fill a block of that many seconds, a few at least."""
+    steps = 1
+    while (each := block_seconds(case, steps)) * steps < seconds / 4:
+        steps *= 2
+    return max(5, round(seconds / each))
+
+
+def interleave(
+    cases: Mapping[str, Case], bar: str, *, rounds: int, seconds: float, progress: Callable[[int], None]
+) -> dict[str, Timing]:
+    """Time all cases in rounds; a round runs one block of each, and starts with another one each time."""
+    steps = {name: calibrate(case, seconds) for name, case in cases.items()}
+    timings = {name: Timing([], []) for name in cases}
+    names = list(cases)
+    for turn in range(rounds):
+        progress(turn)
+        shift = turn % len(names)
+        taken = {name: block_seconds(cases[name], steps[name]) for name in names[shift:] + names[:shift]}
+        for name, timing in timings.items():
+            timing.seconds.append(taken[name])
+            timing.ratios.append(taken[name] / taken[bar])
+    return timings

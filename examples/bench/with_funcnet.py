@@ -1,0 +1,178 @@
+"""funcnet: each workload as two dicts, and the compiled closure of ``sgd_step``.
+
+The loss that a step returns is a number that has been read, as in the hand-written step.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.case import Case, Linears, inference_case, training_case
+from bench.workloads import Data, Workload
+
+_fn: Any = None
+
+
+class Model(NamedTuple):
+    """A network, the loss of its step (None where the network computes it), and its linear operators in order."""
+
+    net: Any
+    loss: Any
+    linears: tuple[Any, ...]
+
+
+def load() -> bool:
+    """Import funcnet; False where it is not installed."""
+    global _fn
+    try:
+        import funcnet
+    except ImportError:
+        return False
+    _fn = funcnet
+    return True
+
+
+def build(workload: Workload, data: Data) -> Case:
+    """The compiled step, or ``net.apply`` for inference."""
+    model = _FAMILIES[workload.family](workload)
+    shapes = [array.shape[1:] for array in (data.arrays if model.loss is None else data.inputs)]
+
+    def begin() -> Any:
+        params, _ = model.net.init(_fn.key(0), *shapes, dtype=data.start[0][0].dtype)
+        copies = [_fn.Affine(weight.copy(), bias.copy()) for weight, bias in data.start]
+        return params | dict(zip(model.linears, copies, strict=True))
+
+    def linears(params: Any) -> Linears:
+        return [(params[key].weight, params[key].bias) for key in model.linears]
+
+    if workload.infer:
+        return inference_case(model.net.apply, begin, data.inputs, np.asarray)
+    step = _fn.sgd_step(model.net, model.loss, learning_rate=workload.rate)
+    return training_case(step, begin, linears, data.arrays)
+
+
+def _series(sizes: tuple[int, ...], activation: Callable[[], Any], *, last: bool = False) -> Any:
+    """A chain of linear layers, numbered, with the activation between them (and after the last one too)."""
+    operators: dict[int, Any] = {}
+    for place, size in enumerate(sizes[1:], 1):
+        operators[2 * place - 1] = _fn.linear(size)
+        if last or place < len(sizes) - 1:
+            operators[2 * place] = activation()
+    connectivity = {key: [key + 1] for key in list(operators)[:-1]}
+    return _fn.network(operators, connectivity), tuple(range(1, 2 * len(sizes) - 1, 2))
+
+
+def _chain(workload: Workload) -> Model:
+    net, linears = _series(workload.sizes, _fn.tanh)
+    return Model(net, _fn.mse(), linears)
+
+
+def _deep(workload: Workload) -> Model:
+    net, linears = _series(workload.sizes, _fn.tanh, last=True)
+    return Model(net, _fn.mse(), linears)
+
+
+def _classifier(workload: Workload) -> Model:
+    if not hasattr(_fn, "cross_entropy"):
+        raise NotImplementedError("this version of funcnet has no cross_entropy")
+    net, linears = _series(workload.sizes, _fn.relu)
+    return Model(net, _fn.cross_entropy(), linears)
+
+
+def _dag(workload: Workload) -> Model:
+    (width,) = workload.sizes
+    operators = {
+        "in": _fn.linear(width),
+        "relu": _fn.relu(),
+        "left": _fn.linear(width),
+        "tanh": _fn.tanh(),
+        "right": _fn.linear(width),
+        "right relu": _fn.relu(),
+        "sum": _fn.add(),
+        "out": _fn.linear(width),
+    }
+    connectivity = {
+        "in": ["relu"],
+        "relu": ["left", "right", "sum"],
+        "left": ["tanh"],
+        "tanh": ["sum"],
+        "right": ["right relu"],
+        "right relu": ["sum"],
+        "sum": ["out"],
+    }
+    return Model(_fn.network(operators, connectivity), _fn.mse(), ("in", "left", "right", "out"))
+
+
+def _siamese(workload: Workload) -> Model:
+    _, wide, narrow, out = workload.sizes
+    operators = {
+        "wide": _fn.linear(wide),
+        "wide tanh": _fn.tanh(),
+        "narrow": _fn.linear(narrow),
+        "narrow tanh": _fn.tanh(),
+        "twin wide": _fn.shared("wide"),
+        "twin wide tanh": _fn.tanh(),
+        "twin narrow": _fn.shared("narrow"),
+        "twin narrow tanh": _fn.tanh(),
+        "difference": _fn.subtract(),
+        "again": _fn.identity(),
+        "square": _fn.multiply(),
+        "out": _fn.linear(out),
+    }
+    connectivity = {
+        "wide": ["wide tanh"],
+        "wide tanh": ["narrow"],
+        "narrow": ["narrow tanh"],
+        "narrow tanh": ["difference"],
+        "twin wide": ["twin wide tanh"],
+        "twin wide tanh": ["twin narrow"],
+        "twin narrow": ["twin narrow tanh"],
+        "twin narrow tanh": ["difference"],
+        "difference": ["square", "again"],
+        "again": ["square"],
+        "square": ["out"],
+    }
+    return Model(_fn.network(operators, connectivity), _fn.mse(), ("wide", "narrow", "out"))
+
+
+def _heads(workload: Workload) -> Model:
+    """The network holds its two losses and their sum, and reads the targets like any other input."""
+    _, wide, trunk, one, other = workload.sizes
+    operators = {
+        "wide": _fn.linear(wide),
+        "wide tanh": _fn.tanh(),
+        "trunk": _fn.linear(trunk),
+        "trunk tanh": _fn.tanh(),
+        "one": _fn.linear(one),
+        "other": _fn.linear(other),
+        "one target": _fn.identity(),
+        "other target": _fn.identity(),
+        "one loss": _fn.mse(),
+        "other loss": _fn.mse(),
+        "loss": _fn.add(),
+    }
+    connectivity = {
+        "wide": ["wide tanh"],
+        "wide tanh": ["trunk"],
+        "trunk": ["trunk tanh"],
+        "trunk tanh": ["one", "other"],
+        "one": ["one loss"],
+        "one target": ["one loss"],
+        "other": ["other loss"],
+        "other target": ["other loss"],
+        "one loss": ["loss"],
+        "other loss": ["loss"],
+    }
+    net = _fn.network(operators, connectivity, inputs=["wide", "one target", "other target"], output="loss")
+    return Model(net, None, ("wide", "trunk", "one", "other"))
+
+
+_FAMILIES: dict[str, Callable[[Workload], Model]] = {
+    "chain": _chain,
+    "deep": _deep,
+    "classifier": _classifier,
+    "dag": _dag,
+    "siamese": _siamese,
+    "heads": _heads,
+}

@@ -1,0 +1,68 @@
+"""Measure a training step of funcnet on this machine, against hand-written NumPy and, where installed, JAX and PyTorch.
+
+    python examples/benchmark.py
+    python examples/benchmark.py --only tiny,disk --dtype float64 --figure ratios.png
+    python examples/benchmark.py --process
+
+The bar is the best step that could be written by hand for exactly one network, with NumPy alone; a ratio says how many
+times as long a step takes. All implementations are first checked to compute the same loss and the same params. They are
+timed in turn, in short blocks; a ratio is taken within a round, and the median of a workload's ratios is reported.
+"""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+
+from bench.machine import hold_threads
+
+
+def names(text: str) -> list[str]:
+    """A comma-separated list."""
+    return [name for name in text.split(",") if name]
+
+
+def at_least(lowest: int) -> Callable[[str], int]:
+    """A whole number no smaller than ``lowest``, as the type of an option."""
+
+    def parse(text: str) -> int:
+        if not text.isdigit() or int(text) < lowest:
+            raise ArgumentTypeError(f"{text!r} is not a whole number of at least {lowest}")
+        return int(text)
+
+    return parse
+
+
+def parse_options() -> Namespace:
+    """Read the command line."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--threads",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="threads of BLAS and peers (1); more need an idle machine",
+    )
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--repeats", type=at_least(2), default=21, metavar="N", help="rounds (21)")
+    parser.add_argument("--only", type=names, default=[], metavar="NAME,...", help="only these workloads")
+    parser.add_argument("--skip", type=names, default=[], metavar="NAME,...", help="leave out these implementations")
+    parser.add_argument("--compile", action="store_true", help="torch.compile too: it needs a C++ compiler and minutes")
+    parser.add_argument("--process", action="store_true", help="whole fresh processes instead of steps")
+    parser.add_argument("--json", metavar="FILE", help="write the results as JSON")
+    parser.add_argument("--figure", metavar="FILE", help="draw the ratios (needs matplotlib)")
+    options = parser.parse_args()
+    if options.process and (options.only or options.json or options.figure or options.compile):
+        parser.error("--process prints one table of its own: it takes --threads, --repeats and --skip only")
+    return options
+
+
+def main() -> None:
+    """Hold the threads, which must happen before NumPy is imported; then run."""
+    options = parse_options()
+    hold_threads(options.threads)
+    from bench.run import main as run
+
+    run(options)
+
+
+if __name__ == "__main__":
+    main()
