@@ -227,7 +227,7 @@ def names() -> dict[int, str]:
     """What each operator of the nonlinear network is: {1: "linear(25)", 2: "tanh()", ...}."""
     params, _ = nonlinear.init(fn.key(0), (2,))
     return {
-        key: f"{layer.apply.kind}({params[key][0].bias.size if key in params else ''})"
+        key: f"{layer.apply.kind}({params[key].bias.size if key in params else ''})"
         for key, (layer,) in operators.items()
     }
 

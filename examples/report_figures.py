@@ -144,7 +144,7 @@ def draw_box(ax: Axes, x: float, y: float, key: int, name: str) -> None:
     corner, shape = (x - WIDTH / 2, y - HEIGHT / 2), "round,pad=0,rounding_size=0.16"
     ax.add_patch(FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle=shape, facecolor=colour, edgecolor=INK, linewidth=1.2))
     ax.text(x, y + 0.2, str(key), fontsize=14, weight="bold", color=INK, ha="center", va="center")
-    ax.text(x, y - 0.22, name, fontsize=12, color=INK, ha="center", va="center")
+    ax.text(x, y - 0.22, name, fontsize=11, color=INK, ha="center", va="center")
 
 
 def draw_edge(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:

@@ -1,8 +1,9 @@
 """funcnet: neural networks in pure NumPy. A network is two dicts; a layer is a pair of pure functions."""
 
 from funcnet import tree as tree
+from funcnet.arrays import Array, Shape
 from funcnet.compose import parallel, residual, serial
-from funcnet.core import Array, Function, Init, Layer, OperatorKey, Pullback, Shape
+from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
 from funcnet.errors import (
     DTypeError,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
 from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from operator import attrgetter
 from threading import Lock
 from typing import Any, Generic, TypeAlias, cast
@@ -12,20 +14,23 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.core import Array, Function, Pullback, accept_array, cast_inputs, common_dtype, params_dtype
+from funcnet.arrays import Array, accept_array, cast_inputs, common_dtype, params_dtype
+from funcnet.blocks import spans
+from funcnet.core import Function, Pullback
 from funcnet.errors import ShapeError
 from funcnet.flat import Layout
 from funcnet.listing import listing
+from funcnet.memory import Blocks, Memory, Space
 from funcnet.plan import Plan
-from funcnet.program import Workspace
 from funcnet.random import Key, check_key
 from funcnet.tracing import Trace, Value
 
 P = TypeVar("P", default=Any)
 Y = TypeVar("Y", default=Array)
-Spec: TypeAlias = "tuple[type, tuple[int, ...], np.dtype[Any]]"
+Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
 
-KEPT = 32  # programs, the least recently made of which is let go
+SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a program to take it as it is
+KEPT = 16  # programs, the least recently made of which is let go
 POOLED = 8  # workspaces that a program keeps for the next calls
 
 
@@ -33,59 +38,40 @@ class Program(Generic[P]):
     """A plan, and a pool of the memory in which it runs; a call takes a workspace out and puts it back.
 
     A call that fails does not put its workspace back, so whatever state it left is never seen again.
+    plans: by the number of rows; two where a large batch is cut into blocks of two lengths.
+    spans: (start, stop) of the blocks.
     """
 
-    def __init__(self, plan: Plan, layout: Layout[P]) -> None:
-        self.plan = plan
+    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], layout: Layout[P]) -> None:
+        self.plans = plans
+        self.spans = spans
         self.layout = layout
-        self.pool: deque[Space[P]] = deque(maxlen=POOLED)
+        self.pool: deque[Memory[P]] = deque(maxlen=POOLED)
 
-    def take(self) -> Space[P]:
+    def take(self) -> Memory[P]:
         """A workspace that nobody uses."""
         try:
             return self.pool.pop()
         except IndexError:
-            return Space(self)
-
-
-class Space(Workspace, Generic[P]):
-    """A workspace that knows the params it last saw: which they were, and the flat vector that they are views of."""
-
-    def __init__(self, program: Program[P]) -> None:
-        super().__init__(program.plan)
-        self.layout = program.layout
-        self.leaves = program.layout.views(np.ndarray((), program.layout.record, self.params))[1:]
-        self.puts = [x.__setitem__ for x in self.inputs]
-        self.seen: Any = None
-        self.items: list[Any] = []
-        self.vector: Any = None
-
-    def remember(self, params: P, vector: Any) -> None:
-        """Keep params that are the views of a flat vector."""
-        self.seen, self.vector, self.items = params, vector, self.layout.items(params)
-
-    def read(self, params: P) -> None:
-        """Copy params in, at once where they are the views of one vector."""
-        leaves = tree.leaves(params)
-        vector = self.layout.source(leaves)
-        if vector is not None:
-            self.remember(params, vector)
-            self.params[...] = vector
-            return
-        for view, leaf in zip(self.leaves, leaves, strict=True):
-            view[...] = leaf
+            pass
+        if len(self.spans) > 1:
+            return Blocks(self.plans, self.layout, self.spans)
+        (plan,) = self.plans.values()
+        return Space(plan, self.layout)
 
 
 class Compiled(Generic[P]):
     """Base of what runs compiled: `run(params, arrays)`. Only `function` and options pickle; programs are made anew."""
 
     kind: str
-    spec = attrgetter("__class__", "shape", "dtype")
+    ending = ""
+    """What a call does after its program, for the listing."""
 
     def __init__(self) -> None:
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Let go of all programs."""
         self._by_signature: dict[Any, Program[P]] = {}
         self._recent: dict[tuple[Spec, ...], Program[P]] = {}
         self._lock = Lock()
@@ -99,39 +85,47 @@ class Compiled(Generic[P]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore; programs are made when they are needed."""
         self.__dict__.update(state)
-        self._forget()
+        self.forget()
 
     def __str__(self) -> str:
         """The program last made, a line a call."""
-        programs = list(self._by_signature.values())
-        return (
-            listing(self.kind, programs[-1].plan)
-            if programs
-            else f"{self.kind}: no program yet; the first call makes one"
-        )
+        if not self._by_signature:
+            return f"{self.kind}: no program yet; the first call makes one"
+        program = [*self._by_signature.values()][-1]
+        blocks = f", in {len(program.spans)} blocks of rows" if len(program.spans) > 1 else ""
+        plan = next(iter(program.plans.values()))
+        return listing(self.kind + blocks, plan, program.layout.paths(), self.ending)
+
+    def check_count(self, given: int) -> None:
+        """Refuse a wrong number of arrays."""
+        if not given:
+            raise ShapeError(f"{self.kind} takes the inputs of the network and then the targets, but was given none")
 
     def record(self, trace: Trace, params: P, inputs: tuple[Value, ...]) -> Plan:
         """Run the function on symbolic values and plan what it recorded."""
         raise NotImplementedError
 
-    def enter(self, params: P, arrays: tuple[Any, ...]) -> tuple[Program[P], Space[P]]:
-        """A program for these shapes and a workspace that holds params and arrays, ready to run."""
+    def run_program(self, params: P, arrays: tuple[Any, ...]) -> tuple[Program[P], Memory[P]]:
+        """Run the program for these shapes; its memory holds the results, and goes back into the program's pool."""
+        program = space = None
         try:
-            program = self._recent.get(tuple(map(Compiled.spec, arrays)))
-        except (AttributeError, TypeError):
-            program = None
-        if program is not None:
-            space = program.take()
-            if params is space.seen and space.layout.unchanged(params, space.items):
-                space.params[...] = space.vector
-                for put, x in zip(space.puts, arrays):  # noqa: B905 (as many as the program was found for)
-                    put(..., x)
-                return program, space
-            program.pool.append(space)
-        return self._admit(params, arrays)
+            program = self._recent[tuple(map(SPEC, arrays))]
+            space = program.pool.pop()
+            known = params is space.seen and params == space.copy and (not space.nodes or space.knows_nodes())
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError):
+            known = False  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
+        if known and program and space:
+            space.read_again()
+        else:
+            if program and space:
+                program.pool.append(space)
+            program, space, arrays = self._admit(params, arrays)
+        space.run(arrays)
+        return program, space
 
-    def _admit(self, params: P, given: tuple[Any, ...]) -> tuple[Program[P], Space[P]]:
-        """Check everything, and find or make the program."""
+    def _admit(self, params: P, given: tuple[Any, ...]) -> tuple[Program[P], Memory[P], tuple[Array, ...]]:
+        """Check everything, find or make the program, and copy the params into a workspace."""
+        self.check_count(len(given))
         arrays = tuple(accept_array(f"{self.kind}: input {i}", x) for i, x in enumerate(given))
         dtype = params_dtype(params) or common_dtype(self.kind, arrays)
         arrays = cast_inputs(self.kind, dtype, arrays)
@@ -139,28 +133,34 @@ class Compiled(Generic[P]):
         signature = (dtype, structure, *(leaf.shape for leaf in leaves), None, *(x.shape for x in arrays))
         program = self._by_signature.get(signature)
         if program is None:
-            program = self._make(params, dtype, arrays)
+            with collector_paused():
+                program = self._make(params, dtype, arrays)
+                program.pool.append(program.take())
             with self._lock:
                 self._by_signature[signature] = program
-                while len(self._by_signature) > KEPT:
+                if len(self._by_signature) > KEPT:
                     del self._by_signature[next(iter(self._by_signature))]
                     self._recent.clear()
         if all(type(x) is np.ndarray for x in given):
-            self._recent[tuple(map(Compiled.spec, given))] = program
+            self._recent[tuple(map(SPEC, given))] = program
         space = program.take()
         space.read(params)
-        for put, x in zip(space.puts, arrays, strict=True):
-            put(..., x)
-        return program, space
+        return program, space, arrays
 
-    def _make(self, params: P, dtype: np.dtype[Any], arrays: tuple[Any, ...]) -> Program[P]:
-        trace = Trace(dtype, rows=len(arrays[0]))
-        symbols = tree.unflatten(
-            tree.structure(params),
-            [trace.parameter(x.shape, f"params{path}") for path, x in tree.leaves_with_path(params)],
-        )
-        inputs = tuple(trace.input(x.shape, dtype) for x in arrays)
-        return Program(self.record(trace, symbols, inputs), Layout(params, dtype))
+    def _make(self, params: P, dtype: np.dtype[Any], arrays: tuple[Array, ...]) -> Program[P]:
+        """Plan the whole batch; where that is large and its rows do not depend on each other, plan its blocks."""
+        rows = len(arrays[0])
+        whole = self._plan(params, dtype, arrays, rows, rows)
+        cuts = spans(whole, rows)
+        lengths = {stop - start for start, stop in cuts}
+        plans = {n: whole if n == rows else self._plan(params, dtype, arrays, n, rows) for n in lengths}
+        return Program(plans, cuts, Layout(params, dtype))
+
+    def _plan(self, params: P, dtype: np.dtype[Any], arrays: tuple[Array, ...], rows: int, total: int) -> Plan:
+        trace = Trace(dtype, rows, total)
+        leaves, structure = tree.flatten(params)
+        symbols = tree.unflatten(structure, [trace.parameter(leaf.shape) for leaf in leaves])
+        return self.record(trace, symbols, tuple(trace.input((rows, *x.shape[1:]), dtype) for x in arrays))
 
 
 class CompiledFunction(Function[P, Y], Compiled[P]):
@@ -177,23 +177,18 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         *,
         several: bool = False,
     ) -> None:
-        Function.__init__(self, kind, function, arity)
-        Compiled.__init__(self)
+        super().__init__(kind, function, arity)
+        self.forget()
         self.several = several
 
     def __call__(self, params: P, *inputs: Array, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
         if key is not None:
             check_key(key)
-        program, space = self.enter(params, inputs)
-        for f, args in space.program:
-            f(*args)
-        if self.several:
-            output: Any = tuple(map(outgoing, space.outputs))
-        else:
-            output = outgoing(space.outputs[0])
+        program, space = self.run_program(params, inputs)
+        outputs = space.results()
         program.pool.append(space)
-        return cast(Y, output)
+        return cast(Y, tuple(outputs) if self.several else outputs[0])
 
     def run(self, params: P, inputs: tuple[Array, ...]) -> tuple[Y, Pullback[P]]:
         """Run the function, whose errors tell where they happened."""
@@ -206,6 +201,13 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         return Plan(trace, tree.leaves(output))
 
 
-def outgoing(array: Any) -> Any:
-    """What the caller gets: a fresh array, or a scalar."""
-    return array.copy() if array.ndim else array[()]
+@contextmanager
+def collector_paused() -> Generator[None]:
+    """No garbage collection meanwhile: it would go through a growing plan again and again, and find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
+from typing_extensions import TypeIs
 
+from funcnet.arrays import Array, DType, Shape
 from funcnet.compiled import CompiledFunction
-from funcnet.core import Array, DType, Layer, Shape
+from funcnet.core import Layer, NoParams, Pullback, Result, Y, has_no_params
 from funcnet.errors import FuncnetError, GraphError, ShapeError, located
 from funcnet.layers.merge import add
 from funcnet.random import Key, fold_in
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+AnyLayer: TypeAlias = Layer[Any, Any]
+Forward: TypeAlias = Callable[..., tuple[Any, Pullback[Any]]]
+"""The function of a layer: (params, *inputs) -> (output, pullback)."""
 
-def serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
+
+@overload
+def serial(a: Layer[A, Y], /) -> Layer[tuple[A], Y]: ...
+@overload
+def serial(a: Layer[A], b: Layer[B, Y], /) -> Layer[tuple[A, B], Y]: ...
+@overload
+def serial(a: Layer[A], b: Layer[B], c: Layer[C, Y], /) -> Layer[tuple[A, B, C], Y]: ...
+@overload
+def serial(a: Layer[A], b: Layer[B], c: Layer[C], d: Layer[D, Y], /) -> Layer[tuple[A, B, C, D], Y]: ...
+@overload
+def serial(a: Layer[A], b: Layer[B], c: Layer[C], d: Layer[D], e: Layer[E, Y], /) -> Layer[tuple[A, B, C, D, E], Y]: ...
+@overload
+def serial(
+    a: Layer[A], b: Layer[B], c: Layer[C], d: Layer[D], e: Layer[E], f: Layer[F, Y], /
+) -> Layer[tuple[A, B, C, D, E, F], Y]: ...
+@overload
+def serial(
+    a: AnyLayer, b: AnyLayer, c: AnyLayer, d: AnyLayer, e: AnyLayer, f: AnyLayer, g: AnyLayer, /, *more: AnyLayer
+) -> Layer[tuple[Any, ...], Any] | Any: ...  # mypy then takes serial(*layers), which may be any of these, for Any
+def serial(*layers: AnyLayer) -> Layer[Any, Any]:
     """y = f_n(... f_2(f_1(x)))        dx = the cotangent passed back from f_n to f_1
 
     Params: the tuple of the layers' own. The first layer may take several inputs, every other takes one.
@@ -33,15 +64,19 @@ def serial(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
     return Layer(partial(_init_serial, layers), apply)
 
 
-def _serial(functions: tuple[Any, ...], kinds: tuple[str, ...], params: Any, *inputs: Array) -> Any:
-    values, pullbacks = inputs, []
+def _serial(
+    functions: tuple[Forward, ...], kinds: tuple[str, ...], params: tuple[Any, ...], *inputs: Array
+) -> Result[tuple[Any, ...]]:
+    values: tuple[Array, ...] = inputs
+    pullbacks: list[Pullback[Any]] = []
     for i, (function, own) in enumerate(zip(functions, matching(params, len(functions)), strict=True)):
         y, pull = at(f"layer {i} of the series ({kinds[i]})", function, own, *values)
         values = (y,)
         pullbacks.append(pull)
 
-    def pullback(g: Any) -> Any:
-        cotangents, passed = [], (g,)
+    def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
+        cotangents: list[Any] = []
+        passed: tuple[Array, ...] = (g,)
         for pull in reversed(pullbacks):
             of_params, passed = pull(*passed)
             cotangents.append(of_params)
@@ -50,8 +85,10 @@ def _serial(functions: tuple[Any, ...], kinds: tuple[str, ...], params: Any, *in
     return values[0], pullback
 
 
-def _init_serial(layers: tuple[Layer[Any, Any], ...], key: Key, *shapes: Shape, dtype: DType = np.float32) -> Any:
-    params = []
+def _init_serial(
+    layers: tuple[AnyLayer, ...], key: Key, *shapes: Shape, dtype: DType = np.float32
+) -> tuple[tuple[Any, ...], Shape]:
+    params: list[Any] = []
     for i, layer in enumerate(layers):
         own, shape = layer.init(fold_in(key, i), *shapes, dtype=dtype)
         params.append(own)
@@ -59,27 +96,44 @@ def _init_serial(layers: tuple[Layer[Any, Any], ...], key: Key, *shapes: Shape, 
     return tuple(params), shapes[0]
 
 
-def parallel(*layers: Layer[Any, Any], merge: Layer[Any, Any] | None = None) -> Layer[Any, Any]:
+def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> Layer[tuple[Any, ...], Y]:
     """y = merge(f_1(x), ..., f_n(x))        dx = sum of the branches' dx
 
     Every layer reads the same inputs; merge, by default `add()`, makes one value of theirs and has no params.
     Params: the tuple of the layers' own.
     """
     check("parallel", layers)
-    join = merge or add()
+    join: AnyLayer = add() if merge is None else merge
+    check("parallel", (join,), named="merge is")
+    if join.apply.arity not in (len(layers), None):
+        raise GraphError(
+            f"parallel: merge: {join.apply.kind} takes {join.apply.arity} inputs, but there are {len(layers)} branches"
+        )
+    if not has_no_params(join):
+        raise GraphError(
+            f"parallel: merge: {join.apply.kind} may have params, but takes none: use fn.add() or the like"
+        )
+    takes = {
+        layer.apply.arity: f"branch {i} ({layer.apply.kind})" for i, layer in enumerate(layers) if layer.apply.arity
+    }
+    if len(takes) > 1:
+        each = ", ".join(f"{branch} {arity}" for arity, branch in takes.items())
+        raise GraphError(f"parallel: all branches read the same inputs, but they take different numbers: {each}")
     functions = tuple(layer.apply.function for layer in layers)
     apply: CompiledFunction[Any, Any] = CompiledFunction(
-        "parallel", partial(_parallel, functions, join.apply.function), layers[0].apply.arity
+        "parallel", partial(_parallel, functions, join.apply.function), next(iter(takes), None)
     )
     return Layer(partial(_init_parallel, layers, join), apply)
 
 
-def _parallel(functions: tuple[Any, ...], merge: Any, params: Any, *inputs: Array) -> Any:
+def _parallel(
+    functions: tuple[Forward, ...], merge: Forward, params: tuple[Any, ...], *inputs: Array
+) -> Result[tuple[Any, ...]]:
     owns = matching(params, len(functions))
     branches = [at(f"branch {i}", f, own, *inputs) for i, (f, own) in enumerate(zip(functions, owns, strict=True))]
     y, merge_pull = at("merge", merge, (), *(value for value, _ in branches))
 
-    def pullback(g: Any) -> Any:
+    def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
         _, cotangents = merge_pull(g)
         backs = [pull(c) for (_, pull), c in zip(branches, cotangents, strict=True)]
         total = backs[0][1]
@@ -91,35 +145,39 @@ def _parallel(functions: tuple[Any, ...], merge: Any, params: Any, *inputs: Arra
 
 
 def _init_parallel(
-    layers: tuple[Layer[Any, Any], ...], merge: Layer[Any, Any], key: Key, *shapes: Shape, dtype: DType = np.float32
-) -> Any:
+    layers: tuple[AnyLayer, ...], merge: AnyLayer, key: Key, *shapes: Shape, dtype: DType = np.float32
+) -> tuple[tuple[Any, ...], Shape]:
     branches = [layer.init(fold_in(key, i), *shapes, dtype=dtype) for i, layer in enumerate(layers)]
     _, shape = merge.init(key, *(shape for _, shape in branches), dtype=dtype)
     return tuple(params for params, _ in branches), shape
 
 
-def residual(*layers: Layer[Any, Any]) -> Layer[Any, Any]:
+def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
     """y = x + f(x), f the layers in series        dx = g + f's dx        (He et al. 2016)
 
     Params: those of `serial(*layers)`. f must keep the shape of x.
     """
     chain = serial(*layers)
+    if chain.apply.arity not in (1, None):
+        raise GraphError(f"residual: {layers[0].apply.kind} takes {chain.apply.arity} inputs, but x is one")
     apply: CompiledFunction[Any, Any] = CompiledFunction("residual", partial(_residual, chain.apply.function), 1)
     return Layer(partial(_init_residual, chain), apply)
 
 
-def _residual(function: Any, params: Any, x: Array) -> Any:
+def _residual(function: Forward, params: tuple[Any, ...], x: Array) -> Result[tuple[Any, ...]]:
     y, pull = function(params, x)
     same(x.shape, y.shape)
 
-    def pullback(g: Array) -> Any:
+    def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
         of_params, (dx,) = pull(g)
         return of_params, (g + dx,)
 
     return x + y, pullback
 
 
-def _init_residual(chain: Layer[Any, Any], key: Key, shape: Shape, dtype: DType = np.float32) -> Any:
+def _init_residual(
+    chain: Layer[tuple[Any, ...], Any], key: Key, shape: Shape, dtype: DType = np.float32
+) -> tuple[tuple[Any, ...], Shape]:
     params, output = chain.init(key, shape, dtype=dtype)
     same(shape, output)
     return params, output
@@ -131,7 +189,7 @@ def same(shape: Shape, output: Shape) -> None:
         raise ShapeError(f"residual: x has shape {shape} and f(x) {output}; they are added, so they must be equal")
 
 
-def matching(params: Any, count: int) -> tuple[Any, ...]:
+def matching(params: tuple[Any, ...], count: int) -> tuple[Any, ...]:
     """The params of each layer; where no layer has any, () will do."""
     if params == ():
         return ((),) * count
@@ -140,7 +198,7 @@ def matching(params: Any, count: int) -> tuple[Any, ...]:
     return params
 
 
-def at(where: str, function: Any, params: Any, *inputs: Array) -> Any:
+def at(where: str, function: Forward, params: Any, *inputs: Array) -> tuple[Any, Pullback[Any]]:
     """Call a layer's function; an error tells where it stands."""
     try:
         return function(params, *inputs)
@@ -149,11 +207,19 @@ def at(where: str, function: Any, params: Any, *inputs: Array) -> Any:
         raise located(error, f"{where}: given shape{'s' * (len(inputs) > 1)} {shapes}", outermost=True) from None
 
 
-def check(name: str, layers: tuple[Any, ...]) -> None:
+def check(name: str, layers: tuple[Any, ...], *, several: bool = False, named: str = "argument {} is") -> None:
     """Refuse what is not a layer."""
     if not layers:
         raise GraphError(f"{name} needs at least one layer")
     for i, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
+        where = f"{name}: {named.format(i)}"
+        if not is_layer(layer):
             hint = f": call it, fn.{layer.__name__}(...)" if callable(layer) and hasattr(layer, "__name__") else ""
-            raise GraphError(f"{name}: argument {i} is {layer!r:.60} and not a layer{hint}")
+            raise GraphError(f"{where} {layer!r:.60} and not a layer{hint}")
+        if getattr(layer.apply, "several", False) and not several:
+            raise GraphError(f"{where} a network of several outputs: join them inside it")
+
+
+def is_layer(x: object) -> TypeIs[AnyLayer]:
+    """Whether this is a layer."""
+    return isinstance(x, Layer)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import random, tree
-from funcnet.core import Array, Function, Init, Layer, Pullback
-from funcnet.errors import DTypeError, ShapeError
+from funcnet.arrays import Array, Shape
+from funcnet.core import Function, Init, Layer, Pullback
+from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.tracing import Stateful, Trace, Value
 
 P = TypeVar("P", default=Any)
@@ -35,32 +36,73 @@ def custom_layer(
     A scalar function written in NumPy ufuncs is better made with `elementwise`, which the plan can look into.
     `funcnet.testing.check_vjp` proves that the pullback is right.
     """
-    kind = name or getattr(function, "__name__", "custom")
+    kind = name or str(getattr(function, "__name__", "custom"))
     return Layer(init, Function(kind, Opaque(kind, init, function), inputs))
 
 
-class Opaque:
+class Opaque(Generic[P]):
     """The function of such a layer: run on arrays it checks what comes back; on values it records one call."""
 
-    def __init__(self, kind: str, init: Init[Any], function: Callable[..., Any]) -> None:
+    def __init__(self, kind: str, init: Init[P], function: Callable[..., tuple[Array, Pullback[P]]]) -> None:
         self.kind = kind
         self.init = init
         self.function = function
 
-    def __call__(self, params: Any, *inputs: Any) -> Any:
+        self._promised: dict[Any, Shape] = {}
+
+    def __call__(self, params: P, *inputs: Any) -> tuple[Any, Pullback[P]]:
         """(output, pullback)."""
         if isinstance(inputs[0], Value):
             return self._record(inputs[0].trace, params, inputs)
-        return self.function(params, *inputs)
+        return self.run(params, inputs)
 
-    def _record(self, trace: Trace, params: Any, inputs: tuple[Value, ...]) -> Any:
+    def promised(self, shapes: tuple[Shape, ...], dtype: Any) -> Shape:
+        """The shape of the output that init promises, asked once for each shape of the inputs."""
+        if (shapes, dtype) not in self._promised:
+            _, shape = self.init(random.key(0), *(shape[1:] for shape in shapes), dtype=dtype)
+            self._promised[shapes, dtype] = (shapes[0][0], *shape) if shape else ()
+        return self._promised[shapes, dtype]
+
+    def run(self, params: P, inputs: tuple[Array, ...]) -> tuple[Array, Pullback[P]]:
+        """Run the function on arrays that it cannot write into, and check what it gives."""
+        dtype = inputs[0].dtype
+        y, pull = self.function(tree.map(read_only, params), *map(read_only, inputs))
+        self._check("its output", y, self.promised(tuple(x.shape for x in inputs), dtype), dtype, "its init promises")
+
+        def pullback(g: Any) -> tuple[P, tuple[Array, ...]]:
+            of_params, of_inputs = pull(read_only(np.asarray(g, dtype)))
+            if len(of_inputs) != len(inputs):
+                count = f"{len(of_inputs)} input cotangents, but it has {len(inputs)} inputs"
+                raise ShapeError(f"{self.kind}: its pullback gives {count}")
+            for i, (x, dx) in enumerate(zip(inputs, of_inputs, strict=True)):
+                self._check(f"the cotangent of input {i}", dx, x.shape, dtype, "the input is")
+            try:
+                return tree.map(partial(self._check_param, dtype), params, of_params), tuple(of_inputs)
+            except ParamsError as error:
+                raise ParamsError(f"{self.kind}: the cotangent of its params: {error}") from None
+
+        return y, pullback
+
+    def _check_param(self, dtype: Any, leaf: Array, cotangent: Any) -> Any:
+        self._check("a cotangent of its params", cotangent, leaf.shape, dtype, "the param is")
+        return cotangent
+
+    def _check(self, name: str, value: Any, shape: Shape, dtype: Any, promise: str) -> None:
+        """Refuse what is not as promised."""
+        if np.shape(value) != shape:
+            raise ShapeError(f"{self.kind}: {name} has shape {np.shape(value)}, but {promise} {shape}")
+        found = np.asarray(value).dtype
+        if found != dtype:
+            raise DTypeError(f"{self.kind}: {name} has dtype {found}, but its inputs are {dtype}: keep their dtype")
+
+    def _record(self, trace: Trace, params: P, inputs: tuple[Value, ...]) -> tuple[Value, Pullback[P]]:
         leaves, structure = tree.flatten(params)
-        _, shape = self.init(random.key(0), *(x.shape[1:] for x in inputs), dtype=trace.dtype)
-        whole, axis = ((), None) if tuple(shape) == () else ((trace.rows, *shape), 0)
+        whole = self.promised(tuple(x.shape for x in inputs), trace.dtype)
+        axis = 0 if whole else None
         site, given = Site(self, structure, len(leaves)), (*leaves, *inputs)
         y = trace.emit(Part(site, Box.forward), given, whole, trace.dtype, axis)
 
-        def pullback(g: Any) -> Any:
+        def pullback(g: Value) -> tuple[P, tuple[Any, ...]]:
             done = trace.emit(Part(site, Box.backward), (g, y, *given), (), trace.dtype, None)
             cotangents = [
                 trace.emit(Part(site, Box.cotangent, i), (done,), x.shape, x.dtype, x.batch_axis)
@@ -74,7 +116,7 @@ class Opaque:
 class Site(NamedTuple):
     """One place where an opaque layer stands in a program."""
 
-    opaque: Opaque
+    opaque: Opaque[Any]
     structure: tree.Structure[Any]
     leaves: int
 
@@ -95,46 +137,30 @@ class Part(Stateful):
 class Box:
     """What one opaque layer keeps between its forward and its backward call, in one workspace."""
 
+    pullback: Pullback[Any]
+
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.pullback: Any = None
-        self.cotangents: list[Any] = []
+        self.cotangents: list[Array] = []
 
-    def forward(self, *arrays: Any) -> None:
+    def forward(self, *arrays: Array) -> None:
         """Run the function and keep its pullback."""
         *given, out = arrays
         opaque, structure, count = self.site
-        y, self.pullback = opaque.function(
-            tree.unflatten(structure, read_only(given[:count])), *read_only(given[count:])
-        )
-        put(f"{opaque.kind}: its output", y, out)
+        y, self.pullback = opaque.run(tree.unflatten(structure, given[:count]), tuple(given[count:]))
+        out[...] = y
 
-    def backward(self, g: Any, *_: Any) -> None:
-        """Run the pullback and keep the cotangents."""
-        of_params, of_inputs = self.pullback(*read_only([np.asarray(g)]))
-        self.cotangents = [*tree.leaves(of_params), *of_inputs]
+    def backward(self, g: Array, *_: Array) -> None:
+        """Run the pullback and keep the cotangents, copied: they may be views of what is overwritten next."""
+        self.cotangents = [np.array(c) for c in tree.leaves(self.pullback(g))]
 
-    def cotangent(self, which: int, done: Any, out: Any) -> None:
-        """Hand out one of the cotangents."""
-        put(
-            f"{self.site.opaque.kind}: cotangent {which} (of params first, then of inputs)", self.cotangents[which], out
-        )
+    def cotangent(self, which: int, done: Array, out: Array) -> None:
+        """Hand out one of the cotangents, those of params first."""
+        out[...] = self.cotangents[which]
 
 
-def read_only(arrays: list[Any]) -> list[Any]:
-    """Views that nobody can write through."""
-    views = [array.view() for array in arrays]
-    for view in views:
-        view.flags.writeable = False
-    return views
-
-
-def put(name: str, value: Any, out: Any) -> None:
-    """Copy what the user's function made to its place in the program, if it is what was promised."""
-    if np.shape(value) != out.shape:
-        raise ShapeError(f"{name} has shape {np.shape(value)}, but its init promises {out.shape}")
-    if np.asarray(value).dtype != out.dtype:
-        raise DTypeError(
-            f"{name} has dtype {np.asarray(value).dtype}, but its inputs are {out.dtype}: keep their dtype"
-        )
-    out[...] = value
+def read_only(array: Array) -> Array:
+    """A view that nobody can write through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

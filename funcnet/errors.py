@@ -13,7 +13,7 @@ class FuncnetError(Exception):
 
 
 def located(error: FuncnetError, where: str, *, outermost: bool = False) -> FuncnetError:
-    """The error, told with the place where it happened; a place told before is replaced, unless it was the outermost."""
+    """The error, told with the place where it happened; one told before is replaced, unless it was the outermost."""
     detail = getattr(error, "detail", None) or str(error)
     told = type(error)(f"{where}; {detail}")
     if not outermost:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate
 from math import prod
-from operator import is_, itemgetter
-from typing import Any, Generic, TypeVar
+from operator import itemgetter
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from funcnet import tree
 
 T = TypeVar("T")
+Builder: TypeAlias = Callable[[tuple[Any, ...]], Any]
+NEW_TUPLE: Callable[[Any, Any], Any] = cast(
+    "Any", tuple
+).__new__  # makes a NamedTuple twice as fast as its own constructor
 
 
 class Layout(Generic[T]):
@@ -36,43 +41,41 @@ class Layout(Generic[T]):
                 "itemsize": ends[-1] * dtype.itemsize,
             }
         )
-        self._fields = itemgetter(*self.record.names) if leaves else None
-        self._build = builder(self.structure, 1)
+        self._fields = itemgetter(*(self.record.names or ())) if leaves else None
+        self.tree = self._tree_maker(builder(self.structure, 1))
         self._nodes = [*mutable_nodes(self.structure)]
-        self._only_dict = self._nodes == [()] and self.structure.kind is dict
+        large = all(prod(shape) > 1 for shape in self.shapes)
+        self.simple = self._nodes == [()] and self.structure.kind is dict and large
+
+    def _tree_maker(self, build: Callable[[tuple[Any, ...]], T]) -> Callable[[Any], T]:
+        """What makes the tree whose leaves are views of a fresh flat vector, which becomes theirs."""
+        record, fields, array = self.record, self._fields, np.ndarray
+        if fields is None:
+            return lambda vector: build(())
+        return lambda vector: build(fields(array((), record, vector)))
 
     def views(self, record: Any) -> tuple[Any, ...]:
         """(the flat vector, leaf, leaf, ...) of a record."""
         return self._fields(record) if self._fields else (np.empty(0, self.dtype),)
-
-    def tree(self, vector: Any) -> T:
-        """The tree whose leaves are views of a fresh flat vector, which becomes theirs."""
-        return self._build(self.views(np.ndarray((), self.record, vector)))
 
     def pack(self, source: T) -> T:
         """The same tree in fresh flat memory."""
         leaves = [leaf.ravel() for leaf in tree.leaves(source)]
         return self.tree(np.concatenate(leaves)) if leaves else source
 
-    def items(self, candidate: Any) -> list[Any]:
-        """The keys and the items of all dicts and lists in a tree: the same objects as long as nobody exchanges one."""
-        if self._only_dict:
-            return [*candidate, *candidate.values()]
-        found: list[Any] = []
+    def paths(self) -> list[str]:
+        """The path of each leaf."""
+        return [path for path, _ in tree.leaves_with_path(tree.unflatten(self.structure, range(len(self.shapes))))]
+
+    def nodes(self, candidate: T) -> list[tuple[Any, list[Any]]]:
+        """Every dict and list in a tree, with its keys and items."""
+        found: list[tuple[Any, list[Any]]] = []
         for path in self._nodes:
-            node = candidate
+            node: Any = candidate
             for step in path:
                 node = node[step]
-            found += [*node, *node.values()] if type(node) is dict else node
+            found.append((node, items_of(node)))
         return found
-
-    def unchanged(self, candidate: Any, items: list[Any]) -> bool:
-        """Whether a tree still holds the very items that it held."""
-        try:
-            now = self.items(candidate)
-        except (KeyError, IndexError):
-            return False
-        return len(now) == len(items) and all(map(is_, now, items))
 
     def source(self, leaves: list[Any]) -> Any:
         """The flat vector whose views, each in its place, the leaves are; None where they are not."""
@@ -84,30 +87,42 @@ class Layout(Generic[T]):
         return vector if same else None
 
 
-def builder(structure: tree.Structure[Any], at: int) -> Callable[[tuple[Any, ...]], Any]:
+def items_of(node: Any) -> list[Any]:
+    """The keys and items of a dict, the items of a list."""
+    return [*node, *node.values()] if type(node) is dict else [*node]
+
+
+def builder(structure: tree.Structure[Any], at: int) -> Builder:
     """What makes the tree from a tuple in which its leaves stand from place `at` on."""
     kind: Any = structure.kind
     if kind is object:
         return itemgetter(at)
-    starts = [*accumulate((child.size for child in structure.children), initial=at)]
-    children = [builder(child, start) for child, start in zip(structure.children, starts, strict=False)]
-    end, new = at + structure.size, tuple.__new__
-    if kind is dict and all(is_flat_tuple(child) for child in structure.children):
-        parts = [
-            (key, child.kind, slice(start, start + child.size))
-            for key, child, start in zip(structure.keys, structure.children, starts, strict=False)
-        ]
-        return lambda leaves: {key: new(kind, leaves[part]) for key, kind, part in parts}
-    if kind is dict:
-        items = [*zip(structure.keys, children, strict=True)]
-        return lambda leaves: {key: build(leaves) for key, build in items}
     if kind is type(None):
         return lambda leaves: None
-    if kind is list:
-        return lambda leaves: [build(leaves) for build in children]
-    if is_flat_tuple(structure):
-        return lambda leaves: new(kind, leaves[at:end])
-    return lambda leaves: new(kind, [build(leaves) for build in children])
+    starts = accumulate((child.size for child in structure.children), initial=at)
+    places = [*zip(structure.keys, structure.children, starts, strict=False)]
+    if kind is dict and all(is_flat_tuple(child) for child in structure.children):
+        tuples: list[tuple[Any, Any, slice]] = [(key, c.kind, slice(start, start + c.size)) for key, c, start in places]
+        return partial(dict_of_tuples, tuples)
+    items = [(key, builder(child, start)) for key, child, start in places]
+    if kind is dict:
+        return partial(dict_of, items)
+    return partial(sequence_of, list if kind is list else partial(NEW_TUPLE, kind), items)
+
+
+def dict_of(items: list[tuple[Any, Builder]], leaves: tuple[Any, ...]) -> dict[Any, Any]:
+    """A dict of whatever."""
+    return {key: build(leaves) for key, build in items}
+
+
+def sequence_of(make: Callable[[list[Any]], Any], items: list[tuple[Any, Builder]], leaves: tuple[Any, ...]) -> Any:
+    """A list or a tuple, named or not, of whatever."""
+    return make([build(leaves) for _, build in items])
+
+
+def dict_of_tuples(tuples: list[tuple[Any, Any, slice]], leaves: tuple[Any, ...]) -> dict[Any, Any]:
+    """A dict of NamedTuples of leaves: the params of most networks, made at every step."""
+    return {key: NEW_TUPLE(kind, leaves[part]) for key, kind, part in tuples}
 
 
 def is_flat_tuple(structure: tree.Structure[Any]) -> bool:

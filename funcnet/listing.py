@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from funcnet.plan import ALL_BUT_LAST, LAST, Home, Plan
+from funcnet.plan import Home, Plan
 from funcnet.tracing import Call, Value
+from funcnet.views import Slice
 
 
-def listing(title: str, plan: Plan) -> str:
+def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> str:
     """The program of a plan, as it runs."""
-    names = Names(plan)
+    names = Names(plan, paths)
     heading = f"{title}: {len(plan.calls)} calls, {plan.dtype}, {plan.size:,} bytes of memory"
     lines = [heading, "  inputs: " + ", ".join(f"{names.of(x)} {x.shape}" for x in plan.inputs)]
     rows = [(call.scope, *names.assignment(call), names.place(call)) for call in plan.calls]
@@ -22,6 +23,8 @@ def listing(title: str, plan: Plan) -> str:
         "  " + "  ".join(text.ljust(w) for text, w in zip(row, (*widths, 0), strict=True)).rstrip() for row in rows
     ]
     lines.append("  outputs: " + ", ".join(f"{names.of(y)} {y.shape}" for y in plan.outputs))
+    if ending:
+        lines.append(f"  then: {ending}")
     if plan.left_out:
         lines.append("  left out, for nobody needs them or they ride in another call:")
         lines += [f"    {call.scope}: {function_name(call)} {call.output.shape}" for call in plan.left_out]
@@ -31,10 +34,10 @@ def listing(title: str, plan: Plan) -> str:
 class Names:
     """What each value is called: x0, x1 for inputs, params by their path, v1, v2, ... in the order of the calls."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, paths: Sequence[str]) -> None:
         self.homes = {id(home): i for i, home in enumerate(plan.homes)}
         self.fixed: tuple[Home, Home] = (plan.homes[0], plan.homes[1])
-        self.paths = {p.offset: p.name for p in plan.parameters}
+        self.paths = {p.offset: f"params{path}" for p, path in zip(plan.parameters, paths, strict=True)}
         self.names = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
         for i, call in enumerate(plan.calls, 1):
             self.names[id(call.output)] = f"v{i}"
@@ -57,8 +60,9 @@ class Names:
             return f"[{base} 1]"
         if value.view is np.transpose:
             return f"{base}.T"
-        known = {id(ALL_BUT_LAST): "[:-1]", id(LAST): "[-1]"}
-        return f"{base}{known.get(id(value.view), f' as {value.shape}')}"
+        if isinstance(value.view, Slice):
+            return f"{base}[{', '.join(map(slice_name, value.view.steps))}]"
+        return f"{base} as {value.shape}"
 
     def parameter(self, value: Value) -> str:
         """The path of a parameter; of a weight with its bias under it, both."""
@@ -80,9 +84,17 @@ class Names:
         return f"memory {self.homes[id(home)] - 1}" + (f", in place of {over[0]}" if over else "")
 
 
+def slice_name(step: Any) -> str:
+    """A step of an index, as one writes it."""
+    if step is Ellipsis or not hasattr(step, "start"):
+        return "..." if step is Ellipsis else f"{step}"
+    return ":".join("" if end is None else f"{end}" for end in (step.start, step.stop))
+
+
 def function_name(call: Call) -> str:
     """The NumPy function behind a call."""
-    function = call.function.func if isinstance(call.function, partial) else call.function
-    if function == np.add.reduce or function == np.maximum.reduce:
-        return f"{function.__self__.__name__}.reduce"
+    function = getattr(call.function, "func", call.function)
+    for ufunc in (np.add, np.maximum):
+        if function == ufunc.reduce:
+            return f"{ufunc.__name__}.reduce"
     return str(getattr(function, "__name__", type(function).__name__)).removesuffix("_into")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcnet.core import Array, Layer, NoParams, layer, no_params
+import numpy as np
+
+from funcnet.arrays import Array
+from funcnet.calls import inner
+from funcnet.core import Layer, NoParams, Pullback, layer, no_params
 from funcnet.errors import ShapeError
-from funcnet.tracing import inner
 
 
-def mse() -> Layer[NoParams]:
+def mse() -> Layer[NoParams, np.floating[Any]]:
     """L = mean (y - t)^2 over batch and features        dy = 2 g (y - t) / N        dt = -dy
 
     Inputs: prediction y and target t, of one shape; N is the number of their elements. Shapes: two of one shape -> ().
@@ -18,7 +21,7 @@ def mse() -> Layer[NoParams]:
     return layer("mse", _mse, no_params, 2)
 
 
-def _mse(params: NoParams, y: Array, t: Array) -> Any:
+def _mse(params: NoParams, y: Array, t: Array) -> tuple[np.floating[Any], Pullback[NoParams]]:
     if y.shape != t.shape:
         raise ShapeError(f"prediction {y.shape} and target {t.shape} must have the same shape; nothing is broadcast")
     if not y.size:
@@ -26,7 +29,7 @@ def _mse(params: NoParams, y: Array, t: Array) -> Any:
     d = y - t
     share = 1.0 / d.size
 
-    def pullback(g: Any) -> Any:
+    def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
         dy = d * (g * (2.0 * share))
         return (), (dy, -dy)
 

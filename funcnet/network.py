@@ -3,24 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
+from typing_extensions import TypeVar
 
 from funcnet import tree
+from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape
 from funcnet.compiled import CompiledFunction
-from funcnet.compose import serial
-from funcnet.core import Array, DType, Function, Init, Layer, OperatorKey, Shape, accept_dtype, accept_shape
+from funcnet.compose import Forward, serial
+from funcnet.core import Function, Init, Layer, OperatorKey, Pullback, has_no_params
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
 from funcnet.flat import Layout
-from funcnet.graph import Graph, Shared
+from funcnet.graph import Graph, Shared, is_series
 from funcnet.random import Key, check_key, fold_in
 from funcnet.tracing import Value
 
 NetworkParams: TypeAlias = "dict[OperatorKey, Any]"
 """Params of a network: operator key -> params, for the operators that have any, in forward order."""
 
+Operators: TypeAlias = "Mapping[Any, Layer[Any, Any] | Shared | Sequence[Layer[Any, Any]]]"
+Connectivity: TypeAlias = "Mapping[Any, Sequence[OperatorKey]]"
 
+# What mypy makes of such a dict in a variable without an annotation: where the layers differ in their params, or the
+# keys are of two kinds, it knows no closer type for all than `object`, `tuple`, `list` or `Sequence`.
+InferredOperators = TypeVar(
+    "InferredOperators",
+    bound="Mapping[Any, tuple[Any, ...] | Sequence[tuple[Any, Any]]] | dict[Any, Sequence[Any]] | dict[Any, object]",
+    default=Operators,
+)
+InferredConnectivity = TypeVar(
+    "InferredConnectivity",
+    bound="Connectivity | dict[Any, list[object]] | dict[Any, Sequence[object]] | dict[Any, object]",
+    default=Connectivity,
+)
+
+
+@overload
+def network(
+    operators: Operators | InferredOperators,
+    connectivity: Connectivity | InferredConnectivity,
+    *,
+    inputs: Sequence[OperatorKey] | None = None,
+    output: OperatorKey | None = None,
+) -> Layer[NetworkParams]: ...
+@overload
+def network(
+    operators: Operators | InferredOperators,
+    connectivity: Connectivity | InferredConnectivity,
+    *,
+    inputs: Sequence[OperatorKey] | None = None,
+    output: list[Any] | tuple[OperatorKey, ...],
+) -> Layer[NetworkParams, tuple[Array, ...]]: ...
 def network(
     operators: Mapping[Any, Any],
     connectivity: Mapping[Any, Any],
@@ -30,21 +64,26 @@ def network(
 ) -> Layer[NetworkParams, Any]:
     """Compile two dicts into one layer.
 
-    operators: key -> layer, list of layers in series, or `shared(key)`.
+    operators: key -> layer, list of layers in series (a list of one is that layer), or `shared(key)`.
     connectivity: key -> the keys that it feeds; the order of the edges is the order of an operator's inputs.
-    inputs: the operators that read the outside, in the order of `apply`'s arguments; by default those that nothing feeds.
+    inputs: the operators that read the outside, in the order of `apply`'s arguments; by default all that nothing feeds.
     output: one key, or a list of keys (`apply` then returns a tuple); by default the only operator that feeds nothing.
 
     y_k = f_k(params_k, y_j for j in predecessors[k])        dy_j = sum of the cotangents from all that j feeds
     Raises GraphError, which lists every problem of the dicts.
     """
     graph = Graph(operators, connectivity, inputs, output)
-    layers = {key: serial(*op) if type(op) is tuple else op for key, op in graph.operators.items()}
+    layers = {key: in_series(op) if is_series(op) else op for key, op in graph.operators.items()}
     function = Network(graph, layers)
     apply: CompiledFunction[NetworkParams, Any] = CompiledFunction(
         "network", function, len(graph.inputs), several=not graph.single
     )
     return Layer(NetworkInit(function), apply)
+
+
+def in_series(layers: Sequence[Layer[Any, Any]]) -> Layer[Any, Any]:
+    """The layers as one; a single one is itself."""
+    return serial(*layers) if len(layers) > 1 else layers[0]
 
 
 class Step(NamedTuple):
@@ -54,7 +93,7 @@ class Step(NamedTuple):
     kind: str
     source: OperatorKey
     """Whose params it uses: its own key, or that of the operator it shares."""
-    function: Callable[..., Any]
+    function: Forward
     fed_by: tuple[OperatorKey, ...]
 
 
@@ -65,6 +104,7 @@ class Network:
         self.graph = graph
         self.layers = dict(layers)
         self.steps = [self._step(key) for key in graph.order]
+        self.without_params = {k for k, op in self.layers.items() if not isinstance(op, Shared) and has_no_params(op)}
 
     def _step(self, key: OperatorKey) -> Step:
         layer = self.layers[key]
@@ -72,7 +112,7 @@ class Network:
         apply: Function[Any, Any] = self.layers[source].apply
         return Step(key, apply.kind, source, apply.function, self.graph.predecessors[key])
 
-    def __call__(self, params: NetworkParams, *inputs: Array) -> tuple[Any, Callable[[Any], Any]]:
+    def __call__(self, params: NetworkParams, *inputs: Array) -> tuple[Any, Pullback[NetworkParams]]:
         """(output, pullback)."""
         values, pullbacks = self.forward(params, inputs)
         outputs = tuple(values[key] for key in self.graph.outputs)
@@ -85,18 +125,18 @@ class Network:
 
     def forward(
         self, params: NetworkParams, inputs: tuple[Array, ...]
-    ) -> tuple[dict[OperatorKey, Any], dict[OperatorKey, Callable[[Any], Any]]]:
+    ) -> tuple[dict[OperatorKey, Array], dict[OperatorKey, Pullback[Any]]]:
         """Every operator's value and pullback."""
-        self._check(params)
-        values: dict[OperatorKey, Any] = {}
-        pullbacks: dict[OperatorKey, Callable[[Any], Any]] = {}
+        own = self._check(params)
+        values: dict[OperatorKey, Array] = {}
+        pullbacks: dict[OperatorKey, Pullback[Any]] = {}
         outside = dict(zip(self.graph.inputs, inputs, strict=True))
         with scoped(inputs[0]) as scope:
             for key, kind, source, function, fed_by in self.steps:
                 scope(f"{key} {kind}")
                 xs = [values[j] for j in fed_by] if fed_by else [outside[key]]
                 try:
-                    values[key], pullbacks[key] = function(params.get(source, ()), *xs)
+                    values[key], pullbacks[key] = function(own.get(source, ()), *xs)
                 except FuncnetError as error:
                     raise located(error, told(key, kind, fed_by, [x.shape for x in xs]), outermost=True) from None
         return values, pullbacks
@@ -104,13 +144,13 @@ class Network:
     def backward(
         self,
         params: NetworkParams,
-        pullbacks: dict[OperatorKey, Callable[[Any], Any]],
-        cotangents: dict[OperatorKey, Any],
-        example: Any,
+        pullbacks: dict[OperatorKey, Pullback[Any]],
+        cotangents: dict[OperatorKey, Array],
+        example: Array,
     ) -> tuple[NetworkParams, tuple[Array, ...]]:
         """The cotangents of params and inputs: each operator's, in reverse order; what arrives at one place adds up."""
         found: dict[OperatorKey, Any] = {}
-        outside: dict[OperatorKey, Any] = {}
+        outside: dict[OperatorKey, Array] = {}
         with scoped(example) as scope:
             for key, kind, source, _, fed_by in reversed(self.steps):
                 scope(f"{key} {kind} backward")
@@ -120,21 +160,27 @@ class Network:
                     cotangents[j] = cotangents[j] + dx if j in cotangents else dx
                 if not fed_by:
                     (outside[key],) = of_inputs
-        return {key: found[key] for key in params}, tuple(outside[key] for key in self.graph.inputs)
+        of_params = {key: found[key] for key in params} if params else params
+        return of_params, tuple(outside[key] for key in self.graph.inputs)
 
-    def _check(self, params: NetworkParams) -> None:
-        """Refuse params that are no dict, or that name what is no operator."""
-        if type(params) is not dict:
-            pair = type(params) is tuple and len(params) == 2 and type(params[0]) is dict
+    def _check(self, params: Any) -> NetworkParams:
+        """Refuse params that are no dict, or that name what is no operator; () will do where no operator has any."""
+        kind = cast("Any", type(params))
+        if kind is not dict and not (kind is tuple and not params):
+            pair = kind is tuple and len(params) == 2 and type(params[0]) is dict
             hint = " This is the pair that init returns: params, shape = net.init(...)" if pair else ""
-            raise ParamsError(
-                f"params of a network are a dict, operator key -> params, not a {type(params).__name__}.{hint}"
-            )
+            raise ParamsError(f"params of a network are a dict, operator key -> params, not a {kind.__name__}.{hint}")
         unknown = [key for key in params if key not in self.layers or isinstance(self.layers[key], Shared)]
         if unknown:
             raise ParamsError(
                 f"params name {unknown[0]!r}, which is no operator with params of its own in this network"
             )
+        idle = [key for key in params if key in self.without_params and tree.leaves(params[key])]
+        if idle:
+            raise ParamsError(
+                f"params[{idle[0]!r}]: operator {idle[0]!r} ({self.layers[idle[0]].apply.kind}) has no params"
+            )
+        return params or {}
 
 
 class NetworkInit:
@@ -184,7 +230,7 @@ def told(key: OperatorKey, kind: str, fed_by: Sequence[OperatorKey], shapes: Seq
 class scoped:
     """Tells the recorder, if there is one, which operator the calls that follow come from."""
 
-    def __init__(self, example: Any) -> None:
+    def __init__(self, example: object) -> None:
         self.trace = example.trace if isinstance(example, Value) else None
 
     def __enter__(self) -> Callable[[str], None]:

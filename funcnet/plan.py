@@ -20,7 +20,9 @@ from math import prod
 
 import numpy as np
 
-from funcnet.tracing import Call, Slice, Trace, Value, gate_into, nonzero_into
+from funcnet.calls import gate_into, nonzero_into
+from funcnet.tracing import Call, Trace, Value
+from funcnet.views import Slice
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 FOREVER = 1 << 60
@@ -93,7 +95,7 @@ class Plan:
         return copies
 
     def _find_homes(self) -> None:
-        """Give every value a home: that of an input which this call is the last to read, else a free one, else a new one."""
+        """Give every value a home: of an input that its call is the last to read, else a free one, else a new one."""
         for i, call in enumerate(self.calls):
             for value in call.reads():
                 value.root.last = i
@@ -129,7 +131,7 @@ class Plan:
 
 
 class Free:
-    """The homes that nobody lives in, by size; the last one left is the first one taken, for it is still in the cache."""
+    """The homes that nobody lives in, by size; the last one left is taken first, for it is still in the cache."""
 
     def __init__(self) -> None:
         self.by_size: dict[int, list[Home]] = {}
@@ -153,7 +155,7 @@ def live(calls: Sequence[Call], results: Iterable[Value]) -> list[Call]:
     """The calls that the results need, and for each value how often it is read."""
     for value in results:
         value.root.reads += 1
-    kept = []
+    kept: list[Call] = []
     for call in reversed(calls):
         if call.output.reads:
             kept.append(call)

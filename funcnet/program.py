@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from funcnet.calls import gate_into, inner_into, nonzero_into
 from funcnet.plan import ALIGNMENT, Plan
-from funcnet.tracing import Call, Stateful, Value, gate_into, inner_into, nonzero_into
+from funcnet.tracing import Call, Stateful, Value
 
 Instruction: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -25,7 +26,8 @@ class Workspace:
         self.slab = aligned(plan.size)
         self.dtype = plan.dtype
         self._arrays: dict[int, Any] = {}
-        self._constants: dict[Any, Any] = {}
+        self._allotted: dict[Any, Any] = {}
+        self._views: dict[Any, tuple[Any, Any]] = {}
         self.state: dict[int, Any] = {}
         self.params, self.gradient = (
             np.ndarray((home.size // plan.dtype.itemsize,), plan.dtype, self.slab, home.start)
@@ -34,7 +36,7 @@ class Workspace:
         self.inputs = [self.array(value) for value in plan.inputs]
         self.program = [self._bind(call) for call in plan.calls]
         self.outputs = [self.array(value) for value in plan.outputs]
-        del self._arrays, self._constants
+        del self._arrays, self._allotted, self._views
 
     def array(self, value: Value) -> Any:
         """The array, batch-first, that the value is in this workspace."""
@@ -56,12 +58,51 @@ class Workspace:
         return full
 
     def _allot(self, value: Value, root: Value) -> Any:
-        """An array of the value's shape where its root lives."""
+        """An array of the value's shape where its root lives; the same object for the same place and shape.
+
+        Given one object as input and as output NumPy need not look whether the two overlap, which takes half as long
+        again as a short call.
+        """
         start = root.home.start + root.offset * root.dtype.itemsize
-        if value.batch_axis is None or value.ndim < 2:
-            return np.ndarray(value.shape, value.dtype, self.slab, start)
-        stored = np.ndarray((value.shape[-1], *value.shape[:-1]), value.dtype, self.slab, start)
-        return stored.transpose(*range(1, value.ndim), 0)
+        rows_last = value.batch_axis is not None and value.ndim > 1
+        place = (start, value.shape, value.dtype, rows_last)
+        found = self._allotted.get(place)
+        if found is None:
+            shape = (value.shape[-1], *value.shape[:-1]) if rows_last else value.shape
+            found = np.ndarray(shape, value.dtype, self.slab, start)
+            if rows_last:
+                found = found.transpose(*range(1, value.ndim), 0)
+            self._allotted[place] = found
+        return found
+
+    def in_line(self, *arrays: Any) -> tuple[Any, ...]:
+        """The arrays of an elementwise call as vectors, which NumPy loops over soonest, if all lie alike in memory."""
+        large = [a for a in arrays if a.ndim]
+        first = large[0] if large else arrays[0]
+        alike = all(a.shape == first.shape and a.strides == first.strides for a in large)
+        if first.ndim < 2 or not alike or not (first.flags.c_contiguous or first.flags.f_contiguous):
+            return arrays
+        return tuple(self.same(a.ravel("K"), a) if a.ndim else a for a in arrays)
+
+    def bits(self, array: Any) -> Any:
+        """The bits of an array of numbers as unsigned integers."""
+        return self.same(array.view(f"u{array.dtype.itemsize}"), array)
+
+    def same(self, view: Any, array: Any) -> Any:
+        """The view, or the same one made before of the same array."""
+        place = (id(array), view.dtype, view.ndim)
+        return self._views.setdefault(place, (view, array))[0]
+
+    def full(self, number: float, like: Any) -> Any:
+        """A whole array of one number, laid out like another."""
+        place = (repr(number), like.shape, like.strides, like.dtype)
+        if place not in self._views:
+            self._views[place] = (np.full_like(like, number), None)
+        return self._views[place][0]
+
+    def constant(self, number: float) -> Any:
+        """The number as a 0-d array of the plan's dtype, which NumPy takes in faster than a Python number."""
+        return self._views.setdefault((repr(number), self.dtype), (np.array(number, self.dtype), None))[0]
 
     def _bind(self, call: Call) -> Instruction:
         """The call with arrays in place of values, in the fastest of its forms that gives the same."""
@@ -74,14 +115,8 @@ class Workspace:
             return call.function.bind(self.state), (*inputs, out)
         if isinstance(call.function, np.ufunc):
             inputs = tuple(self.constant(x) if isinstance(x, (int, float)) else x for x in inputs)
+            return call.function, self.in_line(*inputs, out)
         return call.function, (*inputs, out)
-
-    def constant(self, number: float) -> Any:
-        """The number as a 0-d array of the plan's dtype, which NumPy takes in faster than a Python number."""
-        found = self._constants.get(number)
-        if found is None:
-            found = self._constants[number] = np.array(number, self.dtype)
-        return found
 
 
 def aligned(size: int) -> Any:
@@ -112,26 +147,26 @@ def inner_product(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instru
 def reduction(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
     """Sum over an axis; over the rows of a matrix it is a product with ones."""
     x, axes, dtype = inputs
-    if axes == (0,) and x.ndim == 2 and x.flags.f_contiguous and len(x):
+    if axes == (0,) and x.ndim == 2 and x.flags.f_contiguous and len(x) and x.dtype == out.dtype:
         return x.T.dot, (np.ones(len(x), x.dtype), out)
     return np.add.reduce, (x, axes, dtype, out)
 
 
 def extremum(ufunc: np.ufunc, space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
     """`np.maximum` and `np.minimum` take `out` by name only, and are fastest against a whole array."""
-    arrays = (x if isinstance(x, np.ndarray) else np.full_like(out, x) for x in inputs)
+    *arrays, out = space.in_line(*(space.full(x, out) if isinstance(x, (int, float)) else x for x in inputs), out)
     return partial(ufunc, *arrays, out=out), ()
 
 
 def nonzero(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
     """The mask of `gate`, on the bits."""
-    return np.sign, (inputs[0].view(out.dtype), out)
+    return np.sign, space.in_line(space.bits(inputs[0]), space.bits(out))
 
 
 def gate(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
     """`gate` on the bits."""
     g, mask = inputs
-    return np.multiply, (g.view(mask.dtype), mask, out.view(mask.dtype))
+    return np.multiply, space.in_line(space.bits(g), space.bits(mask), space.bits(out))
 
 
 FORMS: dict[Any, Callable[[Workspace, tuple[Any, ...], Any], Instruction]] = {

@@ -24,6 +24,7 @@ from .errors import KeyTypeError, OptionError
 __all__ = ["Key", "check_key", "fold_in", "generator", "key", "split"]
 
 Key: TypeAlias = npt.NDArray[np.uint64]
+"""A random key: a uint64 array of shape (2,), as `key`, `fold_in` and `split` give it."""
 
 
 def key(seed: int) -> Key:

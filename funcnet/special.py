@@ -9,12 +9,10 @@ P and Q are the Chebyshev interpolants of degree 12 and 19 of erf(sqrt s) / sqrt
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from funcnet.core import Array
-from funcnet.tracing import elementwise_call
+from funcnet.arrays import Array
+from funcnet.calls import elementwise_call
 
 SMALL = (
     1.1283791670955126,
@@ -57,10 +55,11 @@ TAIL = (
 
 def erf(x: Array) -> Array:
     """erf x = 2 / sqrt(pi) int_0^x exp(-t^2) dt, for an array or a recorded value."""
-    return elementwise_call(erf_into, x)  # type: ignore[no-any-return]
+    y: Array = elementwise_call(erf_into, x)
+    return y
 
 
-def erf_into(x: Any, out: Any) -> None:
+def erf_into(x: Array, out: Array) -> None:
     """Write erf x into out."""
     size = np.minimum(np.abs(x), 6.0)
     small = x * _polynomial(SMALL, np.minimum(size, 1.0) ** 2)
@@ -68,7 +67,7 @@ def erf_into(x: Any, out: Any) -> None:
     np.copyto(out, np.where(size > 1.0, tail, small))
 
 
-def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
+def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
     """sum c_k x^k, by Horner's rule."""
     y = np.full_like(x, coefficients[-1])
     for c in coefficients[-2::-1]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from funcnet import random, tree
-from funcnet.core import Array, Layer, Shape
+from funcnet.arrays import Array, Shape
+from funcnet.core import Layer
 from funcnet.errors import FuncnetError
 
 COMPLEX_STEP, COMPLEX_TOLERANCE = 1e-30, 1e-12
@@ -32,25 +33,35 @@ def check_vjp(
     params, _ = layer.init(key, *input_shapes, dtype=np.float64)
     draw = random.generator(random.fold_in(key, "inputs"))
     inputs = tuple(draw.normal(size=(batch, *shape)) for shape in input_shapes)
-    params = tree.map(
-        lambda p: p + 0.1 * draw.normal(size=p.shape), params
-    )  # biases begin at zero, which hides mistakes
+
+    def normal(like: Array) -> Array:
+        drawn: Array = draw.normal(size=np.shape(like))
+        return drawn
+
+    def near(p: Array) -> Array:
+        return p + 0.1 * normal(p)
+
+    params = tree.map(near, params)  # biases begin at zero, which hides mistakes
     output, pullback = layer.apply.vjp(params, *inputs)
-    cotangent = tree.map(lambda y: draw.normal(size=np.shape(y)), output)
+    cotangent = tree.map(normal, output)
     found = pullback(cotangent)
     point = (params, inputs)
     for (path, x), dx in zip(tree.leaves_with_path(point), tree.leaves(found), strict=True):
+        place = f"params{path[3:]}" if path.startswith("[0]") else f"input {path[4:-1]}"
+        if np.shape(dx) != x.shape:
+            raise VJPError(
+                f"{layer.apply.kind}: the cotangent of {place} has shape {np.shape(dx)}, {place} has {x.shape}"
+            )
         expected = _differences(layer, point, x, cotangent, holomorphic)
-        tolerance = (COMPLEX_TOLERANCE if holomorphic else CENTRAL_TOLERANCE) * max(
-            1.0, np.abs(expected).max(initial=0.0)
-        )
-        wrong = np.argwhere(~(np.abs(dx - expected) <= tolerance))
+        largest = max(1.0, np.abs(expected).max(initial=0.0))
+        tolerance = COMPLEX_TOLERANCE if holomorphic else CENTRAL_TOLERANCE
+        wrong = np.argwhere(~(np.abs(dx - expected) <= tolerance * largest))
         if len(wrong):
             at = tuple(map(int, wrong[0]))
-            place = f"params{path[3:]}" if path.startswith("[0]") else f"input {path[4:-1]}"
+            given, right = float(dx[at]), float(expected[at])
             raise VJPError(
-                f"{layer.apply.kind}: the cotangent of {place} at {at} is {dx[at]!r}, differences of the function give "
-                f"{expected[at]!r} ({len(wrong)} of {dx.size} elements are wrong)"
+                f"{layer.apply.kind}: the cotangent of {place} at {at} is {given!r}, differences of the function give "
+                f"{right!r} ({len(wrong)} of {dx.size} elements are wrong)"
             )
 
 
@@ -67,10 +78,10 @@ def _differences(layer: Layer[Any, Any], point: Any, x: Array, cotangent: Any, h
     return expected
 
 
-def _moved(layer: Layer[Any, Any], point: Any, x: Array, at: tuple[int, ...], step: complex, cotangent: Any) -> Any:
+def _moved(layer: Layer[Any, Any], point: Any, x: Array, at: tuple[int, ...], step: complex, cotangent: Any) -> complex:
     """<cotangent, f> with one element of one array moved."""
 
-    def move(a: Array) -> Any:
+    def move(a: Array) -> Array:
         moved = a.astype(np.result_type(a, step))
         if a is x:
             moved[at] += step
@@ -78,7 +89,8 @@ def _moved(layer: Layer[Any, Any], point: Any, x: Array, at: tuple[int, ...], st
 
     params, inputs = tree.map(move, point)
     output, _ = layer.apply.function(params, *inputs)
-    return sum(np.vdot(g, y) for g, y in zip(tree.leaves(cotangent), tree.leaves(output), strict=True))
+    products: list[complex] = [np.vdot(g, y) for g, y in zip(tree.leaves(cotangent), tree.leaves(output), strict=True)]
+    return sum(products)
 
 
 __all__ = ["VJPError", "check_vjp"]

@@ -10,23 +10,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
-from typing import Any
+from types import EllipsisType
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from funcnet.errors import DTypeError
+from funcnet.views import Slice, sliced_axis
 
 BOOL = np.dtype(np.bool_)
-COMPARISONS = frozenset({np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal})
+REMEDY = {"an input": "cast it, for instance x.astype(np.float32)", "a constant": "use a Python number, float(c)"}
+LOGIC = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
+COMPARISONS = frozenset(
+    {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isnan, np.isinf, np.isfinite}
+    | {np.signbit, np.logical_and, np.logical_or, np.logical_xor, np.logical_not}
+)
+
+Recordable: TypeAlias = "Callable[..., Any] | Stateful"
+"""What a call may call: `function(*inputs, output)`, or what is bound to such a function in every workspace."""
 
 
 class Call:
-    """One NumPy call, `function(*inputs, output)`: it reads its inputs (values, arrays, numbers) and writes its output."""
+    """One NumPy call, `function(*inputs, output)`: it reads its inputs (values, arrays, numbers), writes its output."""
 
     __slots__ = ("function", "inputs", "output", "scope")
 
-    def __init__(self, function: Callable[..., Any], inputs: tuple[Any, ...], output: Value, scope: str) -> None:
+    def __init__(self, function: Recordable, inputs: tuple[Any, ...], output: Value, scope: str) -> None:
         self.function = function
         self.inputs = inputs
         self.output = output
@@ -60,10 +70,9 @@ class Trace:
         self.inputs.append(value)
         return value
 
-    def parameter(self, shape: tuple[int, ...], name: str = "") -> Value:
+    def parameter(self, shape: tuple[int, ...]) -> Value:
         """The next array in the flat vector of params."""
         value = Value(self, shape, self.dtype, None)
-        value.name = name
         last = self.parameters[-1] if self.parameters else None
         value.offset = 0 if last is None else last.offset + prod(last.shape)
         self.parameters.append(value)
@@ -71,7 +80,7 @@ class Trace:
 
     def emit(
         self,
-        function: Callable[..., Any],
+        function: Recordable,
         inputs: tuple[Any, ...],
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
@@ -90,13 +99,13 @@ class Value(NDArrayOperatorsMixin):
     batch_axis: which axis is the batch; None where there is none.
     call: the call that writes it; None for inputs, params and views.
     base, view: a view is `view(base)` and costs no call when the program runs.
-    name, offset: of a parameter, its path and its place in the flat vector; of its cotangent, the same place.
+    offset: for a parameter, and for its cotangent, the place in the flat vector of all params.
     reads, last, home, ones: how often it is read, by which call last, where it lives, and the view of it that has one
     more feature, constantly 1: written by the plan.
     """
 
     __slots__ = (
-        "base", "batch_axis", "call", "dtype", "home", "last", "name", "offset", "ones", "reads", "shape", "trace", "view"
+        "base", "batch_axis", "call", "dtype", "home", "last", "offset", "ones", "reads", "shape", "trace", "view"
     )  # fmt: skip
 
     def __init__(self, trace: Trace, shape: tuple[int, ...], dtype: np.dtype[Any], batch_axis: int | None) -> None:
@@ -107,7 +116,6 @@ class Value(NDArrayOperatorsMixin):
         self.call: Call | None = None
         self.base: Value | None = None
         self.view: Callable[[Any], Any] | None = None
-        self.name = ""
         self.offset = 0
         self.reads = 0
         self.last = -1
@@ -157,28 +165,39 @@ class Value(NDArrayOperatorsMixin):
             raise TypeError(f"np.{ufunc.__name__}.{method} with options {sorted(options)} cannot be recorded")
         if ufunc is np.matmul:
             return self._matmul(*inputs)
+        if ufunc.nout != 1:
+            raise TypeError(f"np.{ufunc.__name__} has {ufunc.nout} outputs and cannot be recorded")
+        shape = self.shape
+        others = [x.shape for x in inputs if x is not self and type(x) not in (float, int)]
+        if any(other != shape for other in others):
+            shape = np.broadcast_shapes(shape, *others)
         values = [x for x in inputs if isinstance(x, Value)]
-        shape = values[0].shape
-        shapes = [x.shape for x in inputs if not isinstance(x, (float, int))]
-        if any(other != shape for other in shapes):
-            shape = np.broadcast_shapes(*shapes)
-        dtype = self._check(values)
-        axes = [v.batch_axis for v in values if v.batch_axis is not None]
-        return self.trace.emit(ufunc, inputs, shape, BOOL if ufunc in COMPARISONS else dtype, axes[0] if axes else None)
+        dtype = BOOL if ufunc in COMPARISONS or ufunc in LOGIC else self.trace.dtype
+        self._check(inputs)
+        if ufunc in LOGIC and any(v.dtype != BOOL for v in values):
+            raise TypeError(f"np.{ufunc.__name__} is recorded for masks only")
+        axes = {len(shape) - v.ndim + v.batch_axis for v in values if v.batch_axis is not None}
+        if len(axes) > 1:
+            raise TypeError(f"np.{ufunc.__name__} of values whose rows lie along different axes cannot be recorded")
+        return self.trace.emit(ufunc, inputs, shape, dtype, next(iter(axes), None))
 
-    def _check(self, values: Iterable[Value]) -> np.dtype[Any]:
-        """Refuse what is neither of the trace's dtype nor a mask."""
+    def _check(self, operands: Iterable[Any]) -> np.dtype[Any]:
+        """Refuse what is neither of the trace's dtype, nor a mask, nor a Python number."""
         dtype = self.trace.dtype
-        for value in values:
-            if value.dtype is not dtype and value.dtype != dtype and value.dtype != BOOL:
-                raise DTypeError(
-                    f"an input of dtype {value.dtype} is computed with: cast it, for instance x.astype(np.float32)"
-                )
+        for operand in operands:
+            found = getattr(operand, "dtype", dtype)
+            if found is not dtype and found != dtype and found != BOOL:
+                what = "an input" if isinstance(operand, Value) else "a constant"
+                raise DTypeError(f"{what} of dtype {found} meets {dtype}: {REMEDY[what]}")
         return dtype
 
     def _matmul(self, a: Value, b: Value) -> Value:
+        last = None if b.batch_axis != b.ndim - 1 else len(a.shape) - 1
+        contracted = (a.batch_axis == a.ndim - 1, b.batch_axis == b.ndim - 2)
+        if contracted[0] != contracted[1] and any(contracted) or (a.batch_axis == 0 and b.batch_axis is not None):
+            raise TypeError("a product that mixes rows cannot be recorded: use a custom_layer")
         shape = (*a.shape[:-1], b.shape[-1])
-        return self.trace.emit(np.matmul, (a, b), shape, self._check((a, b)), 0 if a.batch_axis == 0 else None)
+        return self.trace.emit(np.matmul, (a, b), shape, self._check((a, b)), 0 if a.batch_axis == 0 else last)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Value:
         """Record `np.concatenate`, the one NumPy function beyond ufuncs that layers call."""
@@ -197,7 +216,8 @@ class Value(NDArrayOperatorsMixin):
     def _reduce(self, ufunc: np.ufunc, axis: int | None, keepdims: bool) -> Value:
         axes = tuple(range(self.ndim)) if axis is None else (axis % self.ndim,)
         shape = tuple(n for i, n in enumerate(self.shape) if i not in axes)
-        batch_axis = None if self.batch_axis in axes else self.batch_axis
+        kept = self.batch_axis is not None and self.batch_axis not in axes
+        batch_axis = sum(i not in axes for i in range(self.batch_axis or 0)) if kept else None
         value = self.trace.emit(ufunc.reduce, (self, axes, None), shape, self._check((self,)), batch_axis)
         return value[tuple(None if i in axes else slice(None) for i in range(self.ndim))] if keepdims else value
 
@@ -214,10 +234,18 @@ class Value(NDArrayOperatorsMixin):
         known = -prod(shape)
         return prod(self.shape) // known if known else 0
 
-    def __getitem__(self, index: Any) -> Value:
-        """A basic slice, a view."""
+    def __getitem__(self, index: int | slice | EllipsisType | tuple[Any, ...] | None) -> Value:
+        """A basic slice of the features, a view."""
         shape = np.broadcast_to(BOOL.type(), self.shape)[index].shape
-        return self.as_view(Slice(index), shape, self.batch_axis)
+        steps = index if isinstance(index, tuple) else (index,)
+        batch_axis = None if self.batch_axis is None else sliced_axis(steps, self.ndim, self.batch_axis)
+        return self.as_view(Slice(index), shape, batch_axis)
+
+    def __bool__(self) -> bool:
+        """Refused: its content is not known yet."""
+        raise TypeError("a recorded function cannot branch on values, which are not known yet: use a custom_layer")
+
+    __iter__ = None  # nor be walked row by row
 
 
 class Stateful:
@@ -228,58 +256,14 @@ class Stateful:
         raise NotImplementedError
 
 
-class Slice:
-    """The view `array[index]`."""
-
-    def __init__(self, index: Any) -> None:
-        self.index = index
-
-    def __call__(self, array: Any) -> Any:
-        """Slice the array."""
-        return array[self.index]
-
-
 def concatenate(values: Sequence[Value], axis: int) -> Value:
     """Record the joining of values along an axis."""
     first = values[0]
     axis %= first.ndim
+    if axis == first.batch_axis:
+        raise TypeError("rows cannot be joined to rows where calls are recorded: a layer treats them all alike")
     shape = (*first.shape[:axis], sum(v.shape[axis] for v in values), *first.shape[axis + 1 :])
     return first.trace.emit(partial(concatenate_into, axis), tuple(values), shape, first.dtype, first.batch_axis)
-
-
-def inner(a: Any, b: Any) -> Any:
-    """Sum of a_i b_i over all elements, for arrays and for values."""
-    if isinstance(a, Value):
-        return a.trace.emit(inner_into, (a, b), (), a.dtype, None)
-    return np.dot(a.ravel(), b.ravel())
-
-
-def gate(g: Any, y: Any) -> Any:
-    """The elements of g where y, which is nowhere negative, is not zero; zero elsewhere."""
-    if isinstance(y, Value):
-        bits = np.dtype(f"u{y.dtype.itemsize}")
-        mask = y.trace.emit(nonzero_into, (y,), y.shape, bits, y.batch_axis)
-        return y.trace.emit(gate_into, (g, mask), y.shape, y.dtype, y.batch_axis)
-    return g * (y != 0.0)
-
-
-def elementwise_call(function: Callable[[Any, Any], Any], x: Any) -> Any:
-    """Call `function(x, out)`, which treats every element alike but is no ufunc, on an array or on a value."""
-    if isinstance(x, Value):
-        return x.trace.emit(function, (x,), x.shape, x.dtype, x.batch_axis)
-    out = np.empty_like(x)
-    function(x, out)
-    return out
-
-
-def nonzero_into(y: Any, mask: Any) -> None:
-    """1 where y has any bit set, else 0. Comparing unsigned integers is several times as fast as a mask of bools."""
-    np.sign(y.view(mask.dtype), mask)
-
-
-def gate_into(g: Any, mask: Any, out: Any) -> None:
-    """Keep or clear all bits of g."""
-    np.multiply(g.view(mask.dtype), mask, out.view(mask.dtype))
 
 
 def concatenate_into(axis: int, *arrays: Any) -> None:
@@ -290,8 +274,3 @@ def concatenate_into(axis: int, *arrays: Any) -> None:
 def reshape_into(x: Any, out: Any) -> None:
     """Copy x, in row-major order, into an array of another shape."""
     out[...] = x.reshape(out.shape)
-
-
-def inner_into(a: Any, b: Any, out: Any) -> None:
-    """Sum of a_i b_i over all elements."""
-    out[...] = np.vdot(a, b)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
+from funcnet.arrays import Array, positive
 from funcnet.compiled import Compiled
-from funcnet.core import Array, Layer, Pullback, positive
+from funcnet.compose import check
+from funcnet.core import Function, Layer, Pullback
 from funcnet.errors import ShapeError
 from funcnet.plan import Plan
 from funcnet.random import Key
@@ -34,43 +36,55 @@ class Differentiated(Compiled[P]):
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None) -> None:
         super().__init__()
-        self.net, self.loss = net.apply, None if loss is None else loss.apply
+        check(self.kind, (net,) if loss is None else (net, loss), several=True)
+        self.net: Function[P, Any] = net.apply
+        self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
 
     def record(self, trace: Trace, params: P, inputs: tuple[Value, ...]) -> Plan:
         """Plan the loss and the gradient of the params."""
-        taken = len(inputs) if self.loss is None else self.net.arity or 1
-        if len(inputs) < taken:
-            raise ShapeError(f"{self.kind}: the network takes {taken} inputs, but only {len(inputs)} arrays were given")
-        loss, pull = self.net.function(params, *inputs[:taken])
-        if self.loss is not None:
-            outputs = loss if isinstance(loss, tuple) else (loss,)
-            self._check_loss_inputs(len(outputs) + len(inputs) - taken)
-            trace.scope = f"loss {self.loss.kind}"
-            loss, loss_pull = self.loss.run((), (*outputs, *inputs[taken:]))
-            check_scalar(loss)
-            trace.scope = f"loss {self.loss.kind} backward"
-            _, cotangents = loss_pull(self.scale)
-            trace.scope = ""
-            of_params, _ = pull(cotangents[: len(outputs)] if len(outputs) > 1 else cotangents[0])
-        else:
-            check_scalar(loss)
+        arrays = cast("tuple[Array, ...]", inputs)
+        if self.loss is None:
+            self.net.check_count(len(arrays))
+            loss, pull = self.net.function(params, *arrays)
+            check_scalar(self.kind, loss)
             of_params, _ = pull(self.scale)
+        else:
+            loss, of_params = self._record_loss(trace, params, arrays, self.loss)
         return Plan(trace, [loss], tree.leaves(of_params))
 
-    def _check_loss_inputs(self, given: int) -> None:
-        if self.loss is not None and self.loss.arity not in (given, None):
+    def _record_loss(
+        self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any]
+    ) -> tuple[Any, P]:
+        """The network, then the loss of its outputs and the remaining arrays; back through both."""
+        taken = self.net.arity or 1
+        if len(arrays) < taken:
+            raise ShapeError(f"{self.kind}: the network takes {taken} inputs, but only {len(arrays)} arrays were given")
+        output, pull = self.net.function(params, *arrays[:taken])
+        several = isinstance(output, tuple)
+        outputs = cast("tuple[Array, ...]", output if several else (output,))
+        given = (*outputs, *arrays[taken:])
+        if loss.arity not in (len(given), None):
             raise ShapeError(
-                f"{self.kind}: the loss ({self.loss.kind}) takes {self.loss.arity} inputs, the network's outputs and the "
-                f"targets, but {given} arrive"
+                f"{self.kind}: the loss ({loss.kind}) takes {loss.arity} inputs, the network's outputs and the "
+                f"targets, but {len(given)} arrive"
             )
+        trace.scope = f"loss {loss.kind}"
+        number, loss_pull = loss.run((), given)
+        check_scalar(self.kind, number)
+        trace.scope += " backward"
+        _, cotangents = loss_pull(self.scale)
+        trace.scope = ""
+        of_params, _ = pull(cotangents[: len(outputs)] if several else cotangents[0])
+        return number, of_params
 
 
-def check_scalar(loss: Any) -> None:
+def check_scalar(kind: str, loss: Any) -> None:
     """A loss is one number for the whole batch."""
-    if not isinstance(loss, Value) or loss.shape != ():
-        shape = getattr(loss, "shape", [getattr(y, "shape", None) for y in loss] if isinstance(loss, tuple) else None)
+    shape = getattr(loss, "shape", None)
+    if shape != ():
+        what = "several outputs" if shape is None else f"the shape {shape}"
         raise ShapeError(
-            f"the loss has shape {shape}, but it must be one number for the whole batch, such as fn.mse() gives"
+            f"{kind}: the loss has {what}, but must be one number for the whole batch, such as fn.mse() gives"
         )
 
 
@@ -81,10 +95,8 @@ class ValueAndGrad(Differentiated[P]):
 
     def __call__(self, params: P, *arrays: Array) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
-        program, space = self.enter(params, arrays)
-        for f, args in space.program:
-            f(*args)
-        loss, gradient = space.outputs[0][()], program.layout.tree(space.gradient.copy())
+        program, space = self.run_program(params, arrays)
+        loss, gradient = space.results()[0], program.layout.tree(space.gradient.copy())
         program.pool.append(space)
         return loss, gradient
 
@@ -102,6 +114,7 @@ class SGDStep(Differentiated[P]):
     """See `sgd_step`."""
 
     kind = "sgd_step"
+    ending = "new params = params - d params; the learning rate is in the cotangent of the loss"
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float) -> None:
         super().__init__(net, loss)
@@ -109,11 +122,9 @@ class SGDStep(Differentiated[P]):
 
     def __call__(self, params: P, *arrays: Array) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
-        program, space = self.enter(params, arrays)
-        for f, args in space.program:
-            f(*args)
+        program, space = self.run_program(params, arrays)
         vector = space.params - space.gradient
-        loss, new = space.outputs[0][()], program.layout.tree(vector)
+        loss, new = space.results()[0], program.layout.tree(vector)
         space.remember(new, vector)
         program.pool.append(space)
         return new, loss

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import funcnet as fn
 
 
@@ -20,6 +22,14 @@ class Case(NamedTuple):
 
 def square(x: fn.Array) -> tuple[fn.Array, Callable[[fn.Array], fn.Array]]:
     return x * x, lambda g: g * (2.0 * x)
+
+
+def init_scale(key: fn.Key, *shapes: fn.Shape, dtype: Any = np.float32) -> tuple[fn.Weight, fn.Shape]:
+    return fn.Weight(np.ones(shapes[0][-1:], dtype)), shapes[0]
+
+
+def scale(params: fn.Weight, x: fn.Array) -> tuple[fn.Array, fn.Pullback[fn.Weight]]:
+    return x * params.weight, lambda g: (fn.Weight((x * g).sum(axis=0)), (g * params.weight,))
 
 
 CASES = [
@@ -41,6 +51,7 @@ CASES = [
     Case("softplus", fn.softplus, ((4,),), False),
     Case("exp", fn.exp, ((4,),)),
     Case("elementwise", lambda: fn.elementwise(square), ((4,),)),
+    Case("custom_layer", lambda: fn.custom_layer(init_scale, scale), ((4,),)),
     Case("softmax", fn.softmax, ((4,),)),
     Case("softmax over sequences", fn.softmax, ((2, 4),)),
     Case("log_softmax", fn.log_softmax, ((4,),)),

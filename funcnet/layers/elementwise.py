@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from funcnet.core import Array, Layer, NoParams, Result, layer, no_params, positive
-from funcnet.errors import OptionError
+from funcnet.arrays import Array, fraction, positive
+from funcnet.calls import gate
+from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.errors import DTypeError
 from funcnet.special import erf
-from funcnet.tracing import gate
 
 ScalarResult: TypeAlias = tuple[Array, Callable[[Array], Array]]
 Scalar: TypeAlias = Callable[[Array], ScalarResult]
@@ -39,6 +40,8 @@ def _name(function: Any) -> str:
 
 def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParams]:
     y, pull = function(x)
+    if y.dtype != x.dtype:
+        raise DTypeError(f"the function gives {y.dtype} for {x.dtype}: use Python numbers for its constants, float(c)")
     return y, lambda g: ((), (pull(g),))
 
 
@@ -92,9 +95,7 @@ def leaky_relu(slope: float = 0.01) -> Layer[NoParams]:
 
     slope: between 0 and 1.
     """
-    if not 0 <= slope < 1:
-        raise OptionError(f"leaky_relu: slope must be in [0, 1), not {slope!r}")
-    return elementwise(partial(_leaky_relu, float(slope)))
+    return elementwise(partial(_leaky_relu, fraction("leaky_relu: slope", slope)))
 
 
 def _leaky_relu(slope: float, x: Array) -> ScalarResult:
@@ -103,7 +104,10 @@ def _leaky_relu(slope: float, x: Array) -> ScalarResult:
 
 
 def elu(alpha: float = 1.0) -> Layer[NoParams]:
-    """y = x where x > 0, else alpha (exp x - 1)        dx = g where x > 0, else g alpha exp x        (Clevert et al. 2016)"""
+    """y = x where x > 0, else alpha (exp x - 1)        dx = g where x > 0, else g alpha exp x
+
+    (Clevert et al. 2016)
+    """
     return elementwise(partial(_elu, positive("elu: alpha", alpha), 1.0), "elu")
 
 

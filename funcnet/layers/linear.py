@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Any, Literal, NamedTuple, overload
 
-from funcnet.core import Array, DType, Layer, Result, Shape, layer, unpack
-from funcnet.errors import OptionError, ShapeError
+import numpy as np
+
+from funcnet.arrays import Array, DType, Shape, count
+from funcnet.core import Layer, Result, layer, unpack
+from funcnet.errors import ParamsError, ShapeError
 from funcnet.initializers import Initializer, lecun_normal, zeros
 from funcnet.random import Key, split
 
@@ -47,8 +51,7 @@ def linear(
     weight_init, bias_init: initializers, by default `lecun_normal()` and `zeros()`.
     Raises OptionError where units is not a positive int, ShapeError where the input does not fit the weight.
     """
-    if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-        raise OptionError(f"linear: units must be an int of at least 1, not {units!r}")
+    units = count("linear: units", units)
     weights = weight_init or lecun_normal()
     if use_bias:
         return layer("linear", _affine, partial(_draw_affine, units, weights, bias_init or zeros()))
@@ -57,12 +60,24 @@ def linear(
 
 def _draw_affine(units: int, weights: Initializer, biases: Initializer, key: Key, shape: Shape, dtype: DType) -> Affine:
     weight_key, bias_key = split(key)
-    return Affine(weights(weight_key, _weight_shape(shape, units), dtype), biases(bias_key, (units,), dtype))
+    return Affine(
+        _drawn(weights, weight_key, _weight_shape(shape, units), dtype), _drawn(biases, bias_key, (units,), dtype)
+    )
 
 
 def _draw_weight(units: int, weights: Initializer, key: Key, shape: Shape, dtype: DType) -> Weight:
     weight_key, _ = split(key)
-    return Weight(weights(weight_key, _weight_shape(shape, units), dtype))
+    return Weight(_drawn(weights, weight_key, _weight_shape(shape, units), dtype))
+
+
+def _drawn(initializer: Initializer, key: Key, shape: Shape, dtype: DType) -> Array:
+    """What an initializer gives, if it is what was asked for."""
+    drawn = initializer(key, shape, dtype)
+    if drawn.shape != shape or drawn.dtype != dtype:
+        raise ParamsError(
+            f"its initializer gave {drawn.dtype} of shape {drawn.shape}, asked for {np.dtype(dtype)} {shape}"
+        )
+    return drawn
 
 
 def _weight_shape(shape: Shape, units: int) -> Shape:
@@ -74,6 +89,10 @@ def _weight_shape(shape: Shape, units: int) -> Shape:
 def _affine(params: Affine, x: Array) -> Result[Affine]:
     W, b = unpack(Affine, params)
     rows = _rows(x, W)
+    if b.shape != W.shape[1:]:
+        raise ParamsError(
+            f"its weight is {W.shape} and its bias {b.shape}, but a bias is one number a unit, {W.shape[1:]}"
+        )
     y = (rows @ W + b).reshape(*x.shape[:-1], b.shape[0])
 
     def pullback(g: Array) -> tuple[Affine, tuple[Array, ...]]:
@@ -97,7 +116,9 @@ def _product(params: Weight, x: Array) -> Result[Weight]:
 
 def _rows(x: Array, W: Array) -> Array:
     """The input as a matrix of rows, after checking that it fits the weight."""
+    if W.ndim != 2:
+        raise ParamsError(f"its weight is {W.shape}, but must be (inputs, units)")
     if x.ndim < 2 or x.shape[-1] != W.shape[0]:
         row = " One row is x[None]." if x.ndim == 1 else ""
         raise ShapeError(f"its weight is {W.shape}, which takes rows of {W.shape[0]} features.{row}")
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(prod(x.shape[:-1]), x.shape[-1])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import accumulate, pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from funcnet.core import Array, Layer, NoParams, Result, layer, no_params
+from funcnet.arrays import Array, Shape
+from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.errors import ShapeError
 
 
@@ -55,7 +57,7 @@ def _multiply(params: NoParams, *inputs: Array) -> Result[NoParams]:
     y = before[-1] * inputs[-1] if before else inputs[0]
 
     def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
-        cotangents = []
+        cotangents: list[Array] = []
         for x, left in zip(inputs[:0:-1], before[::-1], strict=True):
             cotangents.append(g * left)
             g = g * x
@@ -95,7 +97,7 @@ def _maximum(params: NoParams, *inputs: Array) -> Result[NoParams]:
     largest = [*accumulate(inputs, np.maximum)]
 
     def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
-        cotangents = []
+        cotangents: list[Array] = []
         for a, b in zip(largest[-2::-1], inputs[:0:-1], strict=True):
             g = g * 0.5
             cotangents.append(g * (b >= a) + g * (b > a))
@@ -129,22 +131,25 @@ def flatten() -> Layer[NoParams]:
     return layer("flatten", partial(_reshape, (-1,)), no_params)
 
 
-def reshape(*shape: int) -> Layer[NoParams]:
+def reshape(*shape: int | Shape) -> Layer[NoParams]:
     """y = x with the axes behind the batch in another shape        dx = g in the shape of x
 
     Shapes: any -> `shape`, row-major; one length may be -1. Raises ShapeError where the sizes differ.
     """
-    lengths = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-    if not all(isinstance(n, int) and (n >= 0 or n == -1) for n in lengths) or lengths.count(-1) > 1:
+    lengths: tuple[Any, ...] = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+    if (
+        not all(isinstance(n, int) and not isinstance(n, bool) and (n >= 0 or n == -1) for n in lengths)
+        or lengths.count(-1) > 1
+    ):
         raise ShapeError(f"reshape: a shape is lengths without the batch axis, one of which may be -1, not {lengths}")
     return layer("reshape", partial(_reshape, lengths), no_params)
 
 
-def _reshape(shape: tuple[int, ...], params: NoParams, x: Array) -> Result[NoParams]:
-    row = int(np.prod(x.shape[1:]))
-    known = -int(np.prod(shape)) if -1 in shape else 0
+def _reshape(shape: Shape, params: NoParams, x: Array) -> Result[NoParams]:
+    row = prod(x.shape[1:])
+    known = -prod(shape) if -1 in shape else 0
     lengths = tuple((row // known if known else 0) if n == -1 else n for n in shape)
-    if int(np.prod(lengths)) != row:
+    if prod(lengths) != row:
         raise ShapeError(f"rows of {row} elements do not fill the shape {shape}")
     return x.reshape(x.shape[0], *lengths), lambda g: ((), (g.reshape(*x.shape),))
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from funcnet.core import Array, Layer, NoParams, Result, layer, no_params
+from funcnet.arrays import Array
+from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.errors import ShapeError
 
 
@@ -44,4 +43,5 @@ def _shifted(x: Array) -> Array:
         raise ShapeError(
             "it normalises over the last axis, so it takes rows of at least one feature, a shape such as (3,)"
         )
-    return x - x.max(axis=-1, keepdims=True)
+    largest: Array = x.max(axis=-1, keepdims=True)
+    return x - largest

@@ -1,0 +1,149 @@
+"""Arrays as the outside hands them in: their types, and the checks that refuse what funcnet does not compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from typing_extensions import TypeIs, TypeVar
+
+from funcnet import tree
+from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
+"""A floating NumPy array, batch-first."""
+Shape: TypeAlias = tuple[int, ...]
+"""The lengths of an array's axes; the shapes that `init` takes and returns leave out the batch axis."""
+DType: TypeAlias = "type[np.floating[Any]] | np.dtype[np.floating[Any]]"
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+Y = TypeVar("Y")
+
+
+def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
+    """A shape as a tuple of lengths, none negative."""
+    if not isinstance(shape, (tuple, list)) or not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
+        raise ShapeError(
+            f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not {shape!r}"
+        )
+    return tuple(int(n) for n in shape)
+
+
+def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
+    """float32 or float64, as a dtype."""
+    found = np.dtype(dtype)
+    if found not in DTYPES:
+        raise DTypeError(f"dtype {found} is not supported: use np.float32 or np.float64")
+    return found
+
+
+def accept_array(name: str, x: Any) -> Array:
+    """A floating ndarray made of what the caller gave, or an error that says how to mend it."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise DTypeError(f"{name} is a masked array, whose mask would be lost: fill it first, x.filled(...)")
+    if isinstance(x, np.matrix):
+        raise DTypeError(f"{name} is an np.matrix: pass np.asarray(x)")
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
+    if array.dtype.kind != "f":
+        raise DTypeError(
+            f"{name} has dtype {array.dtype}, not a floating one: cast it, for instance x.astype(np.float32)"
+        )
+    return array
+
+
+def params_dtype(params: Any) -> np.dtype[np.floating[Any]] | None:
+    """The one dtype of all arrays in params; None where there are no arrays."""
+    leaves = tree.leaves(params)
+    dtypes = {leaf.dtype for leaf in leaves if is_array(leaf)}
+    if not all(map(is_array, leaves)) or len(dtypes) > 1 or not dtypes.issubset(DTYPES):
+        raise ParamsError(_params_problem(params))
+    return dtypes.pop() if dtypes else None
+
+
+def _params_problem(params: Any) -> str:
+    """Which of the params is not as it should be."""
+    found: np.dtype[Any] | None = None
+    for path, leaf in tree.leaves_with_path(params):
+        if not is_array(leaf) or leaf.dtype not in DTYPES:
+            what = f"has dtype {leaf.dtype}" if is_array(leaf) else f"is {leaf!r}"
+            return f"params{path} {what}: params hold float32 or float64 arrays, as init returns them{_pair(params)}"
+        if found is not None and leaf.dtype != found:
+            return f"params{path} is {leaf.dtype}, the params before it are {found}: cast all to one dtype"
+        found = leaf.dtype
+    raise AssertionError("there is a problem")
+
+
+def is_array(x: object) -> TypeIs[np.ndarray[Any, np.dtype[Any]]]:
+    """Whether this is an ndarray, of whatever dtype."""
+    return isinstance(x, np.ndarray)
+
+
+def _pair(params: Any) -> str:
+    """Whether someone passed all that init returned."""
+    kind = cast("Any", type(params))
+    if kind is tuple and len(params) == 2 and type(params[1]) is tuple:
+        return "; this is the pair (params, shape) that init returns: unpack it, params, shape = init(...)"
+    return ""
+
+
+def common_dtype(kind: str, arrays: tuple[Array, ...]) -> np.dtype[np.floating[Any]]:
+    """The one dtype of all inputs of a layer without params."""
+    dtypes = {x.dtype for x in arrays}
+    if len(dtypes) > 1:
+        raise DTypeError(f"{kind}: inputs of dtypes {', '.join(sorted(map(str, dtypes)))}: cast them to one dtype")
+    return accept_dtype(dtypes.pop())
+
+
+def cast_inputs(kind: str, dtype: np.dtype[np.floating[Any]], arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    """All inputs in one dtype, after checking that they agree on the batch."""
+    for i, x in enumerate(arrays):
+        if x.ndim == 0:
+            raise ShapeError(
+                f"{kind}: input {i} is a scalar; arrays are batch-first, so one row of features is x[None]"
+            )
+        if x.shape[0] != arrays[0].shape[0]:
+            sizes = ", ".join(str(a.shape[0]) for a in arrays)
+            raise ShapeError(
+                f"{kind}: inputs with different batch sizes {sizes}; axis 0 is the batch, the same for all"
+            )
+    return tuple(x.astype(dtype, copy=False) for x in arrays)
+
+
+def accept_cotangent(kind: str, cotangent: object, output: Y, dtype: np.dtype[np.floating[Any]]) -> Y:
+    """The cotangent cast to the dtype of the output, whose structure and shape it must have."""
+
+    def accept(y: Array, g: object) -> Array:
+        array = accept_array(f"{kind}: the cotangent", g)
+        if array.shape != np.shape(y):
+            raise ShapeError(
+                f"{kind}: the cotangent has shape {array.shape}, the output {np.shape(y)}: they must be equal"
+            )
+        return array.astype(dtype, copy=False)
+
+    return tree.map(accept, output, cotangent)
+
+
+def positive(name: str, value: object) -> float:
+    """A finite number above zero, as a Python float."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < np.inf:
+        raise OptionError(f"{name} must be a finite number above 0, not {value!r}")
+    return float(value)
+
+
+def fraction(name: str, value: object) -> float:
+    """A number from 0 up to, but not, 1, as a Python float."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise OptionError(f"{name} must be in [0, 1), not {value!r}")
+    return float(value)
+
+
+def count(name: str, value: object) -> int:
+    """An int of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise OptionError(f"{name} must be an int of at least 1, not {value!r}")
+    return value

@@ -1,0 +1,71 @@
+"""Large batches in blocks of rows that stay in the cache: whether a program allows it, and where to cut.
+
+A program may run a block of rows at a time where every call treats each row by itself, or sums over the rows, and where
+such sums go nowhere but, multiplied by constants and added up, into the results: those of the blocks are then added.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnet.calls import inner_into
+from funcnet.plan import Plan
+from funcnet.tracing import Call, Stateful, Value
+
+CACHE = 1 << 20  # bytes: what the rows of one block may take in all, about a core's second-level cache
+SMALL_PRODUCT = 1_000_000  # multiplications up to which OpenBLAS has a faster kernel; other libraries do not mind
+FEWEST = 250  # rows in a block, below which the calls themselves take too long
+
+
+def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
+    """(start, stop) of the blocks in which a batch of so many rows runs; one where it runs whole."""
+    if rows < 2 * FEWEST or not separable(plan):
+        return [(0, rows)]
+    per_row = sum(home.size for home in plan.homes[2:]) // rows + 1
+    widest = max((product_size(call) for call in plan.calls), default=1)
+    most = max(FEWEST, min(CACHE // per_row, SMALL_PRODUCT // widest))
+    count = -(-rows // most)
+    ends = [rows * i // count for i in range(count + 1)]
+    return [*zip(ends, ends[1:], strict=False)]
+
+
+def product_size(call: Call) -> int:
+    """Multiplications for each row in a matrix product over rows; 1 for any other call."""
+    if call.function is not np.matmul or call.output.batch_axis is None:
+        return 1
+    left: Value = call.inputs[0]
+    return left.shape[-1] * call.output.shape[-1]
+
+
+def separable(plan: Plan) -> bool:
+    """Whether the results of blocks of rows add up to those of the batch, or stand one behind the other."""
+    sums: set[int] = set()
+    for call in plan.calls:
+        partial = [id(x.root) in sums for x in call.reads()]
+        if isinstance(call.function, Stateful) or any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs):
+            return False  # nobody knows whether it mixes rows, or whether an array holds something for each row
+        if call.output.batch_axis is not None:
+            if any(partial):
+                return False
+        elif any(x.batch_axis is not None for x in call.reads()) or any(partial):
+            if not (is_sum_over_rows(call) or (all(partial) and is_linear(call))):
+                return False
+            sums.add(id(call.output))
+        elif call.output.home is plan.homes[1]:
+            return False  # a cotangent that does not depend on the rows would be counted once a block
+    return all(y.batch_axis == 0 or (id(y.root) in sums and not y.shape) for y in plan.outputs)
+
+
+def is_sum_over_rows(call: Call) -> bool:
+    """Whether the call adds something up over all rows."""
+    if any(x.batch_axis is None for x in call.reads()):
+        return False
+    return call.function in (np.matmul, inner_into) or call.function == np.add.reduce
+
+
+def is_linear(call: Call) -> bool:
+    """Whether the call, given sums over blocks, gives the sum over blocks of what it would give."""
+    numbers = sum(not isinstance(x, Value) for x in call.inputs)
+    if call.function is np.multiply:
+        return numbers == 1
+    return call.function in (np.add, np.subtract, np.negative, np.positive) and not numbers

@@ -1,0 +1,167 @@
+"""The floors of the package: which module may import which, how long it may be, and what `import funcnet` loads."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import get_origin
+
+import pytest
+
+import funcnet as fn
+
+PACKAGE = Path(fn.__file__).parent
+
+# A module may import those on lower floors, and those before it on its own.
+FLOORS: list[list[str]] = [
+    ["errors", "tree", "random", "arrays", "views", "tracing", "calls", "core"],
+    [
+        "initializers",
+        "special",
+        "layers",
+        "layers.elementwise",
+        "layers.linear",
+        "layers.merge",
+        "layers.softmax",
+        "losses",
+        "custom",
+        "graph",
+        "plan",
+        "blocks",
+        "flat",
+        "listing",
+        "program",
+    ],
+    ["memory", "compiled", "compose", "network"],
+    ["training"],
+    ["testing"],
+    [""],  # the package itself, which hands on what the floors below it offer
+]
+ORDER = [name for floor in FLOORS for name in floor]
+LAYERS = {name for name in ORDER if name.startswith("layers")} | {"losses", "custom", "initializers", "special"}
+KNOW_NO_LAYER = ["graph", "plan", "program", "blocks", "flat", "listing"]
+OPTIONAL = ["matplotlib", "tqdm", "hypothesis", "jax", "torch", "onnx", "mpi4py", "scipy"]
+LONGEST = 300
+
+every_module = pytest.mark.parametrize("name", ORDER, ids=lambda name: name or "funcnet")
+
+
+def source_of(name: str) -> Path:
+    """The file of a module."""
+    path = PACKAGE.joinpath(*name.split(".")) if name else PACKAGE
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def parsed(name: str) -> ast.Module:
+    return ast.parse(source_of(name).read_text(encoding="utf-8"))
+
+
+def module_of(path: Path) -> str:
+    """The name, within the package, of the module in a file."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+def imported(name: str) -> Iterator[str]:
+    """The modules of the package that a module imports, wherever in its text."""
+    package = ["funcnet", *filter(None, name.split("."))]
+    if source_of(name).name != "__init__.py":
+        package.pop()
+    for node in ast.walk(parsed(name)):
+        if isinstance(node, ast.Import):
+            yield from (within(alias.name) for alias in node.names if alias.name.split(".")[0] == "funcnet")
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            full = ".".join([*above, *filter(None, [node.module])])
+            if full.split(".")[0] == "funcnet":
+                inside = [within(f"{full}.{alias.name}") for alias in node.names]
+                yield from (name if name in ORDER else within(full) for name in inside)
+
+
+def within(full: str) -> str:
+    """A module's name without that of the package."""
+    return full.removeprefix("funcnet").removeprefix(".")
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(map(module_of, PACKAGE.rglob("*.py"))) == sorted(ORDER)
+
+
+def test_the_contributor_is_told_of_every_module() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| ([^|]*) \|", text, re.MULTILINE)
+    told = {(int(floor), name) for floor, names in rows for name in names.replace("\\", "").split(", ")}
+    ours = {(i, name) for i, floor in enumerate(FLOORS) for name in floor if name and "layers" not in name}
+    assert told == {*ours, (1, "layers/*")}
+
+
+@every_module
+def test_imports_go_downward(name: str) -> None:
+    below = ORDER[: ORDER.index(name)]
+    assert [other for other in imported(name) if other not in below] == []
+
+
+def test_imports_are_found() -> None:
+    assert {"errors"} <= set(imported("tree"))  # from .errors import ...
+    assert {"tree", "tracing"} <= set(imported("core"))  # from funcnet import tree
+    assert {"core", "special"} <= set(imported("layers.elementwise"))
+    assert {"tree", "layers.linear"} <= set(imported(""))
+
+
+@pytest.mark.parametrize("name", KNOW_NO_LAYER)
+def test_what_plans_and_runs_knows_no_layer(name: str) -> None:
+    assert LAYERS.isdisjoint(imported(name))
+
+
+@every_module
+def test_no_file_is_long(name: str) -> None:
+    assert len(source_of(name).read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+@every_module
+def test_every_module_says_what_it_is(name: str) -> None:
+    assert ast.get_docstring(parsed(name))
+
+
+def test_importing_loads_nothing_optional_and_no_random_numbers() -> None:
+    program = "import sys, funcnet, funcnet.testing; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "funcnet.network" in loaded
+    assert loaded.isdisjoint([*OPTIONAL, "numpy.random"])
+
+
+def test_the_public_names_are_sorted() -> None:
+    assert sorted(fn.__all__, key=lambda name: (name.lower(), name)) == fn.__all__
+
+
+def test_the_public_names_are_all_that_there_are() -> None:
+    uninvited = {name for name, thing in vars(fn).items() if inspect.ismodule(thing)} - {"tree"}
+    there = {name for name in vars(fn) if not name.startswith("_")} - uninvited
+    assert there == set(fn.__all__)
+    assert len(fn.__all__) == len(there)
+
+
+@pytest.mark.parametrize("name", fn.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    thing = getattr(fn, name)
+    if get_origin(thing) is not None:
+        assert name in described_aliases()
+    else:
+        assert inspect.getdoc(thing)
+        assert not str(thing.__doc__).startswith(f"{name}(")  # which is what a NamedTuple writes itself
+
+
+def described_aliases() -> set[str]:
+    """Aliases with a string right under them."""
+    pairs = [pair for name in ORDER for pair in pairwise(parsed(name).body)]
+    return {ast.unparse(a.target) for a, b in pairs if isinstance(a, ast.AnnAssign) and is_text(b)}
+
+
+def is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,454 @@
+"""Memory: params that a step has made are recognised, and whatever else comes in is honoured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet import blocks, tree
+from funcnet.core import layer
+from funcnet.flat import Layout
+from funcnet.memory import Memory
+
+SQUARE = 4  # features everywhere, so that arrays can change places
+
+
+def net() -> fn.Layer[Any, Any]:
+    """Two linear layers of one shape, a network in the network, and a list in it."""
+    inner = fn.network({1: fn.linear(SQUARE), 2: fn.linear(SQUARE), 3: fn.tanh()}, {1: [2], 2: [3]})
+    listed = layer("listed", multiply_and_add, draw_list)
+    operators = {1: fn.linear(SQUARE), 2: fn.tanh(), 3: fn.linear(SQUARE), "inner": inner, "list": listed}
+    return fn.network(operators, {1: [2], 2: [3], 3: ["inner"], "inner": ["list"]})
+
+
+def draw_list(key: Any, shape: Any, dtype: Any) -> Any:
+    return [np.full(shape, 1.5, dtype), np.full(shape, 0.5, dtype)]
+
+
+def multiply_and_add(params: Any, x: Any) -> Any:
+    a, b = params
+    return x * a + b, lambda g: ([(g * x).sum(axis=0), g.sum(axis=0)], (g * a,))
+
+
+@pytest.fixture(params=["whole", "in blocks"])
+def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The rows of a batch, which runs whole or in blocks."""
+    if request.param == "in blocks":
+        monkeypatch.setattr(blocks, "FEWEST", 2)
+        monkeypatch.setattr(blocks, "CACHE", 1)
+    return 9
+
+
+class Drawn(NamedTuple):
+    params: Any
+    x: Any
+    target: Any
+
+
+def test_the_batches_of_these_tests_run_in_blocks_where_they_say_so(rows: int, request: pytest.FixtureRequest) -> None:
+    step = new_step()
+    step(*drawn(rows))
+    assert ("blocks of rows" in str(step)) == ("in blocks" in request.node.name)
+
+
+def drawn(rows: int, dtype: Any = np.float32) -> Drawn:
+    params, _ = net().init(fn.key(0), (SQUARE,), dtype=dtype)
+    params = tree.map(lambda p: p + p.dtype.type(0.25), params)
+    x, target = np.random.default_rng(0).normal(size=(2, rows, SQUARE)).astype(dtype)
+    return Drawn(params, x, target)
+
+
+def new_step() -> Any:
+    return fn.sgd_step(net(), fn.mse(), learning_rate=0.1)
+
+
+def bits(t: Any) -> list[Any]:
+    return [(np.asarray(a).dtype, np.shape(a), np.asarray(a).tobytes()) for a in tree.leaves(t)]
+
+
+def copied(params: Any) -> Any:
+    """The same params in arrays and dicts of their own."""
+    return tree.map(np.array, params)
+
+
+# --- what a caller may do with params between two steps; each returns what goes into the next one
+
+
+def unchanged(params: Any) -> Any:
+    return params
+
+
+def in_another_dict(params: Any) -> Any:
+    return dict(params)
+
+
+def with_other_tuples(params: Any) -> Any:
+    return {**params, 1: fn.Affine(*params[1])}
+
+
+def in_arrays_of_their_own(params: Any) -> Any:
+    return copied(params)
+
+
+def scaled(params: Any) -> Any:
+    return tree.map(lambda p: p * p.dtype.type(0.5), params)
+
+
+def changed_in_place(params: Any) -> Any:
+    params[1].weight[...] *= 0.5
+    params["inner"][2].bias[1] = 3.0
+    return params
+
+
+def exchanged(params: Any) -> Any:
+    params[1], params[3] = params[3], params[1]
+    return params
+
+
+def exchanged_inside(params: Any) -> Any:
+    inner = params["inner"]
+    inner[1], inner[2] = inner[2], inner[1]
+    return params
+
+
+def exchanged_with_the_inside(params: Any) -> Any:
+    params[1], params["inner"][2] = params["inner"][2], params[1]
+    return params
+
+
+def exchanged_in_the_list(params: Any) -> Any:
+    params["list"].reverse()
+    return params
+
+
+def one_leaf_replaced(params: Any) -> Any:
+    params[3] = params[3]._replace(bias=np.full(SQUARE, 2.0, params[3].bias.dtype))
+    return params
+
+
+def one_leaf_replaced_inside(params: Any) -> Any:
+    params["inner"][1] = params["inner"][1]._replace(weight=-params["inner"][1].weight)
+    return params
+
+
+def one_item_of_the_list_replaced(params: Any) -> Any:
+    params["list"][1] = -params["list"][1]
+    return params
+
+
+def transposed(params: Any) -> Any:
+    params[1] = params[1]._replace(weight=params[1].weight.T)
+    return params
+
+
+def reversed_in_place(params: Any) -> Any:
+    params[3] = params[3]._replace(bias=params[3].bias[::-1])
+    return params
+
+
+def one_leaf_twice(params: Any) -> Any:
+    params[3] = params[1]
+    return params
+
+
+def in_another_order(params: Any) -> Any:
+    return dict(reversed(params.items()))
+
+
+def inside_in_another_order(params: Any) -> Any:
+    return {**params, "inner": dict(reversed(params["inner"].items()))}
+
+
+def of_another_dtype(params: Any) -> Any:
+    return tree.map(np.float64, params)
+
+
+def read_only(params: Any) -> Any:
+    for leaf in tree.leaves(params):
+        leaf.flags.writeable = False
+    return params
+
+
+def not_contiguous(params: Any) -> Any:
+    return tree.map(lambda p: np.repeat(p, 2, axis=0)[::2], params)
+
+
+CHANGES = [
+    unchanged,
+    in_another_dict,
+    with_other_tuples,
+    in_arrays_of_their_own,
+    scaled,
+    changed_in_place,
+    exchanged,
+    exchanged_inside,
+    exchanged_with_the_inside,
+    exchanged_in_the_list,
+    one_leaf_replaced,
+    one_leaf_replaced_inside,
+    one_item_of_the_list_replaced,
+    transposed,
+    reversed_in_place,
+    one_leaf_twice,
+    in_another_order,
+    inside_in_another_order,
+    of_another_dtype,
+    read_only,
+    not_contiguous,
+]
+
+every_change = pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+Change = Callable[[Any], Any]
+
+
+@every_change
+def test_a_step_honours_its_own_params_changed(change: Change, rows: int) -> None:
+    params, x, target = drawn(rows)
+    step = new_step()
+    params, _ = step(params, x, target)
+    given = change(params)
+    expected = new_step()(copied(given), x, target)
+    assert bits(step(given, x, target)) == bits(expected)
+
+
+@every_change
+def test_a_step_honours_params_from_elsewhere_changed(change: Change, rows: int) -> None:
+    params, x, target = drawn(rows)
+    step, params = new_step(), copied(params)
+    step(params, x, target)
+    given = change(params)
+    expected = new_step()(copied(given), x, target)
+    assert bits(step(given, x, target)) == bits(expected)
+
+
+@every_change
+def test_a_forward_pass_honours_params_changed(change: Change, rows: int) -> None:
+    params, x, _ = drawn(rows)
+    layer = net()
+    layer.apply(params, x)
+    given = change(params)
+    expected = net().apply(copied(given), x)
+    assert bits(layer.apply(given, x)) == bits(expected)
+
+
+@every_change
+def test_a_gradient_honours_params_changed(change: Change, rows: int) -> None:
+    params, x, target = drawn(rows)
+    gradient = fn.value_and_grad(net(), fn.mse())
+    gradient(params, x, target)
+    given = change(params)
+    expected = fn.value_and_grad(net(), fn.mse())(copied(given), x, target)
+    assert bits(gradient(given, x, target)) == bits(expected)
+
+
+@every_change
+def test_the_params_that_a_step_returns_have_the_structure_of_those_given(change: Change, rows: int) -> None:
+    params, x, target = drawn(rows)
+    step = new_step()
+    params, _ = step(params, x, target)
+    given = change(params)
+    assert tree.structure(step(given, x, target)[0]) == tree.structure(given)
+
+
+@every_change
+def test_a_change_between_every_two_steps(change: Change, rows: int) -> None:
+    params, x, target = drawn(rows)
+    step, given, expected = new_step(), params, copied(params)
+    for _ in range(3):
+        given, _ = step(change(given), x, target)
+        expected, _ = new_step()(change(expected), x, target)
+    assert bits(given) == bits(expected)
+
+
+def test_a_dict_in_a_tuple_is_looked_into(rows: int) -> None:
+    inner = fn.network({1: fn.linear(SQUARE), 2: fn.linear(SQUARE)}, {1: [2]})
+    step, slow = (fn.sgd_step(fn.serial(inner, fn.tanh()), fn.mse(), learning_rate=0.1) for _ in range(2))
+    _, x, target = drawn(rows)
+    params, _ = step(fn.serial(inner, fn.tanh()).init(fn.key(0), (SQUARE,))[0], x, target)
+    params[0][1], params[0][2] = params[0][2], params[0][1]
+    expected = slow(copied(params), x, target)
+    assert bits(step(params, x, target)) == bits(expected)
+
+
+# --- recognition
+
+
+def layout(params: Any) -> Layout[Any]:
+    return Layout(params, tree.leaves(params)[0].dtype)
+
+
+def flat(params: Any) -> bool:
+    """Whether one copy brings them in."""
+    return layout(params).source(tree.leaves(params)) is not None
+
+
+def test_init_gives_flat_params() -> None:
+    assert flat(net().init(fn.key(0), (SQUARE,))[0])
+
+
+def test_a_step_gives_flat_params(rows: int) -> None:
+    assert flat(new_step()(*drawn(rows))[0])
+
+
+def test_a_gradient_is_flat(rows: int) -> None:
+    assert flat(fn.value_and_grad(net(), fn.mse())(*drawn(rows))[1])
+
+
+@pytest.mark.parametrize(
+    "change", [exchanged, transposed, reversed_in_place, one_leaf_twice, one_leaf_replaced, in_arrays_of_their_own]
+)
+def test_what_stands_elsewhere_is_not_flat(change: Change) -> None:
+    params, _ = net().init(fn.key(0), (SQUARE,))
+    assert not flat(change(params))
+
+
+def test_views_of_a_vector_that_is_not_all_of_it_are_not_flat() -> None:
+    params, _ = net().init(fn.key(0), (SQUARE,))
+    longer = np.zeros(tree.ravel(params)[0].size + 1, np.float32)
+    ends = accumulate((leaf.size for leaf in tree.leaves(params)), initial=0)
+    places = iter(pairwise(ends))
+    assert not flat(tree.map(lambda leaf: longer[slice(*next(places))].reshape(leaf.shape), params))
+
+
+def steps_recognised(params: Any, batch: tuple[Any, Any], count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many of some steps took their params for those made by the step before."""
+    read = 0
+    original = Memory.read
+
+    def counted(self: Any, params: Any) -> None:
+        nonlocal read
+        read += 1
+        original(self, params)
+
+    monkeypatch.setattr(Memory, "read", counted)
+    step = new_step()
+    for _ in range(count):
+        params, _ = step(params, *batch)
+    return count - read
+
+
+def test_params_made_by_a_step_are_recognised(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, *batch = drawn(rows)
+    assert steps_recognised(params, (batch[0], batch[1]), 5, monkeypatch) == 4
+
+
+# --- what comes back
+
+
+def test_older_params_may_come_again(rows: int) -> None:
+    params, x, target = drawn(rows)
+    step = new_step()
+    first, _ = step(params, x, target)
+    second, _ = step(first, x, target)
+    assert bits(step(params, x, target)[0]) == bits(first)
+    assert bits(step(first, x, target)[0]) == bits(second)
+
+
+def test_two_trainings_by_one_step_do_not_touch(rows: int) -> None:
+    params, x, target = drawn(rows)
+    step, a, b = new_step(), params, scaled(params)
+    alone = b
+    for _ in range(3):
+        a, _ = step(a, x, target)
+        b, _ = step(b, x, target)
+        alone, _ = new_step()(alone, x, target)
+    assert bits(b) == bits(alone)
+
+
+def test_new_params_may_be_written_to(rows: int) -> None:
+    params, x, target = drawn(rows)
+    before = bits(params)
+    new, _ = new_step()(params, x, target)
+    for leaf in tree.leaves(new):
+        leaf[...] = 0
+    assert bits(params) == before
+
+
+def test_the_params_given_stay_as_they_are(rows: int) -> None:
+    params, x, target = drawn(rows)
+    before = bits(params)
+    step = new_step()
+    step(step(params, x, target)[0], x, target)
+    assert bits(params) == before
+
+
+# --- what is refused, though most of it was seen before
+
+
+def one_leaf_of_another_dtype(params: Any) -> Any:
+    params[3] = params[3]._replace(bias=np.float64(params[3].bias))
+    return params
+
+
+def one_leaf_of_another_shape(params: Any) -> Any:
+    params[3] = params[3]._replace(bias=params[3].bias[:, None])
+    return params
+
+
+def one_leaf_a_list(params: Any) -> Any:
+    params[3] = params[3]._replace(bias=params[3].bias.tolist())
+    return params
+
+
+def one_operator_missing(params: Any) -> Any:
+    del params[3]
+    return params
+
+
+def one_operator_too_many(params: Any) -> Any:
+    params[7] = params[3]
+    return params
+
+
+def a_tuple_for_a_named_one(params: Any) -> Any:
+    params[3] = tuple(params[3])
+    return params
+
+
+REFUSED: dict[Change, str] = {
+    one_leaf_of_another_dtype: r"params\[3\]\.bias",
+    one_leaf_of_another_shape: "operator 3",
+    one_leaf_a_list: r"params\[3\]\.bias",
+    one_operator_missing: "operator 3",
+    one_operator_too_many: "7",
+    a_tuple_for_a_named_one: "operator 3",
+}
+
+
+@pytest.mark.parametrize("change", REFUSED, ids=lambda change: change.__name__)
+def test_params_that_do_not_fit_are_refused_by_name(change: Change, rows: int) -> None:
+    params, x, target = drawn(rows)
+    step = new_step()
+    params, _ = step(params, x, target)
+    with pytest.raises(fn.FuncnetError, match=REFUSED[change]):
+        step(change(params), x, target)
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [np.zeros(1), np.zeros((1, 1), np.float32), 0.0, [0.0], np.float32(0.0)],
+    ids=["float64", "a matrix", "a number", "a list", "a scalar"],
+)
+def test_one_element_is_refused_as_many_are(bias: Any) -> None:
+    step = fn.sgd_step(fn.network({1: fn.linear(1)}, {}), fn.mse(), learning_rate=0.1)
+    x = np.zeros((3, 2), np.float32)
+    params, _ = step({1: fn.Affine(np.ones((2, 1), np.float32), np.zeros(1, np.float32))}, x, x[:, :1])
+    params[1] = params[1]._replace(bias=bias)
+    with pytest.raises(fn.FuncnetError):
+        step(params, x, x[:, :1])
+
+
+def test_one_element_replaced_by_another_of_its_value_is_taken_at_its_word() -> None:
+    step = fn.sgd_step(fn.network({1: fn.linear(1)}, {}), fn.mse(), learning_rate=0.1)
+    x, bias = np.ones((3, 2), np.float32), np.zeros(1, np.float32)
+    params, _ = step({1: fn.Affine(np.ones((2, 1), np.float32), bias)}, x, x[:, :1])
+    params[1] = params[1]._replace(bias=params[1].bias.copy())
+    step(params, x, x[:, :1])
+    params[1].bias[...] = 5.0
+    expected = fn.sgd_step(fn.network({1: fn.linear(1)}, {}), fn.mse(), learning_rate=0.1)(copied(params), x, x[:, :1])
+    assert bits(step(params, x, x[:, :1])) == bits(expected)

@@ -1,0 +1,180 @@
+"""What type checkers infer from the public signatures: mypy and pyright read the assertions, pytest runs the code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, assert_type
+
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet.network import NetworkParams
+
+NoParams = tuple[()]
+X = np.ones((3, 2), np.float32)
+T = np.ones((3, 4), np.float32)
+
+
+def test_layers() -> None:
+    assert_type(fn.linear(4), fn.Layer[fn.Affine])
+    assert_type(fn.linear(4, use_bias=False), fn.Layer[fn.Weight])
+    assert_type(fn.relu(), fn.Layer[NoParams])
+    assert_type(fn.add(), fn.Layer[NoParams])
+    assert_type(fn.mse(), fn.Layer[NoParams, np.floating[Any]])
+
+
+def test_a_layer_is_a_pair() -> None:
+    init, apply = fn.linear(4)
+    params, shape = init(fn.key(0), (2,))
+    assert_type(params, fn.Affine)
+    assert_type(params.weight, fn.Array)
+    assert_type(shape, fn.Shape)
+    assert_type(apply(params, X), fn.Array)
+    output, pullback = apply.vjp(params, X)
+    assert_type(output, fn.Array)
+    assert_type(pullback(output), tuple[fn.Affine, tuple[fn.Array, ...]])
+    assert_type(fn.vjp(fn.linear(4), params, X), tuple[fn.Array, fn.Pullback[fn.Affine]])
+
+
+def test_a_loss_is_a_number() -> None:
+    assert_type(fn.mse().apply((), T, T), np.floating[Any])
+
+
+def test_params_of_another_layer_are_refused() -> None:
+    params, _ = fn.linear(4, use_bias=False).init(fn.key(0), (2,))
+    with pytest.raises(fn.ParamsError):
+        fn.linear(4).apply(params, X)  # type: ignore[arg-type]
+
+
+def test_serial() -> None:
+    assert_type(fn.serial(fn.linear(4)), fn.Layer[tuple[fn.Affine]])
+    net = fn.serial(fn.linear(4), fn.tanh(), fn.linear(4, use_bias=False))
+    assert_type(net, fn.Layer[tuple[fn.Affine, NoParams, fn.Weight]])
+    params, _ = net.init(fn.key(0), (2,))
+    assert_type(params[2].weight, fn.Array)
+    a, b = fn.linear(4), fn.tanh()
+    assert_type(
+        fn.serial(a, b, b, a, a, b),
+        fn.Layer[tuple[fn.Affine, NoParams, NoParams, fn.Affine, fn.Affine, NoParams]],
+    )
+    assert_type(fn.serial(a, fn.serial(b, a)), fn.Layer[tuple[fn.Affine, tuple[NoParams, fn.Affine]]])
+    whole: fn.Layer[tuple[Any, ...]] = fn.serial(a, b, a, b, a, b, a)
+    assert whole.apply.kind == "serial"
+
+
+def test_serial_of_a_list() -> None:
+    layers: list[fn.Layer[Any, Any]] = [fn.linear(4), fn.tanh()]
+    net: fn.Layer[Any, Any] = fn.serial(*layers)
+    same: fn.Layer[tuple[Any, ...]] = fn.serial(*[fn.linear(4) for _ in range(3)])
+    assert net.apply.kind == same.apply.kind
+    assert_type(fn.serial(layers[0], fn.linear(4)), fn.Layer[tuple[Any, fn.Affine]])
+
+
+def test_parallel_and_residual() -> None:
+    assert_type(fn.parallel(fn.linear(4), fn.tanh()), fn.Layer[tuple[Any, ...]])
+    assert_type(fn.parallel(fn.tanh(), fn.exp(), merge=fn.mse()), fn.Layer[tuple[Any, ...], np.floating[Any]])
+    assert_type(fn.residual(fn.linear(2), fn.tanh()), fn.Layer[tuple[Any, ...]])
+
+
+def test_network_of_dicts_without_annotation() -> None:
+    operators = {1: fn.linear(25), 2: fn.relu(), 3: [fn.tanh()]}
+    net = fn.network(operators, {1: [2], 2: [3]})
+    assert_type(net, fn.Layer[NetworkParams])
+    assert_type(fn.network({1: fn.linear(4), 2: fn.relu()}, {1: [2]}), fn.Layer[NetworkParams])
+    assert_type(fn.network({1: fn.linear(4), "out": [fn.relu()]}, {1: ["out"], "out": []}), fn.Layer[NetworkParams])
+    assert_type(net.apply(net.init(fn.key(0), (2,))[0], X), fn.Array)
+
+
+def test_network_takes_whatever_dict_a_checker_infers() -> None:
+    a, b = fn.linear(4), fn.relu()
+    two = {1: a, 2: b}
+    lists = {1: [a], 2: [b]}
+    chains = {1: [a, b], 2: [b, a]}
+    tuples = {1: (a, b), 2: (b, a)}
+    mixed = {1: a, 2: [b], "out": fn.shared(1)}
+    again = {1: a, 2: fn.shared(1)}
+    listed = {1: a, 2: [a]}
+    many = dict.fromkeys((1, 2), a)
+    merged = {**many, 2: b}
+    edges = {1: [2], 2: ("out",), "out": ()}
+    keys = {1: [2], 2: ["out"], "out": []}
+    edge = {1: [2], 2: ["out"]}
+    joined = {1: a, 2: [b], "out": fn.add()}
+    fan = {1: [2, "out"], 2: ["out"]}
+    for net in (
+        fn.network(two, {1: [2]}),
+        fn.network(lists, {1: [2]}),
+        fn.network(chains, {1: (2,)}),
+        fn.network(tuples, {1: [2]}),
+        fn.network(mixed, keys),
+        fn.network(mixed, edge),
+        fn.network(mixed, edges),
+        fn.network(joined, fan),
+        fn.network(again, {1: [2]}),
+        fn.network(listed, {1: [2]}),
+        fn.network(many, {1: [2]}),
+        fn.network(merged, {1: [2]}),
+    ):
+        assert_type(net, fn.Layer[NetworkParams])
+
+
+def test_network_of_several_outputs() -> None:
+    net = fn.network({1: fn.linear(4), 2: fn.relu()}, {1: [2]}, inputs=[1], output=[1, 2])
+    assert_type(net, fn.Layer[NetworkParams, tuple[fn.Array, ...]])
+    keys = [1, 2]
+    same = fn.network({1: fn.linear(4), 2: fn.relu()}, {1: [2]}, output=keys)
+    assert_type(same, fn.Layer[NetworkParams, tuple[fn.Array, ...]])
+
+
+def test_network_refuses_what_is_no_layer() -> None:
+    uncalled = {1: fn.relu}
+    with pytest.raises(fn.GraphError):
+        fn.network(uncalled, {})  # type: ignore[arg-type]
+    with pytest.raises(fn.GraphError):
+        fn.network({1: fn.relu}, {})  # type: ignore[dict-item]
+    with pytest.raises(fn.GraphError):
+        fn.network({1: fn.linear(4), 2: fn.relu}, {1: [2]})  # type: ignore[dict-item]
+    with pytest.raises(fn.GraphError):
+        fn.network({1: 5}, {})  # type: ignore[dict-item]
+    with pytest.raises(fn.GraphError):
+        fn.network({1: [5]}, {})  # type: ignore[list-item]
+    edges = {1: [2.5]}
+    with pytest.raises(fn.GraphError):
+        fn.network({1: fn.relu(), 2: fn.relu()}, edges)  # type: ignore[arg-type]
+    with pytest.raises(fn.GraphError):
+        fn.network({1: fn.relu(), 2: fn.relu()}, {1: 2})  # type: ignore[dict-item]
+
+
+def test_training() -> None:
+    net = fn.linear(4)
+    params, _ = net.init(fn.key(0), (2,))
+    step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    params, loss = step(params, X, T)
+    assert_type(params, fn.Affine)
+    assert_type(loss, np.floating[Any])
+    loss, gradient = fn.value_and_grad(net, fn.mse())(params, X, T)
+    assert_type(gradient, fn.Affine)
+
+
+def test_training_of_a_network() -> None:
+    net = fn.network({1: fn.linear(4), 2: fn.relu()}, {1: [2]})
+    params, _ = net.init(fn.key(0), (2,))
+    assert_type(params, NetworkParams)
+    step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    assert_type(step(params, X, T), tuple[NetworkParams, np.floating[Any]])
+    assert_type(fn.trace(net, params, X), dict[fn.OperatorKey, fn.Array])
+
+
+def test_layers_of_a_users_own() -> None:
+    def cube(x: fn.Array) -> tuple[fn.Array, Callable[[fn.Array], fn.Array]]:
+        return x * x * x, lambda g: g * (3.0 * x * x)
+
+    def init(key: fn.Key, *shapes: fn.Shape, dtype: Any = np.float32) -> tuple[fn.Weight, fn.Shape]:
+        return fn.Weight(np.ones(shapes[0], dtype)), shapes[0]
+
+    def scale(params: fn.Weight, x: fn.Array) -> tuple[fn.Array, fn.Pullback[fn.Weight]]:
+        return x * params.weight, lambda g: (fn.Weight((x * g).sum(axis=0)), (g * params.weight,))
+
+    assert_type(fn.elementwise(cube), fn.Layer[NoParams])
+    assert_type(fn.custom_layer(init, scale), fn.Layer[fn.Weight])
