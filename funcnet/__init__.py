@@ -10,6 +10,7 @@ from funcnet.errors import (
     FuncnetError,
     GraphError,
     KeyTypeError,
+    LabelError,
     NonFiniteError,
     OptionError,
     ParamsError,
@@ -47,7 +48,7 @@ from funcnet.layers.elementwise import (
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.softmax import log_softmax, softmax
-from funcnet.losses import mse
+from funcnet.losses import mse, softmax_cross_entropy
 from funcnet.network import network, trace
 from funcnet.random import Key, fold_in, key, split
 from funcnet.training import sgd_step, value_and_grad, vjp
@@ -80,6 +81,7 @@ __all__ = [
     "Key",
     "key",
     "KeyTypeError",
+    "LabelError",
     "Layer",
     "leaky_relu",
     "lecun_normal",
@@ -111,6 +113,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "softmax",
+    "softmax_cross_entropy",
     "softplus",
     "split",
     "subtract",

@@ -39,8 +39,8 @@ def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
     return found
 
 
-def accept_array(name: str, x: Any) -> Array:
-    """A floating ndarray made of what the caller gave, or an error that says how to mend it."""
+def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
+    """A floating ndarray made of what the caller gave, or an error that says how to mend it; or integers, as labels."""
     if isinstance(x, np.ma.MaskedArray):
         raise DTypeError(f"{name} is a masked array, whose mask would be lost: fill it first, x.filled(...)")
     if isinstance(x, np.matrix):
@@ -49,7 +49,7 @@ def accept_array(name: str, x: Any) -> Array:
         array = np.asarray(x)
     except ValueError:
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" and not (labels and array.dtype.kind in "iu"):
         raise DTypeError(
             f"{name} has dtype {array.dtype}, not a floating one: cast it, for instance x.astype(np.float32)"
         )
@@ -93,8 +93,8 @@ def _pair(params: Any) -> str:
 
 def common_dtype(kind: str, arrays: tuple[Array, ...]) -> np.dtype[np.floating[Any]]:
     """The one dtype of all inputs of a layer without params."""
-    dtypes = {x.dtype for x in arrays}
-    if len(dtypes) > 1:
+    dtypes = {x.dtype for x in arrays if x.dtype.kind == "f"}
+    if len(dtypes) != 1:
         raise DTypeError(f"{kind}: inputs of dtypes {', '.join(sorted(map(str, dtypes)))}: cast them to one dtype")
     return accept_dtype(dtypes.pop())
 
@@ -111,7 +111,8 @@ def cast_inputs(kind: str, dtype: np.dtype[np.floating[Any]], arrays: tuple[Arra
             raise ShapeError(
                 f"{kind}: inputs with different batch sizes {sizes}; axis 0 is the batch, the same for all"
             )
-    return tuple(x.astype(dtype, copy=False) for x in arrays)
+    kinds = [dtype if x.dtype.kind == "f" else np.dtype(np.intp) for x in arrays]
+    return tuple(cast("Array", x.astype(kind, copy=False)) for x, kind in zip(arrays, kinds, strict=True))
 
 
 def accept_cotangent(kind: str, cotangent: object, output: Y, dtype: np.dtype[np.floating[Any]]) -> Y:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.errors import LabelError
 from funcnet.tracing import Value
 
 
@@ -27,6 +28,25 @@ def gate(g: Any, y: Any) -> Any:
     nonzero_into(y, mask)
     gate_into(g, mask, out)
     return out
+
+
+def one_hot(labels: Any, like: Any) -> Any:
+    """Rows of zeros with a 1 where the label says, in the shape and dtype of `like`; labels are integers, one a row."""
+    if isinstance(labels, Value):
+        return labels.trace.emit(one_hot_into, (labels,), like.shape, like.dtype, 0)
+    out = np.empty_like(like)
+    one_hot_into(labels, out)
+    return out
+
+
+def one_hot_into(labels: Any, out: Any) -> None:
+    """Write rows of zeros with a 1 where the label says."""
+    classes = out.shape[1]
+    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise LabelError(f"label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}")
+    out[...] = 0
+    out[np.arange(len(labels)), labels] = 1
 
 
 def elementwise_call(function: Callable[[Any, Any], Any], x: Any) -> Any:

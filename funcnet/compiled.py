@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from operator import attrgetter
 from threading import Lock
@@ -96,6 +96,10 @@ class Compiled(Generic[P]):
         plan = next(iter(program.plans.values()))
         return listing(self.kind + blocks, plan, program.layout.paths(), self.ending)
 
+    def may_be_labels(self, place: int) -> bool:
+        """Whether the array in that place may be integers."""
+        raise NotImplementedError
+
     def check_count(self, given: int) -> None:
         """Refuse a wrong number of arrays."""
         if not given:
@@ -126,11 +130,13 @@ class Compiled(Generic[P]):
     def _admit(self, params: P, given: tuple[Any, ...]) -> tuple[Program[P], Memory[P], tuple[Array, ...]]:
         """Check everything, find or make the program, and copy the params into a workspace."""
         self.check_count(len(given))
-        arrays = tuple(accept_array(f"{self.kind}: input {i}", x) for i, x in enumerate(given))
+        arrays = tuple(
+            accept_array(f"{self.kind}: input {i}", x, labels=self.may_be_labels(i)) for i, x in enumerate(given)
+        )
         dtype = params_dtype(params) or common_dtype(self.kind, arrays)
         arrays = cast_inputs(self.kind, dtype, arrays)
         leaves, structure = tree.flatten(params)
-        signature = (dtype, structure, *(leaf.shape for leaf in leaves), None, *(x.shape for x in arrays))
+        signature = (dtype, structure, *(leaf.shape for leaf in leaves), None, *((x.shape, x.dtype) for x in arrays))
         program = self._by_signature.get(signature)
         if program is None:
             with collector_paused():
@@ -160,7 +166,7 @@ class Compiled(Generic[P]):
         trace = Trace(dtype, rows, total)
         leaves, structure = tree.flatten(params)
         symbols = tree.unflatten(structure, [trace.parameter(leaf.shape) for leaf in leaves])
-        return self.record(trace, symbols, tuple(trace.input((rows, *x.shape[1:]), dtype) for x in arrays))
+        return self.record(trace, symbols, tuple(trace.input((rows, *x.shape[1:]), x.dtype) for x in arrays))
 
 
 class CompiledFunction(Function[P, Y], Compiled[P]):
@@ -176,8 +182,9 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         arity: int | None = 1,
         *,
         several: bool = False,
+        labels: Iterable[int] = (),
     ) -> None:
-        super().__init__(kind, function, arity)
+        super().__init__(kind, function, arity, labels=labels)
         self.forget()
         self.several = several
 

@@ -63,12 +63,21 @@ class Function(Generic[P, Y]):
     kind: what error messages and listings call it, for instance "linear".
     function: `(params, *inputs) -> (output, pullback)`, pure, on arrays and on symbolic values alike.
     arity: how many inputs it takes; None means one or more.
+    labels: which of its inputs may be integers, whose cotangent is None.
     """
 
-    def __init__(self, kind: str, function: Callable[..., tuple[Y, Pullback[P]]], arity: int | None = 1) -> None:
+    def __init__(
+        self,
+        kind: str,
+        function: Callable[..., tuple[Y, Pullback[P]]],
+        arity: int | None = 1,
+        *,
+        labels: Iterable[int] = (),
+    ) -> None:
         self.kind = kind
         self.function = function
         self.arity = arity
+        self.labels = frozenset(labels)
 
     def __repr__(self) -> str:
         """The kind of layer."""
@@ -88,7 +97,8 @@ class Function(Generic[P, Y]):
         output, pull = self.run(params, arrays)
 
         def pullback(cotangent: Any) -> tuple[P, tuple[Array, ...]]:
-            given = accept_cotangent(self.kind, cotangent, output, arrays[0].dtype)
+            dtype = next(x.dtype for x in arrays if x.dtype.kind == "f")
+            given = accept_cotangent(self.kind, cotangent, output, dtype)
             return fresh(pull(given), (*arrays, *tree.leaves(given)))
 
         return fresh(output, (*arrays, *tree.leaves(output))), pullback  # the pullback may read the output itself
@@ -106,12 +116,18 @@ class Function(Generic[P, Y]):
             takes = f"{self.arity or 'one or more'} input{'s' * (self.arity != 1)}"
             raise ShapeError(f"{self.kind} takes {takes}, but was given {given}")
 
+    def may_be_labels(self, place: int) -> bool:
+        """Whether the input in that place may be integers."""
+        return place in self.labels
+
     def accept(self, params: P, inputs: tuple[Any, ...], key: Key | None) -> tuple[Array, ...]:
         """Check what the outside hands in, and cast it once to the dtype of the params."""
         if key is not None:
             check_key(key)
         self.check_count(len(inputs))
-        arrays = tuple(accept_array(f"{self.kind}: input {i}", x) for i, x in enumerate(inputs))
+        arrays = tuple(
+            accept_array(f"{self.kind}: input {i}", x, labels=self.may_be_labels(i)) for i, x in enumerate(inputs)
+        )
         return cast_inputs(self.kind, params_dtype(params) or common_dtype(self.kind, arrays), arrays)
 
 
@@ -170,10 +186,15 @@ def has_no_params(layer: Layer[Any, Any]) -> bool:
 
 
 def layer(
-    kind: str, function: Callable[..., tuple[Y, Pullback[P]]], draw: Callable[..., P], arity: int | None = 1
+    kind: str,
+    function: Callable[..., tuple[Y, Pullback[P]]],
+    draw: Callable[..., P],
+    arity: int | None = 1,
+    *,
+    labels: Iterable[int] = (),
 ) -> Layer[P, Y]:
     """Make the pair from the function and from what draws its params. Both must be picklable."""
-    apply = Function(kind, function, arity)
+    apply = Function(kind, function, arity, labels=labels)
     return Layer(LayerInit(apply, draw), apply)
 
 

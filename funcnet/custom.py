@@ -56,6 +56,10 @@ class Opaque(Generic[P]):
             return self._record(inputs[0].trace, params, inputs)
         return self.run(params, inputs)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what init has been asked."""
+        return {**self.__dict__, "_promised": {}}
+
     def promised(self, shapes: tuple[Shape, ...], dtype: Any) -> Shape:
         """The shape of the output that init promises, asked once for each shape of the inputs."""
         if (shapes, dtype) not in self._promised:

@@ -46,6 +46,10 @@ class ParamsError(FuncnetError, ValueError):
     """A params pytree that does not belong to this layer or network."""
 
 
+class LabelError(FuncnetError, ValueError):
+    """A class label that is none of the classes."""
+
+
 class KeyTypeError(FuncnetError, TypeError):
     """What was given as a random key is not one."""
 

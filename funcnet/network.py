@@ -76,7 +76,7 @@ def network(
     layers = {key: in_series(op) if is_series(op) else op for key, op in graph.operators.items()}
     function = Network(graph, layers)
     apply: CompiledFunction[NetworkParams, Any] = CompiledFunction(
-        "network", function, len(graph.inputs), several=not graph.single
+        "network", function, len(graph.inputs), several=not graph.single, labels=function.labels()
     )
     return Layer(NetworkInit(function), apply)
 
@@ -111,6 +111,20 @@ class Network:
         source = layer.key if isinstance(layer, Shared) else key
         apply: Function[Any, Any] = self.layers[source].apply
         return Step(key, apply.kind, source, apply.function, self.graph.predecessors[key])
+
+    def labels(self) -> list[int]:
+        """Which inputs may be integers: those that go, perhaps through identities, nowhere but to labels."""
+        return [place for place, key in enumerate(self.graph.inputs) if self._takes_labels(key)]
+
+    def _takes_labels(self, key: OperatorKey) -> bool:
+        """Whether an operator, and all that an identity feeds, takes integers from its first input on."""
+        waiting, applies = [(key, 0)], {step.key: self.layers[step.source].apply for step in self.steps}
+        for k, place in waiting:
+            if place not in applies[k].labels:
+                return False
+            if applies[k].kind == "identity":
+                waiting += [(j, self.graph.predecessors[j].index(k)) for j in self.graph.connectivity[k]]
+        return True
 
     def __call__(self, params: NetworkParams, *inputs: Array) -> tuple[Any, Pullback[NetworkParams]]:
         """(output, pullback)."""
@@ -150,14 +164,18 @@ class Network:
     ) -> tuple[NetworkParams, tuple[Array, ...]]:
         """The cotangents of params and inputs: each operator's, in reverse order; what arrives at one place adds up."""
         found: dict[OperatorKey, Any] = {}
-        outside: dict[OperatorKey, Array] = {}
+        outside: dict[OperatorKey, Any] = {}
         with scoped(example) as scope:
             for key, kind, source, _, fed_by in reversed(self.steps):
                 scope(f"{key} {kind} backward")
+                if key not in cotangents:  # its value went nowhere but to labels
+                    outside.setdefault(key, None)
+                    continue
                 of_params, of_inputs = pullbacks[key](cotangents.pop(key))
                 found[source] = tree.map(np.add, found[source], of_params) if source in found else of_params
-                for j, dx in zip(fed_by, of_inputs, strict=False):
-                    cotangents[j] = cotangents[j] + dx if j in cotangents else dx
+                for j, dx in zip(fed_by, cast("tuple[Array | None, ...]", of_inputs), strict=False):
+                    if dx is not None:
+                        cotangents[j] = cotangents[j] + dx if j in cotangents else dx
                 if not fed_by:
                     (outside[key],) = of_inputs
         of_params = {key: found[key] for key in params} if params else params

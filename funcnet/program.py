@@ -145,10 +145,13 @@ def inner_product(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instru
 
 
 def reduction(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
-    """Sum over an axis; over the rows of a matrix it is a product with ones."""
+    """Sum over an axis; in a matrix it is a product with ones."""
     x, axes, dtype = inputs
-    if axes == (0,) and x.ndim == 2 and x.flags.f_contiguous and len(x) and x.dtype == out.dtype:
-        return x.T.dot, (np.ones(len(x), x.dtype), out)
+    if x.ndim == 2 and x.flags.f_contiguous and x.size and x.dtype == out.dtype:
+        if axes == (0,):
+            return x.T.dot, (space.full(1.0, x[:, 0]), out)
+        if axes == (1,):
+            return space.full(1.0, x[0]).dot, (x.T, out)
     return np.add.reduce, (x, axes, dtype, out)
 
 

@@ -40,6 +40,13 @@ class Differentiated(Compiled[P]):
         self.net: Function[P, Any] = net.apply
         self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
 
+    def may_be_labels(self, place: int) -> bool:
+        """Whether the array in that place may be integers: an input of the network, or a target."""
+        taken = self.net.arity or 1
+        if self.loss is None or place < taken:
+            return self.net.may_be_labels(place)
+        return bool(self.loss.labels)
+
     def record(self, trace: Trace, params: P, inputs: tuple[Value, ...]) -> Plan:
         """Plan the loss and the gradient of the params."""
         arrays = cast("tuple[Array, ...]", inputs)

@@ -69,6 +69,7 @@ CASES = [
     Case("reshape of rows", lambda: fn.reshape(6, 2), ((2, 3, 2),)),
     Case("mse", fn.mse, ((4,), (4,))),
     Case("mse over sequences", fn.mse, ((2, 3), (2, 3))),
+    Case("softmax_cross_entropy", fn.softmax_cross_entropy, ((4,), (4,))),
     Case("serial", lambda: fn.serial(fn.linear(3), fn.tanh(), fn.linear(2)), ((4,),)),
     Case("parallel", lambda: fn.parallel(fn.linear(3), fn.serial(fn.linear(3), fn.sigmoid())), ((4,),)),
     Case("parallel with merge", lambda: fn.parallel(fn.linear(3), fn.linear(2), merge=fn.concatenate()), ((4,),)),

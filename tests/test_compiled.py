@@ -96,6 +96,27 @@ def test_one_shape_has_one_program(kind: Kind) -> None:
 
 
 @every_kind
+def test_results_stay_as_they_are_in_later_calls(kind: Kind) -> None:
+    call = kind()
+    result = call()
+    before = bits(result)
+    for _ in range(3):
+        call._replace(arrays=tuple(-x for x in call.arrays))()
+    assert bits(result) == before
+
+
+@every_kind
+def test_results_may_be_written_to(kind: Kind) -> None:
+    call = kind()
+    result = call()
+    before = bits(result)
+    for leaf in tree.leaves(result):
+        if leaf.ndim:
+            leaf[...] = 7
+    assert bits(call()) == before
+
+
+@every_kind
 def test_a_program_is_made_anew_once_it_was_let_go(kind: Kind) -> None:
     call = kind(40)
     first = bits(call())

@@ -184,6 +184,17 @@ def test_they_pickle(pair: Pair) -> None:
     assert_close(again(as_dense(params), *arrays, *target), expected, np.float64)
 
 
+def test_a_pickle_does_not_grow_with_the_batches() -> None:
+    layer = own(hyperbolic)
+    net = fn.serial(layer)
+    layer.apply((), np.ones((1, 3)))
+    before = len(pickle.dumps((layer, net)))
+    for rows in range(2, 30):
+        layer.apply((), np.ones((rows, 3)))
+        net.apply((), np.ones((rows, 3)))
+    assert len(pickle.dumps((layer, net))) == before
+
+
 def test_a_wrong_pullback_does_not_pass_the_check() -> None:
     with pytest.raises(VJPError, match="input 0"):
         check_vjp(own(lambda params, x: (x**3, lambda g: ((), (2 * g * x**2,)))), (3,))

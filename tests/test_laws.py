@@ -62,7 +62,7 @@ def as_network(case: Case) -> fn.Layer[Any, Any]:
 
 
 def has_mean(case: Case) -> bool:
-    return case.name.startswith("mse")
+    return case.name.startswith(("mse", "softmax_cross"))
 
 
 def test_every_public_operator_has_a_row() -> None:

@@ -450,6 +450,11 @@ def test_nothing_is_overwritten_that_is_still_read_or_of_another_form(name: str)
     assert_no_clobber(plan)
 
 
+def test_a_matrix_without_batch_is_not_overwritten_by_a_batch_of_its_shape() -> None:
+    plan = planned(lambda x: ((x.T @ x) * x, x), (4,), rows=4)
+    assert in_place(plan) == []
+
+
 def test_one_element_is_not_overwritten() -> None:
     assert in_place(planned(lambda x: np.tanh(x), (1,), rows=1)) == []
     assert in_place(planned(lambda x: np.tanh(x.sum()) * 2.0, (3,))) == []
