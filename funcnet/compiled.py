@@ -115,11 +115,15 @@ class Compiled(Generic[P]):
         try:
             program = self._recent[tuple(map(SPEC, arrays))]
             space = program.pool.pop()
-            known = params is space.seen and params == space.copy and (not space.nodes or space.knows_nodes())
+            known = params is space.seen and params == space.copy
+            known = known and (not (space.items or space.nodes) or space.knows_items(params))
         except (KeyError, IndexError, AttributeError, TypeError, ValueError):
             known = False  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
         if known and program and space:
-            space.read_again()
+            if space.vector is not None:
+                space.put_params(space.vector)
+            else:
+                space.read_again()
         else:
             if program and space:
                 program.pool.append(space)

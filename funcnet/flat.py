@@ -44,8 +44,8 @@ class Layout(Generic[T]):
         self._fields = itemgetter(*(self.record.names or ())) if leaves else None
         self.tree = self._tree_maker(builder(self.structure, 1))
         self._nodes = [*mutable_nodes(self.structure)]
-        large = all(prod(shape) > 1 for shape in self.shapes)
-        self.simple = self._nodes == [()] and self.structure.kind is dict and large
+        self.only_dict = self._nodes == [()] and self.structure.kind is dict
+        self.has_single_elements = any(prod(shape) < 2 for shape in self.shapes)
 
     def _tree_maker(self, build: Callable[[tuple[Any, ...]], T]) -> Callable[[Any], T]:
         """What makes the tree whose leaves are views of a fresh flat vector, which becomes theirs."""

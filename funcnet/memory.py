@@ -35,6 +35,7 @@ class Memory(Generic[P]):
         self.leaves = layout.views(np.ndarray((), layout.record, params))[1:]
         self.seen: Any = self  # which no params are
         self.copy: Any = None
+        self.items: list[Any] = []
         self.nodes: list[tuple[Any, list[Any]]] = []
         self.vector: Any = None
         self.given: list[Array] = []
@@ -43,18 +44,22 @@ class Memory(Generic[P]):
     def remember(self, params: P, vector: Any) -> None:
         """Keep params, the flat vector that they are views of, if any, and what hangs in their dicts and lists.
 
-        A dict of tuples equals its copy later only if the items are the same, since comparing other arrays fails,
-        unless they have one element. Where some have, or where dicts are nested, the identity of all items is compared.
+        One dict of tuples equals its copy later only if it holds the same items, since comparing other arrays fails,
+        unless they have one element; where some have, and where dicts are nested, the identity of items is compared.
         """
         self.seen, self.vector = params, vector
-        if self.layout.simple:
+        if self.layout.only_dict:
             self.copy = params.copy()  # type: ignore[attr-defined]
+            if self.layout.has_single_elements:
+                self.items = [*self.copy.values()]
         else:
             self.copy = params
             self.nodes = self.layout.nodes(params)
 
-    def knows_nodes(self) -> bool:
+    def knows_items(self, params: Any) -> bool:
         """Whether all dicts and lists still hold the very keys and items that they held."""
+        if self.items and not all(map(is_, params.values(), self.items)):
+            return False
         for node, held in self.nodes:
             now = items_of(node)
             if len(now) != len(held) or not all(map(is_, now, held)):

@@ -115,6 +115,8 @@ class Workspace:
             return call.function.bind(self.state), (*inputs, out)
         if isinstance(call.function, np.ufunc):
             inputs = tuple(self.constant(x) if isinstance(x, (int, float)) else x for x in inputs)
+            if call.function is np.multiply and inputs[0] is inputs[1]:
+                return np.square, self.in_line(inputs[0], out)
             return call.function, self.in_line(*inputs, out)
         return call.function, (*inputs, out)
 

@@ -131,7 +131,7 @@ class SGDStep(Differentiated[P]):
         """Return (new params, loss); the loss is that of the params given."""
         program, space = self.run_program(params, arrays)
         vector = space.params - space.gradient
-        loss, new = space.results()[0], program.layout.tree(vector)
+        new, (loss,) = program.layout.tree(vector), space.results()
         space.remember(new, vector)
         program.pool.append(space)
         return new, loss

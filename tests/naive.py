@@ -17,7 +17,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 class Op(NamedTuple):
-    """An operator: its kind, and what it is made of: (units, bias), layers, a Net, or the key that is shared."""
+    """An operator: its kind, and what it is made of: (units, bias), layers, a Net, a shape, or the key it shares."""
 
     kind: str
     of: tuple[Any, ...] = ()
@@ -142,6 +142,8 @@ def value(op: Op, params: Any, xs: list[Array], watch: Watch) -> Array:
     if op.kind == "maximum":
         for i in range(1, len(xs)):
             watch.kink(np.max(xs[:i], axis=0) - xs[i])
+    if op.kind == "reshape":
+        return x.reshape(len(x), *op.of)
     if op.kind == "network":
         return Evaluation(op.of[0], params or {}, tuple(xs), watch).outputs()[0]
     if op.kind in ("serial", "list"):
@@ -182,7 +184,7 @@ def derivative(op: Op, params: Any, xs: list[Array], g: Array, watch: Watch) -> 
         parts = [derivative(*step, xs, dy, watch) for step, dy in zip(steps(branches, params), dys, strict=True)]
         dxs = [sum(dx[1:], dx[0]) for dx in zip(*(of_inputs for _, of_inputs in parts), strict=True)]
         return tuple(of_params for of_params, _ in parts) if params else (), dxs
-    of_params, dxs = DERIVATIVES[op.kind](params, xs, g)
+    of_params, dxs = DERIVATIVES["flatten" if op.kind == "reshape" else op.kind](params, xs, g)
     return of_params, [watch.size(dx) for dx in dxs]
 
 
@@ -197,8 +199,8 @@ def first(op: Op, params: Any, xs: list[Array], watch: Watch) -> Array:
 
 
 def softmax(x: Array) -> Array:
-    """exp x / sum exp x."""
-    return np.asarray(np.exp(x) / np.exp(x).sum(axis=1)[:, None])
+    """exp x / sum exp x, over the last axis."""
+    return np.asarray(np.exp(x) / np.exp(x).sum(axis=-1)[..., None])
 
 
 def product(xs: list[Array]) -> Array:
@@ -218,15 +220,17 @@ VALUES: dict[str, Callable[[Any, list[Array]], Any]] = {
     "multiply": lambda p, xs: product(xs),
     "average": lambda p, xs: np.mean(xs, axis=0),
     "maximum": lambda p, xs: np.max(xs, axis=0),
-    "concatenate": lambda p, xs: np.hstack(xs),
+    "concatenate": lambda p, xs: np.concatenate(xs, axis=-1),
+    "flatten": lambda p, xs: xs[0].reshape(len(xs[0]), -1),
     "mse": lambda p, xs: np.mean((xs[0] - xs[1]) ** 2),
 }
 
 
 def linear_derivative(p: Any, xs: list[Array], g: Array) -> tuple[Any, list[Array]]:
-    """dW_ij = sum_n x_ni g_nj        db_j = sum_n g_nj        dx_ni = sum_j W_ij g_nj"""
-    parts = [np.einsum("ni,nj->ij", xs[0], g), g.sum(axis=0)][: len(p)]
-    return type(p)(*parts), [np.einsum("ij,nj->ni", p[0], g)]
+    """dW_ij = sum_n x_ni g_nj        db_j = sum_n g_nj        dx_ni = sum_j W_ij g_nj        n: all but the last axis"""
+    rows = tuple(range(g.ndim - 1))
+    parts = [np.tensordot(xs[0], g, (rows, rows)), g.sum(axis=rows)][: len(p)]
+    return type(p)(*parts), [np.einsum("ij,...j->...i", p[0], g)]
 
 
 def maximum_derivative(xs: list[Array], g: Array) -> list[Array]:
@@ -240,8 +244,8 @@ def maximum_derivative(xs: list[Array], g: Array) -> list[Array]:
 
 def softmax_derivative(y: Array, g: Array) -> Array:
     """dx = J^T g        J_ij = y_i ([i = j] - y_j)"""
-    J = np.einsum("ni,ij->nij", y, np.eye(y.shape[1])) - np.einsum("ni,nj->nij", y, y)
-    return np.asarray(np.einsum("nij,ni->nj", J, g))
+    J = np.einsum("...i,ij->...ij", y, np.eye(y.shape[-1])) - np.einsum("...i,...j->...ij", y, y)
+    return np.asarray(np.einsum("...ij,...i->...j", J, g))
 
 
 def mse_derivative(y: Array, t: Array, g: Array) -> list[Array]:
@@ -261,6 +265,7 @@ DERIVATIVES: dict[str, Callable[[Any, list[Array], Array], tuple[Any, list[Array
     "multiply": lambda p, xs, g: (p, [g * product(xs[:i] + xs[i + 1 :]) for i in range(len(xs))]),
     "average": lambda p, xs, g: (p, [g / len(xs) for _ in xs]),
     "maximum": lambda p, xs, g: (p, maximum_derivative(xs, g)),
-    "concatenate": lambda p, xs, g: (p, np.split(g, np.cumsum([x.shape[1] for x in xs])[:-1], axis=1)),
+    "concatenate": lambda p, xs, g: (p, np.split(g, np.cumsum([x.shape[-1] for x in xs])[:-1], axis=-1)),
+    "flatten": lambda p, xs, g: (p, [g.reshape(xs[0].shape)]),
     "mse": lambda p, xs, g: (p, mse_derivative(xs[0], xs[1], g)),
 }

@@ -27,6 +27,8 @@ def layer_of(op: Op) -> Any:
         return network_of(*op.of)
     if op.kind == "shared":
         return fn.shared(*op.of)
+    if op.kind == "reshape":
+        return fn.reshape(*op.of)
     if op.kind == "list":
         return [layer_of(part) for part in op.of]
     if op.kind == "parallel":
@@ -53,13 +55,9 @@ class Node(NamedTuple):
 @st.composite
 def unary(draw: st.DrawFn, width: int, depth: int, keep: bool = False) -> tuple[Op, int]:
     """An operator of one input, and the width of its output: that of its input, if it is to be kept."""
-    kinds = ["linear", "linear", "scalar", "scalar", "merge"] + [
-        "serial",
-        "list",
-        "residual",
-        "parallel",
-        "network",
-    ] * (depth > 0)
+    kinds = ["linear", "linear", "scalar", "scalar", "merge"]
+    if depth:
+        kinds += ["serial", "list", "residual", "parallel", "network", "rows"]
     kind = draw(st.sampled_from(kinds))
     units = width if keep else draw(st.integers(1, 3))
     if kind == "linear":
@@ -74,11 +72,22 @@ def unary(draw: st.DrawFn, width: int, depth: int, keep: bool = False) -> tuple[
         branches = [draw(unary(width, 0, keep=True))[0] for _ in range(draw(st.integers(1, 3)))]
         merge = draw(st.sampled_from(["add", "multiply", "maximum"]))
         return Op("parallel", (Op(merge), *branches)), width
+    if kind == "rows" and not keep:
+        return draw(rows(width))
     if kind == "network" and not keep:
         net, _, (out,) = draw(nets(widths=(width,), size=4, depth=0, single=True))
         return Op("network", (net,)), out
     ops, out = draw(chains(width, depth - 1, keep))
     return Op("list" if kind == "list" and depth == DEPTH else "serial", ops), out
+
+
+@st.composite
+def rows(draw: st.DrawFn, width: int) -> tuple[Op, int]:
+    """An operator that makes two rows of features of one, and one again."""
+    units = draw(st.integers(1, 3))
+    ops, out = draw(chains(units, 0))
+    spread = Op("linear", (2 * units, draw(st.booleans())))
+    return Op("serial", (spread, Op("reshape", (2, units)), *ops, Op("flatten"))), 2 * out
 
 
 @st.composite
@@ -307,6 +316,27 @@ PATTERNS: dict[str, Net] = {
             3: op("residual", op("tanh"), linear(4), op("residual", op("sigmoid"))),
         },
         {1: [2], 2: [3]},
+    ),
+    "rows of features": Net(
+        {
+            1: linear(6),
+            2: op("reshape", 3, 2),
+            3: linear(4),
+            4: linear(4, False),
+            5: op("softmax"),
+            6: op("multiply"),
+            7: op("concatenate"),
+            8: op("reshape", 2, -1),
+            9: linear(3),
+            "out": op("flatten"),
+        },
+        {1: [2], 2: [3, 4, 7], 3: [5, 6], 4: [6], 5: [6], 6: [7], 7: [8], 8: [9], 9: ["out"]},
+    ),
+    "rows that go out": Net(
+        {1: linear(4), 2: op("reshape", 1, 4), 3: op("reshape", 1, 1, 4), 4: op("flatten"), 5: op("tanh")},
+        {1: [2], 2: [3], 3: [4], 4: [5]},
+        None,
+        [4, 5],
     ),
     "wide": Net(
         {1: linear(96), 2: op("sigmoid"), 3: linear(96), 4: op("add"), 5: op("tanh"), 6: linear(1)},

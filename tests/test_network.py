@@ -380,13 +380,23 @@ def test_params_changed_in_place_between_calls_are_honoured(name: str, own: bool
 
 @every_pattern
 def test_entries_of_params_exchanged_between_calls_are_honoured(name: str) -> None:
-    step, params, batch = trained(name)
-    for _ in range(2):
-        params, _ = step(params, *batch)
+    step, first, batch = trained(name)
+    for key in first:
+        params, _ = step(first, *batch)
         step(params, *batch)
-        for key in list(params):
-            params[key] = tree.map(lambda p: p * np.float32(0.5), params[key])
-            assert bits(step(params, *batch)) == bits(trained(name).step(copied(params), *batch))
+        params[key] = tree.map(lambda p: p * np.float32(0.5), params[key])
+        assert bits(step(params, *batch)) == bits(trained(name).step(copied(params), *batch))
+
+
+def test_entries_of_params_exchanged_for_one_another_are_honoured() -> None:
+    net = fn.network({1: fn.linear(2), 2: fn.tanh(), 3: fn.linear(2)}, {1: [2], 2: [3]})
+    params, _ = net.init(fn.key(0), (2,))
+    x = np.ones((5, 2), np.float32)
+    step, fresh = (fn.sgd_step(net, fn.mse(), learning_rate=0.1) for _ in range(2))
+    for _ in range(3):
+        params, _ = step(params, x, x)
+        params[1], params[3] = params[3], params[1]
+        assert bits(step(params, x, x)) == bits(fresh(copied(params), x, x))
 
 
 @settings(max_examples=80)
@@ -402,7 +412,8 @@ def test_no_history_of_calls_changes_what_a_step_computes(name: str, data: st.Da
         if action == "write":
             tree.leaves(several[i])[-1][...] += 0.5
         elif action == "exchange":
-            several[i][1] = tree.map(lambda p: p * np.float32(0.5), several[i][1])
+            key = data.draw(st.sampled_from(list(several[i])))
+            several[i][key] = tree.map(lambda p: p * np.float32(0.5), several[i][key])
         elif action == "own":
             several[i] = copied(several[i])
         elif action == "turn":
@@ -470,6 +481,15 @@ def test_threads_share_one_step() -> None:
     with ThreadPoolExecutor(4) as threads:
         parallel = list(threads.map(many_steps, [step] * 4, [run.params for run in runs], batches))
     assert parallel == serial
+
+
+def test_threads_share_one_network() -> None:
+    network, params, _ = pattern("the example").made()
+    inputs = [pattern("the example", seed=seed, batch=300).made()[2][0] for seed in range(4)]
+    expected = [bits(network.apply(params, x)) for x in inputs]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda x: [bits(network.apply(params, x)) for _ in range(100)], inputs))
+    assert found == [[each] * 100 for each in expected]
 
 
 def fragile(params: tuple[()], x: Any) -> Any:
