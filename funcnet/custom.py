@@ -62,10 +62,11 @@ class Opaque(Generic[P]):
 
     def promised(self, shapes: tuple[Shape, ...], dtype: Any) -> Shape:
         """The shape of the output that init promises, asked once for each shape of the inputs."""
-        if (shapes, dtype) not in self._promised:
-            _, shape = self.init(random.key(0), *(shape[1:] for shape in shapes), dtype=dtype)
-            self._promised[shapes, dtype] = (shapes[0][0], *shape) if shape else ()
-        return self._promised[shapes, dtype]
+        asked = (tuple(shape[1:] for shape in shapes), dtype)
+        if asked not in self._promised:
+            _, self._promised[asked] = self.init(random.key(0), *asked[0], dtype=dtype)
+        shape = self._promised[asked]
+        return (shapes[0][0], *shape) if shape else ()
 
     def run(self, params: P, inputs: tuple[Array, ...]) -> tuple[Array, Pullback[P]]:
         """Run the function on arrays that it cannot write into, and check what it gives."""

@@ -227,7 +227,7 @@ VALUES: dict[str, Callable[[Any, list[Array]], Any]] = {
 
 
 def linear_derivative(p: Any, xs: list[Array], g: Array) -> tuple[Any, list[Array]]:
-    """dW_ij = sum_n x_ni g_nj        db_j = sum_n g_nj        dx_ni = sum_j W_ij g_nj        n: all but the last axis"""
+    """dW_ij = sum_n x_ni g_nj        db_j = sum_n g_nj        dx_ni = sum_j W_ij g_nj        n: every row"""
     rows = tuple(range(g.ndim - 1))
     parts = [np.tensordot(xs[0], g, (rows, rows)), g.sum(axis=rows)][: len(p)]
     return type(p)(*parts), [np.einsum("ij,...j->...i", p[0], g)]

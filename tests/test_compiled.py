@@ -96,6 +96,15 @@ def test_one_shape_has_one_program(kind: Kind) -> None:
 
 
 @every_kind
+def test_the_program_made_first_is_let_go_first(kind: Kind) -> None:
+    call, made = kind(40), []
+    for n in range(1, KEPT + 5):
+        call._replace(arrays=tuple(x[:n] for x in call.arrays))()
+        made.append(programs(call.compiled)[-1])
+    assert programs(call.compiled) == made[-KEPT:]
+
+
+@every_kind
 def test_results_stay_as_they_are_in_later_calls(kind: Kind) -> None:
     call = kind()
     result = call()

@@ -191,7 +191,7 @@ def test_a_pickle_does_not_grow_with_the_batches() -> None:
     before = len(pickle.dumps((layer, net)))
     for rows in range(2, 30):
         layer.apply((), np.ones((rows, 3)))
-        net.apply((), np.ones((rows, 3)))
+        net.apply(((),), np.ones((rows, 3)))
     assert len(pickle.dumps((layer, net))) == before
 
 

@@ -361,6 +361,13 @@ def test_params_that_nothing_reads_have_a_gradient_of_their_own() -> None:
     assert_no_clobber(plan)
 
 
+def test_the_gradient_of_a_bias_is_written_though_that_of_its_weight_is_computed_further() -> None:
+    trace = Trace(F32, 4)
+    W, b, x = trace.parameter((3, 2)), trace.parameter((2,)), trace.input((4, 3), F32)
+    y = np.tanh(x @ W + b)
+    assert_no_clobber(Plan(trace, (y.sum(),), ((x.T @ y) * 2.0, y.sum(axis=0))))
+
+
 # --- how many calls
 
 
@@ -471,6 +478,17 @@ def test_a_value_that_goes_out_twice_is_not_overwritten() -> None:
 
 
 # --- memory
+
+
+def wide_narrow_wide(W: Any, b: Any, V: Any, x: Any) -> tuple[Any, ...]:
+    """Memory of a wide value comes free before a narrow one with a row of ones needs some, and is needed after it."""
+    before = (x @ V).sum(axis=-1)
+    y = np.sin(x) @ W + b
+    return before, y, (x @ V).max(axis=-1), x
+
+
+def test_a_row_of_ones_lives_where_no_wider_value_will() -> None:
+    assert_no_clobber(planned(wide_narrow_wide, (3,), params=[(3, 2), (2,), (3, 64)]))
 
 
 def hidden(depth: int, *between: fn.Layer[Any, Any], width: int = 32) -> fn.Layer[Any, Any]:

@@ -423,3 +423,15 @@ def test_what_is_no_layer_is_refused_when_the_step_is_made() -> None:
         for make in MAKERS:
             with pytest.raises(fn.FuncnetError, match="layer"):
                 make(net, loss)
+
+
+def test_what_nobody_needs_is_not_computed() -> None:
+    """Neither the cotangent of the first linear's input, nor what stands before it, nor that of the target."""
+    net = fn.network({0: fn.tanh(), 1: fn.linear(3), 2: fn.tanh(), 3: fn.linear(2)}, {0: [1], 1: [2], 2: [3]})
+    params, _ = net.init(fn.key(0), (2,))
+    gradient = fn.value_and_grad(net, fn.mse())
+    gradient(params, X, X)
+    program, _, left_out = str(gradient).partition("left out")
+    assert (program.count("matmul("), program.count("negative(")) == (5, 0)
+    assert "0 tanh backward" in left_out
+    assert "0 tanh backward" not in program

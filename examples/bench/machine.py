@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def describe() -> dict[str, str]:
     if switches:
         facts["environment"] = ", ".join(f"{name}={value}" for name, value in switches.items())
     return facts
+
+
+def in_a_line(facts: Mapping[str, str]) -> str:
+    """All facts as one line of text."""
+    plain = ("cpu", "system", "dtype")
+    return "; ".join(fact if name in plain else f"{name}: {fact}" for name, fact in facts.items()) + "."
 
 
 def _cpu() -> str:

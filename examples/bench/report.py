@@ -19,6 +19,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 1e-9:.0f} ns"
 
 
+def size(count: float) -> str:
+    """Bytes with three digits and a unit."""
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if abs(count) >= factor:
+            return f"{count / factor:.3g} {unit}" if abs(count) < 1000 * factor else f"{count / factor:,.0f} {unit}"
+    return f"{count:.0f} B"
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns, the first row a header; the first two columns to the left, the others to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
@@ -44,11 +52,11 @@ def results_table(results: Results) -> str:
 
 
 def summary_table(results: Results) -> str:
-    """One row a workload: the bar's median, and everybody's ratio to it."""
+    """One row a workload: the median of the first implementation, the bar, and everybody's ratio to it."""
     names = list(dict.fromkeys(name for timings in results.values() for name in timings))
-    rows = [["workload", "bar", *names[1:]]]
+    rows = [["workload", f"{names[0]} step", *names]]
     for workload, timings in results.items():
-        cells = [f"{timings[name].ratio:.2f}" if name in timings else "" for name in names[1:]]
+        cells = [f"{timings[name].ratio:.2f}" if name in timings else "" for name in names]
         rows.append([workload, duration(timings[names[0]].median), *cells])
     return table(rows)
 

@@ -2,8 +2,9 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,18 @@ from bench.workloads import WORKLOADS, Data, Workload, make_data
 
 Build = Callable[[Workload, Data], Case]
 
+
+
+class Named(Protocol):
+    """What ``--only`` chooses from."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+
+
+T = TypeVar("T", bound=Named)
+
 BAR = "hand-written"
 BLOCK_SECONDS = 0.005
 _PEERS = ("jax", "torch", "torch-compile")
@@ -23,16 +36,25 @@ _PEERS = ("jax", "torch", "torch-compile")
 def main(options: Namespace) -> None:
     """Measure what the options ask for; print tables; write the files."""
     facts = machine.describe() | {"dtype": options.dtype}
-    print("\n".join(f"{name}: {fact}" for name, fact in facts.items()), end="\n\n", flush=True)
+    print(machine.in_a_line(facts), end="\n\n", flush=True)
     if options.process:
         print(process.measure(options.repeats, options.skip, progress))
-        return
+    elif options.growth:
+        show_growth(options, facts)
+    elif options.memory:
+        show_memory(options)
+    else:
+        show_steps(options, facts)
+
+
+def show_steps(options: Namespace, facts: Mapping[str, str]) -> None:
+    """A step of every workload by every implementation."""
     results = {}
     implementations = installed(options.skip, options.compile)
-    for workload in chosen(options.only):
+    for workload in chosen(options.only, WORKLOADS):
         results[workload.name] = measure(workload, implementations, options)
     progress("")
-    print(report.results_table(results), report.summary_table(results), sep="\n\n")
+    print(report.summary_table(results), report.results_table(results), sep="\n\n")
     if options.json:
         report.write_json(Path(options.json), results, facts)
     if options.figure:
@@ -41,13 +63,43 @@ def main(options: Namespace) -> None:
         draw(Path(options.figure), results, facts)
 
 
-def chosen(names: Sequence[str]) -> list[Workload]:
-    """The workloads of these names, in the order of their definition; all, where none is named."""
-    known = {workload.name: workload for workload in WORKLOADS}
+def show_growth(options: Namespace, facts: Mapping[str, str]) -> None:
+    """How funcnet's times grow."""
+    require_funcnet()
+    from bench import growth
+
+    setting = growth.Setting(np.dtype(options.dtype), options.repeats, progress)
+    curves = [growth.measure(series, setting) for series in chosen(options.only, growth.SERIES)]
+    progress("")
+    print(growth.table(curves))
+    if options.figure:
+        from bench.growth_figure import draw
+
+        draw(Path(options.figure), curves, facts)
+
+
+def show_memory(options: Namespace) -> None:
+    """What funcnet's steps take and leave behind."""
+    require_funcnet()
+    from bench import memory
+
+    workloads = chosen(options.only, memory.WORKLOADS)
+    print(*memory.measure(workloads, options.dtype, progress), sep="\n\n")
+
+
+def require_funcnet() -> None:
+    """Leave where there is nothing to measure."""
+    if not with_funcnet.load():
+        sys.exit("funcnet is not installed")
+
+
+def chosen(names: Sequence[str], every: Sequence[T]) -> list[T]:
+    """Those of these names, in the order of their definition; all, where none is named."""
+    known = {one.name: one for one in every}
     unknown = [name for name in names if name not in known]
     if unknown:
-        sys.exit(f"--only: no workload is called {', '.join(unknown)}. There are: {', '.join(known)}.")
-    return [workload for name, workload in known.items() if name in names or not names]
+        sys.exit(f"--only: there is no {', '.join(unknown)}. There are: {', '.join(known)}.")
+    return [one for name, one in known.items() if name in names or not names]
 
 
 def installed(skipped: Sequence[str], compiled: bool) -> dict[str, Build]:
@@ -77,7 +129,7 @@ def measure(workload: Workload, implementations: dict[str, Build], options: Name
         except Disagreement as error:
             sys.exit(f"\n{error}")
         except Exception as error:
-            if name not in _PEERS and not isinstance(error, NotImplementedError):
+            if name not in _PEERS:
                 raise
             reason = next(iter(str(error).splitlines()), "")
             print(f"\n{workload.name}: {name} left out: {type(error).__name__}: {reason}", file=sys.stderr)

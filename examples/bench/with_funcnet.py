@@ -33,8 +33,24 @@ def load() -> bool:
     return True
 
 
+class Compiled(NamedTuple):
+    """A workload's compiled closure, the step or ``net.apply``; first params; a way to read the linear layers."""
+
+    call: Any
+    begin: Callable[[], Any]
+    linears: Callable[[Any], Linears]
+
+
 def build(workload: Workload, data: Data) -> Case:
     """The compiled step, or ``net.apply`` for inference."""
+    call, begin, linears = compiled(workload, data)
+    if workload.infer:
+        return inference_case(call, begin, data.inputs, np.asarray)
+    return training_case(call, begin, linears, data.arrays)
+
+
+def compiled(workload: Workload, data: Data) -> Compiled:
+    """The closure alone, which has seen no batch yet."""
     model = _FAMILIES[workload.family](workload)
     shapes = [array.shape[1:] for array in (data.arrays if model.loss is None else data.inputs)]
 
@@ -46,10 +62,8 @@ def build(workload: Workload, data: Data) -> Case:
     def linears(params: Any) -> Linears:
         return [(params[key].weight, params[key].bias) for key in model.linears]
 
-    if workload.infer:
-        return inference_case(model.net.apply, begin, data.inputs, np.asarray)
     step = _fn.sgd_step(model.net, model.loss, learning_rate=workload.rate)
-    return training_case(step, begin, linears, data.arrays)
+    return Compiled(model.net.apply if workload.infer else step, begin, linears)
 
 
 def _series(sizes: tuple[int, ...], activation: Callable[[], Any], *, last: bool = False) -> Any:
@@ -74,10 +88,8 @@ def _deep(workload: Workload) -> Model:
 
 
 def _classifier(workload: Workload) -> Model:
-    if not hasattr(_fn, "cross_entropy"):
-        raise NotImplementedError("this version of funcnet has no cross_entropy")
     net, linears = _series(workload.sizes, _fn.relu)
-    return Model(net, _fn.cross_entropy(), linears)
+    return Model(net, _fn.softmax_cross_entropy(), linears)
 
 
 def _dag(workload: Workload) -> Model:
