@@ -56,6 +56,17 @@ def separable(plan: Plan) -> bool:
     return all(y.batch_axis == 0 or (id(y.root) in sums and not y.shape) for y in plan.outputs)
 
 
+def alike(whole: Plan, block: Plan) -> bool:
+    """Whether a block makes its calls with the same numbers, so that none of them tells how many rows it has."""
+    pairs = zip(whole.calls, block.calls, strict=True)
+    return all(numbers(a) == numbers(b) for a, b in pairs)
+
+
+def numbers(call: Call) -> list[object]:
+    """The inputs of a call that are no values."""
+    return [x for x in call.inputs if not isinstance(x, Value)]
+
+
 def is_sum_over_rows(call: Call) -> bool:
     """Whether the call adds something up over all rows."""
     if any(x.batch_axis is None for x in call.reads()):

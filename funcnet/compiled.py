@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, accept_array, cast_inputs, common_dtype, params_dtype
-from funcnet.blocks import spans
+from funcnet.blocks import alike, spans
 from funcnet.core import Function, Pullback
 from funcnet.errors import ShapeError
 from funcnet.flat import Layout
@@ -164,6 +164,8 @@ class Compiled(Generic[P]):
         cuts = spans(whole, rows)
         lengths = {stop - start for start, stop in cuts}
         plans = {n: whole if n == rows else self._plan(params, dtype, arrays, n, rows) for n in lengths}
+        if not all(alike(whole, plan) for plan in plans.values()):
+            plans, cuts = {rows: whole}, [(0, rows)]
         return Program(plans, cuts, Layout(params, dtype))
 
     def _plan(self, params: P, dtype: np.dtype[Any], arrays: tuple[Array, ...], rows: int, total: int) -> Plan:

@@ -47,7 +47,6 @@ class Opaque(Generic[P]):
         self.kind = kind
         self.init = init
         self.function = function
-
         self._promised: dict[Any, Shape] = {}
 
     def __call__(self, params: P, *inputs: Any) -> tuple[Any, Pullback[P]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import is_
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -49,9 +49,10 @@ class Memory(Generic[P]):
         """
         self.seen, self.vector = params, vector
         if self.layout.only_dict:
-            self.copy = params.copy()  # type: ignore[attr-defined]
+            held = cast("dict[Any, Any]", params).copy()
+            self.copy = held
             if self.layout.has_single_elements:
-                self.items = [*self.copy.values()]
+                self.items = [*held.values()]
         else:
             self.copy = params
             self.nodes = self.layout.nodes(params)

@@ -250,6 +250,20 @@ def test_steps_in_blocks_are_those_of_the_whole_batch(name: str, rows: int, dtyp
     assert_close(found, expected, 10 * TOLERANCE[dtype])
 
 
+@both_dtypes
+@pytest.mark.parametrize("labelled", [False, True])
+def test_cross_entropy_in_blocks_is_that_of_the_whole_batch(labelled: bool, dtype: Any) -> None:
+    case = Drawn("a wide chain", 1001, dtype)
+    target = case.target.argmax(axis=1) if labelled else np.abs(case.target)
+    compiled, slow = (fn.value_and_grad(case.net, fn.softmax_cross_entropy()) for _ in range(2))
+    with limits(100, 1 << 14):
+        found = compiled(case.params, case.x, target)
+    with whole():
+        expected = slow(case.params, case.x, target)
+    assert block_count(compiled) > block_count(slow) == 1
+    assert_close(found, expected, TOLERANCE[dtype])
+
+
 @pytest.mark.parametrize("name", ["a chain", "a wide chain"])
 def test_large_batches_run_in_blocks_by_default(name: str) -> None:
     case = Drawn(name, 20_000, np.float32)
@@ -441,3 +455,9 @@ def test_nan_in_one_row_stays_in_its_row() -> None:
     with limits(10, 1):
         y = case.net.apply(case.params, case.x)
     assert np.flatnonzero(np.isnan(y).any(axis=1)).tolist() == [500]
+
+
+def test_a_number_that_depends_on_the_rows_is_that_of_the_whole_batch() -> None:
+    layer = fn.elementwise(lambda x: (x / x.shape[0], lambda g: g / x.shape[0]), "share")
+    x = np.ones((2000, 2))
+    np.testing.assert_allclose(fn.network({1: layer}, {}).apply({}, x), layer.apply((), x))

@@ -10,6 +10,8 @@ import pytest
 
 import funcnet as fn
 
+CROSS_ENTROPY = fn.softmax_cross_entropy()
+
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
 shapes = pytest.mark.parametrize("shape", [(5, 3), (1, 1), (7,), (4, 2, 3)])
 
@@ -128,3 +130,126 @@ def test_a_wrong_number_of_inputs_is_refused(count: int) -> None:
 def test_arrays_of_two_dtypes_are_refused() -> None:
     with pytest.raises(fn.DTypeError, match="float32, float64"):
         fn.mse().apply((), np.ones((5, 3), np.float32), np.ones((5, 3)))
+
+
+# --- softmax and cross entropy
+
+
+def logits(rows: int = 5, classes: int = 4, dtype: Any = np.float64) -> Any:
+    """Logits, and positive targets that are no distributions: their rows do not sum to 1."""
+    rng = np.random.default_rng(0)
+    return (3 * rng.normal(size=(rows, classes))).astype(dtype), rng.uniform(size=(rows, classes)).astype(dtype)
+
+
+def logarithms(z: Any) -> Any:
+    """log softmax of each row."""
+    found = []
+    for row in z.astype(np.float64).tolist():
+        total = math.log(math.fsum(math.exp(v - max(row)) for v in row))
+        found.append([v - max(row) - total for v in row])
+    return np.array(found)
+
+
+def cross_entropy(z: Any, t: Any) -> float:
+    return -math.fsum((t * logarithms(z)).ravel().tolist()) / len(z)
+
+
+def compiled_cross_entropy(z: Any, t: Any) -> Any:
+    """(loss, gradient of the logits) in a program: the gradient of the biases of each row."""
+    net = fn.network({1: fn.linear(z.shape[1])}, {})
+    gradient = fn.value_and_grad(net, CROSS_ENTROPY)
+    found = [
+        gradient({1: fn.Affine(np.zeros((1, z.shape[1]), z.dtype), row)}, np.zeros((1, 1), z.dtype), target[None])
+        for row, target in zip(z, t, strict=True)
+    ]
+    return np.mean([loss for loss, _ in found]), np.array([of_params[1].bias for _, of_params in found]) / len(z)
+
+
+@both_dtypes
+@pytest.mark.parametrize("labelled", [False, True])
+def test_cross_entropy_is_that_of_the_book(labelled: bool, dtype: Any) -> None:
+    z, t = logits(dtype=dtype)
+    labels = t.argmax(axis=1)
+    rows = np.eye(4)[labels] if labelled else t
+    eps = np.finfo(dtype).eps
+    given = labels if labelled else t
+    for loss in (CROSS_ENTROPY.apply((), z, given), compiled_cross_entropy(z, given)[0]):
+        np.testing.assert_allclose(loss, cross_entropy(z, rows), rtol=16 * eps)
+
+
+@both_dtypes
+@pytest.mark.parametrize("labelled", [False, True])
+def test_the_gradients_of_cross_entropy(labelled: bool, dtype: Any) -> None:
+    z, t = logits(dtype=dtype)
+    labels = t.argmax(axis=1)
+    rows = np.eye(4)[labels] if labelled else t
+    p = np.exp(logarithms(z))
+    expected = (p * rows.sum(axis=1, keepdims=True) - rows) / len(z)
+    _, pullback = CROSS_ENTROPY.apply.vjp((), z, labels if labelled else t)
+    _, (dz, dt) = pullback(1.0)
+    tolerance = 32 * float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(dz, expected, atol=tolerance)
+    np.testing.assert_allclose(compiled_cross_entropy(z, labels if labelled else t)[1], expected, atol=tolerance)
+    if not labelled:
+        np.testing.assert_allclose(dt, -logarithms(z) / len(z), rtol=1e-5, atol=tolerance)
+
+
+@both_dtypes
+def test_cross_entropy_far_out_neither_overflows_nor_takes_the_logarithm_of_zero(dtype: Any) -> None:
+    z = np.array([[800.0, -800.0, 0.0], [1e4, -1e4, 1e4], [-1e4, -1e4, -1e4]], dtype)
+    t = np.array([[0.2, 0.3, 0.5], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], dtype)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        for given, rows in ((t, t), (np.array([1, 1, 2]), np.eye(3)[[1, 1, 2]])):
+            loss, pullback = CROSS_ENTROPY.apply.vjp((), z, given)
+            np.testing.assert_allclose(loss, cross_entropy(z, rows), rtol=1e-6)
+            assert np.isfinite(pullback(1.0)[1][0]).all()
+            np.testing.assert_allclose(compiled_cross_entropy(z, given)[0], loss, rtol=1e-6)
+
+
+def test_a_certain_right_answer_costs_nothing() -> None:
+    assert CROSS_ENTROPY.apply((), np.array([[1e4, 0.0]]), np.array([0])) == 0
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_cross_entropy_of_nan_is_nan(place: int) -> None:
+    arrays = [*logits()]
+    arrays[place][1, 2] = np.nan
+    assert np.isnan(CROSS_ENTROPY.apply((), *arrays))
+    assert np.isnan(compiled_cross_entropy(*arrays)[0])
+
+
+@pytest.mark.parametrize(
+    ("of_z", "of_t"),
+    [((5, 3), (5, 4)), ((5, 3), (5, 1)), ((5, 1), (5, 3)), ((5,), (5,)), ((5, 2, 3), (5, 2, 3)), ((5, 2, 3), (5, 2))],
+)
+def test_cross_entropy_broadcasts_nothing(of_z: tuple[int, ...], of_t: tuple[int, ...]) -> None:
+    with pytest.raises(fn.ShapeError, match="softmax_cross_entropy.*logits"):
+        CROSS_ENTROPY.apply((), np.ones(of_z), np.ones(of_t))
+
+
+@pytest.mark.parametrize("labels", [np.zeros((5, 1), int), np.zeros((5, 3), int)])
+def test_labels_stand_one_a_row(labels: Any) -> None:
+    with pytest.raises(fn.FuncnetError, match="softmax_cross_entropy"):
+        CROSS_ENTROPY.apply((), np.ones((5, 3)), labels)
+    net = fn.network({1: fn.linear(3)}, {})
+    params, _ = net.init(fn.key(0), (2,))
+    with pytest.raises(fn.FuncnetError, match="softmax_cross_entropy"):
+        fn.value_and_grad(net, CROSS_ENTROPY)(params, np.ones((5, 2)), labels)
+
+
+@pytest.mark.parametrize("labels", [np.zeros(5, bool), np.zeros(5, complex), np.array(["a"] * 5), np.full(5, None)])
+def test_labels_are_integers(labels: Any) -> None:
+    with pytest.raises(fn.DTypeError, match="input 1 has dtype"):
+        CROSS_ENTROPY.apply((), np.ones((5, 3)), labels)
+
+
+@pytest.mark.parametrize("target", [np.zeros(0, int), np.zeros((0, 3))])
+def test_cross_entropy_of_an_empty_batch_is_refused(target: Any) -> None:
+    with pytest.raises(fn.ShapeError, match="the batch is empty, and has no mean"):
+        CROSS_ENTROPY.apply((), np.ones((0, 3)), target)
+
+
+def test_one_class_costs_nothing() -> None:
+    loss, pullback = CROSS_ENTROPY.apply.vjp((), np.array([[3.0], [-2.0]]), np.array([0, 0]))
+    assert loss == 0
+    assert not pullback(1.0)[1][0].any()

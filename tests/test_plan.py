@@ -222,6 +222,18 @@ def test_no_random_network_writes_over_what_is_read_later(problem: Problem) -> N
         assert_homes_are_apart(plan)
 
 
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_labels_are_not_written_over(rows: int, dtype: np.dtype[Any]) -> None:
+    net = fn.serial(fn.linear(4), fn.relu(), fn.linear(3))
+    trace = Trace(dtype, rows)
+    params = tree.map(lambda p: trace.parameter(p.shape), net.init(fn.key(0), (2,))[0])
+    arrays = (trace.input((rows, 2), dtype), trace.input((rows,), np.dtype(np.intp)))
+    plan = fn.sgd_step(net, fn.softmax_cross_entropy(), learning_rate=0.1).record(trace, params, arrays)
+    assert_no_clobber(plan)
+    assert_homes_are_apart(plan)
+
+
 def two_values_at_once() -> Plan:
     return planned(lambda x: np.tanh(x) * np.exp(x) + np.sin(x), (3,))
 
