@@ -55,6 +55,10 @@ def _softmax_cross_entropy(params: NoParams, z: Array, t: Array) -> tuple[np.flo
         )
     if labels and t.dtype.kind == "f":
         raise ShapeError(f"targets of shape {t.shape} are labels, one a row: make them integers, t.astype(int)")
+    if not labels and t.dtype.kind in "iu":
+        raise ShapeError(
+            f"targets of shape {t.shape} are rows of {t.dtype}: make them floating, or give one label a row"
+        )
     if not z.size:
         raise ShapeError("the batch is empty, and has no mean")
     t = one_hot(t, z) if labels else t
