@@ -3,10 +3,13 @@
     python examples/benchmark.py
     python examples/benchmark.py --only tiny,disk --dtype float64 --figure ratios.png
     python examples/benchmark.py --process
+    python examples/benchmark.py --growth --figure growth.png
+    python examples/benchmark.py --memory
 
 The bar is the best step that could be written by hand for exactly one network, with NumPy alone; a ratio says how many
 times as long a step takes. All implementations are first checked to compute the same loss and the same params. They are
 timed in turn, in short blocks; a ratio is taken within a round, and the median of a workload's ratios is reported.
+All tables are Markdown.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -43,16 +46,35 @@ def parse_options() -> Namespace:
     )
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--repeats", type=at_least(2), default=21, metavar="N", help="rounds (21)")
-    parser.add_argument("--only", type=names, default=[], metavar="NAME,...", help="only these workloads")
+    parser.add_argument("--only", type=names, default=[], metavar="NAME,...", help="only these workloads or series")
     parser.add_argument("--skip", type=names, default=[], metavar="NAME,...", help="leave out these implementations")
     parser.add_argument("--compile", action="store_true", help="torch.compile too: it needs a C++ compiler and minutes")
-    parser.add_argument("--process", action="store_true", help="whole fresh processes instead of steps")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--process", action="store_true", help="whole fresh processes instead of steps")
+    mode.add_argument("--growth", action="store_true", help="funcnet's time against depth, width, batch and so on")
+    mode.add_argument("--memory", action="store_true", help="funcnet's memory and page faults; ever new batch sizes")
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON")
-    parser.add_argument("--figure", metavar="FILE", help="draw the ratios (needs matplotlib)")
+    parser.add_argument("--figure", metavar="FILE", help="draw the ratios, or the growth (needs matplotlib)")
     options = parser.parse_args()
-    if options.process and (options.only or options.json or options.figure or options.compile):
-        parser.error("--process prints one table of its own: it takes --threads, --repeats and --skip only")
+    refuse_idle(parser, options)
     return options
+
+
+IDLE = {
+    "process": ("only", "json", "figure", "compile"),
+    "growth": ("skip", "json", "compile"),
+    "memory": ("skip", "json", "figure", "compile"),
+}
+"""Options that a mode has no use for."""
+
+
+def refuse_idle(parser: ArgumentParser, options: Namespace) -> None:
+    """An option that would change nothing is an error."""
+    given = vars(options)
+    for mode, idle in IDLE.items():
+        useless = [f"--{name}" for name in idle if given[mode] and given[name]]
+        if useless:
+            parser.error(f"--{mode} has no use for {', '.join(useless)}")
 
 
 def main() -> None:

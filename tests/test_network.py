@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -473,6 +474,16 @@ def many_steps(step: Any, params: Any, batches: list[tuple[Any, ...]]) -> Any:
     return bits(params, losses)
 
 
+@pytest.fixture
+def _restless() -> Iterator[None]:
+    """Threads that take turns as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_restless")
 def test_threads_share_one_step() -> None:
     step = trained("the example").step
     runs = [trained("the example", seed=seed) for seed in range(4)]
@@ -483,6 +494,7 @@ def test_threads_share_one_step() -> None:
     assert parallel == serial
 
 
+@pytest.mark.usefixtures("_restless")
 def test_threads_share_one_network() -> None:
     network, params, _ = pattern("the example").made()
     inputs = [pattern("the example", seed=seed, batch=300).made()[2][0] for seed in range(4)]

@@ -4,6 +4,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter, thread_time
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -15,7 +16,6 @@ from bench.timing import Timing, interleave
 from bench.workloads import WORKLOADS, Data, Workload, make_data
 
 Build = Callable[[Workload, Data], Case]
-
 
 
 class Named(Protocol):
@@ -68,7 +68,8 @@ def show_growth(options: Namespace, facts: Mapping[str, str]) -> None:
     require_funcnet()
     from bench import growth
 
-    setting = growth.Setting(np.dtype(options.dtype), options.repeats, progress)
+    clock = thread_time if options.threads == 1 else perf_counter
+    setting = growth.Setting(np.dtype(options.dtype), options.repeats, clock, progress)
     curves = [growth.measure(series, setting) for series in chosen(options.only, growth.SERIES)]
     progress("")
     print(growth.table(curves))
@@ -81,8 +82,10 @@ def show_growth(options: Namespace, facts: Mapping[str, str]) -> None:
 def show_memory(options: Namespace) -> None:
     """What funcnet's steps take and leave behind."""
     require_funcnet()
-    from bench import memory
+    from bench import memory, probe
 
+    if not probe.available():
+        sys.exit("--memory reads /proc/self/statm, which this system does not have")
     workloads = chosen(options.only, memory.WORKLOADS)
     print(*memory.measure(workloads, options.dtype, progress), sep="\n\n")
 

@@ -37,17 +37,20 @@ class Timing(NamedTuple):
         return median(self.ratios)
 
 
-def block_seconds(case: Case, steps: int) -> float:
-    """Wall seconds a step, over one block, without the garbage collector.
+Clock = Callable[[], float]
+
+
+def block_seconds(case: Case, steps: int, clock: Clock = perf_counter) -> float:
+    """Seconds a step, over one block, without the garbage collector.
 
     Its first step, from a fresh state, is not timed: it brings back into caches and memory pools what the blocks of
     the others have driven out.
     """
     state, _ = case.run(case.begin(), 1)
     gc.disable()
-    start = perf_counter()
+    start = clock()
     case.run(state, steps)
-    elapsed = perf_counter() - start
+    elapsed = clock() - start
     gc.enable()
     return elapsed / steps
 
@@ -61,7 +64,13 @@ def calibrate(case: Case, seconds: float) -> int:
 
 
 def interleave(
-    cases: Mapping[str, Case], bar: str, *, rounds: int, seconds: float, progress: Callable[[int], None]
+    cases: Mapping[str, Case],
+    bar: str,
+    *,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[int], None],
+    clock: Clock = perf_counter,
 ) -> dict[str, Timing]:
     """Time all cases in rounds; a round runs one block of each, and starts with another one each time."""
     steps = {name: calibrate(case, seconds) for name, case in cases.items()}
@@ -70,7 +79,7 @@ def interleave(
     for turn in range(rounds):
         progress(turn)
         shift = turn % len(names)
-        taken = {name: block_seconds(cases[name], steps[name]) for name in names[shift:] + names[:shift]}
+        taken = {name: block_seconds(cases[name], steps[name], clock) for name in names[shift:] + names[:shift]}
         for name, timing in timings.items():
             timing.seconds.append(taken[name])
             timing.ratios.append(taken[name] / taken[bar])
