@@ -56,9 +56,8 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     return array
 
 
-def params_dtype(params: Any) -> np.dtype[np.floating[Any]] | None:
-    """The one dtype of all arrays in params; None where there are no arrays."""
-    leaves = tree.leaves(params)
+def params_dtype(params: Any, leaves: Sequence[Any]) -> np.dtype[np.floating[Any]] | None:
+    """The one dtype of all arrays in params, whose leaves they are; None where there are no arrays."""
     dtypes = {leaf.dtype for leaf in leaves if is_array(leaf)}
     if not all(map(is_array, leaves)) or len(dtypes) > 1 or not dtypes.issubset(DTYPES):
         raise ParamsError(_params_problem(params))

@@ -137,14 +137,14 @@ class Compiled(Generic[P]):
         arrays = tuple(
             accept_array(f"{self.kind}: input {i}", x, labels=self.may_be_labels(i)) for i, x in enumerate(given)
         )
-        dtype = params_dtype(params) or common_dtype(self.kind, arrays)
-        arrays = cast_inputs(self.kind, dtype, arrays)
         leaves, structure = tree.flatten(params)
+        dtype = params_dtype(params, leaves) or common_dtype(self.kind, arrays)
+        arrays = cast_inputs(self.kind, dtype, arrays)
         signature = (dtype, structure, *(leaf.shape for leaf in leaves), None, *((x.shape, x.dtype) for x in arrays))
         program = self._by_signature.get(signature)
         if program is None:
             with collector_paused():
-                program = self._make(params, dtype, arrays)
+                program = self._make(Layout(structure, [leaf.shape for leaf in leaves], dtype), arrays)
                 program.pool.append(program.take())
             with self._lock:
                 self._by_signature[signature] = program
@@ -154,24 +154,23 @@ class Compiled(Generic[P]):
         if all(type(x) is np.ndarray for x in given):
             self._recent[tuple(map(SPEC, given))] = program
         space = program.take()
-        space.read(params)
+        space.read(params, leaves)
         return program, space, arrays
 
-    def _make(self, params: P, dtype: np.dtype[Any], arrays: tuple[Array, ...]) -> Program[P]:
+    def _make(self, layout: Layout[P], arrays: tuple[Array, ...]) -> Program[P]:
         """Plan the whole batch; where that is large and its rows do not depend on each other, plan its blocks."""
         rows = len(arrays[0])
-        whole = self._plan(params, dtype, arrays, rows, rows)
+        whole = self._plan(layout, arrays, rows, rows)
         cuts = spans(whole, rows)
         lengths = {stop - start for start, stop in cuts}
-        plans = {n: whole if n == rows else self._plan(params, dtype, arrays, n, rows) for n in lengths}
+        plans = {n: whole if n == rows else self._plan(layout, arrays, n, rows) for n in lengths}
         if not all(alike(whole, plan) for plan in plans.values()):
             plans, cuts = {rows: whole}, [(0, rows)]
-        return Program(plans, cuts, Layout(params, dtype))
+        return Program(plans, cuts, layout)
 
-    def _plan(self, params: P, dtype: np.dtype[Any], arrays: tuple[Array, ...], rows: int, total: int) -> Plan:
-        trace = Trace(dtype, rows, total)
-        leaves, structure = tree.flatten(params)
-        symbols = tree.unflatten(structure, [trace.parameter(leaf.shape) for leaf in leaves])
+    def _plan(self, layout: Layout[P], arrays: tuple[Array, ...], rows: int, total: int) -> Plan:
+        trace = Trace(layout.dtype, rows, total)
+        symbols = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
         return self.record(trace, symbols, tuple(trace.input((rows, *x.shape[1:]), x.dtype) for x in arrays))
 
 

@@ -128,7 +128,9 @@ class Function(Generic[P, Y]):
         arrays = tuple(
             accept_array(f"{self.kind}: input {i}", x, labels=self.may_be_labels(i)) for i, x in enumerate(inputs)
         )
-        return cast_inputs(self.kind, params_dtype(params) or common_dtype(self.kind, arrays), arrays)
+        return cast_inputs(
+            self.kind, params_dtype(params, tree.leaves(params)) or common_dtype(self.kind, arrays), arrays
+        )
 
 
 class Layer(NamedTuple, Generic[P, Y]):

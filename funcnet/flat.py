@@ -27,9 +27,9 @@ class Layout(Generic[T]):
     field is several times as fast as a slice and a reshape.
     """
 
-    def __init__(self, example: T, dtype: np.dtype[Any]) -> None:
-        leaves, self.structure = tree.flatten(example)
-        self.shapes = [np.shape(leaf) for leaf in leaves]
+    def __init__(self, structure: tree.Structure[T], shapes: list[tuple[int, ...]], dtype: np.dtype[Any]) -> None:
+        self.structure = structure
+        self.shapes = shapes
         self.dtype = dtype
         self.count = sum(map(prod, self.shapes))
         ends = [0, *accumulate(prod(shape) for shape in self.shapes)]
@@ -41,7 +41,7 @@ class Layout(Generic[T]):
                 "itemsize": ends[-1] * dtype.itemsize,
             }
         )
-        self._fields = itemgetter(*(self.record.names or ())) if leaves else None
+        self._fields = itemgetter(*(self.record.names or ())) if shapes else None
         self.tree = self._tree_maker(builder(self.structure, 1))
         self._nodes = [*mutable_nodes(self.structure)]
         self.only_dict = self._nodes == [()] and self.structure.kind is dict
@@ -57,11 +57,6 @@ class Layout(Generic[T]):
     def views(self, record: Any) -> tuple[Any, ...]:
         """(the flat vector, leaf, leaf, ...) of a record."""
         return self._fields(record) if self._fields else (np.empty(0, self.dtype),)
-
-    def pack(self, source: T) -> T:
-        """The same tree in fresh flat memory."""
-        leaves = [leaf.ravel() for leaf in tree.leaves(source)]
-        return self.tree(np.concatenate(leaves)) if leaves else source
 
     def paths(self) -> list[str]:
         """The path of each leaf."""
@@ -82,9 +77,20 @@ class Layout(Generic[T]):
         vector = leaves[0].base if leaves else None
         if type(vector) is not np.ndarray or (vector.shape, vector.dtype) != ((self.count,), self.dtype):
             return None
+        if any(leaf.base is not vector for leaf in leaves):
+            return None
         here = self.views(np.ndarray((), self.record, vector))[1:] if vector.flags.c_contiguous else ()
         same = [a.__array_interface__ for a in here] == [b.__array_interface__ for b in leaves]
         return vector if same else None
+
+
+def packed(params: T, dtype: np.dtype[Any]) -> T:
+    """The same tree in fresh flat memory."""
+    leaves, structure = tree.flatten(params)
+    if not leaves:
+        return params
+    layout = Layout(structure, [leaf.shape for leaf in leaves], dtype)
+    return layout.tree(np.concatenate([leaf.ravel() for leaf in leaves]))
 
 
 def items_of(node: Any) -> list[Any]:

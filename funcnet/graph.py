@@ -54,7 +54,7 @@ class Graph:
         check.reach(self.inputs, self.outputs)
         check.arities(self.inputs)
         if check.problems:
-            raise GraphError(check.problems)
+            raise GraphError(tuple(dict.fromkeys(check.problems)))
 
 
 class _Check:

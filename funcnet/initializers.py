@@ -21,8 +21,8 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from .errors import DTypeError, OptionError, ShapeError
-from .random import Key, generator
+from funcnet.errors import DTypeError, OptionError, ShapeError
+from funcnet.random import Key, generator
 
 __all__ = [
     "Initializer",

@@ -10,7 +10,6 @@ from typing import Any, Generic, cast
 import numpy as np
 from typing_extensions import TypeVar
 
-from funcnet import tree
 from funcnet.arrays import Array
 from funcnet.flat import Layout, items_of
 from funcnet.plan import Plan
@@ -67,9 +66,9 @@ class Memory(Generic[P]):
                 return False
         return True
 
-    def read(self, params: P) -> None:
-        """Copy params in, and remember them."""
-        self.given = tree.leaves(params)
+    def read(self, params: P, leaves: list[Array]) -> None:
+        """Copy params in, whose leaves these are, and remember them."""
+        self.given = leaves
         self.remember(params, self.layout.source(self.given))
         self.read_again()
 

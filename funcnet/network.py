@@ -14,7 +14,7 @@ from funcnet.compiled import CompiledFunction
 from funcnet.compose import Forward, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback, has_no_params
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
-from funcnet.flat import Layout
+from funcnet.flat import packed
 from funcnet.graph import Graph, Shared, is_series
 from funcnet.random import Key, check_key, fold_in
 from funcnet.tracing import Value
@@ -234,7 +234,7 @@ class NetworkInit:
             raise ShapeError("\n  ".join(problems))
         held = {k: params[k] for k in graph.order if k in params and tree.leaves(params[k])}
         output = tuple(shapes[k] for k in graph.outputs)
-        return Layout(held, draws).pack(held), output[0] if graph.single else output
+        return packed(held, draws), output[0] if graph.single else output
 
 
 def told(key: OperatorKey, kind: str, fed_by: Sequence[OperatorKey], shapes: Sequence[Any]) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from .errors import KeyTypeError, OptionError
+from funcnet.errors import KeyTypeError, OptionError
 
 # numpy.random is reached through `np`, which loads it on first use: a tenth of the time that importing NumPy takes.
 

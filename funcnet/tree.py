@@ -21,7 +21,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from .errors import DTypeError, ParamsError, ShapeError
+from funcnet.errors import DTypeError, ParamsError, ShapeError
 
 __all__ = ["Structure", "flatten", "leaves", "leaves_with_path", "map", "ravel", "structure", "unflatten"]
 

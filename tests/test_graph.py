@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import funcnet as fn
@@ -624,3 +624,47 @@ def test_apply_needs_one_array_for_each_input(count: int) -> None:
     for call in (net.apply, net.apply.vjp):
         with pytest.raises(fn.ShapeError, match=f"network takes 1 input, but was given {count}"):
             call(params, *xs)
+
+
+HASHABLE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(0, 4),
+    st.floats(0, 4),
+    st.sampled_from(["", "a", "1"]),
+    st.tuples(st.integers()),
+)
+JUNK = st.recursive(
+    HASHABLE,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.sets(HASHABLE, max_size=2),
+        st.dictionaries(HASHABLE, inner, max_size=3),
+        st.builds(fn.shared, inner),
+    ),
+    max_leaves=6,
+)
+OPERATOR = st.one_of(st.sampled_from([L, T, S, A, fn.relu, T.apply, [L, T], [S], (A, T), fn.shared(1)]), JUNK)
+SUCCESSORS = st.one_of(st.lists(HASHABLE, max_size=4), JUNK)
+
+
+@settings(max_examples=500)
+@given(
+    st.one_of(st.dictionaries(HASHABLE, OPERATOR, max_size=5), JUNK),
+    st.one_of(st.dictionaries(HASHABLE, SUCCESSORS, max_size=5), JUNK),
+    st.one_of(st.none(), SUCCESSORS),
+    st.one_of(st.none(), SUCCESSORS),
+)
+def test_whatever_is_given_is_a_graph_or_a_graph_error(
+    operators: Any, connectivity: Any, inputs: Any, output: Any
+) -> None:
+    try:
+        graph = fn.Graph(operators, connectivity, inputs=inputs, output=output)
+    except fn.GraphError as error:
+        problems = error.problems
+        assert problems
+        assert len(set(problems)) == len(problems)
+    else:
+        assert graph.order.keys() == operators.keys()
+        assert graph.inputs
+        assert graph.outputs

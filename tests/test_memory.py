@@ -279,7 +279,8 @@ def test_a_dict_in_a_tuple_is_looked_into(rows: int) -> None:
 
 
 def layout(params: Any) -> Layout[Any]:
-    return Layout(params, tree.leaves(params)[0].dtype)
+    leaves, structure = tree.flatten(params)
+    return Layout(structure, [leaf.shape for leaf in leaves], leaves[0].dtype)
 
 
 def flat(params: Any) -> bool:
@@ -320,10 +321,10 @@ def steps_recognised(params: Any, batch: tuple[Any, Any], count: int, monkeypatc
     read = 0
     original = Memory.read
 
-    def counted(self: Any, params: Any) -> None:
+    def counted(self: Any, params: Any, leaves: list[Any]) -> None:
         nonlocal read
         read += 1
-        original(self, params)
+        original(self, params, leaves)
 
     monkeypatch.setattr(Memory, "read", counted)
     step = new_step()

@@ -222,6 +222,21 @@ def test_wide_networks_and_large_batches_agree_with_the_naive_interpreter(check:
         check(Problem(net, (33,), (40, 64), dtype, batch, 1))
 
 
+@pytest.mark.parametrize("last", ["identity", "tanh", "sigmoid", "relu"])
+@pytest.mark.parametrize("merge", ["add", "subtract", "multiply", "average", "maximum"])
+@both_dtypes
+def test_losses_are_computed_with_like_any_value(merge: str, last: str, dtype: Any) -> None:
+    operators: dict[Key, Op] = {1: linear(3), 2: op("tanh"), "t": op("identity"), "l": op("mse"), "m": op("mse")}
+    edges: dict[Key, list[Key]] = {1: [2, "l"], 2: ["m"], "t": ["l", "m"], "l": ["+"], "m": ["+"], "+": ["."]}
+    net = Net(operators | {"+": op(merge), ".": op(last)}, edges, [1, "t"], ".")
+    s = solved(Problem(net, (2, 3), (), dtype, 7, 1))
+    expected = s.evaluation.outputs()[0], s.evaluation.gradients([1.0])[0]
+    compiled = fn.value_and_grad(s.network)
+    close(compiled(s.params, *s.inputs), expected, s.tolerance, dtype)
+    with small_blocks():
+        close(fn.value_and_grad(s.network)(s.params, *s.inputs), expected, s.tolerance, dtype)
+
+
 @given(problems(single=True))
 def test_a_loss_beside_the_network_is_a_loss_in_the_dict(problem: Problem) -> None:
     s = solved(with_targets(problem))

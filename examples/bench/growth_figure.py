@@ -1,6 +1,7 @@
 """The growth as one figure: a panel a series, both axes logarithmic, the points and the line fitted to them."""
 
 from collections.abc import Mapping, Sequence
+from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def dress(axes: Any, work: Sequence[float], seconds: Sequence[float]) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=12))
         axis.set_minor_formatter(NullFormatter())
-    if max(work) < 1000 * min(work) and float(min(work)).is_integer():
+    if log2(max(work)).is_integer():
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=12))
         axes.xaxis.set_minor_locator(LogLocator(base=2, subs=()))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:g}" if n < 10_000 else f"{n / 1000:g}k"))

@@ -39,17 +39,19 @@ class Timing(NamedTuple):
 
 Clock = Callable[[], float]
 
+_WARM_UP = 3
+
 
 def block_seconds(case: Case, steps: int, clock: Clock = perf_counter) -> float:
     """Seconds a step, over one block, without the garbage collector.
 
-    Its first step, from a fresh state, is not timed: it brings back into caches and memory pools what the blocks of
-    the others have driven out.
+    Its first steps, from a fresh state, are not timed: they bring back into caches and memory pools what the blocks of
+    the others have driven out. Nor is their last state kept while time is taken, so that its memory can be used again.
     """
-    state, _ = case.run(case.begin(), 1)
+    states = [case.run(case.begin(), _WARM_UP)[0]]
     gc.disable()
     start = clock()
-    case.run(state, steps)
+    case.run(states.pop(), steps)
     elapsed = clock() - start
     gc.enable()
     return elapsed / steps
