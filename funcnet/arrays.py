@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, TypeAlias, cast
@@ -41,7 +42,7 @@ def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
 
 def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     """A floating ndarray made of what the caller gave, or an error that says how to mend it; or integers, as labels."""
-    if isinstance(x, np.ma.MaskedArray):
+    if "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray):  # NumPy loads it only where it is used
         raise DTypeError(f"{name} is a masked array, whose mask would be lost: fill it first, x.filled(...)")
     if isinstance(x, np.matrix):
         raise DTypeError(f"{name} is an np.matrix: pass np.asarray(x)")

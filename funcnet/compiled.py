@@ -145,16 +145,18 @@ class Compiled(Generic[P]):
         if program is None:
             with collector_paused():
                 program = self._make(Layout(structure, [leaf.shape for leaf in leaves], dtype), arrays)
-                program.pool.append(program.take())
+                space = program.take()
+                space.read(params, leaves)
             with self._lock:
                 self._by_signature[signature] = program
                 if len(self._by_signature) > KEPT:
                     del self._by_signature[next(iter(self._by_signature))]
                     self._recent.clear()
+        else:
+            space = program.take()
+            space.read(params, leaves)
         if all(type(x) is np.ndarray for x in given):
             self._recent[tuple(map(SPEC, given))] = program
-        space = program.take()
-        space.read(params, leaves)
         return program, space, arrays
 
     def _make(self, layout: Layout[P], arrays: tuple[Array, ...]) -> Program[P]:

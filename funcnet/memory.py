@@ -37,16 +37,16 @@ class Memory(Generic[P]):
         self.items: list[Any] = []
         self.nodes: list[tuple[Any, list[Any]]] = []
         self.vector: Any = None
-        self.given: list[Array] = []
+        self.given: Sequence[Array] = ()
         self.put_params: Callable[[Any], None] = partial(params.__setitem__, ...)
 
-    def remember(self, params: P, vector: Any) -> None:
-        """Keep params, the flat vector that they are views of, if any, and what hangs in their dicts and lists.
+    def remember(self, params: P, vector: Any, leaves: Sequence[Array] = ()) -> None:
+        """Keep params, the flat vector that they are views of, or else their leaves, and what hangs in their dicts.
 
         One dict of tuples equals its copy later only if it holds the same items, since comparing other arrays fails,
         unless they have one element; where some have, and where dicts are nested, the identity of items is compared.
         """
-        self.seen, self.vector = params, vector
+        self.seen, self.vector, self.given = params, vector, leaves
         if self.layout.only_dict:
             held = cast("dict[Any, Any]", params).copy()
             self.copy = held
@@ -68,8 +68,8 @@ class Memory(Generic[P]):
 
     def read(self, params: P, leaves: list[Array]) -> None:
         """Copy params in, whose leaves these are, and remember them."""
-        self.given = leaves
-        self.remember(params, self.layout.source(self.given))
+        vector = self.layout.source(leaves)
+        self.remember(params, vector, leaves if vector is None else ())
         self.read_again()
 
     def read_again(self) -> None:

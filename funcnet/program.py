@@ -170,7 +170,7 @@ def nonzero(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
 
 def gate(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
     """`gate` on the bits."""
-    g, mask = inputs
+    g, mask = (space.constant(x) if isinstance(x, (int, float)) else x for x in inputs)
     return np.multiply, space.in_line(space.bits(g), space.bits(mask), space.bits(out))
 
 
