@@ -213,7 +213,8 @@ class NetworkInit:
         graph, steps, draws = self.function.graph, self.function.steps, accept_dtype(dtype)
         given = [accept_shape("network", shape) for shape in input_shapes]
         if len(given) != len(graph.inputs):
-            raise ShapeError(f"network takes {len(graph.inputs)} shapes, one an input, but init was given {len(given)}")
+            takes = f"{len(graph.inputs)} input{'s' * (len(graph.inputs) != 1)}"
+            raise ShapeError(f"the network has {takes}, but init was given {len(given)} shapes")
         shapes: dict[OperatorKey, Any] = dict(zip(graph.inputs, given, strict=True))
         params: NetworkParams = {}
         problems: list[str] = []
