@@ -56,7 +56,3 @@ class KeyTypeError(FuncnetError, TypeError):
 
 class OptionError(FuncnetError, ValueError):
     """A hyperparameter outside its range."""
-
-
-class NonFiniteError(FuncnetError, FloatingPointError):
-    """NaN or infinity where `check_finite` forbids it."""

@@ -59,7 +59,7 @@ class Plan:
     """Which calls run, in which order, and where every value lives.
 
     calls: those that run.              parameters, inputs: the values that come from outside.
-    outputs: the values that go out.    count: the number of params.
+    outputs: the values that go out.
     left_out: the calls that were recorded and do not run.
     homes: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents.
     size: the bytes of memory that one run needs.
@@ -68,8 +68,7 @@ class Plan:
     def __init__(self, trace: Trace, outputs: Sequence[Value], gradient: Sequence[Value] = ()) -> None:
         self.dtype = trace.dtype
         self.parameters, self.inputs, self.outputs = trace.parameters, trace.inputs, list(outputs)
-        self.count = sum(prod(p.shape) for p in trace.parameters)
-        bytes_of_params = self.count * self.dtype.itemsize
+        bytes_of_params = sum(map(nbytes, trace.parameters))
         self.homes = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
         for parameter in self.parameters:
             parameter.home = self.homes[0]
@@ -249,9 +248,9 @@ def overwritable(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
 
 def nbytes(value: Value) -> int:
     """Bytes of the value, without a row of ones."""
-    return prod(value.shape) * value.dtype.itemsize
+    return value.elements * value.dtype.itemsize
 
 
 def ends_at(value: Value) -> int:
     """Where a parameter, or a cotangent in its place, ends in the flat vector."""
-    return value.offset + prod(value.shape)
+    return value.offset + value.elements
