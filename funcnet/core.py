@@ -77,7 +77,7 @@ class Function(Generic[P, Y]):
         self.kind = kind
         self.function = function
         self.arity = arity
-        self.labels = frozenset(labels)
+        self.labels: frozenset[int] = frozenset(labels)
 
     def __repr__(self) -> str:
         """The kind of layer."""

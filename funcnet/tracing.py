@@ -227,7 +227,7 @@ class Value(NDArrayOperatorsMixin):
         if shape == self.shape:
             return self
         if shape[-1:] == self.shape[-1:]:  # the features stay together, and so they are stored: see `Plan.layout`
-            return self.as_view(partial(np.reshape, shape=shape), shape, self.batch_axis)
+            return self.as_view(partial(reshaped, shape), shape, self.batch_axis)
         return self.trace.emit(reshape_into, (self,), shape, self.dtype, self.batch_axis)
 
     def _length(self, shape: tuple[int, ...]) -> int:
@@ -269,6 +269,11 @@ def concatenate(values: Sequence[Value], axis: int) -> Value:
 def concatenate_into(axis: int, *arrays: Any) -> None:
     """Join all but the last array into the last."""
     np.concatenate(arrays[:-1], axis, arrays[-1])
+
+
+def reshaped(shape: tuple[int, ...], x: Any) -> Any:
+    """The array under another shape; the name of `np.reshape`'s argument differs between versions of NumPy."""
+    return x.reshape(shape)
 
 
 def reshape_into(x: Any, out: Any) -> None:
