@@ -35,5 +35,4 @@ def report() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for name, fact in report().items():
-        print(f"{name:8} {fact}")
+    print("\n".join(f"{name:8} {fact}" for name, fact in report().items()))

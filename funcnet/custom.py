@@ -129,8 +129,10 @@ class Part(Stateful):
     """One of the calls of an opaque layer; in each workspace they share a box."""
 
     def __init__(self, site: Site, method: Callable[..., None], *arguments: Any) -> None:
-        self.site, self.method, self.arguments = site, method, arguments
-        self.__name__ = f"{site.opaque.kind} {method.__name__}"
+        self.site: Site = site
+        self.method: Callable[..., None] = method
+        self.arguments: tuple[Any, ...] = arguments
+        self.__name__: str = f"{site.opaque.kind} {method.__name__}"
 
     def bind(self, state: dict[int, Any]) -> Callable[..., None]:
         """The call, with the box of this workspace."""

@@ -22,7 +22,7 @@ from funcnet.views import Slice, sliced_axis
 BOOL = np.dtype(np.bool_)
 REMEDY = {"an input": "cast it, for instance x.astype(np.float32)", "a constant": "use a Python number, float(c)"}
 LOGIC = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
-COMPARISONS = frozenset(
+COMPARISONS: frozenset[np.ufunc] = frozenset(
     {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isnan, np.isinf, np.isfinite}
     | {np.signbit, np.logical_and, np.logical_or, np.logical_xor, np.logical_not}
 )
@@ -37,10 +37,10 @@ class Call:
     __slots__ = ("function", "inputs", "output", "scope")
 
     def __init__(self, function: Recordable, inputs: tuple[Any, ...], output: Value, scope: str) -> None:
-        self.function = function
-        self.inputs = inputs
-        self.output = output
-        self.scope = scope
+        self.function: Recordable = function
+        self.inputs: tuple[Any, ...] = inputs
+        self.output: Value = output
+        self.scope: str = scope
 
     def reads(self) -> list[Value]:
         """The values among the inputs."""
@@ -58,7 +58,7 @@ class Trace:
     def __init__(self, dtype: np.dtype[Any], rows: int, total: int | None = None) -> None:
         self.dtype = dtype
         self.rows = rows
-        self.total = rows if total is None else total
+        self.total: int = rows if total is None else total
         self.scope = ""
         self.calls: list[Call] = []
         self.parameters: list[Value] = []
@@ -109,16 +109,16 @@ class Value(NDArrayOperatorsMixin):
     )  # fmt: skip
 
     def __init__(self, trace: Trace, shape: tuple[int, ...], dtype: np.dtype[Any], batch_axis: int | None) -> None:
-        self.trace = trace
-        self.shape = shape
-        self.dtype = dtype
-        self.batch_axis = batch_axis
+        self.trace: Trace = trace
+        self.shape: tuple[int, ...] = shape
+        self.dtype: np.dtype[Any] = dtype
+        self.batch_axis: int | None = batch_axis
         self.call: Call | None = None
         self.base: Value | None = None
         self.view: Callable[[Any], Any] | None = None
-        self.offset = 0
-        self.reads = 0
-        self.last = -1
+        self.offset: int = 0
+        self.reads: int = 0
+        self.last: int = -1
         self.home: Any = None
         self.ones: Value | None = None
 

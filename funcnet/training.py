@@ -32,7 +32,7 @@ def vjp(layer: Layer[P, Y], params: P, *inputs: Array, key: Key | None = None) -
 class Differentiated(Compiled[P]):
     """Base of what computes a loss and its gradient in one program. `scale` is the cotangent of the loss."""
 
-    scale = 1.0
+    scale: float = 1.0
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class SGDStep(Differentiated[P]):
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float) -> None:
         super().__init__(net, loss)
-        self.scale = positive("learning_rate", learning_rate)
+        self.scale: float = positive("learning_rate", learning_rate)
 
     def __call__(self, params: P, *arrays: Array) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
