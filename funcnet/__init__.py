@@ -1,7 +1,7 @@
 """funcnet: neural networks in pure NumPy. A network is two dicts; a layer is a pair of pure functions."""
 
 from funcnet import tree as tree
-from funcnet.arrays import Array, Shape
+from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
@@ -81,12 +81,14 @@ __all__ = [
     "key",
     "KeyTypeError",
     "LabelError",
+    "Labels",
     "Layer",
     "leaky_relu",
     "lecun_normal",
     "lecun_uniform",
     "linear",
     "log_softmax",
+    "Matrix",
     "maximum",
     "mse",
     "multiply",
@@ -120,6 +122,7 @@ __all__ = [
     "tree",
     "uniform",
     "value_and_grad",
+    "Vector",
     "vjp",
     "Weight",
     "zeros",

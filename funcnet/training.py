@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, positive
+from funcnet.arrays import Array, Labels, positive
 from funcnet.compiled import Compiled
 from funcnet.compose import check
 from funcnet.core import Function, Layer, Pullback
@@ -100,7 +100,7 @@ class ValueAndGrad(Differentiated[P]):
 
     kind = "value_and_grad"
 
-    def __call__(self, params: P, *arrays: Array) -> tuple[np.floating[Any], P]:
+    def __call__(self, params: P, *arrays: Array | Labels) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
         program, space = self.run_program(params, arrays)
         loss, gradient = space.results()[0], program.layout.tree(space.gradient.copy())
@@ -127,7 +127,7 @@ class SGDStep(Differentiated[P]):
         super().__init__(net, loss)
         self.scale: float = positive("learning_rate", learning_rate)
 
-    def __call__(self, params: P, *arrays: Array) -> tuple[P, np.floating[Any]]:
+    def __call__(self, params: P, *arrays: Array | Labels) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
         program, space = self.run_program(params, arrays)
         vector = space.params - space.gradient

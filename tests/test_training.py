@@ -279,7 +279,7 @@ WRONG_PARAMS: list[tuple[str, Any, type[Exception], str]] = [
     ),
     (
         "a weight of one axis",
-        {**PARAMS, 1: fn.Affine(np.ones(2, np.float32), np.ones((), np.float32))},
+        {**PARAMS, 1: fn.Affine(np.ones(2, np.float32), np.zeros((), np.float32))},  # type: ignore[arg-type]
         fn.FuncnetError,
         r"operator 1 \(linear\).*\(2,\)",
     ),
