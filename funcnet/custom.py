@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from funcnet import random, tree
 from funcnet.arrays import Array, Shape
-from funcnet.core import Function, Init, Layer, Pullback
+from funcnet.core import Function, Layer, Pullback
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.tracing import Stateful, Trace, Value
 
@@ -19,7 +19,7 @@ P = TypeVar("P", default=Any)
 
 
 def custom_layer(
-    init: Init[P],
+    init: Callable[..., tuple[P, Shape]],
     function: Callable[..., tuple[Array, Pullback[P]]],
     *,
     name: str | None = None,
@@ -43,7 +43,9 @@ def custom_layer(
 class Opaque(Generic[P]):
     """The function of such a layer: run on arrays it checks what comes back; on values it records one call."""
 
-    def __init__(self, kind: str, init: Init[P], function: Callable[..., tuple[Array, Pullback[P]]]) -> None:
+    def __init__(
+        self, kind: str, init: Callable[..., tuple[P, Shape]], function: Callable[..., tuple[Array, Pullback[P]]]
+    ) -> None:
         self.kind = kind
         self.init = init
         self.function = function

@@ -163,4 +163,9 @@ def test_layers_of_a_users_own() -> None:
         return x * params.weight, lambda g: (fn.Weight((x * g).sum(axis=0)), (g * params.weight,))
 
     assert_type(fn.elementwise(cube), fn.Layer[NoParams])
+
+    def init_of_one(key: fn.Key, shape: fn.Shape, dtype: Any = np.float32) -> tuple[fn.Weight, fn.Shape]:
+        return init(key, shape, dtype=dtype)
+
     assert_type(fn.custom_layer(init, scale), fn.Layer[fn.Weight])
+    assert_type(fn.custom_layer(init_of_one, scale), fn.Layer[fn.Weight])
