@@ -115,7 +115,7 @@ class Workspace:
         inputs = tuple(self.array(x) if isinstance(x, Value) else x for x in call.inputs)
         out = self.array(call.output)
         if call.function is np.matmul:
-            return product(self, *inputs, out)
+            return product(self, inputs[0], inputs[1], out)
         special = FORMS.get(call.function)
         return [special(self, inputs, out) if special else self._plainly(call.function, inputs, out)]
 
@@ -156,7 +156,7 @@ def contraction(space: Workspace, a: Any, b: Any, out: Any) -> list[Instruction]
     pays to compute some rows at a time, or, where they are short, to copy b into the other order first.
     """
     (rows, length), columns = a.shape, b.shape[1]
-    if FEW_RESULTS < rows * columns and columns <= MANY_COLUMNS and short_of_kernels():
+    if rows * columns > FEW_RESULTS and columns <= MANY_COLUMNS and short_of_kernels():
         if length >= LONG_ROWS:
             step = max(8, FEW_RESULTS // columns)
             return [(a[k : k + step].dot, (b, out[k : k + step])) for k in range(0, rows, step)]
