@@ -59,7 +59,10 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
                 f"{kind} takes {layer.apply.arity} inputs, but in a series each layer is fed by the one before it"
             )
     apply: CompiledFunction[Any, Any] = CompiledFunction(
-        "serial", partial(_serial, functions, kinds), layers[0].apply.arity
+        "serial",
+        partial(_serial, functions, kinds),
+        layers[0].apply.arity,
+        labels=next((labels_of(a) for a in layers if a.apply.kind != "identity"), ()),
     )
     return Layer(partial(_init_serial, layers), apply)
 
@@ -121,7 +124,10 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
         raise GraphError(f"parallel: all branches read the same inputs, but they take different numbers: {each}")
     functions = tuple(layer.apply.function for layer in layers)
     apply: CompiledFunction[Any, Any] = CompiledFunction(
-        "parallel", partial(_parallel, functions, join.apply.function), next(iter(takes), None)
+        "parallel",
+        partial(_parallel, functions, join.apply.function),
+        next(iter(takes), None),
+        labels=[i for i in labels_of(layers[0]) if all(i in labels_of(layer) for layer in layers)],
     )
     return Layer(partial(_init_parallel, layers, join), apply)
 
@@ -136,9 +142,10 @@ def _parallel(
     def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
         _, cotangents = merge_pull(g)
         backs = [pull(c) for (_, pull), c in zip(branches, cotangents, strict=True)]
-        total = backs[0][1]
+        total: tuple[Any, ...] = backs[0][1]
         for _, of_inputs in backs[1:]:
-            total = tuple(a + b for a, b in zip(total, of_inputs, strict=True))
+            pairs: Any = zip(total, of_inputs, strict=True)
+            total = tuple(None if a is None else a + b for a, b in pairs)
         return tuple(of_params for of_params, _ in backs), total
 
     return y, pullback
@@ -218,6 +225,11 @@ def check(name: str, layers: tuple[Any, ...], *, several: bool = False, named: s
             raise GraphError(f"{where} {layer!r:.60} and not a layer{hint}")
         if getattr(layer.apply, "several", False) and not several:
             raise GraphError(f"{where} a network of several outputs: join them inside it")
+
+
+def labels_of(layer: AnyLayer) -> frozenset[int]:
+    """Which inputs may be integers and go no further; an identity would hand them on."""
+    return layer.apply.labels if layer.apply.kind != "identity" else frozenset[int]()
 
 
 def is_layer(x: object) -> TypeIs[AnyLayer]:
