@@ -14,6 +14,7 @@ from funcnet.errors import OptionError, ShapeError
 from funcnet.layers.norm import BatchNorm, Probe, Reached
 
 P = TypeVar("P")
+SEQUENCES: tuple[Any, ...] = (tuple, list)
 
 
 def calibrate(net: Layer[P, Any], params: P, batches: Iterable[Any]) -> P:
@@ -103,7 +104,7 @@ def _replaced(node: Any, change: Callable[[BatchNorm], BatchNorm]) -> Any:
     if kind is dict:
         return {key: _replaced(child, change) for key, child in node.items()}
     named = hasattr(kind, "_fields")
-    if not named and kind not in (tuple, list):
+    if not named and kind not in SEQUENCES:
         return node
     children = [_replaced(child, change) for child in node]
     return kind(*children) if named else kind(children)

@@ -77,8 +77,8 @@ def put_back(g: Any, index: Any, like: Any) -> Any:
 
 def put_back_into(g: Any, index: Any, out: Any) -> None:
     """Add each row of g up where its integer says. One index a number is several times as fast as one a row."""
-    columns: Any = np.arange(out.shape[1])
-    places: Any = index[..., None] * out.shape[1] + columns
+    features: int = out.shape[1]
+    places = np.add.outer(index * features, np.arange(features))
     out[...] = 0
     np.add.at(out.reshape(-1), places.ravel(), g.ravel())
 
