@@ -9,6 +9,7 @@ import pytest
 
 import funcnet as fn
 
+from .battery import KINKS, check_formula, check_kinks
 from .cases import CASES, Case
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -32,3 +33,13 @@ def test_every_row_has_a_name_of_its_own() -> None:
 @every_case
 def test_every_law_holds(case: Case) -> None:
     case.check()
+
+
+@every_case
+def test_the_value_is_that_of_the_book(case: Case) -> None:
+    check_formula(case)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in KINKS], ids=lambda case: case.name)
+def test_kinks_follow_the_convention(case: Case) -> None:
+    check_kinks(case)
