@@ -23,6 +23,10 @@ class Case(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})
     """What else `check_layer` is told: rowwise, labels, domain, extreme."""
 
+    def dtypes(self, floating: Any) -> list[Any]:
+        """The dtype of each input."""
+        return [np.dtype(np.intp) if i in self.options.get("labels", {}) else floating for i in range(len(self.shapes))]
+
     def check(self) -> None:
         """Run every law."""
         check_layer(self.make(), *self.shapes, holomorphic=self.holomorphic, **self.options)
