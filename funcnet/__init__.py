@@ -33,6 +33,7 @@ from funcnet.initializers import (
     zeros,
 )
 from funcnet.layers.axes import max, mean, permute, slice, sum
+from funcnet.layers.dropout import dropout
 from funcnet.layers.elementwise import (
     elementwise,
     elu,
@@ -69,6 +70,7 @@ __all__ = [
     "concatenate",
     "constant",
     "custom_layer",
+    "dropout",
     "DTypeError",
     "elementwise",
     "elu",

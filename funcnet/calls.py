@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.errors import LabelError, WeightError
+from funcnet.random import fold_in, generator
 from funcnet.tracing import Value
 
 
@@ -125,6 +126,34 @@ def one_hot_into(labels: Any, out: Any) -> None:
         raise LabelError(f"label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}")
     out[...] = 0
     out[np.arange(len(labels)), labels] = 1
+
+
+def folded(key: Any, data: int | str) -> Any:
+    """`fold_in` for keys, and for values that are keys."""
+    if isinstance(key, Value):
+        return key.trace.emit(partial(fold_into, data), (key,), key.shape, key.dtype, None)
+    return fold_in(key, data)
+
+
+def fold_into(data: int | str, key: Any, out: Any) -> None:
+    """Write the child of the key that `data` names."""
+    out[...] = fold_in(key, data)
+
+
+def dropout_mask(key: Any, rate: float, like: Any) -> Any:
+    """0 with probability rate, else 1 / (1 - rate), for each element of `like`."""
+    if isinstance(like, Value):
+        return like.trace.emit(partial(dropout_mask_into, rate), (key,), like.shape, like.dtype, like.batch_axis)
+    out = np.empty(like.shape, like.dtype)
+    dropout_mask_into(rate, key, out)
+    return out
+
+
+def dropout_mask_into(rate: float, key: Any, out: Any) -> None:
+    """Write the mask of dropout; it is drawn in row-major order, however `out` lies in memory."""
+    shape: tuple[int, ...] = out.shape
+    kept = generator(key).random(shape, np.float32) >= rate
+    np.multiply(kept, 1.0 / (1.0 - rate), out, casting="same_kind")
 
 
 def elementwise_call(function: Callable[[Any, Any], Any], x: Any) -> Any:

@@ -132,6 +132,7 @@ FORMULAS: dict[str, Formula] = {
     "hinge": lambda p, y, t: np.mean(np.maximum(0, 1 - y * t)),
     "kl_divergence": lambda p, y, t: np.mean(divergence(y, t)),
     "kl_divergence of each row": lambda p, y, t: divergence(y, t),
+    "dropout": lambda p, x: x,
     "scale": lambda p, x: x * p[0],
     "layer_norm": lambda p, x: standardised(x, -1) * p[0] + p[1],
     "rms_norm": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 0.01) * p[0],

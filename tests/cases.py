@@ -129,6 +129,7 @@ CASES = [
     Case("hinge", fn.hinge, ((4,), (4,)), False),
     Case("kl_divergence", fn.kl_divergence, ((4,), (4,)), False, POSITIVE),
     Case("kl_divergence of each row", lambda: fn.kl_divergence(reduction="none"), ((4,), (4,)), False, POSITIVE),
+    Case("dropout", lambda: fn.dropout(0.5), ((4,),)),
     Case("scale", fn.scale, ((4,),)),
     Case("scale over sequences", fn.scale, ((5, 3),)),
     Case("layer_norm", fn.layer_norm, ((4,),)),

@@ -32,6 +32,7 @@ FLOORS: list[list[str]] = [
         "layers.norm",
         "layers.embedding",
         "layers.axes",
+        "layers.dropout",
         "losses",
         "losses.reduction",
         "losses.regression",
