@@ -91,15 +91,16 @@ def _mutants(tree: ast.Module) -> Iterator[Mutant]:
             lines = (statement.lineno, statement.end_lineno or 0)
             for node, names in nodes_of(statement):
                 for kind, new in changes(node, names):
-                    text = f"{ast.unparse(node)} -> {ast.unparse(new)} ({kind})"
+                    what = "" if kind in ("upcast", "in place") else f" -> {ast.unparse(new)}"
+                    text = f"{ast.unparse(node)}{what} ({kind})"
                     yield Mutant(kind, statement.name, lines, places[id(node)], new, text)
         elif isinstance(statement, ast.Assign) and is_number(statement.value):
             target = ast.unparse(statement.targets[0])
-            for node in ast.walk(statement.value):
-                if isinstance(node, ast.Constant):
-                    for kind, new in constants(node):
-                        text = f"{ast.unparse(node)} -> {ast.unparse(new)} ({kind})"
-                        yield Mutant(kind, target, (0, 0), places[id(node)], new, text)
+            for number in ast.walk(statement.value):
+                if isinstance(number, ast.Constant):
+                    for kind, new in constants(number):
+                        text = f"{ast.unparse(number)} -> {ast.unparse(new)} ({kind})"
+                        yield Mutant(kind, target, (0, 0), places[id(number)], new, text)
 
 
 def is_kernel(function: ast.FunctionDef) -> bool:
@@ -140,8 +141,8 @@ def nodes_of(function: ast.FunctionDef) -> Iterator[tuple[ast.expr, list[str]]]:
                 if isinstance(child, ast.AST):
                     yield from walk(child, inner)
 
-    for node in function.body:
-        yield from walk(node, [])
+    for part in function.body:
+        yield from walk(part, [])
 
 
 def changes(node: ast.expr, names: list[str]) -> Iterator[tuple[str, ast.expr]]:
