@@ -1,7 +1,7 @@
 """What every row of the table is put through: the laws, the book's formula, and the convention at kinks.
 
 FORMULAS, by a row's name or its first word: the value in textbook NumPy, from the params and the inputs.
-KINKS: inputs that stand on a kink, each one number, and the derivative by each of them.
+KINKS: inputs that stand on a kink or right beside it, each one number, and the derivative by each of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from .cases import Case
 Formula = Callable[..., Any]
 ROWS = 40  # enough that every branch of a formula is taken
 TOLERANCE = 1e-13
+TINY = 1e-200
+SELU = (1.6732632423543772, 1.0507009873554805)
 
 
 def sigmoid(x: Any) -> Any:
@@ -89,7 +91,7 @@ FORMULAS: dict[str, Formula] = {
     "relu": lambda p, x: np.where(x > 0, x, 0),
     "leaky_relu": lambda p, x: np.where(x > 0, x, 0.1 * x),
     "elu": lambda p, x: elu(x, 0.7),
-    "selu": lambda p, x: elu(x, 1.6732632423543772, 1.0507009873554805),
+    "selu": lambda p, x: elu(x, *SELU),
     "gelu": lambda p, x: x * normal_cdf(x),
     "gelu by tanh": lambda p, x: x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)),
     "silu": lambda p, x: x * sigmoid(x),
@@ -170,10 +172,10 @@ KINKS: dict[str, list[tuple[tuple[float, ...], tuple[float, ...]]]] = {
     "kl_divergence of each row": [((-1.0, 0.0), (0.0, math.log(np.finfo(np.float64).tiny) + 1.0))],
     "gaussian_nll of small variances": [((0.0, 0.3, 0.0), (0.0, 0.0, 0.0))],
     "max": [((1.0,), (0.25,))],
-    "relu": [((0.0,), (0.0,)), ((-0.0,), (0.0,))],
-    "leaky_relu": [((0.0,), (0.1,)), ((-0.0,), (0.1,))],
-    "elu": [((0.0,), (0.7,))],
-    "selu": [((0.0,), (1.0507009873554805 * 1.6732632423543772,))],
+    "relu": [((0.0,), (0.0,)), ((-0.0,), (0.0,)), ((TINY,), (1.0,)), ((-TINY,), (0.0,))],
+    "leaky_relu": [((0.0,), (0.1,)), ((-0.0,), (0.1,)), ((TINY,), (1.0,)), ((-TINY,), (0.1,))],
+    "elu": [((0.0,), (0.7,)), ((-0.0,), (0.7,)), ((TINY,), (1.0,)), ((-TINY,), (0.7,))],
+    "selu": [((0.0,), (SELU[0] * SELU[1],)), ((TINY,), (SELU[1],)), ((-TINY,), (SELU[0] * SELU[1],))],
     "maximum": [
         ((1.0, 1.0, 1.0), (0.25, 0.25, 0.5)),
         ((2.0, 1.0, 2.0), (0.5, 0.0, 0.5)),

@@ -81,6 +81,7 @@ CASES = [
     Case("multiply", fn.multiply, ((4,), (4,), (4,))),
     Case("multiply of one", fn.multiply, ((4,),)),
     Case("average", fn.average, ((2, 3), (2, 3), (2, 3))),
+    Case("average of one", fn.average, ((4,),)),
     Case("maximum", fn.maximum, ((4,), (4,), (4,)), False),
     Case("concatenate", fn.concatenate, ((2,), (3,), (1,))),
     Case("concatenate sequences", fn.concatenate, ((5, 2), (5, 3))),

@@ -15,7 +15,7 @@ from funcnet.arrays import Array, Shape
 from funcnet.core import Layer
 from funcnet.testing import conduct, derivatives
 from funcnet.testing.program import program_equals_the_function
-from funcnet.testing.subject import LawError, Subject, hold
+from funcnet.testing.subject import LawError, Subject, hold_with_and_without_key
 
 __all__ = ["LawError", "check_layer", "check_vjp"]
 
@@ -35,7 +35,8 @@ def check_vjp(
     """Compare a layer's VJP with differences of its function, in float64, for random cotangents.
 
     dL / dx_i for L = <g, f(params, inputs)>        <g, J v> = <J^T g, v>        J^T (s g + h) = s J^T g + J^T h
-    Every element of params and inputs is moved in turn, then all of them at once. Shapes leave out the batch axis.
+    Every element of params and inputs is moved in turn, then all of them at once. Shapes leave out the batch axis. A
+    random layer is looked at without a key, and with one.
 
     holomorphic: the function may be given complex numbers; then Im f(x + ih) / h at h = 1e-30 is exact to rounding, and
     1e-12 is demanded (Squire and Trapp 1998); else central differences at 6e-6, and 1e-8. Both relative to the largest.
@@ -44,7 +45,7 @@ def check_vjp(
     Raises LawError, which names the law, the place and both numbers.
     """
     subject = Subject(layer, input_shapes, batch, holomorphic, True, labels or {}, domain, 0.0, seed)
-    hold(OF_VJP, subject)
+    hold_with_and_without_key(OF_VJP, subject)
 
 
 def check_layer(
@@ -68,4 +69,4 @@ def check_layer(
     batch, holomorphic, labels, domain: as in `check_vjp`. Raises LawError.
     """
     subject = Subject(layer, input_shapes, batch, holomorphic, rowwise, labels or {}, domain, extreme, seed)
-    hold(LAWS, subject)
+    hold_with_and_without_key(LAWS, subject)

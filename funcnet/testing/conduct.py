@@ -78,11 +78,11 @@ def arguments_are_left_alone(subject: Subject) -> None:
     """Nothing is written into params, inputs or cotangent, though it could be."""
     point = subject.point().copied(np.copy)
     before = point.copied(np.copy)
-    output, pullback = subject.layer.apply.function(point.params, *point.inputs)
+    output, pullback = subject.compute(*point)
     cotangent = each(np.copy, subject.cotangent(output))
     given = each(np.copy, cotangent)
     pullback(cotangent)
-    subject.layer.apply(point.params, *point.inputs)
+    subject.apply(point)
     names = [*(name for name, _ in point.floating()), *outputs_of(output)]
     floating = [[x for _, x in p.floating()] for p in (point, before)]
     agree_all(names, [floating[0], cotangent], [floating[1], given], 0.0, "before the call it was")
@@ -94,7 +94,7 @@ def results_are_fresh(subject: Subject) -> None:
     output, pullback = subject.vjp(point)
     cotangent = subject.cotangent(output)
     held = [*tree.leaves(tuple(point)), *tree.leaves(cotangent)]
-    again = subject.layer.apply(point.params, *point.inputs)
+    again = subject.apply(point)
     results = [(name, y) for name, y in zip(outputs_of(output), tree.leaves(output), strict=True)]
     results += zip(outputs_of(again), tree.leaves(again), strict=True)
     results += zip(cotangents_at(point), tree.leaves(pullback(cotangent)), strict=True)
@@ -131,7 +131,7 @@ def memory_layout_changes_nothing(subject: Subject) -> None:
         agree_all(outputs_of(output), output, expected, TOLERANCE, source)
         expected_cotangents = expected_pullback(each(contiguous, cotangent))
         agree_all(cotangents_at(odd), pullback(cotangent), expected_cotangents, TOLERANCE, source)
-        agree_all(outputs_of(output), subject.layer.apply(odd.params, *odd.inputs), expected, TOLERANCE, source)
+        agree_all(outputs_of(output), subject.apply(odd), expected, TOLERANCE, source)
 
 
 def contiguous(a: Array) -> Array:
@@ -154,7 +154,7 @@ def empty_batch_is_empty(subject: Subject) -> None:
     names = cotangents_at(point)
     zeros = [np.zeros_like(x) for _, x in point.floating()]
     agree_all(names, found, zeros, 0.0, "without rows it must be")
-    again = subject.layer.apply(point.params, *point.inputs)
+    again = subject.apply(point)
     agree_all(outputs_of(output), again, output, TOLERANCE, "its VJP gives")
 
 
@@ -237,9 +237,13 @@ def it_pickles(subject: Subject) -> None:
     """A layer out of a pickle is the same pair of functions."""
     point = subject.point()
     again: Layer[Any, Any] = pickle.loads(pickle.dumps(subject.layer))
-    output = subject.layer.apply(point.params, *point.inputs)
+    output = subject.apply(point)
     agree_all(
-        outputs_of(output), again.apply(point.params, *point.inputs), output, 0.0, "before it was pickled it gave"
+        outputs_of(output),
+        again.apply(point.params, *point.inputs, key=subject.key),
+        output,
+        0.0,
+        "before it was pickled it gave",
     )
     key = random.key(subject.seed)
     drawn, expected = (each.init(key, *subject.shapes, dtype=np.float64)[0] for each in (again, subject.layer))

@@ -85,7 +85,7 @@ def moved(subject: Subject, point: Point, direction: dict[int, Array], step: com
         return x + step * direction[id(x)] if id(x) in direction else x.astype(np.result_type(x, step))
 
     params, inputs = each(move, tuple(point))
-    return tree.leaves(subject.layer.apply.function(params, *inputs)[0])
+    return tree.leaves(subject.compute(params, inputs)[0])
 
 
 def product(a: Any, b: Any) -> float:

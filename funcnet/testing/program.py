@@ -25,32 +25,38 @@ def program_equals_the_function(subject: Subject) -> None:
     for dtype in DTYPES:
         for batch in BATCHES:
             point = subject.point(dtype, batch)
-            output, pullback = subject.layer.apply.function(point.params, *point.inputs)
+            output, _ = subject.compute(*point)
             tolerance = FLOAT32_TOLERANCE if dtype is np.float32 else TOLERANCE
             for _ in range(2):
-                found = subject.layer.apply(point.params, *point.inputs)
+                found = subject.apply(point)
                 agree_all(outputs_of(output), found, output, tolerance, "the function itself gives")
             if not isinstance(output, tuple):  # which no operator inside a network can be
-                _differentiates(subject, point, output, pullback, 10 * tolerance)
+                inside = subject._replace(key=subject.layer.apply.key_under(subject.key, "layer"))
+                _differentiates(inside, subject.key, point, 10 * tolerance)
 
 
-def _differentiates(subject: Subject, point: Point, output: Any, pullback: Pullback[Any], tolerance: float) -> None:
-    """The gradient of a program in which each input is shifted by params: theirs are the inputs' cotangents, summed."""
+def _differentiates(subject: Subject, key: Key | None, point: Point, tolerance: float) -> None:
+    """The gradient of a program in which each input is shifted by params: theirs are the inputs' cotangents, summed.
+
+    key: that of the program, from which the layer's own is folded.
+    """
+    output, pullback = subject.compute(*point)
     net, params = _shifted(subject, point)
-    agree("the output in a network", net.apply(params, *point.inputs), output, tolerance, "the function itself gives")
+    found = net.apply(params, *point.inputs, key=key)
+    agree("the output in a network", found, output, tolerance, "the function itself gives")
     cotangent = subject.cotangent(output) if np.ndim(output) else np.asarray(1.0, output.dtype)
     if np.ndim(output):  # d mse / d output is the cotangent for this target
         target = output - cotangent * (output.size / 2)
-        _, found = value_and_grad(net, mse())(params, *point.inputs, target)
+        _, gradient = value_and_grad(net, mse())(params, *point.inputs, target, key=key)
     else:
-        _, found = value_and_grad(net)(params, *point.inputs)
+        _, gradient = value_and_grad(net)(params, *point.inputs, key=key)
     of_params, of_inputs = cast("tuple[Any, tuple[Array | None, ...]]", pullback(cotangent))
     names_of_params = cotangents_at(Point(point.params, ()))
-    agree_all(names_of_params, found.get("layer", ()), of_params, tolerance, "the pullback gives")
+    agree_all(names_of_params, gradient.get("layer", ()), of_params, tolerance, "the pullback gives")
     for i, dx in enumerate(of_inputs):
         if dx is not None:
             where = f"the cotangent of input {i}, summed over the batch,"
-            agree(where, found[i][0], dx.sum(axis=0), tolerance, "the pullback gives")
+            agree(where, gradient[i][0], dx.sum(axis=0), tolerance, "the pullback gives")
 
 
 def _shifted(subject: Subject, point: Point) -> tuple[Layer[NetworkParams], NetworkParams]:

@@ -12,6 +12,7 @@ from funcnet import random, tree
 from funcnet.arrays import Array, DType, Shape, is_array
 from funcnet.core import Layer, Pullback
 from funcnet.errors import FuncnetError
+from funcnet.random import Key
 
 Y = TypeVar("Y")
 
@@ -48,6 +49,8 @@ class Subject(NamedTuple):
     domain: Callable[[Array], Array] | None
     extreme: float
     seed: int
+    key: Key | None = None
+    """With which a random layer draws; None is evaluation."""
 
     def point(self, dtype: DType = np.float64, batch: int | None = None) -> Point:
         """Random params and inputs. Biases begin at zero, which hides mistakes, so params are moved from there."""
@@ -78,7 +81,15 @@ class Subject(NamedTuple):
 
     def vjp(self, point: Point) -> tuple[Any, Pullback[Any]]:
         """(output, pullback)."""
-        return self.layer.apply.vjp(point.params, *point.inputs)
+        return self.layer.apply.vjp(point.params, *point.inputs, key=self.key)
+
+    def compute(self, params: Any, inputs: Iterable[Any]) -> tuple[Any, Pullback[Any]]:
+        """(output, pullback) of the function itself, which nobody checks."""
+        return self.layer.apply.compute(params, *inputs, key=self.key)
+
+    def apply(self, point: Point) -> Any:
+        """The output."""
+        return self.layer.apply(point.params, *point.inputs, key=self.key)
 
     def cotangent(self, output: Any, name: str = "cotangent") -> Any:
         """A random cotangent of the output, read-only; another for each name."""
@@ -101,6 +112,13 @@ def hold(laws: Iterable[Law], subject: Subject) -> None:
             raise LawError(f"{where}: {broken}") from None
         except Exception as error:  # whatever a layer raises is a law broken
             raise LawError(f"{where}: it raised {type(error).__name__}: {error}") from error
+
+
+def hold_with_and_without_key(laws: Iterable[Law], subject: Subject) -> None:
+    """`hold`, and for a random layer once more with a key; what it then draws for a row depends on its place."""
+    hold(laws, subject)
+    if subject.layer.apply.random:
+        hold(laws, subject._replace(key=random.key(subject.seed), rowwise=False))
 
 
 def agree(name: str, found: Any, expected: Any, tolerance: float, source: str) -> None:
