@@ -148,3 +148,25 @@ def count(name: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise OptionError(f"{name} must be an int of at least 1, not {value!r}")
     return value
+
+
+def natural(name: str, value: object) -> int:
+    """An int of at least 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise OptionError(f"{name} must be an int of at least 0, not {value!r}")
+    return value
+
+
+def finite(name: str, value: object) -> float:
+    """A finite number, as a Python float."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not -np.inf < float(value) < np.inf:
+        raise OptionError(f"{name} must be a finite number, not {value!r}")
+    return float(value)
+
+
+def not_negative(name: str, value: object) -> float:
+    """A finite number of at least 0, as a Python float."""
+    number = finite(name, value)
+    if number < 0:
+        raise OptionError(f"{name} must be at least 0, not {value!r}")
+    return number

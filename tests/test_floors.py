@@ -39,7 +39,7 @@ FLOORS: list[list[str]] = [
         "program",
     ],
     ["memory", "compiled", "compose", "network"],
-    ["training"],
+    ["training", "schedules", "updates", "wrappers", "transforms", "optimizers"],
     ["testing"],
     [""],  # the package itself, which hands on what the floors below it offer
 ]
