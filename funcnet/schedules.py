@@ -18,6 +18,7 @@ from funcnet.errors import OptionError
 
 Schedule: TypeAlias = Callable[[int], float]
 """How many updates came before -> the number to use in the next one."""
+LARGEST = 700.0  # beyond whose exponential Python raises OverflowError
 
 
 def constant_schedule(value: float) -> Schedule:
@@ -66,7 +67,8 @@ def exponential_decay(
 
 def _exponential(a: float, steps: int, rate: float, begin: int, staircase: bool, end: float | None, t: int) -> float:
     u = max(t - begin, 0) / steps
-    value = a * math.pow(rate, math.floor(u) if staircase else u)
+    u = math.floor(u) if staircase else u
+    value = a * (math.pow(rate, u) if u * math.log(rate) < LARGEST else math.inf)
     if end is None:
         return value
     return max(value, end) if rate < 1 else min(value, end)
