@@ -2,6 +2,7 @@
 
 from funcnet import tree as tree
 from funcnet.arrays import Array, Shape
+from funcnet.batches import minibatches
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
@@ -15,6 +16,7 @@ from funcnet.errors import (
     ParamsError,
     ShapeError,
 )
+from funcnet.fitting import Fit, evaluate, fit
 from funcnet.graph import Graph, shared
 from funcnet.initializers import (
     constant,
@@ -48,6 +50,7 @@ from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses import mse, softmax_cross_entropy
+from funcnet.metrics import accuracy, confusion_matrix, r2
 from funcnet.network import network, trace
 from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
 from funcnet.random import Key, fold_in, key, split
@@ -62,6 +65,7 @@ from funcnet.schedules import (
     piecewise_constant_schedule,
     warmup_cosine_decay_schedule,
 )
+from funcnet.steps import train_step
 from funcnet.training import sgd_step, value_and_grad, vjp
 from funcnet.transforms import add_decayed_weights, clip, clip_by_global_norm, clip_by_norm, ema, scale_by_schedule
 from funcnet.updates import Optimizer, apply_updates, chain
@@ -69,6 +73,7 @@ from funcnet.wrappers import accumulate, freeze, masked
 
 __all__ = [
     "accumulate",
+    "accuracy",
     "adagrad",
     "adam",
     "adamw",
@@ -83,6 +88,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_norm",
     "concatenate",
+    "confusion_matrix",
     "constant",
     "constant_schedule",
     "cosine_decay_schedule",
@@ -91,8 +97,11 @@ __all__ = [
     "elementwise",
     "elu",
     "ema",
+    "evaluate",
     "exp",
     "exponential_decay",
+    "Fit",
+    "fit",
     "flatten",
     "fold_in",
     "freeze",
@@ -123,6 +132,7 @@ __all__ = [
     "log_softmax",
     "masked",
     "maximum",
+    "minibatches",
     "mse",
     "multiply",
     "network",
@@ -137,6 +147,7 @@ __all__ = [
     "ParamsError",
     "piecewise_constant_schedule",
     "Pullback",
+    "r2",
     "relu",
     "reshape",
     "residual",
@@ -159,6 +170,7 @@ __all__ = [
     "subtract",
     "tanh",
     "trace",
+    "train_step",
     "tree",
     "uniform",
     "value_and_grad",

@@ -83,6 +83,11 @@ def is_array(x: object) -> TypeIs[np.ndarray[Any, np.dtype[Any]]]:
     return isinstance(x, np.ndarray)
 
 
+def is_tuple(x: object) -> TypeIs[tuple[Any, ...]]:
+    """Whether this is a tuple, named or not."""
+    return isinstance(x, tuple)
+
+
 def _pair(params: Any) -> str:
     """Whether someone passed all that init returned."""
     kind = cast("Any", type(params))

@@ -38,6 +38,7 @@ class Memory(Generic[P]):
         self.nodes: list[tuple[Any, list[Any]]] = []
         self.vector: Any = None
         self.given: Sequence[Array] = ()
+        self.kept: Any = None  # by whoever runs the program, for its next call
         self.put_params: Callable[[Any], None] = partial(params.__setitem__, ...)
 
     def remember(self, params: P, vector: Any, leaves: Sequence[Array] = ()) -> None:

@@ -39,7 +39,18 @@ FLOORS: list[list[str]] = [
         "program",
     ],
     ["memory", "compiled", "compose", "network"],
-    ["training", "schedules", "updates", "wrappers", "transforms", "optimizers"],
+    [
+        "training",
+        "schedules",
+        "updates",
+        "wrappers",
+        "transforms",
+        "optimizers",
+        "steps",
+        "batches",
+        "metrics",
+        "fitting",
+    ],
     ["testing"],
     [""],  # the package itself, which hands on what the floors below it offer
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.optimizers import LearningRateState
 
 STEPS = 200
 IN_SINGLE = {"a schedule", "an average of gradients"}  # whose schedules Optax computes in float32
@@ -68,7 +66,11 @@ PAIRS: list[tuple[str, Callable[[], fn.Optimizer], Callable[[Any], Any]]] = [
         lambda: fn.chain(fn.ema(0.8, debias=False), fn.sgd(1e-2)),
         lambda o: o.chain(o.ema(0.8, debias=False), o.sgd(1e-2)),
     ),
-    ("every third step", lambda: fn.accumulate(fn.adam(1e-3), 3), lambda o: o.MultiSteps(o.adam(1e-3), 3, accumulator_dtype=None)),
+    (
+        "every third step",
+        lambda: fn.accumulate(fn.adam(1e-3), 3),
+        lambda o: o.MultiSteps(o.adam(1e-3), 3, accumulator_dtype=None),
+    ),
     (
         "decay of weights alone",
         lambda: fn.adamw(1e-3, weight_decay=0.5, mask=lambda path: path.endswith(".weight")),
