@@ -6,7 +6,7 @@ Data are a tuple of arrays, (input, target) or more of each, np.memmap too, or a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +66,6 @@ def are_arrays(data: object) -> TypeIs[Batch]:
 
 def accept_batch(batch: Any) -> Batch:
     """A batch as a tuple."""
-    kind: type[Any] = type(batch)
-    if not issubclass(kind, (tuple, list)) or not batch:
-        raise OptionError(f"a batch is a tuple of arrays (input, target), not a {kind.__name__}; so are data in arrays")
-    return tuple(batch)
+    if not isinstance(batch, (tuple, list)) or not batch:
+        raise OptionError(f"a batch, and data in arrays, is a tuple of arrays (input, target), not {batch!r:.60}")
+    return tuple(cast("list[Any]", batch))

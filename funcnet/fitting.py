@@ -183,12 +183,13 @@ def run_epoch(
 ) -> tuple[P, Any, dict[str, Any]]:
     """(params, state, the means of the loss and the metrics) after one step on each batch."""
     params, state, rows, totals = fitted.last, fitted.state, 0, dict[str, Any]()
+    key = key if step.random else None  # whose folding takes as long as a short step
     for place, batch in enumerate(batches):
         own = None if key is None else fold_in(key, place)
         if isinstance(step, TrainStep):
             params, state, result = step(params, state, *batch, key=own)
         else:
-            params, result = step(params, *batch)
+            params, result = step(params, *batch, key=own)
         found = cast("dict[str, Any]", result) if isinstance(result, dict) else {"loss": result}
         rows += len(batch[0])
         for name, value in found.items():

@@ -44,9 +44,8 @@ def r2(prediction: Array, target: Array) -> float:
         raise ShapeError(f"r2: prediction {y.shape} and target {t.shape} must have the same shape, of two or more rows")
     residual: Array = ((t - y) ** 2).sum(axis=0)
     total: Array = ((t - t.mean(axis=0)) ** 2).sum(axis=0)
-    scores = 1.0 - residual / np.where(total > 0, total, 1.0)
-    counted: Array = np.where(total > 0, scores, residual == 0)
-    return float(counted.mean())
+    pairs = [*zip(residual.ravel().tolist(), total.ravel().tolist(), strict=True)]
+    return sum(1.0 - r / s if s else float(r == 0) for r, s in pairs) / len(pairs)
 
 
 def _classes(

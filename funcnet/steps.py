@@ -15,12 +15,11 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, is_array, is_tuple
-from funcnet.compiled import Program
 from funcnet.core import Layer
 from funcnet.errors import OptionError, ParamsError, ShapeError, located
 from funcnet.flat import Layout, items_of
 from funcnet.memory import Memory
-from funcnet.random import Key, check_key
+from funcnet.random import Key
 from funcnet.training import Differentiated
 from funcnet.updates import Optimizer, Uniform, apply_updates, check_optimizer
 
@@ -78,32 +77,32 @@ class TrainStep(Differentiated[P], Generic[P, L]):
 
     def __call__(self, params: P, state: S, *arrays: Array, key: Key | None = None) -> tuple[P, S, L]:
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
-        if key is not None:
-            check_key(key)
-        program, space = self.run_program(params, arrays)
+        space = self.enter(params, arrays, key)
+        for f, args in space.program:
+            f(*args)
+        layout = space.layout
         if isinstance(self.optimizer.update, Uniform):
-            vector, state = self._update_flat(program, space, state)
+            vector, state = self._update_flat(space, state)
         else:
-            gradient = program.layout.tree(space.gradient.copy())
-            updates, state = self.optimizer.update(gradient, state, params)
-            vector = vector_of(program.layout, apply_updates(params, updates))
-        new, (loss, *outputs) = program.layout.tree(vector), space.results()
+            updates, state = self.optimizer.update(layout.tree(space.gradient.copy()), state, params)
+            vector = vector_of(layout, apply_updates(params, updates))
+        new, (loss, *outputs) = layout.tree(vector), space.results()
         space.remember(new, vector)
-        program.pool.append(space)
+        space.pool.append(space)
         return new, state, cast(L, self._with_metrics(loss, (*outputs, *arrays[self.net.arity or 1 :])))
 
-    def _update_flat(self, program: Program[P], space: Memory[P], state: S) -> tuple[Array, S]:
+    def _update_flat(self, space: Memory[P], state: S) -> tuple[Array, S]:
         """The new params as one vector, and the state whose trees are views of the optimizer's vectors."""
-        layout, kept = program.layout, cast("Kept | None", space.kept)
+        layout, kept = space.layout, cast("Kept | None", space.kept)
         if kept is not None and kept.state is state and kept.is_as_made():
             flat = kept.flat
         else:
             flat = flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
-        updates, flat = self.optimizer.update(space.gradient, flat, space.params)
+        updates, flat = self.optimizer.update(space.gradient, flat, space.flat)
         nodes: list[Node] = []
         new = with_trees(layout, flat, nodes)
         space.kept = Kept(new, flat, nodes)
-        return space.params + updates, new
+        return space.flat + updates, new
 
     def _with_metrics(self, loss: Any, compared: tuple[Array, ...]) -> Any:
         """The loss; where metrics were asked for, a dict of the loss and of them."""
