@@ -40,7 +40,7 @@ def r2(prediction: Array, target: Array) -> float:
     Raises ShapeError for different shapes and for fewer than two rows.
     """
     y, t = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
-    if y.shape != t.shape or t.ndim == 0 or len(t) < 2:
+    if y.shape != t.shape or t.ndim == 0 or len(t) < 2 or not t.size:
         raise ShapeError(f"r2: prediction {y.shape} and target {t.shape} must have the same shape, of two or more rows")
     residual: Array = ((t - y) ** 2).sum(axis=0)
     total: Array = ((t - t.mean(axis=0)) ** 2).sum(axis=0)
