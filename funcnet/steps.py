@@ -153,7 +153,7 @@ def vector_of(layout: Layout[Any], candidate: Any) -> Array:
     """The leaves of a tree shaped as the params in one vector, which is their own where they are the views of one."""
     leaves, structure = tree.flatten(candidate)
     if structure != layout.structure:
-        places = tree.unflatten(layout.structure, range(structure.size))
+        places = tree.unflatten(layout.structure, range(layout.structure.size))
         leaves = tree.leaves(tree.map(second, places, candidate))
     for x, shape in zip(leaves, layout.shapes, strict=True):
         if not is_array(x) or x.shape != shape or x.dtype != layout.dtype:
@@ -192,7 +192,7 @@ def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node]) -> Any:
     """The state with trees of views in place of vectors; the dicts and lists of the trees are added to `nodes`."""
     if is_tuple(flat):
         return rebuilt(flat, [with_trees(layout, part, nodes) for part in flat])
-    if not is_array(flat):
+    if not is_array(flat) or not flat.ndim:  # a number may be an array of no axes, as files give them
         return flat
     made = layout.tree(flat)
     nodes += layout.nodes(made)
