@@ -14,7 +14,7 @@ from typing_extensions import TypeIs
 
 from funcnet.arrays import count, is_array, is_tuple
 from funcnet.errors import OptionError, ShapeError
-from funcnet.random import Key, check_key, generator
+from funcnet.random import Key, generator
 
 Batch: TypeAlias = tuple[npt.NDArray[Any], ...]
 """Inputs of the network, then targets, all with the same number of rows."""
@@ -43,16 +43,14 @@ def minibatches(
     if len(rows) > 1 or 0 in rows:
         shapes = ", ".join(str(x.shape) for x in data)
         raise ShapeError(f"data of shapes {shapes}: axis 0 is the rows, at least one and the same number for all")
-    if key is not None:
-        check_key(key)
-    return _minibatches(data, rows.pop(), count("batch_size", batch_size), key, drop_last)
+    size, stop = count("batch_size", batch_size), rows.pop()
+    if drop_last and stop < size:
+        raise OptionError(f"drop_last leaves no batch of {size} from {stop} rows: make batch_size smaller")
+    order = None if key is None else generator(key).permutation(stop)
+    return _minibatches(data, stop - stop % size if drop_last else stop, size, order)
 
 
-def _minibatches(data: Batch, rows: int, size: int, key: Key | None, drop_last: bool) -> Iterator[Batch]:
-    order = None if key is None else generator(key).permutation(rows)
-    stop = rows - rows % size if drop_last else rows
-    if not stop:
-        raise OptionError(f"drop_last leaves no batch of {size} from {rows} rows: make batch_size smaller")
+def _minibatches(data: Batch, stop: int, size: int, order: npt.NDArray[np.int64] | None) -> Iterator[Batch]:
     arrays = [np.asarray(x) for x in data]  # a view: of np.memmap the rows of a batch alone are read
     for start in range(0, stop, size):
         part = slice(start, start + size)

@@ -232,7 +232,9 @@ def test_a_step_prints_its_program() -> None:
     assert "no program yet" in str(step)
     step(PARAMS, step.init(PARAMS), X, T)
     assert str(step).startswith("train_step: ")
-    assert "then: updates, state = optimizer.update(gradient, state, params); new params = params + updates" in str(step)
+    assert "then: updates, state = optimizer.update(gradient, state, params); new params = params + updates" in str(
+        step
+    )
 
 
 ADAM = fn.adam(0.1)
@@ -242,7 +244,11 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
     (None, fn.ParamsError, r"the state has a NoneType where .* tuple of 2: step\.init\(params\) gives the first one"),
     ((), fn.ParamsError, "the state has a tuple where this optimizer keeps a tuple of 2"),
     (fn.sgd(0.1).init(PARAMS), fn.ParamsError, "keeps a tuple of 2"),
-    (fn.sgd(0.1, 0.9).init(PARAMS), fn.ParamsError, "the state has a TraceState where this optimizer keeps a AdamState"),
+    (
+        fn.sgd(0.1, 0.9).init(PARAMS),
+        fn.ParamsError,
+        "the state has a TraceState where this optimizer keeps a AdamState",
+    ),
     (ADAM.init(OTHER), fn.ShapeError, r"the state does not fit the params.*\(2, 4\) stands where .* \(2, 3\)"),
     (ADAM.init({1: PARAMS[1]}), fn.ParamsError, "the state does not fit the params.*lacks 'out'"),
     (ADAM.init(tree.map(lambda p: p.astype(np.float64), PARAMS)), fn.ShapeError, "float64 .* stands where .* float32"),
