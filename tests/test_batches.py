@@ -21,7 +21,8 @@ def joined(batches: Any) -> list[Any]:
 def test_without_a_key_rows_keep_their_order() -> None:
     batches = [*fn.minibatches((X, T), 4)]
     assert [len(x) for x, _ in batches] == [4, 4, 2]
-    for whole, array in zip(joined(batches), (X, T), strict=True):
+    given: list[Any] = [X, T]
+    for whole, array in zip(joined(batches), given, strict=True):
         np.testing.assert_array_equal(whole, array)
         assert whole.dtype == array.dtype
 
@@ -75,7 +76,7 @@ WRONG: list[tuple[Any, Any, Any, type[Exception], str]] = [
     ((X, T), 2.5, None, fn.OptionError, "batch_size must be an int"),
     ((X, T[:9]), 4, None, fn.ShapeError, r"data of shapes \(10, 2\), \(9,\): axis 0 is the rows"),
     ((X[:0], T[:0]), 4, None, fn.ShapeError, "at least one"),
-    ((X, np.float32(1)[...]), 4, None, fn.ShapeError, r"data of shapes \(10, 2\), \(\)"),
+    ((X, np.array(1.0)), 4, None, fn.ShapeError, r"data of shapes \(10, 2\), \(\)"),
     ((X, T), 4, 0, fn.KeyTypeError, "a key is"),
     ([(X, T)], 4, None, fn.OptionError, "batch_size is for arrays"),
 ]

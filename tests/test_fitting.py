@@ -215,7 +215,7 @@ def test_tqdm_is_a_progress(capsys: Any) -> None:
 class Batches:
     """Data that do not fit in memory, read anew in every epoch."""
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         yield from fn.minibatches((X, LABELS), 11)
 
 

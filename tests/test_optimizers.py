@@ -94,9 +94,10 @@ def gradients(params: Any) -> list[Any]:
     rng = np.random.default_rng(7)
 
     def draw(t: int, p: fn.Array) -> fn.Array:
-        g = rng.normal(size=p.shape) / (1 + 0.05 * t)
+        g: Any = rng.normal(size=p.shape) / (1 + 0.05 * t)
         g.flat[0] *= t > 50
-        return g.astype(p.dtype)
+        shrunk: fn.Array = g.astype(p.dtype)
+        return shrunk
 
     return [tree.map(partial(draw, t), params) for t in range(STEPS)]
 
@@ -206,7 +207,7 @@ def test_weight_decay_of_adamw_does_not_pass_through_the_moments() -> None:
 
 def test_float32_stays_float32_whatever_the_options_are() -> None:
     params = first_params(np.float32)
-    for optimizer in (fn.adam(np.float64(1e-3)), fn.sgd(1, np.float64(0.9))):  # type: ignore[arg-type]
+    for optimizer in (fn.adam(np.float64(1e-3)), fn.sgd(1, np.float64(0.9))):
         state = optimizer.init(params)
         for _ in range(2):
             updates, state = optimizer.update(params, state, params)

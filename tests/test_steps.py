@@ -129,11 +129,11 @@ def test_arrays_of_params_may_be_in_any_order_and_memory(uniform: bool) -> None:
     apart = tree.map(np.copy, state)
     turned = tree.map(np.asfortranarray, params)
     assert bits(step(turned, apart, X, T)) == bits(expected)
-    swap = {"out": params["out"], 1: params[1]}
+    swap: Any = {"out": params["out"], 1: params[1]}
     new, after, loss = step(swap, state, X, T)
     assert list(new) == ["out", 1]
     assert bits({1: new[1], "out": new["out"]}, loss) == bits(expected[0], expected[2])
-    back = {1: new[1], "out": new["out"]}
+    back: Any = {1: new[1], "out": new["out"]}
     assert bits(step(back, after, X, T)[0]) == bits(step(expected[0], expected[1], X, T)[0])
 
 

@@ -11,7 +11,7 @@ import funcnet as fn
 from funcnet import tree
 from funcnet.updates import Uniform, each
 
-P = {1: fn.Affine(np.ones((2, 3), np.float32), np.zeros(3, np.float32)), "out": (np.ones(1, np.float32), None)}
+P: Any = {1: fn.Affine(np.ones((2, 3), np.float32), np.zeros(3, np.float32)), "out": (np.ones(1, np.float32), None)}
 
 
 def test_updates_are_added_to_params() -> None:
