@@ -32,7 +32,7 @@ Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
 
 SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a program to take it as it is
 OWN = ("_by_signature", "_recent", "_latest", "_lock")  # what a copy makes anew
-KEPT = 16  # programs, the least recently made of which is let go
+KEPT, HELD = 64, 1 << 28  # programs, and bytes of memory that they need, beyond which the one made first is let go
 POOLED = 8  # workspaces that a program keeps for the next calls
 
 
@@ -42,6 +42,7 @@ class Program(Generic[P]):
     A call that fails does not put its workspace back, so whatever state it left is never seen again.
     plans: by the number of rows; two where a large batch is cut into blocks of two lengths.
     spans: (start, stop) of the blocks.
+    size: the bytes that a workspace needs.
     """
 
     def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], layout: Layout[P]) -> None:
@@ -49,6 +50,7 @@ class Program(Generic[P]):
         self.spans = spans
         self.layout = layout
         self.pool: deque[Memory[P]] = deque(maxlen=POOLED)
+        self.size = sum(plan.size for plan in plans.values())
 
     def take(self) -> Memory[P]:
         """A workspace that nobody uses."""
@@ -166,10 +168,7 @@ class Compiled(Generic[P]):
                 space.read(params, leaves)
             with self._lock:
                 self._by_signature[signature] = program
-                if len(self._by_signature) > KEPT:
-                    del self._by_signature[next(iter(self._by_signature))]
-                    self._recent.clear()
-                    self._latest = None, ()
+                self._let_go()
         else:
             space = program.take()
             space.read(params, leaves)
@@ -178,6 +177,16 @@ class Compiled(Generic[P]):
             self._recent[specs] = program
             self._latest = program, [spec[1:] for spec in specs]
         return space, arrays
+
+    def _let_go(self) -> None:
+        """Let go of the programs made first where there are too many or they need too much; the last one stays."""
+        programs = self._by_signature
+        held = sum(program.size for program in programs.values())
+        while len(programs) > KEPT or (len(programs) > 1 and held > HELD):
+            first = next(iter(programs))
+            held -= programs.pop(first).size
+            self._recent.clear()
+            self._latest = None, ()
 
     def _make(self, layout: Layout[P], arrays: tuple[Array, ...], keyed: bool) -> Program[P]:
         """Plan the whole batch; where that is large and its rows do not depend on each other, plan its blocks."""

@@ -26,15 +26,15 @@ class Memory(Generic[P]):
     It knows which params it last saw, and the flat vector that they are views of, so that params which a step has made
     go back into the next one by a single copy.
 
-    params, inside: take a flat vector, and the arrays, by `[...] = `.      program: `for f, args in program: f(*args)`.
-    flat, gradient: the flat vectors of the params and of their cotangents.     outputs: batch-first, once it has run.
+    params, gradient: the flat vectors; the program may write the gradient over the params.
+    inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
+    outputs: batch-first, once it has run.
     pool: where it belongs when nobody uses it.
     """
 
     params: Any
     inside: Sequence[Any]
     program: list[Instruction]
-    flat: Any
     gradient: Any
     outputs: list[Any]
 
@@ -78,7 +78,7 @@ class Memory(Generic[P]):
     @cached_property
     def leaves(self) -> tuple[Any, ...]:
         """The places of the params in the flat vector."""
-        return self.layout.views(self.flat)
+        return self.layout.views(self.params)
 
     def read(self, params: P, leaves: list[Array]) -> None:
         """Copy params in, whose leaves these are, and remember them."""
@@ -93,7 +93,10 @@ class Memory(Generic[P]):
             return
         for view, leaf in zip(self.leaves, self.given, strict=True):
             view[...] = leaf
-        self.params[...] = self.flat
+
+    def gathered(self) -> Any:
+        """The params that it remembers in a flat vector; their copy here may have been written over."""
+        return np.concatenate([self.params[:0], *(leaf.ravel() for leaf in self.given)])
 
     def result(self) -> Any:
         """The only output, as the caller's own: a fresh array, or a scalar."""
@@ -111,7 +114,7 @@ class Space(Memory[P]):
     def __init__(self, plan: Plan, layout: Layout[P], pool: deque[Memory[P]]) -> None:
         super().__init__(layout, pool)
         space = Workspace(plan)
-        self.params = self.flat = space.params
+        self.params = space.params
         self.gradient, self.outputs, self.program = space.gradient, space.outputs, space.program
         self.inside = [inlet(x) for x in space.inputs]
 
@@ -126,8 +129,7 @@ class Blocks(Memory[P]):
         self.spaces = {rows: Space(plan, layout, pool) for rows, plan in plans.items()}
         self.spans = spans
         self.first = next(iter(self.spaces.values()))
-        self.params = Everywhere([space.params for space in self.spaces.values()])
-        self.flat = self.first.flat
+        self.params = np.empty_like(self.first.params)
         self.gradient = np.empty_like(self.first.gradient)
         self.inside = [Held() for _ in self.first.inside]
         self.program = [(self._run, ())]
@@ -139,6 +141,7 @@ class Blocks(Memory[P]):
         self.outputs = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
         for start, stop in self.spans:
             space = self.spaces[stop - start]
+            space.params[...] = self.params  # over which the last block's cotangents may lie
             for inside, held in zip(space.inside, self.inside, strict=True):
                 inside[...] = held.array[start:stop]
             for f, args in space.program:
@@ -159,18 +162,6 @@ class Blocks(Memory[P]):
         """The outputs, made for this call."""
         totals, self.outputs = self.outputs, []
         return tuple([total if total.ndim else total[()] for total in totals])
-
-
-class Everywhere:
-    """Several arrays that take the same values."""
-
-    def __init__(self, arrays: list[Any]) -> None:
-        self.arrays = arrays
-
-    def __setitem__(self, place: EllipsisType, values: Any) -> None:
-        """Copy the values into all of them."""
-        for array in self.arrays:
-            array[place] = values
 
 
 class Held:

@@ -137,7 +137,7 @@ class SGDStep(Differentiated[P]):
         space = self.enter(params, arrays, key)
         for f, args in space.program:
             f(*args)
-        vector = space.flat - space.gradient
+        vector = (space.gathered() if space.vector is None else space.vector) - space.gradient
         new, loss = space.layout.tree(vector), space.outputs[0][()]
         space.remember(new, vector)
         space.pool.append(space)
