@@ -98,11 +98,12 @@ class TrainStep(Differentiated[P], Generic[P, L]):
             flat = kept.flat
         else:
             flat = flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
-        updates, flat = self.optimizer.update(space.gradient, flat, space.flat)
+        before = space.gathered() if space.vector is None else space.vector
+        updates, flat = self.optimizer.update(space.gradient, flat, before)
         nodes: list[Node] = []
         new = with_trees(layout, flat, nodes)
         space.kept = Kept(new, flat, nodes)
-        return space.flat + updates, new
+        return before + updates, new
 
     def _with_metrics(self, loss: Any, compared: tuple[Array, ...]) -> Any:
         """The loss; where metrics were asked for, a dict of the loss and of them."""
