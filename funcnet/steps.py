@@ -134,7 +134,7 @@ def train_step(
     loss: takes the network's outputs and then the targets; None where the network's output is the loss itself.
     metrics: `{"accuracy": fn.accuracy}`: functions of the arrays that the loss is given, called on the outputs of the
     same forward pass; the third value is then a dict of "loss" and of theirs.
-    The first state is `step.init(params)`, the same as `optimizer.init(params)`.
+    The first state is `step.init(params)`, the same as `optimizer.init(params)`. A key turns dropout on.
     Raises ParamsError for a state of another optimizer or of other params.
     """
     return TrainStep(net, loss, optimizer, metrics)

@@ -137,6 +137,23 @@ def test_arrays_of_params_may_be_in_any_order_and_memory(uniform: bool) -> None:
     assert bits(step(back, after, X, T)[0]) == bits(step(expected[0], expected[1], X, T)[0])
 
 
+def test_an_optimizer_of_ones_own_may_keep_what_it_is_given() -> None:
+    def update(gradient: Any, state: Any, params: Any = None) -> Any:
+        """The last gradient and the one before it."""
+        return tree.map(lambda g, last: -0.1 * (g + last), gradient, state), gradient
+
+    optimizer = fn.Optimizer(lambda params: tree.map(np.zeros_like, params), update)
+    step = fn.train_step(NET, fn.mse(), optimizer)
+    params, state, gradients = PARAMS, step.init(PARAMS), []
+    for _ in range(4):
+        gradients.append(fn.value_and_grad(NET, fn.mse())(params, X, T)[1])
+        params, state, _ = step(params, state, X, T)
+        kept = bits(state)
+        step(params, state, X, T)
+        assert bits(state) == kept == bits(gradients[-1])
+    assert bits(params) == bits(by_hand(NET, fn.mse(), optimizer, PARAMS, [(X, T)] * 4)[0])
+
+
 def test_a_step_runs_in_many_threads_at_once() -> None:
     step = fn.train_step(NET, fn.mse(), fn.adam(0.1))
 
@@ -188,16 +205,18 @@ def test_metrics_of_a_large_batch_that_runs_in_blocks() -> None:
 
 
 def test_metrics_of_several_inputs_and_outputs_take_all_that_the_loss_takes() -> None:
-    two = fn.network({1: fn.linear(2), 2: fn.tanh()}, {1: [2]}, output=[1, 2])
+    two = fn.network(
+        {1: fn.linear(2), 2: fn.linear(2), 3: fn.add(), 4: fn.tanh()}, {1: [3], 2: [3], 3: [4]}, output=[3, 4]
+    )
     loss = fn.network(
         {**dict.fromkeys("abcd", fn.identity()), "l": fn.mse(), "m": fn.mse(), "+": fn.average()},
         {"a": ["l"], "c": ["l"], "b": ["m"], "d": ["m"], "l": ["+"], "m": ["+"]},
         inputs=[*"abcd"],
     )
-    params, _ = two.init(fn.key(0), (2,))
+    params, _ = two.init(fn.key(0), (2,), (2,))
     step = fn.train_step(two, loss, fn.sgd(0.1), metrics={"all": lambda *arrays: arrays})
-    _, _, found = step(params, step.init(params), X, T, T + 1)
-    for a, b in zip(found["all"], (*two.apply(params, X), T, T + 1), strict=True):
+    _, _, found = step(params, step.init(params), X, X[::-1], T, T + 1)
+    for a, b in zip(found["all"], (*two.apply(params, X, X[::-1]), T, T + 1), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 

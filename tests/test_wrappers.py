@@ -35,6 +35,7 @@ def test_k_gradients_are_one_of_their_mean() -> None:
         if i % 3 < 2:
             np.testing.assert_array_equal(u, np.zeros(4))
             continue
+        np.testing.assert_array_equal(a.mean, np.zeros(4))
         u, b = fast.update(np.mean(gs[i - 2 : i + 1], axis=0), b, q)
         q = fn.apply_updates(q, u)
         np.testing.assert_allclose(p, q, rtol=1e-12)
@@ -82,6 +83,12 @@ def test_masked_is_for_the_chosen_and_the_others_pass(where: Any, expected: list
     updates, _ = transform.update(ONES, transform.init(PARAMS), PARAMS)
     whole = [6.0, 3.0, 3.0, 1.0]
     assert sums(updates) == [passed - (total - passed) for passed, total in zip(expected, whole, strict=True)]
+
+
+def test_what_is_masked_sees_the_chosen_params() -> None:
+    transform = fn.masked(fn.add_decayed_weights(0.5), "head")
+    updates, _ = transform.update(ONES, transform.init(PARAMS), tree.map(lambda p: 4 * p, PARAMS))
+    assert sums(updates) == [6, 3, 9, 3]
 
 
 def test_a_masked_state_holds_the_chosen_alone() -> None:
