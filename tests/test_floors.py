@@ -46,7 +46,19 @@ FLOORS: list[list[str]] = [
         "program",
     ],
     ["memory", "compiled", "compose", "network"],
-    ["calibration", "training"],
+    [
+        "calibration",
+        "training",
+        "schedules",
+        "updates",
+        "wrappers",
+        "transforms",
+        "optimizers",
+        "steps",
+        "batches",
+        "metrics",
+        "fitting",
+    ],
     ["testing.subject", "testing.derivatives", "testing.conduct", "testing.program", "testing"],
     [""],  # the package itself, which hands on what the floors below it offer
 ]
