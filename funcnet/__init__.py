@@ -2,10 +2,12 @@
 
 from funcnet import tree as tree
 from funcnet.arrays import Array, Shape
+from funcnet.checkpoint import Checkpoint, load, save
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
 from funcnet.errors import (
+    CheckpointError,
     DTypeError,
     FuncnetError,
     GraphError,
@@ -57,6 +59,8 @@ __all__ = [
     "Affine",
     "Array",
     "average",
+    "Checkpoint",
+    "CheckpointError",
     "concatenate",
     "constant",
     "custom_layer",
@@ -86,6 +90,7 @@ __all__ = [
     "lecun_normal",
     "lecun_uniform",
     "linear",
+    "load",
     "log_softmax",
     "maximum",
     "mse",
@@ -102,6 +107,7 @@ __all__ = [
     "relu",
     "reshape",
     "residual",
+    "save",
     "selu",
     "serial",
     "sgd_step",
