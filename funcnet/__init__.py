@@ -6,6 +6,7 @@ from funcnet.checkpoint import Checkpoint, load, save
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
+from funcnet.diagrams import to_dot, to_mermaid
 from funcnet.errors import (
     CheckpointError,
     DTypeError,
@@ -52,6 +53,7 @@ from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses import mse, softmax_cross_entropy
 from funcnet.network import network, trace
 from funcnet.random import Key, fold_in, key, split
+from funcnet.summary import Operator, Summary, summary
 from funcnet.training import sgd_step, value_and_grad, vjp
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "network",
     "normal",
     "ones",
+    "Operator",
     "OperatorKey",
     "OptionError",
     "orthogonal",
@@ -121,7 +124,11 @@ __all__ = [
     "softplus",
     "split",
     "subtract",
+    "Summary",
+    "summary",
     "tanh",
+    "to_dot",
+    "to_mermaid",
     "trace",
     "tree",
     "uniform",

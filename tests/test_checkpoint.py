@@ -121,6 +121,17 @@ def test_any_layout_is_kept_as_its_elements(path: Path) -> None:
         np.testing.assert_array_equal(x, y)
 
 
+def test_the_order_of_bytes_is_no_difference(path: Path) -> None:
+    a = np.arange(3, dtype=">f4")
+    fn.save(path, [a])
+    first = path.read_bytes()
+    (found,) = fn.load(path, [np.zeros(3, "<f4")]).params
+    assert found.dtype.str == "<f4"
+    np.testing.assert_array_equal(found, a)
+    fn.save(path, [found])
+    assert path.read_bytes() == first
+
+
 def test_numpy_reads_the_file_without_pickle(path: Path) -> None:
     fn.save(path, PARAMS, metadata={"epoch": 3})
     with np.load(path, allow_pickle=False) as file:
@@ -229,7 +240,17 @@ def test_what_cannot_be_kept_is_refused_before_there_is_a_file(path: Path, param
 
 
 @pytest.mark.parametrize(
-    "metadata", [{1: 2}, {"a": (1, 2)}, {"a": np.float32(1)}, {"a": float("nan")}, {"a": A}, {"a": {2: 3}}, {"a": b""}]
+    "metadata",
+    [
+        {1: 2},
+        {"a": (1, 2)},
+        {"a": np.float32(1)},
+        {"a": float("nan")},
+        {"a": float("inf")},
+        {"a": A},
+        {"a": {2: 3}},
+        {"a": b""},
+    ],
 )
 def test_metadata_that_json_would_change_are_refused(path: Path, metadata: Any) -> None:
     with pytest.raises(fn.CheckpointError, match="come back from JSON as it was"):

@@ -40,7 +40,7 @@ FLOORS: list[list[str]] = [
     ],
     ["memory", "compiled", "compose", "network"],
     ["training"],
-    ["testing", "archive", "checkpoint"],
+    ["testing", "archive", "checkpoint", "summary", "diagrams"],
     [""],  # the package itself, which hands on what the floors below it offer
 ]
 ORDER = [name for floor in FLOORS for name in floor]
