@@ -84,6 +84,13 @@ def test_shared_params_are_counted_once() -> None:
     assert "right      serial, params of left  x1" in str(found)
 
 
+def test_what_stands_in_a_shared_network_is_counted_once() -> None:
+    inner = fn.network({"a": fn.serial(fn.linear(2), fn.tanh())}, {})
+    found = fn.summary(fn.network({1: inner, 2: fn.shared(1)}, {1: [2]}), (2,))
+    assert [row.parameters for row in found.rows] == [6, 6, 6, 0, 0, 0, 0, 0]
+    assert [row.multiply_adds for row in found.rows] == [4, 4, 4, 0, 4, 4, 4, 0]
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_operator_has_a_summary(case: Case) -> None:
     layer = case.make()
