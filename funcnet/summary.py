@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,12 +12,13 @@ from funcnet import tree
 from funcnet.arrays import DType, Shape
 from funcnet.calls import inner_into
 from funcnet.compose import check, matching, parts
-from funcnet.core import Function, Layer, OperatorKey, output_shape
+from funcnet.core import Function, Layer, OperatorKey
+from funcnet.errors import DTypeError
 from funcnet.graph import Shared
 from funcnet.layers.merge import add
 from funcnet.network import Network
 from funcnet.random import key as random_key
-from funcnet.tracing import Call, Trace, Value
+from funcnet.tracing import Call, Trace
 
 Path: TypeAlias = tuple[OperatorKey, ...]
 """The keys that lead to an operator: its own, and before it those of the operators that it stands in."""
@@ -164,15 +165,22 @@ class _Outline:
 
     def _traced(self, apply: Function[Any, Any], params: Any, inputs: tuple[Source, ...]) -> tuple[Shape, int]:
         """The shape of the output, and the cost, both read off the calls for one row."""
-        traces: list[Trace] = []
+        shapes = [self.shapes[source] for source in inputs]
+        try:
+            return self._recorded(apply, params, shapes, {place for place in apply.labels if not shapes[place]})
+        except DTypeError:  # labels of any shape, then
+            return self._recorded(apply, params, shapes, apply.labels)
 
-        def watched(params: Any, *values: Value) -> Any:
-            traces.append(values[0].trace)
-            return apply.function(params, *values)
-
-        watching = Function[Any, Any](apply.kind, watched, apply.arity, labels=apply.labels)
-        shape = output_shape(watching, params, tuple(self.shapes[source] for source in inputs), self.dtype)
-        return shape, sum(map(multiply_adds, traces[0].calls))
+    def _recorded(
+        self, apply: Function[Any, Any], params: Any, shapes: Sequence[Shape], integers: Set[int]
+    ) -> tuple[Shape, int]:
+        trace = Trace(np.dtype(self.dtype), rows=1)
+        symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
+        kinds = [np.dtype(np.intp) if i in integers else trace.dtype for i in range(len(shapes))]
+        values = [trace.input((1, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
+        output, _ = apply.function(symbols, *values)
+        shape = output.shape if output.batch_axis is None else output.shape[1:]
+        return shape, sum(map(multiply_adds, trace.calls))
 
 
 def _results(path: Path, layer: Layer[Any, Any], children: tuple[Operator, ...]) -> tuple[Path, ...]:
