@@ -45,8 +45,8 @@ def separable(plan: Plan) -> bool:
         if isinstance(call.function, Stateful) or any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs):
             return False  # nobody knows whether it mixes rows, or whether an array holds something for each row
         if call.output.batch_axis is not None:
-            if any(partial):
-                return False
+            if any(partial) or not any(x.batch_axis is not None for x in call.reads()):
+                return False  # rows that come from no rows, such as random ones, would be the same in every block
         elif any(x.batch_axis is not None for x in call.reads()) or any(partial):
             if not (is_sum_over_rows(call) or (all(partial) and is_linear(call))):
                 return False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from funcnet.errors import LabelError
+from funcnet.random import fold_in
 from funcnet.tracing import Value
 
 
@@ -47,6 +49,18 @@ def one_hot_into(labels: Any, out: Any) -> None:
         raise LabelError(f"label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}")
     out[...] = 0
     out[np.arange(len(labels)), labels] = 1
+
+
+def folded(key: Any, data: int | str) -> Any:
+    """`fold_in` for keys, and for values that are keys."""
+    if isinstance(key, Value):
+        return key.trace.emit(partial(fold_into, data), (key,), key.shape, key.dtype, None)
+    return fold_in(key, data)
+
+
+def fold_into(data: int | str, key: Any, out: Any) -> None:
+    """Write the child of the key that `data` names."""
+    out[...] = fold_in(key, data)
 
 
 def elementwise_call(function: Callable[[Any, Any], Any], x: Any) -> Any:

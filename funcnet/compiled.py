@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any, Generic, TypeAlias, cast
 
 import numpy as np
+from numpy import ndarray
 from typing_extensions import TypeVar
 
 from funcnet import tree
@@ -30,7 +31,8 @@ Y = TypeVar("Y", default=Array)
 Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
 
 SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a program to take it as it is
-KEPT = 16  # programs, the least recently made of which is let go
+OWN = ("_by_signature", "_recent", "_latest", "_lock")  # what a copy makes anew
+KEPT, HELD = 64, 1 << 28  # programs, and bytes of memory that they need, beyond which the one made first is let go
 POOLED = 8  # workspaces that a program keeps for the next calls
 
 
@@ -40,6 +42,7 @@ class Program(Generic[P]):
     A call that fails does not put its workspace back, so whatever state it left is never seen again.
     plans: by the number of rows; two where a large batch is cut into blocks of two lengths.
     spans: (start, stop) of the blocks.
+    size: the bytes that a workspace needs.
     """
 
     def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], layout: Layout[P]) -> None:
@@ -47,6 +50,7 @@ class Program(Generic[P]):
         self.spans = spans
         self.layout = layout
         self.pool: deque[Memory[P]] = deque(maxlen=POOLED)
+        self.size = sum(plan.size for plan in plans.values())
 
     def take(self) -> Memory[P]:
         """A workspace that nobody uses."""
@@ -55,15 +59,17 @@ class Program(Generic[P]):
         except IndexError:
             pass
         if len(self.spans) > 1:
-            return Blocks(self.plans, self.layout, self.spans)
+            return Blocks(self.plans, self.layout, self.pool, self.spans)
         (plan,) = self.plans.values()
-        return Space(plan, self.layout)
+        return Space(plan, self.layout, self.pool)
 
 
 class Compiled(Generic[P]):
     """Base of what runs compiled: `run(params, arrays)`. Only `function` and options pickle; programs are made anew."""
 
     kind: str
+    random: bool
+    """Whether a key makes a difference."""
     ending = ""
     """What a call does after its program, for the listing."""
 
@@ -74,12 +80,15 @@ class Compiled(Generic[P]):
         """Let go of all programs."""
         self._by_signature: dict[Any, Program[P]] = {}
         self._recent: dict[tuple[Spec, ...], Program[P]] = {}
+        self._latest: Any = None, ()
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the programs."""
         return {
-            name: value for name, value in self.__dict__.items() if name not in ("_by_signature", "_recent", "_lock")
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ("_by_signature", "_recent", "_latest", "_lock")
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -105,75 +114,97 @@ class Compiled(Generic[P]):
         if not given:
             raise ShapeError(f"{self.kind} takes the inputs of the network and then the targets, but was given none")
 
-    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...]) -> Plan:
+    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
         """Run the function on symbolic values and plan what it recorded."""
         raise NotImplementedError
 
-    def run_program(self, params: P, arrays: tuple[Any, ...]) -> tuple[Program[P], Memory[P]]:
-        """Run the program for these shapes; its memory holds the results, and goes back into the program's pool."""
-        program = space = None
+    def enter(self, params: P, arrays: tuple[Any, ...], key: Key | None) -> Memory[P]:
+        """A workspace into which all is copied, so that its program can run; its pool awaits it back."""
+        if key is not None:
+            check_key(key)
+            if self.random:
+                arrays = (*arrays, key)
+        space = None
         try:
-            program = self._recent[tuple(map(SPEC, arrays))]
+            program, specs = self._latest
+            if len(arrays) != len(specs):
+                raise LookupError
+            for x, (shape, dtype) in zip(arrays, specs):  # noqa: B905 (just checked)
+                if x.shape != shape or x.dtype is not dtype or type(x) is not ndarray:
+                    program = self._recent[tuple(map(SPEC, arrays))]
+                    break
             space = program.pool.pop()
-            known = params is space.seen and params == space.copy
-            known = known and (not (space.items or space.nodes) or space.knows_items(params))
-        except (KeyError, IndexError, AttributeError, TypeError, ValueError):
+            known = params is space.seen and params == space.copy and (space.plain or space.knows_items(params))
+        except (LookupError, AttributeError, TypeError, ValueError):
             known = False  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
-        if known and program and space:
-            if space.vector is not None:
-                space.put_params(space.vector)
-            else:
-                space.read_again()
+        if space is None or not known:
+            if space is not None:
+                space.pool.append(space)
+            space, arrays = self._admit(params, arrays, self.random and key is not None)
+        elif space.vector is not None:
+            space.params[...] = space.vector
         else:
-            if program and space:
-                program.pool.append(space)
-            program, space, arrays = self._admit(params, arrays)
-        space.run(arrays)
-        return program, space
+            space.read_again()
+        for inside, x in zip(space.inside, arrays):  # noqa: B905 (their number was checked when the program was found)
+            inside[...] = x
+        return space
 
-    def _admit(self, params: P, given: tuple[Any, ...]) -> tuple[Program[P], Memory[P], tuple[Array, ...]]:
+    def _admit(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Memory[P], tuple[Array, ...]]:
         """Check everything, find or make the program, and copy the params into a workspace."""
-        self.check_count(len(given))
+        inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
+        self.check_count(len(inputs))
         arrays = tuple(
-            accept_array(f"{self.kind}: input {i}", x, labels=self.may_be_labels(i)) for i, x in enumerate(given)
+            accept_array(f"{self.kind}: input {i}", x, labels=self.may_be_labels(i)) for i, x in enumerate(inputs)
         )
         leaves, structure = tree.flatten(params)
         dtype = params_dtype(params, leaves) or common_dtype(self.kind, arrays)
-        arrays = cast_inputs(self.kind, dtype, arrays)
+        arrays = (*cast_inputs(self.kind, dtype, arrays), *key)
         signature = (dtype, structure, *(leaf.shape for leaf in leaves), None, *((x.shape, x.dtype) for x in arrays))
         program = self._by_signature.get(signature)
         if program is None:
             with collector_paused():
-                program = self._make(Layout(structure, [leaf.shape for leaf in leaves], dtype), arrays)
+                program = self._make(Layout(structure, [leaf.shape for leaf in leaves], dtype), arrays, keyed)
                 space = program.take()
                 space.read(params, leaves)
             with self._lock:
                 self._by_signature[signature] = program
-                if len(self._by_signature) > KEPT:
-                    del self._by_signature[next(iter(self._by_signature))]
-                    self._recent.clear()
+                self._let_go()
         else:
             space = program.take()
             space.read(params, leaves)
         if all(type(x) is np.ndarray for x in given):
-            self._recent[tuple(map(SPEC, given))] = program
-        return program, space, arrays
+            specs = tuple(map(SPEC, given))
+            self._recent[specs] = program
+            self._latest = program, [spec[1:] for spec in specs]
+        return space, arrays
 
-    def _make(self, layout: Layout[P], arrays: tuple[Array, ...]) -> Program[P]:
+    def _let_go(self) -> None:
+        """Let go of the programs made first where there are too many or they need too much; the last one stays."""
+        programs = self._by_signature
+        held = sum(program.size for program in programs.values())
+        while len(programs) > KEPT or (len(programs) > 1 and held > HELD):
+            first = next(iter(programs))
+            held -= programs.pop(first).size
+            self._recent.clear()
+            self._latest = None, ()
+
+    def _make(self, layout: Layout[P], arrays: tuple[Array, ...], keyed: bool) -> Program[P]:
         """Plan the whole batch; where that is large and its rows do not depend on each other, plan its blocks."""
         rows = len(arrays[0])
-        whole = self._plan(layout, arrays, rows, rows)
+        whole = self._plan(layout, arrays, keyed, rows, rows)
         cuts = spans(whole, rows)
         lengths = {stop - start for start, stop in cuts}
-        plans = {n: whole if n == rows else self._plan(layout, arrays, n, rows) for n in lengths}
+        plans = {n: whole if n == rows else self._plan(layout, arrays, keyed, n, rows) for n in lengths}
         if not all(alike(whole, plan) for plan in plans.values()):
             plans, cuts = {rows: whole}, [(0, rows)]
         return Program(plans, cuts, layout)
 
-    def _plan(self, layout: Layout[P], arrays: tuple[Array, ...], rows: int, total: int) -> Plan:
+    def _plan(self, layout: Layout[P], arrays: tuple[Array, ...], keyed: bool, rows: int, total: int) -> Plan:
         trace = Trace(layout.dtype, rows, total)
-        symbols = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
-        return self.record(trace, symbols, tuple(trace.input((rows, *x.shape[1:]), x.dtype) for x in arrays))
+        params = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
+        batched = arrays[:-1] if keyed else arrays
+        inputs = tuple(trace.input((rows, *x.shape[1:]), x.dtype) for x in batched)
+        return self.record(trace, params, inputs, trace.key() if keyed else None)
 
 
 class CompiledFunction(Function[P, Y], Compiled[P]):
@@ -190,28 +221,29 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         *,
         several: bool = False,
         labels: Iterable[int] = (),
+        random: bool = False,
     ) -> None:
-        super().__init__(kind, function, arity, labels=labels)
+        super().__init__(kind, function, arity, labels=labels, random=random)
         self.forget()
         self.several = several
 
     def __call__(self, params: P, *inputs: Array, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
-        if key is not None:
-            check_key(key)
-        program, space = self.run_program(params, inputs)
-        outputs = space.results()
-        program.pool.append(space)
-        return cast(Y, tuple(outputs) if self.several else outputs[0])
+        space = self.enter(params, inputs, key)
+        for f, args in space.program:
+            f(*args)
+        output: Any = space.results() if self.several else space.result()
+        space.pool.append(space)
+        return output  # type: ignore[no-any-return]
 
-    def run(self, params: P, inputs: tuple[Array, ...]) -> tuple[Y, Pullback[P]]:
+    def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Run the function, whose errors tell where they happened."""
-        return self.function(params, *inputs)
+        return self.compute(params, *inputs, key=key)
 
-    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...]) -> Plan:
+    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
         """Plan the forward pass alone."""
         self.check_count(len(inputs))
-        output, _ = self.function(params, *inputs)
+        output, _ = self.compute(params, *cast("tuple[Array, ...]", inputs), key=key)
         return Plan(trace, tree.leaves(output))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -11,7 +11,7 @@ from typing_extensions import TypeIs
 
 from funcnet.arrays import Array, DType, Shape
 from funcnet.compiled import CompiledFunction
-from funcnet.core import Layer, NoParams, Pullback, Result, Y, has_no_params
+from funcnet.core import Function, Layer, NoParams, Pullback, Result, Y, has_no_params
 from funcnet.errors import FuncnetError, GraphError, ShapeError, located
 from funcnet.layers.merge import add
 from funcnet.random import Key, fold_in
@@ -23,8 +23,7 @@ D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
 AnyLayer: TypeAlias = Layer[Any, Any]
-Forward: TypeAlias = Callable[..., tuple[Any, Pullback[Any]]]
-"""The function of a layer: (params, *inputs) -> (output, pullback)."""
+AnyFunction: TypeAlias = Function[Any, Any]
 
 
 @overload
@@ -51,26 +50,25 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
     Params: the tuple of the layers' own. The first layer may take several inputs, every other takes one.
     """
     check("serial", layers)
-    functions = tuple(layer.apply.function for layer in layers)
-    kinds = tuple(layer.apply.kind for layer in layers)
-    for kind, layer in zip(kinds[1:], layers[1:], strict=True):
-        if layer.apply.arity not in (1, None):
+    applies = tuple(layer.apply for layer in layers)
+    for later in applies[1:]:
+        if later.arity not in (1, None):
             raise GraphError(
-                f"{kind} takes {layer.apply.arity} inputs, but in a series each layer is fed by the one before it"
+                f"{later.kind} takes {later.arity} inputs, but in a series each layer is fed by the one before it"
             )
     apply: CompiledFunction[Any, Any] = CompiledFunction(
-        "serial", partial(_serial, functions, kinds), layers[0].apply.arity
+        "serial", partial(_serial, applies), applies[0].arity, random=any_random(applies)
     )
     return Layer(partial(_init_serial, layers), apply)
 
 
 def _serial(
-    functions: tuple[Forward, ...], kinds: tuple[str, ...], params: tuple[Any, ...], *inputs: Array
+    applies: tuple[AnyFunction, ...], params: tuple[Any, ...], *inputs: Array, key: Key | None = None
 ) -> Result[tuple[Any, ...]]:
     values: tuple[Array, ...] = inputs
     pullbacks: list[Pullback[Any]] = []
-    for i, (function, own) in enumerate(zip(functions, matching(params, len(functions)), strict=True)):
-        y, pull = at(f"layer {i} of the series ({kinds[i]})", function, own, *values)
+    for i, (apply, own) in enumerate(zip(applies, matching(params, len(applies)), strict=True)):
+        y, pull = at(f"layer {i} of the series ({apply.kind})", apply, apply.key_under(key, i), own, *values)
         values = (y,)
         pullbacks.append(pull)
 
@@ -119,19 +117,29 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
     if len(takes) > 1:
         each = ", ".join(f"{branch} {arity}" for arity, branch in takes.items())
         raise GraphError(f"parallel: all branches read the same inputs, but they take different numbers: {each}")
-    functions = tuple(layer.apply.function for layer in layers)
+    applies = tuple(layer.apply for layer in layers)
     apply: CompiledFunction[Any, Any] = CompiledFunction(
-        "parallel", partial(_parallel, functions, join.apply.function), next(iter(takes), None)
+        "parallel",
+        partial(_parallel, applies, join.apply),
+        next(iter(takes), None),
+        random=any_random((*applies, join.apply)),
     )
     return Layer(partial(_init_parallel, layers, join), apply)
 
 
 def _parallel(
-    functions: tuple[Forward, ...], merge: Forward, params: tuple[Any, ...], *inputs: Array
+    applies: tuple[AnyFunction, ...],
+    merge: AnyFunction,
+    params: tuple[Any, ...],
+    *inputs: Array,
+    key: Key | None = None,
 ) -> Result[tuple[Any, ...]]:
-    owns = matching(params, len(functions))
-    branches = [at(f"branch {i}", f, own, *inputs) for i, (f, own) in enumerate(zip(functions, owns, strict=True))]
-    y, merge_pull = at("merge", merge, (), *(value for value, _ in branches))
+    owns = matching(params, len(applies))
+    branches = [
+        at(f"branch {i}", f, f.key_under(key, i), own, *inputs)
+        for i, (f, own) in enumerate(zip(applies, owns, strict=True))
+    ]
+    y, merge_pull = at("merge", merge, merge.key_under(key, "merge"), (), *(value for value, _ in branches))
 
     def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
         _, cotangents = merge_pull(g)
@@ -160,12 +168,16 @@ def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
     chain = serial(*layers)
     if chain.apply.arity not in (1, None):
         raise GraphError(f"residual: {layers[0].apply.kind} takes {chain.apply.arity} inputs, but x is one")
-    apply: CompiledFunction[Any, Any] = CompiledFunction("residual", partial(_residual, chain.apply.function), 1)
+    apply: CompiledFunction[Any, Any] = CompiledFunction(
+        "residual", partial(_residual, chain.apply), 1, random=chain.apply.random
+    )
     return Layer(partial(_init_residual, chain), apply)
 
 
-def _residual(function: Forward, params: tuple[Any, ...], x: Array) -> Result[tuple[Any, ...]]:
-    y, pull = function(params, x)
+def _residual(
+    chain: AnyFunction, params: tuple[Any, ...], x: Array, *, key: Key | None = None
+) -> Result[tuple[Any, ...]]:
+    y, pull = chain.compute(params, x, key=key)
     same(x.shape, y.shape)
 
     def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
@@ -198,10 +210,15 @@ def matching(params: tuple[Any, ...], count: int) -> tuple[Any, ...]:
     return params
 
 
-def at(where: str, function: Forward, params: Any, *inputs: Array) -> tuple[Any, Pullback[Any]]:
+def any_random(applies: Iterable[AnyFunction]) -> bool:
+    """Whether any of them draws random numbers."""
+    return any(apply.random for apply in applies)
+
+
+def at(where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Array) -> tuple[Any, Pullback[Any]]:
     """Call a layer's function; an error tells where it stands."""
     try:
-        return function(params, *inputs)
+        return apply.compute(params, *inputs, key=key)
     except FuncnetError as error:
         shapes = ", ".join(str(x.shape) for x in inputs)
         raise located(error, f"{where}: given shape{'s' * (len(inputs) > 1)} {shapes}", outermost=True) from None

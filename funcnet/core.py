@@ -30,6 +30,7 @@ from funcnet.arrays import (
     is_array,
     params_dtype,
 )
+from funcnet.calls import folded
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
 from funcnet.tracing import Trace, Value
@@ -64,6 +65,7 @@ class Function(Generic[P, Y]):
     function: `(params, *inputs) -> (output, pullback)`, pure, on arrays and on symbolic values alike.
     arity: how many inputs it takes; None means one or more.
     labels: which of its inputs may be integers, whose cotangent is None.
+    random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class Function(Generic[P, Y]):
         arity: int | None = 1,
         *,
         labels: Iterable[int] = (),
+        random: bool = False,
     ) -> None:
         self.kind = kind
         self.function = function
         self.arity = arity
         self.labels = frozenset(labels)
+        self.random = random
 
     def __repr__(self) -> str:
         """The kind of layer."""
@@ -86,7 +90,7 @@ class Function(Generic[P, Y]):
     def __call__(self, params: P, *inputs: Array, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
         arrays = self.accept(params, inputs, key)
-        return fresh(self.run(params, arrays)[0], arrays)
+        return fresh(self.run(params, arrays, key)[0], arrays)
 
     def vjp(self, params: P, *inputs: Array, key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Compute the output and its pullback: cotangent -> (params_cotangent, input_cotangents).
@@ -94,7 +98,7 @@ class Function(Generic[P, Y]):
         The pullback may be called any number of times; whatever it returns is fresh.
         """
         arrays = self.accept(params, inputs, key)
-        output, pull = self.run(params, arrays)
+        output, pull = self.run(params, arrays, key)
 
         def pullback(cotangent: Any) -> tuple[P, tuple[Array, ...]]:
             dtype = next(x.dtype for x in arrays if x.dtype.kind == "f")
@@ -103,10 +107,20 @@ class Function(Generic[P, Y]):
 
         return fresh(output, (*arrays, *tree.leaves(output))), pullback  # the pullback may read the output itself
 
-    def run(self, params: P, inputs: tuple[Array, ...]) -> tuple[Y, Pullback[P]]:
+    def compute(self, params: P, *inputs: Array, key: Key | None = None) -> tuple[Y, Pullback[P]]:
+        """Run the function, on arrays or values."""
+        if self.random and key is not None:
+            return self.function(params, *inputs, key=key)
+        return self.function(params, *inputs)
+
+    def key_under(self, key: Key | None, name: int | str) -> Key | None:
+        """The key for this function where it stands under that name in another; None where it needs none."""
+        return folded(key, name) if self.random and key is not None else None
+
+    def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Run the function itself; an error tells the kind of layer and the shapes it was given."""
         try:
-            return self.function(params, *inputs)
+            return self.compute(params, *inputs, key=key)
         except FuncnetError as error:
             raise located(error, f"{self.kind}: {listed_shapes(x.shape for x in inputs)}") from None
 
@@ -194,9 +208,10 @@ def layer(
     arity: int | None = 1,
     *,
     labels: Iterable[int] = (),
+    random: bool = False,
 ) -> Layer[P, Y]:
     """Make the pair from the function and from what draws its params. Both must be picklable."""
-    apply = Function(kind, function, arity, labels=labels)
+    apply = Function(kind, function, arity, labels=labels, random=random)
     return Layer(LayerInit(apply, draw), apply)
 
 

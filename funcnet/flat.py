@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from math import prod
@@ -42,21 +42,42 @@ class Layout(Generic[T]):
             }
         )
         self._fields = itemgetter(*(self.record.names or ())) if shapes else None
-        self.tree = self._tree_maker(builder(self.structure, 1))
+        self.tree = self._tree_maker(structure)
         self._nodes = [*mutable_nodes(self.structure)]
         self.only_dict = self._nodes == [()] and self.structure.kind is dict
         self.has_single_elements = any(prod(shape) < 2 for shape in self.shapes)
 
-    def _tree_maker(self, build: Callable[[tuple[Any, ...]], T]) -> Callable[[Any], T]:
+    def _tree_maker(self, structure: tree.Structure[T]) -> Callable[[Any], T]:
         """What makes the tree whose leaves are views of a fresh flat vector, which becomes theirs."""
         record, fields, array = self.record, self._fields, np.ndarray
         if fields is None:
-            return lambda vector: build(())
+            return lambda vector: tree.unflatten(structure, ())
+        if structure.kind is dict and all(is_flat_tuple(child) for child in structure.children):
+            return self._dict_maker(structure)
+        build = builder(structure, 1)
         return lambda vector: build(fields(array((), record, vector)))
 
-    def views(self, record: Any) -> tuple[Any, ...]:
-        """(the flat vector, leaf, leaf, ...) of a record."""
-        return self._fields(record) if self._fields else (np.empty(0, self.dtype),)
+    def _dict_maker(self, structure: tree.Structure[T]) -> Callable[[Any], Any]:
+        """The same for a dict of NamedTuples of leaves: the params of most networks, made at every step."""
+        array: Any = np.ndarray
+        record, entries, start = self.record, list[tuple[Any, Any, Any]](), 1
+        for key, child in zip(structure.keys, structure.children, strict=True):
+            entries.append((key, child.kind, fields_getter(range(start, start + child.size))))
+            start += child.size
+
+        def make(vector: Any) -> Any:
+            made: dict[Any, Any] = {}
+            whole: Any = array((), record, vector)
+            for key, kind, fields in entries:
+                made[key] = NEW_TUPLE(kind, fields(whole))
+            return made
+
+        return make
+
+    def views(self, vector: Any) -> tuple[Any, ...]:
+        """The leaves in a flat vector."""
+        whole: Any = np.ndarray((), self.record, vector)
+        return self._fields(whole)[1:] if self._fields else ()
 
     def paths(self) -> list[str]:
         """The path of each leaf."""
@@ -79,7 +100,7 @@ class Layout(Generic[T]):
             return None
         if any(leaf.base is not vector for leaf in leaves):
             return None
-        here = self.views(np.ndarray((), self.record, vector))[1:] if vector.flags.c_contiguous else ()
+        here = self.views(vector) if vector.flags.c_contiguous else ()
         same = [a.__array_interface__ for a in here] == [b.__array_interface__ for b in leaves]
         return vector if same else None
 
@@ -106,11 +127,10 @@ def builder(structure: tree.Structure[Any], at: int) -> Builder:
     if kind is type(None):
         return lambda leaves: None
     starts = accumulate((child.size for child in structure.children), initial=at)
-    places = [*zip(structure.keys, structure.children, starts, strict=False)]
-    if kind is dict and all(is_flat_tuple(child) for child in structure.children):
-        tuples: list[tuple[Any, Any, slice]] = [(key, c.kind, slice(start, start + c.size)) for key, c, start in places]
-        return partial(dict_of_tuples, tuples)
-    items = [(key, builder(child, start)) for key, child, start in places]
+    items = [
+        (key, builder(child, start))
+        for key, child, start in zip(structure.keys, structure.children, starts, strict=False)
+    ]
     if kind is dict:
         return partial(dict_of, items)
     return partial(sequence_of, list if kind is list else partial(NEW_TUPLE, kind), items)
@@ -126,9 +146,12 @@ def sequence_of(make: Callable[[list[Any]], Any], items: list[tuple[Any, Builder
     return make([build(leaves) for _, build in items])
 
 
-def dict_of_tuples(tuples: list[tuple[Any, Any, slice]], leaves: tuple[Any, ...]) -> dict[Any, Any]:
-    """A dict of NamedTuples of leaves: the params of most networks, made at every step."""
-    return {key: NEW_TUPLE(kind, leaves[part]) for key, kind, part in tuples}
+def fields_getter(places: Sequence[int]) -> Callable[[Any], Any]:
+    """What gets the fields with these numbers of a record, as a tuple."""
+    names = [str(place) for place in places]
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda record: tuple(record[name] for name in names)
 
 
 def is_flat_tuple(structure: tree.Structure[Any]) -> bool:

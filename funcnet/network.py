@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 from funcnet import tree
 from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape
 from funcnet.compiled import CompiledFunction
-from funcnet.compose import Forward, serial
+from funcnet.compose import any_random, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback, has_no_params
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
 from funcnet.flat import packed
@@ -76,7 +76,12 @@ def network(
     layers = {key: in_series(op) if is_series(op) else op for key, op in graph.operators.items()}
     function = Network(graph, layers)
     apply: CompiledFunction[NetworkParams, Any] = CompiledFunction(
-        "network", function, len(graph.inputs), several=not graph.single, labels=function.labels()
+        "network",
+        function,
+        len(graph.inputs),
+        several=not graph.single,
+        labels=function.labels(),
+        random=function.random,
     )
     return Layer(NetworkInit(function), apply)
 
@@ -90,10 +95,9 @@ class Step(NamedTuple):
     """One operator in its place in the forward pass."""
 
     key: OperatorKey
-    kind: str
     source: OperatorKey
     """Whose params it uses: its own key, or that of the operator it shares."""
-    function: Forward
+    apply: Function[Any, Any]
     fed_by: tuple[OperatorKey, ...]
 
 
@@ -104,13 +108,13 @@ class Network:
         self.graph = graph
         self.layers = dict(layers)
         self.steps = [self._step(key) for key in graph.order]
+        self.random = any_random(step.apply for step in self.steps)
         self.without_params = {k for k, op in self.layers.items() if not isinstance(op, Shared) and has_no_params(op)}
 
     def _step(self, key: OperatorKey) -> Step:
         layer = self.layers[key]
         source = layer.key if isinstance(layer, Shared) else key
-        apply: Function[Any, Any] = self.layers[source].apply
-        return Step(key, apply.kind, source, apply.function, self.graph.predecessors[key])
+        return Step(key, source, self.layers[source].apply, self.graph.predecessors[key])
 
     def labels(self) -> list[int]:
         """Which inputs may be integers: those that go, perhaps through identities, nowhere but to labels."""
@@ -118,7 +122,7 @@ class Network:
 
     def _takes_labels(self, key: OperatorKey) -> bool:
         """Whether an operator, and all that an identity feeds, takes integers from its first input on."""
-        waiting, applies = [(key, 0)], {step.key: self.layers[step.source].apply for step in self.steps}
+        waiting, applies = [(key, 0)], {step.key: step.apply for step in self.steps}
         for k, place in waiting:
             if place not in applies[k].labels:
                 return False
@@ -126,9 +130,11 @@ class Network:
                 waiting += [(j, self.graph.predecessors[j].index(k)) for j in self.graph.connectivity[k]]
         return True
 
-    def __call__(self, params: NetworkParams, *inputs: Array) -> tuple[Any, Pullback[NetworkParams]]:
+    def __call__(
+        self, params: NetworkParams, *inputs: Array, key: Key | None = None
+    ) -> tuple[Any, Pullback[NetworkParams]]:
         """(output, pullback)."""
-        values, pullbacks = self.forward(params, inputs)
+        values, pullbacks = self.forward(params, inputs, key)
         outputs = tuple(values[key] for key in self.graph.outputs)
 
         def pullback(cotangent: Any) -> tuple[NetworkParams, tuple[Array, ...]]:
@@ -138,7 +144,7 @@ class Network:
         return outputs[0] if self.graph.single else outputs, pullback
 
     def forward(
-        self, params: NetworkParams, inputs: tuple[Array, ...]
+        self, params: NetworkParams, inputs: tuple[Array, ...], key: Key | None
     ) -> tuple[dict[OperatorKey, Array], dict[OperatorKey, Pullback[Any]]]:
         """Every operator's value and pullback."""
         own = self._check(params)
@@ -146,13 +152,13 @@ class Network:
         pullbacks: dict[OperatorKey, Pullback[Any]] = {}
         outside = dict(zip(self.graph.inputs, inputs, strict=True))
         with scoped(inputs[0]) as scope:
-            for key, kind, source, function, fed_by in self.steps:
-                scope(f"{key} {kind}")
-                xs = [values[j] for j in fed_by] if fed_by else [outside[key]]
+            for k, source, apply, fed_by in self.steps:
+                scope(f"{k} {apply.kind}")
+                xs = [values[j] for j in fed_by] if fed_by else [outside[k]]
                 try:
-                    values[key], pullbacks[key] = function(own.get(source, ()), *xs)
+                    values[k], pullbacks[k] = apply.compute(own.get(source, ()), *xs, key=apply.key_under(key, k))
                 except FuncnetError as error:
-                    raise located(error, told(key, kind, fed_by, [x.shape for x in xs]), outermost=True) from None
+                    raise located(error, told(k, apply.kind, fed_by, [x.shape for x in xs]), outermost=True) from None
         return values, pullbacks
 
     def backward(
@@ -166,8 +172,8 @@ class Network:
         found: dict[OperatorKey, Any] = {}
         outside: dict[OperatorKey, Any] = {}
         with scoped(example) as scope:
-            for key, kind, source, _, fed_by in reversed(self.steps):
-                scope(f"{key} {kind} backward")
+            for key, source, apply, fed_by in reversed(self.steps):
+                scope(f"{key} {apply.kind} backward")
                 if key not in cotangents:  # its value went nowhere but to labels
                     outside.setdefault(key, None)
                     continue
@@ -218,7 +224,7 @@ class NetworkInit:
         shapes: dict[OperatorKey, Any] = dict(zip(graph.inputs, given, strict=True))
         params: NetworkParams = {}
         problems: list[str] = []
-        for k, kind, source, _, fed_by in steps:
+        for k, source, apply, fed_by in steps:
             arriving = [shapes.get(j) for j in fed_by] if fed_by else [shapes[k]]
             shapes[k] = None
             if None in arriving:
@@ -230,7 +236,7 @@ class NetworkInit:
                 if source != k and [x.shape for x in tree.leaves(expected)] != [x.shape for x in tree.leaves(own)]:
                     raise ShapeError(f"it shares the params of operator {source!r}, whose inputs have another shape")
             except FuncnetError as error:
-                problems.append(str(located(error, told(k, kind, fed_by, arriving), outermost=True)))
+                problems.append(str(located(error, told(k, apply.kind, fed_by, arriving), outermost=True)))
         if problems:
             raise ShapeError("\n  ".join(problems))
         held = {k: params[k] for k in graph.order if k in params and tree.leaves(params[k])}
@@ -267,7 +273,9 @@ class scoped:
             self.trace.scope = self.outer
 
 
-def trace(net: Layer[NetworkParams, Any], params: NetworkParams, *inputs: Array) -> dict[OperatorKey, Array]:
+def trace(
+    net: Layer[NetworkParams, Any], params: NetworkParams, *inputs: Array, key: Key | None = None
+) -> dict[OperatorKey, Array]:
     """Every operator's output by its key, in forward order: for a look inside.
 
     Shapes: each operator's, batch-first. Raises what `net.apply` would.
@@ -275,5 +283,5 @@ def trace(net: Layer[NetworkParams, Any], params: NetworkParams, *inputs: Array)
     function = net.apply.function
     if not isinstance(function, Network):
         raise ShapeError(f"trace looks into the operators of a network; a {net.apply.kind} has none")
-    values, _ = function.forward(params, net.apply.accept(params, inputs, None))
-    return {key: np.array(value) for key, value in values.items()}
+    values, _ = function.forward(params, net.apply.accept(params, inputs, key), key)
+    return {k: np.array(value) for k, value in values.items()}

@@ -15,7 +15,7 @@ How an array lies in memory:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -61,7 +61,8 @@ class Plan:
     calls: those that run.              parameters, inputs: the values that come from outside.
     outputs: the values that go out.
     left_out: the calls that were recorded and do not run.
-    homes: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents.
+    homes: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents, which may be
+        one and the same.
     size: the bytes of memory that one run needs.
     """
 
@@ -78,6 +79,7 @@ class Plan:
         kept = {id(call) for call in self.calls}
         self.left_out = [call for call in trace.calls if id(call) not in kept]
         self._find_homes()
+        self.over_params = bool(gradient) and self._gradient_fits_over_params()
         self.size = self._lay_out()
 
     def _place_gradient(self, trace: Trace, gradient: Sequence[Value]) -> list[Call]:
@@ -120,10 +122,28 @@ class Plan:
             self.homes.append(home)
         return home.admit(value)
 
+    def _gradient_fits_over_params(self) -> bool:
+        """Whether every cotangent can be written where its parameter stood, since no call reads that any more."""
+        params, gradient = self.homes[:2]
+        sizes = {parameter.offset: parameter.elements for parameter in self.parameters}
+        last: dict[int, int] = {}
+        for i, call in enumerate(self.calls):
+            for value in call.reads():
+                if value.root.home is params:
+                    last.update((place, i) for place in places(value.root, sizes))
+        return not any(y.root.home is params for y in self.outputs) and all(
+            last.get(place, -1) < i
+            for i, call in enumerate(self.calls)
+            if call.output.home is gradient
+            for place in places(call.output, sizes)
+        )
+
     def _lay_out(self) -> int:
         """Put the homes one behind the other; return the length of all."""
         start = 0
         for home in self.homes:
+            if self.over_params and home is self.homes[1]:
+                continue  # it begins where the params do
             home.start = start
             start += -(-(home.size + home.row) // ALIGNMENT) * ALIGNMENT
         return start
@@ -249,6 +269,14 @@ def overwritable(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
 def nbytes(value: Value) -> int:
     """Bytes of the value, without a row of ones."""
     return value.elements * value.dtype.itemsize
+
+
+def places(value: Value, sizes: dict[int, int]) -> Iterator[int]:
+    """Where the params begin that a parameter, or a stack of some, or its cotangent, is made of."""
+    place = value.offset
+    while place < ends_at(value):
+        yield place
+        place += sizes[place]
 
 
 def ends_at(value: Value) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,7 +34,7 @@ class Workspace:
             for home in plan.homes[:2]
         )
         self.inputs = [self.array(value) for value in plan.inputs]
-        self.program = [self._bind(call) for call in plan.calls]
+        self.program = [instruction for call in plan.calls for instruction in self._bind(call)]
         self.outputs = [self.array(value) for value in plan.outputs]
         del self._arrays, self._allotted, self._views
 
@@ -104,21 +104,31 @@ class Workspace:
         """The number as a 0-d array of the plan's dtype, which NumPy takes in faster than a Python number."""
         return self._views.setdefault((repr(number), self.dtype), (np.array(number, self.dtype), None))[0]
 
-    def _bind(self, call: Call) -> Instruction:
+    def scratch(self, shape: tuple[int, ...]) -> Any:
+        """An array for one instruction to hand to the next; all of this shape share it."""
+        if shape not in self._views:
+            self._views[shape] = (np.empty(shape, self.dtype), None)
+        return self._views[shape][0]
+
+    def _bind(self, call: Call) -> list[Instruction]:
         """The call with arrays in place of values, in the fastest of its forms that gives the same."""
         inputs = tuple(self.array(x) if isinstance(x, Value) else x for x in call.inputs)
         out = self.array(call.output)
+        if call.function is np.matmul:
+            return product(self, inputs[0], inputs[1], out)
         special = FORMS.get(call.function)
-        if special is not None:
-            return special(self, inputs, out)
-        if isinstance(call.function, Stateful):
-            return call.function.bind(self.state), (*inputs, out)
-        if isinstance(call.function, np.ufunc):
-            inputs = tuple(self.constant(x) if isinstance(x, (int, float)) else x for x in inputs)
-            if call.function is np.multiply and inputs[0] is inputs[1]:
-                return np.square, self.in_line(inputs[0], out)
-            return call.function, self.in_line(*inputs, out)
-        return call.function, (*inputs, out)
+        return [special(self, inputs, out) if special else self._plainly(call.function, inputs, out)]
+
+    def _plainly(self, function: Any, inputs: tuple[Any, ...], out: Any) -> Instruction:
+        """The call itself."""
+        if isinstance(function, Stateful):
+            return function.bind(self.state), (*inputs, out)
+        if not isinstance(function, np.ufunc):
+            return function, (*inputs, out)
+        inputs = tuple(self.constant(x) if isinstance(x, (int, float)) else x for x in inputs)
+        if function is np.multiply and inputs[0] is inputs[1]:
+            return np.square, self.in_line(inputs[0], out)
+        return function, self.in_line(*inputs, out)
 
 
 def aligned(size: int) -> Any:
@@ -128,14 +138,45 @@ def aligned(size: int) -> Any:
     return memory[skip : skip + size]
 
 
-def product(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
+def product(space: Workspace, a: Any, b: Any, out: Any) -> list[Instruction]:
     """a b, by the method of the array that leaves the result contiguous."""
-    a, b = inputs
     if out.ndim == 2 and out.flags.c_contiguous:
-        return a.dot, (b, out)
+        if a.flags.c_contiguous and b.flags.f_contiguous:
+            return contraction(space, a, b, out)
+        return [(a.dot, (b, out))]
     if out.ndim == 2 and out.flags.f_contiguous:
-        return b.T.dot, (a.T, out.T)
-    return np.matmul, (a, b, out)
+        return [(b.T.dot, (a.T, out.T))]
+    return [(np.matmul, (a, b, out))]
+
+
+def contraction(space: Workspace, a: Any, b: Any, out: Any) -> list[Instruction]:
+    """a b where the sum runs along the rows of a and of b^T, as in every x^T g.
+
+    OpenBLAS has a fast kernel for it up to so many results only, and for other products a faster one: with AVX-512 it
+    pays to compute some rows at a time, or, where they are short, to copy b into the other order first.
+    """
+    (rows, length), columns = a.shape, b.shape[1]
+    if rows * columns > FEW_RESULTS and columns <= MANY_COLUMNS and short_of_kernels():
+        if length >= LONG_ROWS:
+            step = max(8, FEW_RESULTS // columns)
+            return [(a[k : k + step].dot, (b, out[k : k + step])) for k in range(0, rows, step)]
+        if rows * columns <= MANY_RESULTS:
+            turned = space.scratch(b.shape)
+            return [(turned.__setitem__, (..., b)), (a.dot, (turned, out))]
+    return [(a.dot, (b, out))]
+
+
+FEW_RESULTS, MANY_RESULTS, MANY_COLUMNS, LONG_ROWS = 1200, 8192, 150, 128
+
+
+@cache
+def short_of_kernels() -> bool:
+    """Whether NumPy computes products with OpenBLAS on a CPU that has AVX-512."""
+    config: Any = np.show_config("dicts")
+    simd = config.get("SIMD Extensions", {})
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    wide = any(name.startswith(("AVX512", "X86_V4")) for name in simd.get("found", ()))
+    return wide and "openblas" in blas.get("name", "")
 
 
 def inner_product(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
@@ -175,7 +216,6 @@ def gate(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
 
 
 FORMS: dict[Any, Callable[[Workspace, tuple[Any, ...], Any], Instruction]] = {
-    np.matmul: product,
     inner_into: inner_product,
     nonzero_into: nonzero,
     gate_into: gate,

@@ -70,6 +70,12 @@ class Trace:
         self.inputs.append(value)
         return value
 
+    def key(self) -> Value:
+        """A random key from outside."""
+        value = Value(self, (2,), np.dtype(np.uint64), None)
+        self.inputs.append(value)
+        return value
+
     def parameter(self, shape: tuple[int, ...]) -> Value:
         """The next array in the flat vector of params."""
         value = Value(self, shape, self.dtype, None)
@@ -174,6 +180,8 @@ class Value(NDArrayOperatorsMixin):
         values = [x for x in inputs if isinstance(x, Value)]
         dtype = BOOL if ufunc in COMPARISONS or ufunc in LOGIC else self.trace.dtype
         self._check(inputs)
+        if ufunc is np.multiply and type(inputs[1]) is float and inputs[1] == 1.0 and self.dtype != BOOL:
+            return self
         if ufunc in LOGIC and any(v.dtype != BOOL for v in values):
             raise TypeError(f"np.{ufunc.__name__} is recorded for masks only")
         axes = {len(shape) - v.ndim + v.batch_axis for v in values if v.batch_axis is not None}

@@ -39,6 +39,7 @@ class Differentiated(Compiled[P]):
         check(self.kind, (net,) if loss is None else (net, loss), several=True)
         self.net: Function[P, Any] = net.apply
         self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
+        self.random = net.apply.random
 
     def may_be_labels(self, place: int) -> bool:
         """Whether the array in that place may be integers: an input of the network, or a target."""
@@ -47,26 +48,26 @@ class Differentiated(Compiled[P]):
             return self.net.may_be_labels(place)
         return bool(self.loss.labels)
 
-    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...]) -> Plan:
+    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
         """Plan the loss and the gradient of the params."""
         arrays = cast("tuple[Array, ...]", inputs)
         if self.loss is None:
             self.net.check_count(len(arrays))
-            loss, pull = self.net.function(params, *arrays)
+            loss, pull = self.net.compute(params, *arrays, key=key)
             check_scalar(self.kind, loss)
             of_params, _ = pull(self.scale)
         else:
-            loss, of_params = self._record_loss(trace, params, arrays, self.loss)
+            loss, of_params = self._record_loss(trace, params, arrays, self.loss, key)
         return Plan(trace, [loss], tree.leaves(of_params))
 
     def _record_loss(
-        self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any]
+        self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any
     ) -> tuple[Any, P]:
         """The network, then the loss of its outputs and the remaining arrays; back through both."""
         taken = self.net.arity or 1
         if len(arrays) < taken:
             raise ShapeError(f"{self.kind}: the network takes {taken} inputs, but only {len(arrays)} arrays were given")
-        output, pull = self.net.function(params, *arrays[:taken])
+        output, pull = self.net.compute(params, *arrays[:taken], key=key)
         several = isinstance(output, tuple)
         outputs = cast("tuple[Array, ...]", output if several else (output,))
         given = (*outputs, *arrays[taken:])
@@ -100,11 +101,13 @@ class ValueAndGrad(Differentiated[P]):
 
     kind = "value_and_grad"
 
-    def __call__(self, params: P, *arrays: Array) -> tuple[np.floating[Any], P]:
+    def __call__(self, params: P, *arrays: Array, key: Key | None = None) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
-        program, space = self.run_program(params, arrays)
-        loss, gradient = space.results()[0], program.layout.tree(space.gradient.copy())
-        program.pool.append(space)
+        space = self.enter(params, arrays, key)
+        for f, args in space.program:
+            f(*args)
+        loss, gradient = space.outputs[0][()], space.layout.tree(space.gradient.copy())
+        space.pool.append(space)
         return loss, gradient
 
 
@@ -127,13 +130,15 @@ class SGDStep(Differentiated[P]):
         super().__init__(net, loss)
         self.scale = positive("learning_rate", learning_rate)
 
-    def __call__(self, params: P, *arrays: Array) -> tuple[P, np.floating[Any]]:
+    def __call__(self, params: P, *arrays: Array, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
-        program, space = self.run_program(params, arrays)
-        vector = space.params - space.gradient
-        new, (loss,) = program.layout.tree(vector), space.results()
+        space = self.enter(params, arrays, key)
+        for f, args in space.program:
+            f(*args)
+        vector = (space.gathered() if space.vector is None else space.vector) - space.gradient
+        new, loss = space.layout.tree(vector), space.outputs[0][()]
         space.remember(new, vector)
-        program.pool.append(space)
+        space.pool.append(space)
         return new, loss
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet import tree
+from funcnet import compiled, tree
 from funcnet.compiled import KEPT, POOLED
 
 
@@ -97,11 +97,26 @@ def test_one_shape_has_one_program(kind: Kind) -> None:
 
 @every_kind
 def test_the_program_made_first_is_let_go_first(kind: Kind) -> None:
-    call, made = kind(40), []
+    call, made = kind(KEPT + 5), []
     for n in range(1, KEPT + 5):
         call._replace(arrays=tuple(x[:n] for x in call.arrays))()
         made.append(programs(call.compiled)[-1])
     assert programs(call.compiled) == made[-KEPT:]
+
+
+@every_kind
+def test_programs_that_need_much_memory_are_let_go_sooner(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = kind(20)
+
+    def run(rows: int) -> int:
+        call._replace(arrays=tuple(x[:rows] for x in call.arrays))()
+        return len(programs(call.compiled))
+
+    run(17)
+    monkeypatch.setattr(compiled, "HELD", 3 * programs(call.compiled)[0].size)
+    assert [run(rows) for rows in (18, 19, 20)] == [2, 2, 2]
+    monkeypatch.setattr(compiled, "HELD", 0)
+    assert run(16) == 1
 
 
 @every_kind

@@ -20,7 +20,7 @@ from .cases import CASES, Case
 from .strategies import PATTERNS, Problem, pattern, problems
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-EMPTY, ONES = -1, -2
+EMPTY, ONES, PARAMS = -1, -2, -3
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -115,7 +115,8 @@ class Walk:
     def read(self, value: Value) -> None:
         root = value.root
         if root.home is self.plan.homes[0]:
-            return  # the params, which nobody writes to
+            assert (self.owner[span(root)] == PARAMS).all(), "a parameter is read that a cotangent was written over"
+            return
         assert (self.owner[span(root)] == self.number(root)).all(), "a value is read that is not there (any more)"
         assert not has_ones(value) or (self.owner[row_of_ones(root)] == ONES).all(), "a row of ones was overwritten"
 
@@ -132,15 +133,16 @@ class Walk:
         self.write(output)
 
     def run(self) -> None:
-        self.owner[self.plan.homes[1].start :][: self.plan.homes[1].size] = EMPTY
+        params, gradient = (slice(home.start, home.start + home.size) for home in self.plan.homes[:2])
+        self.owner[gradient] = EMPTY
+        self.owner[params] = PARAMS  # copied in anew for each run
         for value in self.plan.inputs:
             self.write(value)
         for call in self.plan.calls:
             self.call(call)
         for value in self.plan.outputs:
             self.read(value)
-        gradient = self.owner[self.plan.homes[1].start :][: self.plan.homes[1].size]
-        assert (gradient != EMPTY).all(), "a part of the gradient is never written"
+        assert (self.owner[gradient] >= 0).all(), "a part of the gradient is never written"
 
 
 def is_elementwise(call: Call) -> bool:
@@ -160,8 +162,9 @@ def assert_no_clobber(plan: Plan) -> None:
 
 
 def assert_homes_are_apart(plan: Plan) -> None:
-    """No two homes, each with its row of ones, overlap; all begin at a cache line."""
-    ends = [(home.start, home.start + home.size + home.row) for home in plan.homes]
+    """No two homes, each with its row of ones, overlap, but for params and gradient; all begin at a cache line."""
+    homes = [home for home in plan.homes if not (plan.over_params and home is plan.homes[1])]
+    ends = [(home.start, home.start + home.size + home.row) for home in homes]
     assert all(start % ALIGNMENT == 0 for start, _ in ends)
     assert all(end <= start for (_, end), (start, _) in pairwise(sorted(ends)))
     assert max(end for _, end in ends) <= plan.size
@@ -511,7 +514,8 @@ def hidden(depth: int, *between: fn.Layer[Any, Any], width: int = 32) -> fn.Laye
 
 def values(plan: Plan, width: int, rows: int) -> float:
     """The memory besides params and gradient, in values of this width with their row of ones."""
-    return (plan.size - plan.homes[0].size - plan.homes[1].size) / (rows * (width + 1) * plan.dtype.itemsize)
+    own = plan.size - plan.homes[0].size - (0 if plan.over_params else plan.homes[1].size)
+    return own / (rows * (width + 1) * plan.dtype.itemsize)
 
 
 BETWEEN: dict[str, tuple[list[fn.Layer[Any, Any]], int]] = {
@@ -548,6 +552,29 @@ def test_a_training_step_needs_memory_for_the_activations_and_a_few_values(depth
 def test_the_memory_of_params_and_gradient_is_theirs() -> None:
     plan = step_plan(hidden(3, fn.tanh()), (32,))
     assert [home.size for home in plan.homes[:2]] == [3 * 33 * 32 * 4] * 2
+
+
+def test_the_gradient_is_written_over_params_that_nobody_reads_any_more() -> None:
+    plan = step_plan(hidden(3, fn.tanh()), (32,))
+    assert plan.over_params
+    assert plan.homes[1].start == plan.homes[0].start
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda W, x: (x.T @ (x @ W), (W * 2.0).sum()), id="later"),
+        pytest.param(lambda W, x: (W * 2.0, (x @ W).sum()), id="in the same call"),
+        pytest.param(lambda W, x: (x.T @ (x @ W), W), id="by the caller"),
+    ],
+)
+def test_the_gradient_stays_apart_from_params_that_are_still_read(function: Callable[..., Any]) -> None:
+    trace = Trace(F32, 4)
+    gradient, output = function(trace.parameter((3, 2)), trace.input((4, 3), F32))
+    plan = Plan(trace, [output], [gradient])
+    assert not plan.over_params
+    assert_no_clobber(plan)
+    assert_homes_are_apart(plan)
 
 
 def test_a_forward_pass_has_no_memory_for_a_gradient() -> None:

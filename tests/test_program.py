@@ -11,7 +11,7 @@ import pytest
 import funcnet as fn
 from funcnet.calls import gate, inner
 from funcnet.plan import Plan
-from funcnet.program import Instruction, Workspace, aligned
+from funcnet.program import Instruction, Workspace, aligned, short_of_kernels
 from funcnet.tracing import Trace
 
 DTYPES = [np.float32, np.float64]
@@ -94,6 +94,37 @@ def test_products_in_every_layout(name: str, rows: int, dtype: Any) -> None:
     params = [whole(4, 5, dtype=dtype, seed=2), whole(5, 4, dtype=dtype, seed=3)]
     found, expected = (call(PRODUCTS[name], arrays, params) for call in (run, plain))
     np.testing.assert_array_equal(found, expected, strict=True)
+
+
+CONTRACTIONS = {  # features, units, rows, and the instructions where BLAS lacks a fast kernel for many results
+    "few results": (20, 13, 256, 1),
+    "short rows, g turned first": (65, 64, 64, 2),
+    "long rows, some results at a time": (65, 64, 128, 4),
+    "long rows, the last part shorter": (129, 13, 256, 2),
+    "short rows, too many results to turn": (200, 100, 64, 1),
+    "too many units": (40, 151, 256, 1),
+}
+
+
+@both_dtypes
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("name", CONTRACTIONS)
+def test_a_sum_along_rows_in_each_of_its_forms(
+    name: str, short: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, units, rows, instructions = CONTRACTIONS[name]
+    monkeypatch.setattr("funcnet.program.short_of_kernels", lambda: short)
+    arrays = [whole(rows, features, dtype=dtype), whole(rows, units, dtype=dtype, seed=1)]
+
+    def product(x: Any, g: Any) -> Any:
+        return x.T @ g
+
+    assert len(program(product, arrays)) == (instructions if short else 1)
+    np.testing.assert_array_equal(run(product, arrays), plain(product, arrays), strict=True)
+
+
+def test_which_kernels_there_are_can_be_told() -> None:
+    assert short_of_kernels() in (True, False)
 
 
 def test_a_bias_rides_in_a_product_with_a_row_of_ones() -> None:

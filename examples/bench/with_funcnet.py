@@ -56,8 +56,9 @@ def compiled(workload: Workload, data: Data) -> Compiled:
 
     def begin() -> Any:
         params, _ = model.net.init(_fn.key(0), *shapes, dtype=data.start[0][0].dtype)
-        copies = [_fn.Affine(weight.copy(), bias.copy()) for weight, bias in data.start]
-        return params | dict(zip(model.linears, copies, strict=True))
+        for key, (weight, bias) in zip(model.linears, data.start, strict=True):
+            params[key].weight[...], params[key].bias[...] = weight, bias
+        return params
 
     def linears(params: Any) -> Linears:
         return [(params[key].weight, params[key].bias) for key in model.linears]

@@ -97,7 +97,8 @@ def _affine(params: Affine, x: Array) -> Result[Affine]:
 
     def pullback(g: Array) -> tuple[Affine, tuple[Array, ...]]:
         g = g.reshape(-1, b.shape[0])
-        return Affine(rows.T @ g, g.sum(axis=0)), ((g @ W.T).reshape(*x.shape),)
+        dx = (g @ W.T).reshape(*x.shape)  # first, so that dW can be written where W stood
+        return Affine(rows.T @ g, g.sum(axis=0)), (dx,)
 
     return y, pullback
 
@@ -109,7 +110,8 @@ def _product(params: Weight, x: Array) -> Result[Weight]:
 
     def pullback(g: Array) -> tuple[Weight, tuple[Array, ...]]:
         g = g.reshape(-1, W.shape[1])
-        return Weight(rows.T @ g), ((g @ W.T).reshape(*x.shape),)
+        dx = (g @ W.T).reshape(*x.shape)
+        return Weight(rows.T @ g), (dx,)
 
     return y, pullback
 
