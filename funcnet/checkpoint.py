@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Generic, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
@@ -31,7 +31,7 @@ class Checkpoint(NamedTuple, Generic[P, S]):
     metadata: dict[str, Any]
 
 
-def save(path: FilePath, params: Any, *, state: Any = None, metadata: Mapping[str, Any] | None = None) -> None:
+def save(path: FilePath, params: Any, *, state: Any = None, metadata: dict[str, Any] | None = None) -> None:
     """Write params, and what else a training needs to go on, to one file. The same content gives the same bytes.
 
     params, state: pytrees of arrays, NumPy scalars, floats, and ints of up to 64 bits, with int and str as dict keys;
@@ -46,11 +46,11 @@ def save(path: FilePath, params: Any, *, state: Any = None, metadata: Mapping[st
     """
     from funcnet import archive  # loads what takes as long as half of funcnet: only where there are files
 
-    notes = dict(metadata or {})
-    if not archive.kept_by_json(notes):
+    notes = {} if metadata is None else metadata
+    if type(notes) is not dict or not archive.kept_by_json(notes):
         allowed = "str, int, finite float, bool, None, lists, and dicts with str keys"
         raise CheckpointError(
-            f"metadata must come back from JSON as it was, so it may hold {allowed}; got {notes!r:.200}"
+            f"metadata must be a dict that comes back from JSON as it was, of {allowed}; got {notes!r:.200}"
         )
     entries = [*_entries("params", params), *_entries("state", state)]
     manifest = {
@@ -85,7 +85,7 @@ def load(path: FilePath, like: Any, *, state: Any = None) -> Checkpoint[Any, Any
             file = archive.Archive(stream)
             found, metadata = _checked(file.manifest)
             _compare(found, {entry.path: entry.told for entry in wanted.values()})
-            leaves = [wanted[path] for path in found if wanted[path].dtype is not None]
+            leaves = [wanted[place] for place in found if wanted[place].dtype is not None]
             arrays = file.arrays({entry.path: archive.Spec(_little(entry), np.shape(entry.leaf)) for entry in leaves})
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)}: {error}") from None

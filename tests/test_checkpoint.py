@@ -250,10 +250,12 @@ def test_what_cannot_be_kept_is_refused_before_there_is_a_file(path: Path, param
         {"a": A},
         {"a": {2: 3}},
         {"a": b""},
+        [1],
+        "text",
     ],
 )
 def test_metadata_that_json_would_change_are_refused(path: Path, metadata: Any) -> None:
-    with pytest.raises(fn.CheckpointError, match="come back from JSON as it was"):
+    with pytest.raises(fn.CheckpointError, match="comes back from JSON as it was"):
         fn.save(path, PARAMS, metadata=metadata)
     assert os.listdir(path.parent) == []
 
