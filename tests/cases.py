@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import funcnet as fn
+from funcnet.testing import check_layer
 
 
 class Case(NamedTuple):
@@ -18,6 +20,12 @@ class Case(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     holomorphic: bool = True
     """Whether its function can be given complex numbers."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """What else `check_layer` is told: rowwise, labels, domain, extreme."""
+
+    def check(self) -> None:
+        """Run every law."""
+        check_layer(self.make(), *self.shapes, holomorphic=self.holomorphic, **self.options)
 
 
 def square(x: fn.Array) -> tuple[fn.Array, Callable[[fn.Array], fn.Array]]:
@@ -49,7 +57,7 @@ CASES = [
     Case("gelu by tanh", lambda: fn.gelu(approximate=True), ((4,),)),
     Case("silu", fn.silu, ((4,),)),
     Case("softplus", fn.softplus, ((4,),), False),
-    Case("exp", fn.exp, ((4,),)),
+    Case("exp", fn.exp, ((4,),), options={"extreme": 80.0}),
     Case("elementwise", lambda: fn.elementwise(square), ((4,),)),
     Case("custom_layer", lambda: fn.custom_layer(init_scale, scale), ((4,),)),
     Case("softmax", fn.softmax, ((4,),)),
@@ -61,6 +69,7 @@ CASES = [
     Case("multiply", fn.multiply, ((4,), (4,), (4,))),
     Case("multiply of one", fn.multiply, ((4,),)),
     Case("average", fn.average, ((2, 3), (2, 3), (2, 3))),
+    Case("average of one", fn.average, ((4,),)),
     Case("maximum", fn.maximum, ((4,), (4,), (4,)), False),
     Case("concatenate", fn.concatenate, ((2,), (3,), (1,))),
     Case("concatenate sequences", fn.concatenate, ((5, 2), (5, 3))),
@@ -70,6 +79,7 @@ CASES = [
     Case("mse", fn.mse, ((4,), (4,))),
     Case("mse over sequences", fn.mse, ((2, 3), (2, 3))),
     Case("softmax_cross_entropy", fn.softmax_cross_entropy, ((4,), (4,))),
+    Case("softmax_cross_entropy of labels", fn.softmax_cross_entropy, ((4,), ()), options={"labels": {1: 4}}),
     Case("serial", lambda: fn.serial(fn.linear(3), fn.tanh(), fn.linear(2)), ((4,),)),
     Case("parallel", lambda: fn.parallel(fn.linear(3), fn.serial(fn.linear(3), fn.sigmoid())), ((4,),)),
     Case("parallel with merge", lambda: fn.parallel(fn.linear(3), fn.linear(2), merge=fn.concatenate()), ((4,),)),
