@@ -56,3 +56,7 @@ class KeyTypeError(FuncnetError, TypeError):
 
 class OptionError(FuncnetError, ValueError):
     """A hyperparameter outside its range."""
+
+
+class NonFiniteError(FuncnetError, FloatingPointError):
+    """NaN or infinity where `check_finite=True` was asked for."""

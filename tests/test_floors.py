@@ -39,7 +39,7 @@ FLOORS: list[list[str]] = [
         "program",
     ],
     ["memory", "compiled", "compose", "network"],
-    ["training"],
+    ["finite", "training"],
     ["testing.subject", "testing.derivatives", "testing.conduct", "testing.program", "testing"],
     [""],  # the package itself, which hands on what the floors below it offer
 ]
