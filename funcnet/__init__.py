@@ -2,6 +2,7 @@
 
 from funcnet import tree as tree
 from funcnet.arrays import Array, Shape
+from funcnet.calibration import calibrate
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
@@ -15,6 +16,7 @@ from funcnet.errors import (
     OptionError,
     ParamsError,
     ShapeError,
+    WeightError,
 )
 from funcnet.graph import Graph, shared
 from funcnet.initializers import (
@@ -31,6 +33,8 @@ from funcnet.initializers import (
     uniform,
     zeros,
 )
+from funcnet.layers.axes import max, mean, permute, slice, sum
+from funcnet.layers.dropout import dropout
 from funcnet.layers.elementwise import (
     elementwise,
     elu,
@@ -45,10 +49,13 @@ from funcnet.layers.elementwise import (
     softplus,
     tanh,
 )
+from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
+from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
 from funcnet.layers.softmax import log_softmax, softmax
-from funcnet.losses import mse, softmax_cross_entropy
+from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
+from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
 from funcnet.network import network, trace
 from funcnet.random import Key, fold_in, key, split
 from funcnet.training import sgd_step, value_and_grad, vjp
@@ -58,17 +65,23 @@ __all__ = [
     "Affine",
     "Array",
     "average",
+    "batch_norm",
+    "BatchNorm",
+    "calibrate",
     "concatenate",
     "constant",
     "custom_layer",
+    "dropout",
     "DTypeError",
     "elementwise",
     "elu",
+    "embedding",
     "exp",
     "flatten",
     "fold_in",
     "FuncnetError",
     "Function",
+    "gaussian_nll",
     "gelu",
     "glorot_normal",
     "glorot_uniform",
@@ -76,23 +89,31 @@ __all__ = [
     "GraphError",
     "he_normal",
     "he_uniform",
+    "hinge",
+    "huber",
     "identity",
     "Init",
     "Key",
     "key",
     "KeyTypeError",
+    "kl_divergence",
     "LabelError",
     "Layer",
+    "layer_norm",
     "leaky_relu",
     "lecun_normal",
     "lecun_uniform",
     "linear",
     "log_softmax",
+    "mae",
+    "max",
     "maximum",
+    "mean",
     "mse",
     "multiply",
     "network",
     "NonFiniteError",
+    "Norm",
     "normal",
     "ones",
     "OperatorKey",
@@ -100,10 +121,15 @@ __all__ = [
     "orthogonal",
     "parallel",
     "ParamsError",
+    "permute",
+    "poisson_nll",
     "Pullback",
     "relu",
     "reshape",
     "residual",
+    "rms_norm",
+    "Scale",
+    "scale",
     "selu",
     "serial",
     "sgd_step",
@@ -111,12 +137,16 @@ __all__ = [
     "ShapeError",
     "shared",
     "sigmoid",
+    "sigmoid_cross_entropy",
     "silu",
+    "slice",
     "softmax",
     "softmax_cross_entropy",
     "softplus",
     "split",
     "subtract",
+    "sum",
+    "Table",
     "tanh",
     "trace",
     "tree",
@@ -124,5 +154,6 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "Weight",
+    "WeightError",
     "zeros",
 ]

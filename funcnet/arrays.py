@@ -21,6 +21,7 @@ DType: TypeAlias = "type[np.floating[Any]] | np.dtype[np.floating[Any]]"
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 Y = TypeVar("Y")
+T = TypeVar("T")
 
 
 def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
@@ -167,4 +168,11 @@ def count(name: str, value: object) -> int:
     """An int of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise OptionError(f"{name} must be an int of at least 1, not {value!r}")
+    return value
+
+
+def choice(name: str, value: T, options: tuple[T, ...]) -> T:
+    """One of the options."""
+    if value not in options:
+        raise OptionError(f"{name} must be {', '.join(map(repr, options[:-1]))} or {options[-1]!r}, not {value!r}")
     return value

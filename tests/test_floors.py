@@ -29,7 +29,14 @@ FLOORS: list[list[str]] = [
         "layers.linear",
         "layers.merge",
         "layers.softmax",
+        "layers.norm",
+        "layers.embedding",
+        "layers.axes",
+        "layers.dropout",
         "losses",
+        "losses.reduction",
+        "losses.regression",
+        "losses.classification",
         "custom",
         "graph",
         "plan",
@@ -39,12 +46,12 @@ FLOORS: list[list[str]] = [
         "program",
     ],
     ["memory", "compiled", "compose", "network"],
-    ["finite", "training"],
+    ["calibration", "finite", "training"],
     ["testing.subject", "testing.derivatives", "testing.conduct", "testing.program", "testing"],
     [""],  # the package itself, which hands on what the floors below it offer
 ]
 ORDER = [name for floor in FLOORS for name in floor]
-LAYERS = {name for name in ORDER if name.startswith("layers")} | {"losses", "custom", "initializers", "special"}
+LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {"custom", "initializers", "special"}
 KNOW_NO_LAYER = ["graph", "plan", "program", "blocks", "flat", "listing"]
 OPTIONAL = ["matplotlib", "tqdm", "hypothesis", "jax", "torch", "onnx", "mpi4py", "scipy"]
 LONGEST = 300

@@ -186,7 +186,7 @@ def traced(case: Case) -> Trace:
     params, _ = layer.init(key(0), *case.shapes, dtype=np.float64)
     trace = Trace(F64, ROWS)
     symbols = tree.map(lambda p: trace.parameter(p.shape), params)
-    inputs = [trace.input((ROWS, *shape), F64) for shape in case.shapes]
+    inputs = [trace.input((ROWS, *shape), dtype) for shape, dtype in zip(case.shapes, case.dtypes(F64), strict=True)]
     output, pullback = layer.apply.function(symbols, *inputs)
     pullback(tree.map(lambda y: 1.0 if y.shape == () else trace.input(y.shape, F64), output))
     return trace

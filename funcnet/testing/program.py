@@ -10,7 +10,7 @@ from funcnet import tree
 from funcnet.arrays import Array, DType, Shape
 from funcnet.core import Layer, OperatorKey, Pullback, layer
 from funcnet.layers.elementwise import identity
-from funcnet.losses import mse
+from funcnet.losses.regression import mse
 from funcnet.network import NetworkParams, network
 from funcnet.random import Key
 from funcnet.testing.conduct import DTYPES, FLOAT32_TOLERANCE, TOLERANCE
