@@ -62,7 +62,7 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
 def _dtype_problem(x: object, dtype: np.dtype[Any]) -> str:
     """Why this is no floating array, and what to do."""
     kind = cast("Any", type(x))
-    if dtype.kind == "O" and not hasattr(x, "dtype") and kind not in (list, tuple):
+    if dtype.kind == "O" and not hasattr(x, "__array__") and kind not in (list, tuple):
         return f"is a {kind.__name__}, not an array{': params come first, then the inputs' * (kind is dict)}"
     if dtype.kind == "c":
         return f"has dtype {dtype}, not a floating one: take its parts, x.real and x.imag"
