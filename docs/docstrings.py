@@ -16,12 +16,15 @@ from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import TypeAliasForwardRef
 
 import funcnet
 
 COLUMNS = re.compile(r"(?<=\S) {4,}(?=\S)")
 CODE = re.compile(r" |def |\S+(\(\w\))? = |.*\S {4,}\S")
-ALIASES = [(r"TypeAliasForwardRef\('(\w+)'\)", r"\1"), (r"ndarray\[Any, dtype\[floating\[Any\]\]\]", "Array")]
+ARRAY = re.compile(
+    r"~?(numpy\.)?ndarray\[~?(typing\.)?Any, ~?(numpy\.)?dtype\[~?(numpy\.)?floating\[~?(typing\.)?Any\]{3}"
+)
 MARKUP = re.compile(r"`([^`]+)`|([*_|\\`])")
 ITEM = re.compile(r"(Shapes|Params|Inputs|Source|[a-z_]+(?:, [a-z_]+)*): |(Raises) ")
 
@@ -82,11 +85,8 @@ def process(app: Sphinx, what: str, name: str, thing: object, options: object, l
 def short(
     app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """A signature in which aliases go by their names."""
-    found = [signature, returns]
-    for long, alias in ALIASES:
-        found = [text and re.sub(long, alias, text) for text in found]
-    return found[0], found[1]
+    """A signature in which arrays go by their alias, also where a type variable's default brings them in."""
+    return signature and ARRAY.sub("Array", signature), returns and ARRAY.sub("Array", returns)
 
 
 class Public(SphinxDirective):
@@ -135,6 +135,7 @@ def entry(home: Any, name: str, text: str) -> list[str]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls first."""
+    TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # which is what signatures of overloads show
     app.connect("autodoc-process-docstring", process)
     app.connect("autodoc-process-signature", short)
     app.add_directive("public", Public)

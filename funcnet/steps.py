@@ -105,7 +105,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         space.kept = Kept(new, flat, nodes)
         return before + updates, new
 
-    def _with_metrics(self, loss: Any, compared: tuple[Array, ...]) -> Any:
+    def _with_metrics(self, loss: Any, compared: tuple[Array | Labels, ...]) -> Any:
         """The loss; where metrics were asked for, a dict of the loss and of them."""
         if not self.several:
             return loss
