@@ -22,9 +22,8 @@ import funcnet
 
 COLUMNS = re.compile(r"(?<=\S) {4,}(?=\S)")
 CODE = re.compile(r" |def |\S+(\(\w\))? = |.*\S {4,}\S")
-ARRAY = re.compile(
-    r"~?(numpy\.)?ndarray\[~?(typing\.)?Any, ~?(numpy\.)?dtype\[~?(numpy\.)?floating\[~?(typing\.)?Any\]{3}"
-)
+ANY, NP = r"~?(typing\.)?Any", r"~?(numpy\.)?"
+ARRAY = re.compile(rf"{NP}ndarray\[{ANY}, {NP}dtype\[{NP}floating\[{ANY}\]{{3}}")
 MARKUP = re.compile(r"`([^`]+)`|([*_|\\`])")
 ITEM = re.compile(r"(Shapes|Params|Inputs|Source|[a-z_]+(?:, [a-z_]+)*): |(Raises) ")
 
