@@ -1,7 +1,7 @@
 """funcnet: neural networks in pure NumPy. A network is two dicts; a layer is a pair of pure functions."""
 
 from funcnet import tree as tree
-from funcnet.arrays import Array, Shape
+from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.batches import minibatches
 from funcnet.calibration import calibrate
 from funcnet.checkpoint import Checkpoint, load, save
@@ -144,6 +144,7 @@ __all__ = [
     "KeyTypeError",
     "kl_divergence",
     "LabelError",
+    "Labels",
     "Layer",
     "layer_norm",
     "leaky_relu",
@@ -157,6 +158,7 @@ __all__ = [
     "log_softmax",
     "mae",
     "masked",
+    "Matrix",
     "max",
     "maximum",
     "mean",
@@ -219,6 +221,7 @@ __all__ = [
     "tree",
     "uniform",
     "value_and_grad",
+    "Vector",
     "vjp",
     "warmup_cosine_decay_schedule",
     "Weight",

@@ -15,6 +15,12 @@ from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
 """A floating NumPy array, batch-first."""
+Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[np.floating[Any]]]
+"""A floating array of one axis."""
+Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
+"""A floating array of two axes."""
+Labels: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
+"""An array of integers, batch-first: classes, which have no cotangent."""
 Shape: TypeAlias = tuple[int, ...]
 """The lengths of an array's axes; the shapes that `init` takes and returns leave out the batch axis."""
 DType: TypeAlias = "type[np.floating[Any]] | np.dtype[np.floating[Any]]"

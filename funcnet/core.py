@@ -80,8 +80,8 @@ class Function(Generic[P, Y]):
         self.kind = kind
         self.function = function
         self.arity = arity
-        self.labels = frozenset(labels)
-        self.random = random
+        self.labels: frozenset[int] = frozenset(labels)
+        self.random: bool = random
 
     def __repr__(self) -> str:
         """The kind of layer."""

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from funcnet import random, tree
 from funcnet.arrays import Array, Shape
-from funcnet.core import Function, Init, Layer, Pullback, pair
+from funcnet.core import Function, Layer, Pullback, pair
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.tracing import Stateful, Trace, Value
 
@@ -19,7 +19,7 @@ P = TypeVar("P", default=Any)
 
 
 def custom_layer(
-    init: Init[P],
+    init: Callable[..., tuple[P, Shape]],
     function: Callable[..., tuple[Array, Pullback[P]]],
     *,
     name: str | None = None,
@@ -43,7 +43,9 @@ def custom_layer(
 class Opaque(Generic[P]):
     """The function of such a layer: run on arrays it checks what comes back; on values it records one call."""
 
-    def __init__(self, kind: str, init: Init[P], function: Callable[..., tuple[Array, Pullback[P]]]) -> None:
+    def __init__(
+        self, kind: str, init: Callable[..., tuple[P, Shape]], function: Callable[..., tuple[Array, Pullback[P]]]
+    ) -> None:
         self.kind = kind
         self.init = init
         self.function = function
@@ -129,8 +131,10 @@ class Part(Stateful):
     """One of the calls of an opaque layer; in each workspace they share a box."""
 
     def __init__(self, site: Site, method: Callable[..., None], *arguments: Any) -> None:
-        self.site, self.method, self.arguments = site, method, arguments
-        self.__name__ = f"{site.opaque.kind} {method.__name__}"
+        self.site: Site = site
+        self.method: Callable[..., None] = method
+        self.arguments: tuple[Any, ...] = arguments
+        self.__name__: str = f"{site.opaque.kind} {method.__name__}"
 
     def bind(self, state: dict[int, Any]) -> Callable[..., None]:
         """The call, with the box of this workspace."""

@@ -25,7 +25,7 @@ class GraphError(FuncnetError, ValueError):
     """The two dicts do not describe a network. `problems` lists everything that is wrong with them."""
 
     def __init__(self, problems: Sequence[str] | str) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
         count = len(self.problems)
         heading = f"{count} problem{'s' if count > 1 else ''} in the graph"
         super().__init__("\n  ".join((heading, *self.problems)))

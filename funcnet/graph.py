@@ -50,7 +50,7 @@ class Graph:
         self.order: dict[OperatorKey, int] = check.order()
         self.inputs: tuple[OperatorKey, ...] = check.inputs(inputs)
         self.outputs: tuple[OperatorKey, ...] = check.outputs(output)
-        self.single = not isinstance(output, (list, tuple))
+        self.single: bool = not isinstance(output, (list, tuple))
         check.reach(self.inputs, self.outputs)
         check.arities(self.inputs)
         if check.problems:

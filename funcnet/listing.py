@@ -35,10 +35,10 @@ class Names:
     """What each value is called: x0, x1 for inputs, params by their path, v1, v2, ... in the order of the calls."""
 
     def __init__(self, plan: Plan, paths: Sequence[str]) -> None:
-        self.homes = {id(home): i for i, home in enumerate(plan.homes)}
+        self.homes: dict[int, int] = {id(home): i for i, home in enumerate(plan.homes)}
         self.fixed: tuple[Home, Home] = (plan.homes[0], plan.homes[1])
-        self.paths = {p.offset: f"params{path}" for p, path in zip(plan.parameters, paths, strict=True)}
-        self.names = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
+        self.paths: dict[int, str] = {p.offset: f"params{path}" for p, path in zip(plan.parameters, paths, strict=True)}
+        self.names: dict[int, str] = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
         for i, call in enumerate(plan.calls, 1):
             self.names[id(call.output)] = f"v{i}"
 

@@ -17,7 +17,7 @@ from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
 from funcnet.flat import packed
 from funcnet.graph import Graph, Shared, is_series
 from funcnet.random import Key, check_key, fold_in
-from funcnet.tracing import Value
+from funcnet.tracing import Trace, Value
 
 NetworkParams: TypeAlias = "dict[OperatorKey, Any]"
 """Params of a network: operator key -> params, for the operators that have any, in forward order."""
@@ -106,10 +106,12 @@ class Network:
 
     def __init__(self, graph: Graph, layers: Mapping[OperatorKey, Any]) -> None:
         self.graph = graph
-        self.layers = dict(layers)
-        self.steps = [self._step(key) for key in graph.order]
-        self.random = any_random(step.apply for step in self.steps)
-        self.without_params = {k for k, op in self.layers.items() if not isinstance(op, Shared) and has_no_params(op)}
+        self.layers: dict[OperatorKey, Any] = dict(layers)
+        self.steps: list[Step] = [self._step(key) for key in graph.order]
+        self.random: bool = any_random(step.apply for step in self.steps)
+        self.without_params: set[OperatorKey] = {
+            k for k, op in self.layers.items() if not isinstance(op, Shared) and has_no_params(op)
+        }
 
     def _step(self, key: OperatorKey) -> Step:
         layer = self.layers[key]
@@ -256,11 +258,11 @@ class scoped:
     """Tells the recorder, if there is one, which operator the calls that follow come from."""
 
     def __init__(self, example: object) -> None:
-        self.trace = example.trace if isinstance(example, Value) else None
+        self.trace: Trace | None = example.trace if isinstance(example, Value) else None
 
     def __enter__(self) -> Callable[[str], None]:
         """Begin; the scope is told by calling what is returned."""
-        self.outer = self.trace.scope if self.trace else ""
+        self.outer: str = self.trace.scope if self.trace else ""
         return self._set
 
     def _set(self, scope: str) -> None:

@@ -130,7 +130,7 @@ def _integer(name: str, value: int) -> int:
     if type(value) is int:
         return value
     try:
-        if not isinstance(value, bool):
+        if not isinstance(value, (bool, np.bool_)):  # NumPy 2.0 takes its bools for indices, with a warning
             return operator.index(value)
     except TypeError:
         pass

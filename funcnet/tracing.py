@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
+from operator import methodcaller
 from types import EllipsisType
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ from funcnet.views import Slice, sliced_axis
 BOOL = np.dtype(np.bool_)
 REMEDY = {"an input": "cast it, for instance x.astype(np.float32)", "a constant": "use a Python number, float(c)"}
 LOGIC = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
-COMPARISONS = frozenset(
+COMPARISONS: frozenset[np.ufunc] = frozenset(
     {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isnan, np.isinf, np.isfinite}
     | {np.signbit, np.logical_and, np.logical_or, np.logical_xor, np.logical_not}
 )
@@ -38,10 +39,10 @@ class Call:
     __slots__ = ("function", "inputs", "output", "scope")
 
     def __init__(self, function: Recordable, inputs: tuple[Any, ...], output: Value, scope: str) -> None:
-        self.function = function
-        self.inputs = inputs
-        self.output = output
-        self.scope = scope
+        self.function: Recordable = function
+        self.inputs: tuple[Any, ...] = inputs
+        self.output: Value = output
+        self.scope: str = scope
 
     def reads(self) -> list[Value]:
         """The values among the inputs."""
@@ -59,7 +60,7 @@ class Trace:
     def __init__(self, dtype: np.dtype[Any], rows: int, total: int | None = None) -> None:
         self.dtype = dtype
         self.rows = rows
-        self.total = rows if total is None else total
+        self.total: int = rows if total is None else total
         self.scope = ""
         self.calls: list[Call] = []
         self.parameters: list[Value] = []
@@ -116,16 +117,16 @@ class Value(NDArrayOperatorsMixin):
     )  # fmt: skip
 
     def __init__(self, trace: Trace, shape: tuple[int, ...], dtype: np.dtype[Any], batch_axis: int | None) -> None:
-        self.trace = trace
-        self.shape = shape
-        self.dtype = dtype
-        self.batch_axis = batch_axis
+        self.trace: Trace = trace
+        self.shape: tuple[int, ...] = shape
+        self.dtype: np.dtype[Any] = dtype
+        self.batch_axis: int | None = batch_axis
         self.call: Call | None = None
         self.base: Value | None = None
         self.view: Callable[[Any], Any] | None = None
-        self.offset = 0
-        self.reads = 0
-        self.last = -1
+        self.offset: int = 0
+        self.reads: int = 0
+        self.last: int = -1
         self.home: Any = None
         self.ones: Value | None = None
 
@@ -242,7 +243,7 @@ class Value(NDArrayOperatorsMixin):
         if shape == self.shape:
             return self
         if shape[-1:] == self.shape[-1:]:  # the features stay together, and so they are stored: see `Plan.layout`
-            return self.as_view(partial(np.reshape, shape=shape), shape, self.batch_axis)
+            return self.as_view(methodcaller("reshape", shape), shape, self.batch_axis)
         return self.trace.emit(reshape_into, (self,), shape, self.dtype, self.batch_axis)
 
     def _length(self, shape: tuple[int, ...]) -> int:

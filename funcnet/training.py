@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, positive
+from funcnet.arrays import Array, Labels, positive
 from funcnet.compiled import Compiled
 from funcnet.compose import check
 from funcnet.core import Function, Layer, Pullback
@@ -34,16 +34,16 @@ def vjp(layer: Layer[P, Y], params: P, *inputs: Array, key: Key | None = None) -
 class Differentiated(Compiled[P]):
     """Base of what computes a loss and its gradient in one program. `scale` is the cotangent of the loss."""
 
-    scale = 1.0
     shows_outputs = False
     """Whether the program hands out the network's outputs, behind the loss."""
+    scale: float = 1.0
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None) -> None:
         super().__init__()
         check(self.kind, (net,) if loss is None else (net, loss), several=True)
         self.net: Function[P, Any] = net.apply
         self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
-        self.random = net.apply.random
+        self.random: bool = net.apply.random
 
     def may_be_labels(self, place: int) -> bool:
         """Whether the array in that place may be integers: an input of the network, or a target."""
@@ -109,7 +109,7 @@ class ValueAndGrad(Differentiated[P]):
         super().__init__(net, loss)
         self.check_finite = check_finite
 
-    def __call__(self, params: P, *arrays: Array, key: Key | None = None) -> tuple[np.floating[Any], P]:
+    def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
         space = self.enter(params, arrays, key)
         for f, args in space.program:
@@ -145,9 +145,9 @@ class SGDStep(Differentiated[P]):
     ) -> None:
         super().__init__(net, loss)
         self.check_finite = check_finite
-        self.scale = positive("learning_rate", learning_rate)
+        self.scale: float = positive("learning_rate", learning_rate)
 
-    def __call__(self, params: P, *arrays: Array, key: Key | None = None) -> tuple[P, np.floating[Any]]:
+    def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
         space = self.enter(params, arrays, key)
         for f, args in space.program:

@@ -182,7 +182,7 @@ def derivative(op: Op, params: Any, xs: list[Array], g: Array, watch: Watch) -> 
         ys = [value(*step, xs, watch) for step in steps(branches, params)]
         _, dys = derivative(merge, (), ys, g, watch)
         parts = [derivative(*step, xs, dy, watch) for step, dy in zip(steps(branches, params), dys, strict=True)]
-        dxs = [sum(dx[1:], dx[0]) for dx in zip(*(of_inputs for _, of_inputs in parts), strict=True)]
+        dxs: list[Any] = [sum(dx[1:], dx[0]) for dx in zip(*(of_inputs for _, of_inputs in parts), strict=True)]
         return tuple(of_params for of_params, _ in parts) if params else (), dxs
     of_params, dxs = DERIVATIVES["flatten" if op.kind == "reshape" else op.kind](params, xs, g)
     return of_params, [watch.size(dx) for dx in dxs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -33,7 +33,7 @@ both_dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtyp
 
 
 @contextmanager
-def limits(fewest: int, cache: int = blocks.CACHE) -> Iterator[None]:
+def limits(fewest: int, cache: int = blocks.CACHE) -> Generator[None]:
     """Blocks of at least so many rows, whose rows take so many bytes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "FEWEST", fewest)

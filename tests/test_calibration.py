@@ -60,7 +60,7 @@ def test_how_rows_are_cut_into_batches_changes_nothing(name: str) -> None:
 
 def test_the_statistics_are_those_of_numpy() -> None:
     net = fn.serial(fn.batch_norm(), fn.tanh(), fn.batch_norm())
-    found = fn.calibrate(net, drawn(net), BATCHES)
+    found: Any = fn.calibrate(net, drawn(net), BATCHES)
     first, _, second = found
     np.testing.assert_allclose(first.mean, ALL.mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(first.var, ALL.var(axis=0), rtol=1e-13)
@@ -71,14 +71,14 @@ def test_the_statistics_are_those_of_numpy() -> None:
 
 def test_axes_between_batch_and_features_are_rows() -> None:
     x = rng.normal(size=(6, 5, 2))
-    found = fn.calibrate(fn.batch_norm(), drawn(fn.batch_norm()), [x[:4], x[4:]])
+    found: Any = fn.calibrate(fn.batch_norm(), drawn(fn.batch_norm()), [x[:4], x[4:]])
     np.testing.assert_allclose(found.mean, x.mean(axis=(0, 1)), rtol=1e-13)
     np.testing.assert_allclose(found.var, x.var(axis=(0, 1)), rtol=1e-13)
 
 
 def test_means_are_taken_in_float64() -> None:
     x = (rng.normal(size=(10_000, 2)) + 1e4).astype(np.float32)
-    found = fn.calibrate(fn.batch_norm(), drawn(fn.batch_norm(), np.float32), np.split(x, 100))
+    found: Any = fn.calibrate(fn.batch_norm(), drawn(fn.batch_norm(), np.float32), np.split(x, 100))
     assert {leaf.dtype for leaf in found} == {np.dtype(np.float32)}
     np.testing.assert_allclose(found.mean, x.astype(np.float64).mean(axis=0), rtol=1e-7)
     np.testing.assert_allclose(found.var, x.astype(np.float64).var(axis=0), rtol=1e-6)

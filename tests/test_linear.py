@@ -181,7 +181,7 @@ def test_other_params_are_refused(params: Any) -> None:
 
 @pytest.mark.parametrize("bias", [(3,), (1,), (4, 1), (1, 4), ()])
 def test_a_bias_that_does_not_fit_the_weight_is_refused(bias: tuple[int, ...]) -> None:
-    params = Affine(affine().weight, np.ones(bias))
+    params = Affine(affine().weight, np.ones(bias))  # pyright: ignore[reportArgumentType]
     for call in (fn.linear(4).apply, fn.linear(4).apply.vjp):
         with pytest.raises(fn.FuncnetError, match="linear"):
             call(params, numbers(5, 3))
@@ -191,7 +191,7 @@ def test_a_bias_that_does_not_fit_the_weight_is_refused(bias: tuple[int, ...]) -
 
 @pytest.mark.parametrize("weight", [(3,), (3, 4, 1), (1, 3, 4), ()])
 def test_a_weight_that_is_no_matrix_is_refused(weight: tuple[int, ...]) -> None:
-    params = Affine(np.ones(weight), affine().bias)
+    params = Affine(np.ones(weight), affine().bias)  # pyright: ignore[reportArgumentType]
     with pytest.raises(fn.FuncnetError, match="linear"):
         fn.linear(4).apply(params, numbers(5, 3))
     with pytest.raises(fn.FuncnetError, match="linear"):

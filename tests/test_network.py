@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import combinations, product
@@ -99,7 +99,7 @@ def output_of(problem: Problem, values: Any) -> Any:
 
 
 @contextmanager
-def small_blocks() -> Iterator[None]:
+def small_blocks() -> Generator[None]:
     """Large batches begin at two rows, and run in blocks of no more."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "FEWEST", 2)

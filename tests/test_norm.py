@@ -93,7 +93,7 @@ def test_a_bias_of_another_length_is_refused() -> None:
 @pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
 def test_params_of_another_layer_are_refused(name: str) -> None:
     with pytest.raises(fn.ParamsError, match="its params must be"):
-        NORMS[name]().apply(fn.Affine(np.ones(4), np.ones(4)), normal(5, 4))
+        NORMS[name]().apply(fn.Affine(np.ones((4, 4)), np.ones(4)), normal(5, 4))
 
 
 # --- batch_norm with the statistics of the population

@@ -24,7 +24,7 @@ PATIENCE = settings(
     phases=[Phase.generate],
     database=None,
     deadline=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
 )
 
 

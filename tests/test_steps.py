@@ -232,8 +232,8 @@ def test_a_loss_in_the_dict_needs_no_other() -> None:
 
 def test_other_kinds_of_params() -> None:
     layer, chain = fn.linear(2), fn.serial(fn.linear(3), fn.tanh(), fn.linear(2))
-    nothing: Any = fn.network({1: fn.tanh()}, {})
-    for net in (layer, chain, nothing, fn.network({1: chain}, {})):
+    nets: list[Any] = [layer, chain, fn.network({1: fn.tanh()}, {}), fn.network({1: chain}, {})]
+    for net in nets:
         params, _ = net.init(fn.key(0), (2,))
         new, state, _ = by_step(fn.train_step(net, fn.mse(), fn.adam(0.1)), params, [(X, T)] * 3)
         assert tree.structure(new) == tree.structure(params)

@@ -267,19 +267,19 @@ WRONG_PARAMS: list[tuple[str, Any, type[Exception], str]] = [
     ),
     (
         "a bias for every row",
-        {**PARAMS, 1: fn.Affine(AFFINE.weight, np.ones((5, 3), np.float32))},
+        {**PARAMS, 1: fn.Affine(AFFINE.weight, np.ones((5, 3), np.float32))},  # pyright: ignore[reportArgumentType]
         fn.FuncnetError,
         r"operator 1 \(linear\).*\(5, 3\)",
     ),
     (
         "a weight of three axes",
-        {**PARAMS, 1: fn.Affine(np.ones((1, 2, 3), np.float32), AFFINE.bias)},
+        {**PARAMS, 1: fn.Affine(np.ones((1, 2, 3), np.float32), AFFINE.bias)},  # pyright: ignore[reportArgumentType]
         fn.FuncnetError,
         r"operator 1 \(linear\).*\(1, 2, 3\)",
     ),
     (
         "a weight of one axis",
-        {**PARAMS, 1: fn.Affine(np.ones(2, np.float32), np.ones((), np.float32))},
+        {**PARAMS, 1: fn.Affine(np.ones(2, np.float32), np.zeros((), np.float32))},  # type: ignore[arg-type]
         fn.FuncnetError,
         r"operator 1 \(linear\).*\(2,\)",
     ),

@@ -22,7 +22,7 @@ class Named(Protocol):
     """What ``--only`` chooses from."""
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # pyright: ignore[reportReturnType]
         """What it is called on the command line."""
 
 

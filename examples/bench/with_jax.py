@@ -19,7 +19,7 @@ def load() -> bool:
     global _jax
     try:
         import jax
-        import jax.numpy
+        import jax.numpy  # pyright: ignore[reportUnusedImport]
     except ImportError:
         return False
     _jax = jax

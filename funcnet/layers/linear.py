@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
-from funcnet.arrays import Array, DType, Shape, count
+from funcnet.arrays import Array, DType, Matrix, Shape, Vector, count
 from funcnet.core import Layer, Result, layer, unpack
 from funcnet.errors import ParamsError, ShapeError
 from funcnet.initializers import Initializer, accept_initializer, lecun_normal, zeros
@@ -18,8 +18,8 @@ from funcnet.random import Key, split
 class Affine(NamedTuple):
     """Params of `linear`: weight (inputs, units) and bias (units,)."""
 
-    weight: Array
-    bias: Array
+    weight: Matrix
+    bias: Vector
 
 
 class Weight(NamedTuple):

@@ -1,0 +1,57 @@
+"""What needs environments of its own: the package on every Python and NumPy, and the site of the docs.
+
+`nox -s package` runs the whole suite on the wheel, built from the sdist, for every Python that is here.
+`nox -s docs` builds the site in build/docs; warnings are errors.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+TEST = nox.project.dependency_groups(PYPROJECT, "test")
+OLDEST = "numpy==2.0.*"  # as pyproject.toml says; the newest Pythons have no wheel of it
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("numpy", [OLDEST, "numpy"], ids=["oldest", "newest"])
+def package(session: nox.Session, numpy: str) -> None:
+    """Build the sdist, the wheel from it, and run the sdist's tests on the installed wheel."""
+    if numpy == OLDEST and session.python not in ("3.11", "3.12"):
+        session.skip("NumPy 2.0 has no wheels for this Python")
+    folder = Path(session.create_tmp()).resolve()
+    source, wheel = built(session, folder)
+    session.install("--only-binary", "numpy", numpy, str(wheel), *TEST)
+    session.chdir(source)
+    session.run("python", "-P", "-m", "funcnet")
+    session.run("python", "-P", "-m", "pytest", "--import-mode=importlib", *session.posargs)
+
+
+def built(session: nox.Session, folder: Path) -> tuple[Path, Path]:
+    """The unpacked sdist, and the wheel made of it; built from a copy, so that sessions may run side by side."""
+    shutil.rmtree(folder / "copy", ignore_errors=True)
+    shutil.copytree(ROOT, folder / "copy", ignore=shutil.ignore_patterns(".?*", "build", "dist", "*.egg-info"))
+    session.install("build", "setuptools>=77")
+    session.chdir(folder / "copy")
+    session.run("python", "-m", "build", "--no-isolation", silent=True)
+    (sdist,), (wheel,) = Path("dist").glob("*.tar.gz"), Path("dist").glob("*.whl")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(filter="data")
+    return Path(sdist.name.removesuffix(".tar.gz")).resolve(), wheel.resolve()
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site."""
+    session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, "docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")

@@ -1,0 +1,75 @@
+"""README and the docs: every block of Python runs and prints what the page says; the reference has all public names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import funcnet as fn
+
+from . import pages
+from .conftest import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+MODULES = re.findall(r"^\.\. public:: (\S+)$", (DOCS / "reference.md").read_text(encoding="utf-8"), re.MULTILINE)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@every_page
+def test_the_blocks_of_a_page_run_and_print_what_it_says(page: Path) -> None:
+    assert pages.run(page) == []
+
+
+@every_page
+def test_blocks_are_of_known_languages(page: Path) -> None:
+    known = {"python", "text", "{toctree}", "{include}", "{eval-rst}"}
+    assert {block.language.split()[0] for block in pages.blocks(page)} <= known
+
+
+@every_page
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    prose = pages.FENCE.sub("", page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_a_page_that_prints_something_else_is_told_and_mended(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n\n```python\nprint(1)\n```\n\n```text\n2\n```\n", encoding="utf-8")
+    assert pages.run(page) == ["page.md, line 8: the page says\n2\nbut printed is\n1\n"]
+    pages.rewrite(page)
+    assert page.read_text(encoding="utf-8") == "# A page\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n"
+
+
+def test_blocks_of_a_page_share_names_and_pages_do_not(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\n```\n\n```python\nassert x == 1\n```\n", encoding="utf-8")
+    assert pages.run(page) == []
+    page.write_text("```python\nx\n```\n", encoding="utf-8")
+    with pytest.raises(NameError):
+        pages.run(page)
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    names = {str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.rglob("*.md")} - {"index"}
+    assert {name for name in names if f"\n{name}\n" not in index} == set()
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    shown = {name for module in MODULES for name in defined(module)}
+    assert set(fn.__all__) - shown == {"tree"}
+    assert {"funcnet.tree", "funcnet.testing"} <= set(MODULES)
+
+
+def defined(module: str) -> set[str]:
+    """The names that a module of the package defines."""
+    path = ROOT.joinpath(*module.split("."))
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    body = ast.parse(source.read_text(encoding="utf-8")).body
+    aliases = {ast.unparse(node.target) for node in body if isinstance(node, ast.AnnAssign)}
+    return aliases | {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
