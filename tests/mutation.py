@@ -60,7 +60,12 @@ def kernels() -> dict[str, Path]:
 def tests_of(module: str) -> list[str]:
     """The files of tests that are about a module."""
     last = module.rsplit(".", 1)[-1]
-    also = {"calls": ["losses", "labels", "elementwise"], "special": ["elementwise"]}
+    also = {
+        "calls": ["losses", "labels", "elementwise", "dropout", "embedding", "norm", "reduction"],
+        "special": ["elementwise"],
+        "classification": ["losses", "labels"],
+        "regression": ["losses"],
+    }
     names = [last, *also.get(last, [])]
     return [str(file) for name in names if (file := ROOT / "tests" / f"test_{name}.py").exists()]
 
