@@ -3,6 +3,7 @@
 from funcnet import tree as tree
 from funcnet.arrays import Array, Shape
 from funcnet.batches import minibatches
+from funcnet.calibration import calibrate
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
@@ -15,6 +16,7 @@ from funcnet.errors import (
     OptionError,
     ParamsError,
     ShapeError,
+    WeightError,
 )
 from funcnet.fitting import Fit, evaluate, fit
 from funcnet.graph import Graph, shared
@@ -32,6 +34,8 @@ from funcnet.initializers import (
     uniform,
     zeros,
 )
+from funcnet.layers.axes import max, mean, permute, slice, sum
+from funcnet.layers.dropout import dropout
 from funcnet.layers.elementwise import (
     elementwise,
     elu,
@@ -46,10 +50,13 @@ from funcnet.layers.elementwise import (
     softplus,
     tanh,
 )
+from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
+from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
 from funcnet.layers.softmax import log_softmax, softmax
-from funcnet.losses import mse, softmax_cross_entropy
+from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
+from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
 from funcnet.metrics import accuracy, confusion_matrix, r2
 from funcnet.network import network, trace
 from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
@@ -83,6 +90,9 @@ __all__ = [
     "apply_updates",
     "Array",
     "average",
+    "batch_norm",
+    "BatchNorm",
+    "calibrate",
     "chain",
     "clip",
     "clip_by_global_norm",
@@ -93,10 +103,12 @@ __all__ = [
     "constant_schedule",
     "cosine_decay_schedule",
     "custom_layer",
+    "dropout",
     "DTypeError",
     "elementwise",
     "elu",
     "ema",
+    "embedding",
     "evaluate",
     "exp",
     "exponential_decay",
@@ -107,6 +119,7 @@ __all__ = [
     "freeze",
     "FuncnetError",
     "Function",
+    "gaussian_nll",
     "gelu",
     "glorot_normal",
     "glorot_uniform",
@@ -114,14 +127,18 @@ __all__ = [
     "GraphError",
     "he_normal",
     "he_uniform",
+    "hinge",
+    "huber",
     "identity",
     "Init",
     "join_schedules",
     "Key",
     "key",
     "KeyTypeError",
+    "kl_divergence",
     "LabelError",
     "Layer",
+    "layer_norm",
     "leaky_relu",
     "learning_rate",
     "lecun_normal",
@@ -130,12 +147,16 @@ __all__ = [
     "linear_schedule",
     "lion",
     "log_softmax",
+    "mae",
     "masked",
+    "max",
     "maximum",
+    "mean",
     "minibatches",
     "mse",
     "multiply",
     "network",
+    "Norm",
     "normal",
     "onecycle_schedule",
     "ones",
@@ -145,13 +166,18 @@ __all__ = [
     "orthogonal",
     "parallel",
     "ParamsError",
+    "permute",
     "piecewise_constant_schedule",
+    "poisson_nll",
     "Pullback",
     "r2",
     "relu",
     "reshape",
     "residual",
+    "rms_norm",
     "rmsprop",
+    "Scale",
+    "scale",
     "scale_by_schedule",
     "Schedule",
     "selu",
@@ -162,12 +188,16 @@ __all__ = [
     "ShapeError",
     "shared",
     "sigmoid",
+    "sigmoid_cross_entropy",
     "silu",
+    "slice",
     "softmax",
     "softmax_cross_entropy",
     "softplus",
     "split",
     "subtract",
+    "sum",
+    "Table",
     "tanh",
     "trace",
     "train_step",
@@ -177,5 +207,6 @@ __all__ = [
     "vjp",
     "warmup_cosine_decay_schedule",
     "Weight",
+    "WeightError",
     "zeros",
 ]

@@ -21,6 +21,7 @@ DType: TypeAlias = "type[np.floating[Any]] | np.dtype[np.floating[Any]]"
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 Y = TypeVar("Y")
+T = TypeVar("T")
 
 
 def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
@@ -175,3 +176,10 @@ def not_negative(name: str, value: object) -> float:
     if number < 0:
         raise OptionError(f"{name} must be at least 0, not {value!r}")
     return number
+
+
+def choice(name: str, value: T, options: tuple[T, ...]) -> T:
+    """One of the options."""
+    if value not in options:
+        raise OptionError(f"{name} must be {', '.join(map(repr, options[:-1]))} or {options[-1]!r}, not {value!r}")
+    return value

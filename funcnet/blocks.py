@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from funcnet.calls import inner_into
+from funcnet.calls import inner_into, put_back_into
 from funcnet.plan import Plan
 from funcnet.tracing import Call, Stateful, Value
 
@@ -71,7 +71,7 @@ def is_sum_over_rows(call: Call) -> bool:
     """Whether the call adds something up over all rows."""
     if any(x.batch_axis is None for x in call.reads()):
         return False
-    return call.function in (np.matmul, inner_into) or call.function == np.add.reduce
+    return call.function in (np.matmul, inner_into, put_back_into) or call.function == np.add.reduce
 
 
 def is_linear(call: Call) -> bool:

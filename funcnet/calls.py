@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.errors import LabelError
-from funcnet.random import fold_in
+from funcnet.errors import LabelError, WeightError
+from funcnet.random import fold_in, generator
 from funcnet.tracing import Value
 
 
@@ -30,6 +30,83 @@ def gate(g: Any, y: Any) -> Any:
     nonzero_into(y, mask)
     gate_into(g, mask, out)
     return out
+
+
+def total_weight(w: Any) -> Any:
+    """Sum of all weights, which must not be 0."""
+    if isinstance(w, Value):
+        return w.trace.emit(total_weight_into, (w,), (), w.dtype, None)
+    out = np.empty((), w.dtype)
+    total_weight_into(w, out)
+    return out[()]
+
+
+def total_weight_into(w: Any, out: Any) -> None:
+    """Write the sum of all weights."""
+    np.add.reduce(w, None, None, out)
+    if out == 0:
+        raise WeightError(f"the {len(w)} weights add up to 0, so the batch has no mean: leave such a batch out")
+
+
+def take(table: Any, index: Any) -> Any:
+    """The rows of a table that integers name."""
+    shape = (*index.shape, table.shape[1])
+    if isinstance(index, Value):
+        return index.trace.emit(take_into, (table, index), shape, table.dtype, 0)
+    out = np.empty(shape, table.dtype)
+    take_into(table, index, out)
+    return out
+
+
+def take_into(table: Any, index: Any, out: Any) -> None:
+    """Write the rows of a table that integers name."""
+    rows = len(table)
+    if index.size and (index.min() < 0 or index.max() >= rows):
+        wrong = index[(index < 0) | (index >= rows)][0]
+        raise LabelError(f"index {wrong} is none of the {rows} rows of the table, which are numbered 0 to {rows - 1}")
+    out[...] = table[index]
+
+
+def put_back(g: Any, index: Any, like: Any) -> Any:
+    """Rows of zeros in the shape of the table `like`, to which each row of g is added where its integer says."""
+    if isinstance(index, Value):
+        return index.trace.emit(put_back_into, (g, index), like.shape, like.dtype, None)
+    out = np.empty(like.shape, like.dtype)
+    put_back_into(g, index, out)
+    return out
+
+
+def put_back_into(g: Any, index: Any, out: Any) -> None:
+    """Add each row of g up where its integer says. One index a number is several times as fast as one a row."""
+    features: int = out.shape[1]
+    places = np.add.outer(index * features, np.arange(features))
+    out[...] = 0
+    np.add.at(out.reshape(-1), places.ravel(), g.ravel())
+
+
+def pad(g: Any, index: tuple[Any, ...], like: Any) -> Any:
+    """Zeros in the shape of `like`, with g in the slice that the index cuts out."""
+    if isinstance(g, Value):
+        return g.trace.emit(partial(pad_into, index), (g,), like.shape, like.dtype, like.batch_axis)
+    out = np.empty_like(like)
+    pad_into(index, g, out)
+    return out
+
+
+def pad_into(index: tuple[Any, ...], g: Any, out: Any) -> None:
+    """Write zeros, and g in the slice that the index cuts out."""
+    out[...] = 0
+    out[index] = g
+
+
+def zeros_like(p: Any) -> Any:
+    """Zeros in the shape of a parameter: the cotangent of what the output is not to move."""
+    return p.trace.emit(zero_into, (), p.shape, p.dtype, None) if isinstance(p, Value) else np.zeros_like(p)
+
+
+def zero_into(out: Any) -> None:
+    """Write zeros."""
+    out[...] = 0
 
 
 def one_hot(labels: Any, like: Any) -> Any:
@@ -61,6 +138,22 @@ def folded(key: Any, data: int | str) -> Any:
 def fold_into(data: int | str, key: Any, out: Any) -> None:
     """Write the child of the key that `data` names."""
     out[...] = fold_in(key, data)
+
+
+def dropout_mask(key: Any, rate: float, like: Any) -> Any:
+    """0 with probability rate, else 1 / (1 - rate), for each element of `like`."""
+    if isinstance(like, Value):
+        return like.trace.emit(partial(dropout_mask_into, rate), (key,), like.shape, like.dtype, like.batch_axis)
+    out = np.empty(like.shape, like.dtype)
+    dropout_mask_into(rate, key, out)
+    return out
+
+
+def dropout_mask_into(rate: float, key: Any, out: Any) -> None:
+    """Write the mask of dropout; it is drawn in row-major order, however `out` lies in memory."""
+    shape: tuple[int, ...] = out.shape
+    kept = generator(key).random(shape, np.float32) >= rate
+    np.multiply(kept, 1.0 / (1.0 - rate), out, casting="same_kind")
 
 
 def elementwise_call(function: Callable[[Any, Any], Any], x: Any) -> Any:

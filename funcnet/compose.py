@@ -57,7 +57,11 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
                 f"{later.kind} takes {later.arity} inputs, but in a series each layer is fed by the one before it"
             )
     apply: CompiledFunction[Any, Any] = CompiledFunction(
-        "serial", partial(_serial, applies), applies[0].arity, random=any_random(applies)
+        "serial",
+        partial(_serial, applies),
+        applies[0].arity,
+        labels=next((labels_of(a) for a in applies if a.kind != "identity"), ()),
+        random=any_random(applies),
     )
     return Layer(partial(_init_serial, layers), apply)
 
@@ -122,6 +126,7 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
         "parallel",
         partial(_parallel, applies, join.apply),
         next(iter(takes), None),
+        labels=[i for i in labels_of(applies[0]) if all(i in labels_of(a) for a in applies)],
         random=any_random((*applies, join.apply)),
     )
     return Layer(partial(_init_parallel, layers, join), apply)
@@ -144,9 +149,10 @@ def _parallel(
     def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
         _, cotangents = merge_pull(g)
         backs = [pull(c) for (_, pull), c in zip(branches, cotangents, strict=True)]
-        total = backs[0][1]
+        total: tuple[Any, ...] = backs[0][1]
         for _, of_inputs in backs[1:]:
-            total = tuple(a + b for a, b in zip(total, of_inputs, strict=True))
+            pairs: Any = zip(total, of_inputs, strict=True)
+            total = tuple(None if a is None else a + b for a, b in pairs)
         return tuple(of_params for of_params, _ in backs), total
 
     return y, pullback
@@ -235,6 +241,11 @@ def check(name: str, layers: tuple[Any, ...], *, several: bool = False, named: s
             raise GraphError(f"{where} {layer!r:.60} and not a layer{hint}")
         if getattr(layer.apply, "several", False) and not several:
             raise GraphError(f"{where} a network of several outputs: join them inside it")
+
+
+def labels_of(apply: Function[Any, Any]) -> frozenset[int]:
+    """Which inputs may be integers and go no further; an identity would hand them on."""
+    return apply.labels if apply.kind != "identity" else frozenset[int]()
 
 
 def is_layer(x: object) -> TypeIs[AnyLayer]:

@@ -101,7 +101,7 @@ class Function(Generic[P, Y]):
         output, pull = self.run(params, arrays, key)
 
         def pullback(cotangent: Any) -> tuple[P, tuple[Array, ...]]:
-            dtype = next(x.dtype for x in arrays if x.dtype.kind == "f")
+            dtype = tree.leaves(output)[0].dtype  # inputs may be integers
             given = accept_cotangent(self.kind, cotangent, output, dtype)
             return fresh(pull(given), (*arrays, *tree.leaves(given)))
 
@@ -219,7 +219,9 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
     """The shape that `function` gives, learnt by tracing it on a batch of one."""
     trace = Trace(np.dtype(dtype), rows=1)
     symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
-    output = cast(Value, apply.function(symbols, *(trace.input((1, *s), trace.dtype) for s in shapes))[0])
+    kinds = [np.dtype(np.intp) if i in apply.labels and not s else trace.dtype for i, s in enumerate(shapes)]
+    inputs = [trace.input((1, *s), kind) for s, kind in zip(shapes, kinds, strict=True)]
+    output = cast(Value, apply.function(symbols, *inputs)[0])
     return output.shape if output.batch_axis is None else output.shape[1:]
 
 

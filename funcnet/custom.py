@@ -34,7 +34,7 @@ def custom_layer(
     inputs: how many it takes; None for one or more.
 
     A scalar function written in NumPy ufuncs is better made with `elementwise`, which the plan can look into.
-    `funcnet.testing.check_vjp` proves that the pullback is right.
+    `funcnet.testing.check_layer` proves that the pullback is right, and all else that a layer promises.
     """
     kind = name or str(getattr(function, "__name__", "custom"))
     return Layer(init, Function(kind, Opaque(kind, init, function), inputs))

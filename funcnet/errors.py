@@ -47,7 +47,11 @@ class ParamsError(FuncnetError, ValueError):
 
 
 class LabelError(FuncnetError, ValueError):
-    """A class label that is none of the classes."""
+    """A class label that is none of the classes, or an index that is none of a table's rows."""
+
+
+class WeightError(FuncnetError, ValueError):
+    """Weights of samples that add up to nothing."""
 
 
 class KeyTypeError(FuncnetError, TypeError):

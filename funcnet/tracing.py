@@ -27,6 +27,7 @@ COMPARISONS = frozenset(
     | {np.signbit, np.logical_and, np.logical_or, np.logical_xor, np.logical_not}
 )
 
+Axes: TypeAlias = int | tuple[int, ...] | None
 Recordable: TypeAlias = "Callable[..., Any] | Stateful"
 """What a call may call: `function(*inputs, output)`, or what is bound to such a function in every workspace."""
 
@@ -159,6 +160,11 @@ class Value(NDArrayOperatorsMixin):
         axis = None if self.batch_axis is None else self.ndim - 1 - self.batch_axis
         return self.as_view(np.transpose, self.shape[::-1], axis)
 
+    def transpose(self, axes: tuple[int, ...]) -> Value:
+        """The axes in another order, a view."""
+        axis = None if self.batch_axis is None else axes.index(self.batch_axis)
+        return self.as_view(partial(np.transpose, axes=axes), tuple(self.shape[i] for i in axes), axis)
+
     def as_view(self, view: Callable[[Any], Any], shape: tuple[int, ...], batch_axis: int | None) -> Value:
         """The value `view(self)`, which shares the memory of this one."""
         value = Value(self.trace, shape, self.dtype, batch_axis)
@@ -208,25 +214,26 @@ class Value(NDArrayOperatorsMixin):
         return self.trace.emit(np.matmul, (a, b), shape, self._check((a, b)), 0 if a.batch_axis == 0 else last)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Value:
-        """Record `np.concatenate`, the one NumPy function beyond ufuncs that layers call."""
-        if function is not np.concatenate:
+        """Record one of the NumPy functions beyond ufuncs that layers call."""
+        if function not in FUNCTIONS:
             raise TypeError(f"{function.__name__} cannot be recorded")
-        return concatenate(*args, **kwargs)
+        return FUNCTIONS[function](*args, **kwargs)
 
-    def sum(self, axis: int | None = None, keepdims: bool = False) -> Value:
-        """Sum over an axis, or over all elements."""
-        return self._reduce(np.add, axis, keepdims)
+    def sum(self, axis: Axes = None, dtype: Any = None, keepdims: bool = False) -> Value:
+        """Sum over axes, or over all elements; a mask is summed in the dtype named."""
+        return self._reduce(np.add, axis, dtype, keepdims)
 
-    def max(self, axis: int | None = None, keepdims: bool = False) -> Value:
-        """Largest element along an axis, or of all."""
-        return self._reduce(np.maximum, axis, keepdims)
+    def max(self, axis: Axes = None, keepdims: bool = False) -> Value:
+        """Largest element along axes, or of all."""
+        return self._reduce(np.maximum, axis, None, keepdims)
 
-    def _reduce(self, ufunc: np.ufunc, axis: int | None, keepdims: bool) -> Value:
-        axes = tuple(range(self.ndim)) if axis is None else (axis % self.ndim,)
+    def _reduce(self, ufunc: np.ufunc, axis: Axes, dtype: Any, keepdims: bool) -> Value:
+        given = range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = tuple(i % self.ndim for i in given)
         shape = tuple(n for i, n in enumerate(self.shape) if i not in axes)
         kept = self.batch_axis is not None and self.batch_axis not in axes
         batch_axis = sum(i not in axes for i in range(self.batch_axis or 0)) if kept else None
-        value = self.trace.emit(ufunc.reduce, (self, axes, None), shape, self._check((self,)), batch_axis)
+        value = self.trace.emit(ufunc.reduce, (self, axes, dtype), shape, self._check((self,)), batch_axis)
         return value[tuple(None if i in axes else slice(None) for i in range(self.ndim))] if keepdims else value
 
     def reshape(self, *shape: int) -> Value:
@@ -274,6 +281,11 @@ def concatenate(values: Sequence[Value], axis: int) -> Value:
     return first.trace.emit(partial(concatenate_into, axis), tuple(values), shape, first.dtype, first.batch_axis)
 
 
+def broadcast_to(value: Value, shape: tuple[int, ...]) -> Value:
+    """Record the copying of a value along axes of length 1 into a larger shape."""
+    return value.trace.emit(np.positive, (value,), shape, value.dtype, value.batch_axis)
+
+
 def concatenate_into(axis: int, *arrays: Any) -> None:
     """Join all but the last array into the last."""
     np.concatenate(arrays[:-1], axis, arrays[-1])
@@ -282,3 +294,6 @@ def concatenate_into(axis: int, *arrays: Any) -> None:
 def reshape_into(x: Any, out: Any) -> None:
     """Copy x, in row-major order, into an array of another shape."""
     out[...] = x.reshape(out.shape)
+
+
+FUNCTIONS: dict[Any, Callable[..., Value]] = {np.concatenate: concatenate, np.broadcast_to: broadcast_to}

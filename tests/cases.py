@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import funcnet as fn
+from funcnet.testing import check_layer
 
 
 class Case(NamedTuple):
@@ -18,6 +20,16 @@ class Case(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     holomorphic: bool = True
     """Whether its function can be given complex numbers."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """What else `check_layer` is told: rowwise, labels, domain, extreme."""
+
+    def dtypes(self, floating: Any) -> list[Any]:
+        """The dtype of each input."""
+        return [np.dtype(np.intp) if i in self.options.get("labels", {}) else floating for i in range(len(self.shapes))]
+
+    def check(self) -> None:
+        """Run every law."""
+        check_layer(self.make(), *self.shapes, holomorphic=self.holomorphic, **self.options)
 
 
 def square(x: fn.Array) -> tuple[fn.Array, Callable[[fn.Array], fn.Array]]:
@@ -32,6 +44,14 @@ def scale(params: fn.Weight, x: fn.Array) -> tuple[fn.Array, fn.Pullback[fn.Weig
     return x * params.weight, lambda g: (fn.Weight((x * g).sum(axis=0)), (g * params.weight,))
 
 
+def at_least_half(x: fn.Array) -> fn.Array:
+    return np.abs(x) + 0.5
+
+
+POSITIVE: dict[str, Any] = {"domain": np.abs}
+WEIGHTS = POSITIVE  # for which the sum is not 0 by chance
+VARIANCES: dict[str, Any] = {"domain": at_least_half}
+WHOLE_BATCH: dict[str, Any] = {"rowwise": False}
 CASES = [
     Case("linear", lambda: fn.linear(3), ((4,),)),
     Case("linear without bias", lambda: fn.linear(3, use_bias=False), ((4,),)),
@@ -49,7 +69,7 @@ CASES = [
     Case("gelu by tanh", lambda: fn.gelu(approximate=True), ((4,),)),
     Case("silu", fn.silu, ((4,),)),
     Case("softplus", fn.softplus, ((4,),), False),
-    Case("exp", fn.exp, ((4,),)),
+    Case("exp", fn.exp, ((4,),), options={"extreme": 80.0}),
     Case("elementwise", lambda: fn.elementwise(square), ((4,),)),
     Case("custom_layer", lambda: fn.custom_layer(init_scale, scale), ((4,),)),
     Case("softmax", fn.softmax, ((4,),)),
@@ -61,6 +81,7 @@ CASES = [
     Case("multiply", fn.multiply, ((4,), (4,), (4,))),
     Case("multiply of one", fn.multiply, ((4,),)),
     Case("average", fn.average, ((2, 3), (2, 3), (2, 3))),
+    Case("average of one", fn.average, ((4,),)),
     Case("maximum", fn.maximum, ((4,), (4,), (4,)), False),
     Case("concatenate", fn.concatenate, ((2,), (3,), (1,))),
     Case("concatenate sequences", fn.concatenate, ((5, 2), (5, 3))),
@@ -70,6 +91,78 @@ CASES = [
     Case("mse", fn.mse, ((4,), (4,))),
     Case("mse over sequences", fn.mse, ((2, 3), (2, 3))),
     Case("softmax_cross_entropy", fn.softmax_cross_entropy, ((4,), (4,))),
+    Case("softmax_cross_entropy of labels", fn.softmax_cross_entropy, ((4,), ()), options={"labels": {1: 4}}),
+    Case("mse of weighted rows", lambda: fn.mse(weighted=True), ((4,), (4,), ()), False, WEIGHTS),
+    Case("mse summed", lambda: fn.mse(reduction="sum"), ((2, 3), (2, 3))),
+    Case("mse of each row", lambda: fn.mse(reduction="none"), ((4,), (4,))),
+    Case("mse of one number a row", lambda: fn.mse(reduction="none"), ((), ())),
+    Case("mse summed over weighted rows", lambda: fn.mse(reduction="sum", weighted=True), ((2, 3), (2, 3), ())),
+    Case("mse of each weighted row", lambda: fn.mse(reduction="none", weighted=True), ((4,), (4,), ())),
+    Case("mae", fn.mae, ((4,), (4,)), False),
+    Case("mae of each row", lambda: fn.mae(reduction="none"), ((2, 3), (2, 3)), False),
+    Case("huber", lambda: fn.huber(0.7), ((4,), (4,)), False),
+    Case("huber of each row", lambda: fn.huber(reduction="none"), ((2, 3), (2, 3)), False),
+    Case("poisson_nll", fn.poisson_nll, ((4,), (4,)), options={"extreme": 80.0}),
+    Case("gaussian_nll", fn.gaussian_nll, ((4,), (4,), (4,)), False, VARIANCES),
+    Case("gaussian_nll of small variances", lambda: fn.gaussian_nll(epsilon=0.3), ((4,), (4,), (4,)), False),
+    Case(
+        "gaussian_nll of weighted rows",
+        lambda: fn.gaussian_nll(weighted=True),
+        ((4,), (4,), (4,), ()),
+        False,
+        VARIANCES,
+    ),
+    Case("softmax_cross_entropy smoothed", lambda: fn.softmax_cross_entropy(label_smoothing=0.1), ((4,), (4,))),
+    Case(
+        "softmax_cross_entropy of smoothed labels",
+        lambda: fn.softmax_cross_entropy(label_smoothing=0.1, reduction="none"),
+        ((4,), ()),
+        options={"labels": {1: 4}},
+    ),
+    Case(
+        "softmax_cross_entropy of weighted rows",
+        lambda: fn.softmax_cross_entropy(weighted=True),
+        ((4,), (), ()),
+        options={"labels": {1: 4}, **WEIGHTS},
+    ),
+    Case("sigmoid_cross_entropy", fn.sigmoid_cross_entropy, ((4,), (4,)), False),
+    Case("sigmoid_cross_entropy of each row", lambda: fn.sigmoid_cross_entropy(reduction="none"), ((4,), (4,)), False),
+    Case("hinge", fn.hinge, ((4,), (4,)), False),
+    Case("kl_divergence", fn.kl_divergence, ((4,), (4,)), False, POSITIVE),
+    Case("kl_divergence of each row", lambda: fn.kl_divergence(reduction="none"), ((4,), (4,)), False, POSITIVE),
+    Case("dropout", lambda: fn.dropout(0.5), ((4,),)),
+    Case("scale", fn.scale, ((4,),)),
+    Case("scale over sequences", fn.scale, ((5, 3),)),
+    Case("layer_norm", fn.layer_norm, ((4,),)),
+    Case("layer_norm over sequences", fn.layer_norm, ((5, 3),)),
+    Case("layer_norm of one feature", fn.layer_norm, ((1,),)),
+    Case("rms_norm", lambda: fn.rms_norm(epsilon=0.01), ((4,),)),
+    Case("rms_norm over sequences", fn.rms_norm, ((5, 3),)),
+    Case("batch_norm", fn.batch_norm, ((4,),), options=WHOLE_BATCH),
+    Case("batch_norm over sequences", fn.batch_norm, ((5, 3),), options=WHOLE_BATCH),
+    Case("embedding", lambda: fn.embedding(7, 3), ((),), options={"labels": {0: 7}}),
+    Case("embedding of sequences", lambda: fn.embedding(3, 4), ((5,),), options={"labels": {0: 3}}),
+    Case("mean", lambda: fn.mean(-1), ((4,),)),
+    Case("mean over two axes", lambda: fn.mean((1, 2), keepdims=True), ((5, 3, 2),)),
+    Case("sum", lambda: fn.sum(1), ((5, 3),)),
+    Case("sum over two axes", lambda: fn.sum((-1, 1)), ((5, 3, 2),)),
+    Case("max", lambda: fn.max(-1, keepdims=True), ((4,),), False),
+    Case("max over two axes", lambda: fn.max((1, 3)), ((5, 3, 2),), False),
+    Case("slice", lambda: fn.slice(None, 3, 2), ((4,),)),
+    Case("slice of sequences", lambda: fn.slice(0, -1, axis=1), ((5, 3),)),
+    Case("permute", lambda: fn.permute(2, 1), ((5, 3),)),
+    Case("permute three axes", lambda: fn.permute(3, 1, 2), ((2, 3, 4),)),
+    Case("serial of a slice", lambda: fn.serial(fn.slice(0, 3, axis=1), fn.linear(2)), ((5, 3),)),
+    Case("serial of a permutation", lambda: fn.serial(fn.permute(2, 1), fn.linear(4), fn.layer_norm()), ((5, 3),)),
+    Case(
+        "serial of an embedding", lambda: fn.serial(fn.embedding(7, 3), fn.linear(2)), ((),), options={"labels": {0: 7}}
+    ),
+    Case(
+        "parallel of embeddings",
+        lambda: fn.parallel(fn.embedding(7, 3), fn.serial(fn.embedding(7, 2), fn.linear(3))),
+        ((4,),),
+        options={"labels": {0: 7}},
+    ),
     Case("serial", lambda: fn.serial(fn.linear(3), fn.tanh(), fn.linear(2)), ((4,),)),
     Case("parallel", lambda: fn.parallel(fn.linear(3), fn.serial(fn.linear(3), fn.sigmoid())), ((4,),)),
     Case("parallel with merge", lambda: fn.parallel(fn.linear(3), fn.linear(2), merge=fn.concatenate()), ((4,),)),

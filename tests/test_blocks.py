@@ -21,6 +21,8 @@ from funcnet.core import layer
 from funcnet.plan import Plan
 from funcnet.tracing import Trace
 
+from .battery import subject_of
+from .cases import CASES, Case
 from .strategies import Problem, problems
 from .test_plan import planned
 
@@ -461,3 +463,30 @@ def test_a_number_that_depends_on_the_rows_is_that_of_the_whole_batch() -> None:
     layer = fn.elementwise(lambda x: (x / x.shape[0], lambda g: g / x.shape[0]), "share")
     x = np.ones((2000, 2))
     np.testing.assert_allclose(fn.network({1: layer}, {}).apply({}, x), layer.apply((), x))
+
+
+ALONE = [case for case in CASES if case.name != "network of two outputs"]
+IN_ONE = "of weighted rows|batch_norm|custom_layer"
+"""Those of which every row depends on all, and the one that nobody can look into."""
+
+
+@pytest.mark.parametrize("case", ALONE, ids=lambda case: case.name)
+def test_every_operator_of_the_table_gives_the_same_in_blocks(case: Case) -> None:
+    own, params, inputs = subject_of(case)
+    places = list(range(len(inputs)))
+    operators: dict[Any, Any] = {**dict.fromkeys(places, fn.identity()), "f": own}
+    edges: dict[Any, Any] = dict.fromkeys(places, ["f"])
+    net = fn.network(operators, edges, inputs=places)
+    held: Any = {"f": params} if tree.leaves(params) else {}
+    output = own.apply(params, *inputs)
+    targets = [np.ones_like(output)] if np.ndim(output) else []
+    gradient: Any = fn.value_and_grad(net, fn.mse() if targets else None)
+    apply: Any = net.apply
+    with whole():
+        expected = apply(held, *inputs), gradient(held, *inputs, *targets)
+    for compiled in (apply, gradient):
+        compiled.forget()
+    with limits(fewest=15, cache=1):
+        assert_close((apply(held, *inputs), gradient(held, *inputs, *targets)), expected, 1e-12)
+    if not re.search(IN_ONE, case.name):
+        assert block_count(gradient) > 1

@@ -12,7 +12,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.testing import VJPError, check_vjp
+from funcnet.testing import LawError, check_vjp
 
 # --- layers as a user writes them
 
@@ -196,7 +196,7 @@ def test_a_pickle_does_not_grow_with_the_batches() -> None:
 
 
 def test_a_wrong_pullback_does_not_pass_the_check() -> None:
-    with pytest.raises(VJPError, match="input 0"):
+    with pytest.raises(LawError, match="input 0"):
         check_vjp(own(lambda params, x: (x**3, lambda g: ((), (2 * g * x**2,)))), (3,))
 
 

@@ -210,5 +210,12 @@ def of_another_dtype(key: Any, shape: Any, dtype: Any) -> Any:
 @pytest.mark.parametrize("which", ["weight_init", "bias_init"])
 def test_an_initializer_that_gives_something_else_is_refused(initializer: Any, which: str) -> None:
     options: Any = {which: initializer}
-    with pytest.raises(fn.FuncnetError, match="linear"):
+    with pytest.raises(fn.FuncnetError, match="linear: .*its initializer gave"):
         fn.linear(4, **options).init(fn.key(0), (3,))
+
+
+def test_only_one_row_alone_is_told_to_become_a_batch() -> None:
+    for shape, hint in (((3,), True), ((5, 7), False)):
+        with pytest.raises(fn.ShapeError) as caught:
+            fn.linear(4).apply(affine(), numbers(*shape))
+        assert ("One row is x[None]" in str(caught.value)) is hint

@@ -217,6 +217,7 @@ RESHAPES: dict[str, tuple[fn.Layer[Any], tuple[int, ...], tuple[int, ...]]] = {
     "the rest to one axis": (fn.reshape(-1, 3), (2, 2, 3), (4, 3)),
     "the rest to the last axis": (fn.reshape(3, -1), (2, 6), (3, 4)),
     "to numbers": (fn.reshape(()), (1,), ()),
+    "nothing, of no length and the rest": (fn.reshape(0, -1), (3, 0), (0, 0)),
     "to itself": (fn.reshape(2, 3), (2, 3), (2, 3)),
 }
 

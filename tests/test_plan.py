@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -39,12 +39,21 @@ def planned(
     return Plan(trace, outputs if isinstance(outputs, tuple) else (outputs,))
 
 
-def plan_of(compiled: Any, params: Any, *inputs: tuple[int, ...], rows: int = 4, total: int | None = None) -> Plan:
+def plan_of(
+    compiled: Any,
+    params: Any,
+    *inputs: tuple[int, ...],
+    rows: int = 4,
+    total: int | None = None,
+    labels: Container[int] = (),
+) -> Plan:
     """The plan that a compiled function or step makes for inputs of these shapes, without the batch axis."""
     arrays = tree.leaves(params)
     trace = Trace(arrays[0].dtype if arrays else F32, rows, total)
     symbols = tree.map(lambda leaf: trace.parameter(leaf.shape), params)
-    plan: Plan = compiled.record(trace, symbols, tuple(trace.input((rows, *shape), trace.dtype) for shape in inputs))
+    kinds = [np.dtype(np.intp) if i in labels else trace.dtype for i in range(len(inputs))]
+    given = tuple(trace.input((rows, *shape), kind) for shape, kind in zip(inputs, kinds, strict=True))
+    plan: Plan = compiled.record(trace, symbols, given)
     return plan
 
 
@@ -181,12 +190,13 @@ def plans_of_case(case: Case, rows: int) -> list[Plan]:
     """The operator's forward pass, and a training step of it with the mean squared error."""
     net = in_a_network(case) if case.name != "network of two outputs" else case.make()
     params, shape = net.init(fn.key(0), *case.shapes, dtype=np.float64)
-    plans = [plan_of(net.apply, params, *case.shapes, rows=rows)]
-    if shape == ():
-        plans.append(plan_of(fn.value_and_grad(net), params, *case.shapes, rows=rows))
-    elif case.name != "network of two outputs":
-        plans.append(plan_of(fn.value_and_grad(net, fn.mse()), params, *case.shapes, shape, rows=rows))
-    return plans
+    labels = case.options.get("labels", {})
+    forward = plan_of(net.apply, params, *case.shapes, rows=rows, labels=labels)
+    if case.name == "network of two outputs":
+        return [forward]
+    targets = [shape] if forward.outputs[0].shape else []
+    step = fn.value_and_grad(net, fn.mse() if targets else None)
+    return [forward, plan_of(step, params, *case.shapes, *targets, rows=rows, labels=labels)]
 
 
 @every_case

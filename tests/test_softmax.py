@@ -134,3 +134,10 @@ def test_rows_of_no_feature_are_refused(name: str) -> None:
 @each
 def test_an_empty_batch_is_empty(name: str) -> None:
     assert BOTH[name].apply((), np.ones((0, 3))).shape == (0, 3)
+
+
+@each
+def test_rows_of_features_may_be_none(name: str) -> None:
+    assert BOTH[name].apply((), np.zeros((3, 0, 4))).shape == (3, 0, 4)
+    with pytest.raises(fn.ShapeError, match="rows of at least one feature"):
+        BOTH[name].apply((), np.zeros((3, 4, 0)))

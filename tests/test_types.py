@@ -38,6 +38,21 @@ def test_a_layer_is_a_pair() -> None:
     assert_type(fn.vjp(fn.linear(4), params, X), tuple[fn.Array, fn.Pullback[fn.Affine]])
 
 
+def test_a_loss_of_each_row_is_an_array() -> None:
+    assert_type(fn.mae(reduction="none"), fn.Layer[NoParams])
+    assert_type(fn.huber(2.0, reduction="sum", weighted=True), fn.Layer[NoParams, np.floating[Any]])
+    assert_type(fn.softmax_cross_entropy(reduction="none").apply((), T, T), fn.Array)
+
+
+def test_params_of_norms_and_tables() -> None:
+    assert_type(fn.layer_norm(), fn.Layer[fn.Norm])
+    assert_type(fn.rms_norm(), fn.Layer[fn.Scale])
+    assert_type(fn.batch_norm(), fn.Layer[fn.BatchNorm])
+    assert_type(fn.embedding(3, 4), fn.Layer[fn.Table])
+    params, _ = fn.batch_norm().init(fn.key(0), (2,))
+    assert_type(fn.calibrate(fn.batch_norm(), params, [X]), fn.BatchNorm)
+
+
 def test_a_loss_is_a_number() -> None:
     assert_type(fn.mse().apply((), T, T), np.floating[Any])
 

@@ -61,23 +61,21 @@ def linear(
 def _draw_affine(units: int, weights: Initializer, biases: Initializer, key: Key, shape: Shape, dtype: DType) -> Affine:
     weight_key, bias_key = split(key)
     return Affine(
-        _drawn(weights, weight_key, _weight_shape(shape, units), dtype), _drawn(biases, bias_key, (units,), dtype)
+        drawn(weights, weight_key, _weight_shape(shape, units), dtype), drawn(biases, bias_key, (units,), dtype)
     )
 
 
 def _draw_weight(units: int, weights: Initializer, key: Key, shape: Shape, dtype: DType) -> Weight:
     weight_key, _ = split(key)
-    return Weight(_drawn(weights, weight_key, _weight_shape(shape, units), dtype))
+    return Weight(drawn(weights, weight_key, _weight_shape(shape, units), dtype))
 
 
-def _drawn(initializer: Initializer, key: Key, shape: Shape, dtype: DType) -> Array:
+def drawn(initializer: Initializer, key: Key, shape: Shape, dtype: DType) -> Array:
     """What an initializer gives, if it is what was asked for."""
-    drawn = initializer(key, shape, dtype)
-    if drawn.shape != shape or drawn.dtype != dtype:
-        raise ParamsError(
-            f"its initializer gave {drawn.dtype} of shape {drawn.shape}, asked for {np.dtype(dtype)} {shape}"
-        )
-    return drawn
+    W = initializer(key, shape, dtype)
+    if W.shape != shape or W.dtype != dtype:
+        raise ParamsError(f"its initializer gave {W.dtype} of shape {W.shape}, asked for {np.dtype(dtype)} {shape}")
+    return W
 
 
 def _weight_shape(shape: Shape, units: int) -> Shape:

@@ -1,0 +1,151 @@
+"""Operators on axes: reductions, slices and permutations. Axes count as in the arrays, so that 0 is the batch."""
+
+from __future__ import annotations
+
+import builtins
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+
+from funcnet.arrays import Array, count
+from funcnet.calls import pad
+from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.errors import OptionError, ShapeError
+
+Axes: TypeAlias = int | tuple[int, ...]
+
+
+def mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
+    """y = sum x / n over one axis or several, n their elements        dx = g / n for each of them
+
+    axis: as in the arrays, 1 the first behind the batch, -1 the last; 0, the batch, is refused.
+    keepdims: leave the axes, with length 1. Shapes: any -> the same without the axes.
+    Raises OptionError for what names no axis behind the batch, ShapeError for an axis that is not there or is empty.
+    """
+    return layer("mean", partial(_mean, _axes("mean", axis), keepdims), no_params)
+
+
+def _mean(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> Result[NoParams]:
+    y, pull = _sum(axes, keepdims, params, x)
+    share = 1.0 / _elements(axes, x)
+    return y * share, lambda g: pull(g * share)
+
+
+def sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
+    """y = sum x over one axis or several        dx = g for each of their elements
+
+    Options, shapes, errors: those of `mean`.
+    """
+    return layer("sum", partial(_sum, _axes("sum", axis), keepdims), no_params)
+
+
+def _sum(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> Result[NoParams]:
+    places = _places(axes, x)
+    y: Array = x.sum(axis=places, keepdims=keepdims)
+    return y, lambda g: ((), (np.broadcast_to(_kept(places, keepdims, x, g), x.shape),))
+
+
+def max(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
+    """y = max x over one axis or several        dx = g / k where x = y, else 0, k the number of such elements
+
+    Options, shapes, errors: those of `mean`.
+    """
+    return layer("max", partial(_max, _axes("max", axis), keepdims), no_params)
+
+
+def _max(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> Result[NoParams]:
+    places = _places(axes, x)
+    _elements(axes, x)
+    y: Array = x.max(axis=places, keepdims=keepdims)
+
+    def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
+        largest = x == _kept(places, keepdims, x, y)
+        ties = largest.sum(axis=places, dtype=x.dtype, keepdims=True)
+        return (), (largest * (_kept(places, keepdims, x, g) / ties),)
+
+    return y, pullback
+
+
+def slice(start: int | None, stop: int | None, step: int = 1, *, axis: int = -1) -> Layer[NoParams]:
+    """y = x[start:stop:step] along one axis        dx = g there, 0 elsewhere
+
+    start, stop: below 0 they count from the end; None is the first, or the end. step: at least 1.
+    axis: as in the arrays, 1 the first behind the batch, -1 the last; 0, the batch, is refused.
+    Raises OptionError for bad options, ShapeError where the axis is not there, too short, or nothing is left of it.
+    """
+    for name, value in (("start", start), ("stop", stop)):
+        if value is not None and not _is_int(value):
+            raise OptionError(f"slice: {name} must be an int or None, not {value!r}")
+    part = builtins.slice(start, stop, count("slice: step", step))
+    if not _is_int(axis):
+        raise OptionError(f"slice: axis must be one int, not {axis!r}")
+    return layer("slice", partial(_slice, part, _axes("slice", axis)), no_params)
+
+
+def _slice(part: builtins.slice, axes: tuple[int, ...], params: NoParams, x: Array) -> Result[NoParams]:
+    (place,) = _places(axes, x)
+    length = x.shape[place]
+    if any(end is not None and not -length <= end <= length for end in (part.start, part.stop)):
+        raise ShapeError(f"axis {place} has {length} elements, too few for {part.start}:{part.stop}")
+    if not range(*part.indices(length)):
+        raise ShapeError(f"{part.start}:{part.stop}:{part.step} leaves nothing of {length} elements")
+    index = (*(builtins.slice(None),) * place, part)
+    return np.positive(x[index]), lambda g: ((), (pad(g, index, x),))  # copied, for the layout that others rely on
+
+
+def permute(*axes: int) -> Layer[NoParams]:
+    """y = x with the axes behind the batch in another order        dx = g with them in their own
+
+    axes: 1, 2, ..., n in the order wanted: axis i of y is axis axes[i - 1] of x. permute(2, 1) swaps the two axes of a
+    sequence of features. Shapes: (n_1, ..., n_k) -> (n_axes[0], ...).
+    Raises OptionError where an axis is missing or named twice, ShapeError where the input has more or fewer.
+    """
+    if not all(map(_is_int, axes)) or sorted(axes) != [*range(1, len(axes) + 1)]:
+        raise OptionError(f"permute: axes must be 1, 2, ... in any order, each once, such as (2, 1), not {axes}")
+    return layer("permute", partial(_permute, (0, *axes)), no_params)
+
+
+def _permute(order: tuple[int, ...], params: NoParams, x: Array) -> Result[NoParams]:
+    if x.ndim != len(order):
+        raise ShapeError(f"it permutes {len(order) - 1} axes behind the batch, but its input has {x.ndim - 1}")
+    back = tuple(order.index(i) for i in range(x.ndim))
+    return np.positive(x.transpose(order)), lambda g: ((), (np.positive(g.transpose(back)),))
+
+
+def _axes(kind: str, axis: Any) -> tuple[int, ...]:
+    """The axes as a tuple of ints, none of them the batch."""
+    axes: tuple[Any, ...] = axis if cast("Any", type(axis)) is tuple else (axis,)
+    if not axes or not all(map(_is_int, axes)):
+        raise OptionError(f"{kind}: axis must be an int, or a tuple of some, not {axis!r}")
+    if 0 in axes:
+        raise OptionError(f"{kind}: axis 0 is the batch, whose rows stay apart: name one behind it, 1 the first")
+    return axes
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _places(axes: tuple[int, ...], x: Array) -> tuple[int, ...]:
+    """The axes counted from the first."""
+    places = tuple(axis % x.ndim if -x.ndim < axis < x.ndim else 0 for axis in axes)
+    if 0 in places:
+        wrong = axes[places.index(0)]
+        raise ShapeError(f"axis {wrong} is not there: behind the batch its input has axes 1 to {x.ndim - 1}")
+    if len({*places}) < len(places):
+        raise ShapeError(f"axes {axes} name one axis twice")
+    return places
+
+
+def _elements(axes: tuple[int, ...], x: Array) -> int:
+    """How many elements are reduced to one."""
+    n = int(np.prod([x.shape[place] for place in axes]))
+    if not n:
+        raise ShapeError(f"axes {axes} of shape {x.shape} have no elements")
+    return n
+
+
+def _kept(places: tuple[int, ...], keepdims: bool, x: Array, y: Array) -> Array:
+    """What was reduced over these axes, with them in it."""
+    return y if keepdims else y[tuple(None if i in places else builtins.slice(None) for i in range(x.ndim))]

@@ -1,0 +1,58 @@
+"""Integers turned into rows of numbers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape, count
+from funcnet.calls import put_back, take
+from funcnet.core import Function, Layer, Result, unpack
+from funcnet.errors import DTypeError, ParamsError
+from funcnet.initializers import Initializer, normal
+from funcnet.layers.linear import drawn
+from funcnet.random import Key, check_key
+
+
+class Table(NamedTuple):
+    """Params of `embedding`: table (vocabulary, features)."""
+
+    table: Array
+
+
+def embedding(vocabulary: int, features: int, *, table_init: Initializer | None = None) -> Layer[Table]:
+    """y = E[i]        dE[j] = sum of g where i = j        no di: integers have no cotangent
+
+    Inputs: integers i from 0 to vocabulary - 1. Shapes: (...,) -> (..., features); () is one integer a row.
+    table_init: an initializer, by default `normal(1.0)`.
+    Raises OptionError where vocabulary or features is not a positive int, DTypeError for floating numbers, LabelError
+    for an integer out of range. (Bengio et al. 2003)
+    """
+    shape = count("embedding: vocabulary", vocabulary), count("embedding: features", features)
+    apply = Function("embedding", _embedding, labels=[0])
+    return Layer(partial(_draw, shape, table_init or normal(1.0)), apply)
+
+
+def _draw(
+    table: tuple[int, int], initializer: Initializer, key: Key, *shapes: Shape, dtype: DType = np.float32
+) -> tuple[Table, Shape]:
+    """Its own `init`, since `LayerInit` traces floating inputs."""
+    check_key(key)
+    (shape,) = shapes
+    weights = drawn(initializer, key, table, accept_dtype(dtype))
+    return Table(weights), (*accept_shape("embedding", shape), table[1])
+
+
+def _embedding(params: Table, i: Array) -> Result[Table]:
+    (E,) = unpack(Table, params)
+    if E.ndim != 2:
+        raise ParamsError(f"its table is {E.shape}, but must be (vocabulary, features)")
+    if i.dtype.kind == "f":
+        raise DTypeError(f"its input has dtype {i.dtype}, but must be integers: cast it, x.astype(int)")
+
+    def pullback(g: Array) -> tuple[Table, tuple[Any, ...]]:
+        return Table(put_back(g, i, E)), (None,)
+
+    return take(E, i), pullback

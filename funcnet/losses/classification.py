@@ -1,0 +1,156 @@
+"""Losses of classes: how unlikely a prediction holds what was seen."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from funcnet.arrays import Array, fraction
+from funcnet.calls import one_hot
+from funcnet.core import Layer, NoParams
+from funcnet.errors import ShapeError
+from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
+
+
+@overload
+def softmax_cross_entropy(
+    *, label_smoothing: float = 0.0, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False
+) -> Layer[NoParams, Number]: ...
+@overload
+def softmax_cross_entropy(
+    *, label_smoothing: float = 0.0, reduction: Literal["none"], weighted: bool = False
+) -> Layer[NoParams]: ...
+def softmax_cross_entropy(
+    *, label_smoothing: float = 0.0, reduction: Reduction = "mean", weighted: bool = False
+) -> Layer[NoParams, Any]:
+    """L_n = -sum_c s_c log p_c, p = softmax z, s = (1 - a) t + a / C
+
+    dz = g (p sum_c s - s)        dt = -(1 - a) g log p
+
+    Inputs: logits z of shape (C,), and either integer labels, one a row (t is then their one-hot form, and has no
+    cotangent), or distributions t of the shape of z. The largest logit of a row is subtracted first, so that nothing
+    overflows.
+    label_smoothing: a, at least 0 and below 1. (Szegedy et al. 2016)
+    reduction: over the rows, "mean" (then g is divided by their number), "sum", or "none" (one loss a row).
+    weighted: take a third input, one weight a row, of shape (): the mean is sum w_n L_n / sum w_n.
+    Shapes: (C,), and () or (C,) -> (). Raises ShapeError where they do not fit or a batch with a mean is empty,
+    LabelError for a label that is no class, WeightError for weights that add up to 0, OptionError for bad options.
+    """
+    kernel = partial(_softmax_cross_entropy, fraction("softmax_cross_entropy: label_smoothing", label_smoothing))
+    return loss("softmax_cross_entropy", kernel, reduction, weighted, over="sum", labels=[1])
+
+
+def _softmax_cross_entropy(smoothing: float, terms: Terms, z: Array, t: Array) -> tuple[Any, Any]:
+    labels = t.ndim == 1
+    _check_targets(z, t, labels)
+    s = one_hot(t, z) if labels else t
+    if smoothing:
+        s = s * (1.0 - smoothing) + smoothing / z.shape[1]
+    shifted = z - z.max(axis=-1, keepdims=True)
+    e = np.exp(shifted)
+    total = e.sum(axis=-1, keepdims=True)
+    mass = None if labels else s.sum(axis=-1, keepdims=True)
+    log_total = np.log(total)
+    L = terms.sum(log_total if mass is None else log_total * mass) - terms.inner(shifted, s)
+
+    def pullback(g: Any) -> Cotangents:
+        scale = g * terms.share
+        p = e / total
+        dz = (p - s if mass is None else p * mass - s) * scale
+        return dz, None if mass is None else (log_total - shifted) * (scale * (1.0 - smoothing))
+
+    return L * terms.share, pullback
+
+
+def _check_targets(z: Array, t: Array, labels: bool) -> None:
+    """Refuse targets that do not fit the logits."""
+    if z.ndim != 2 or t.shape != (z.shape[:1] if labels else z.shape):
+        raise ShapeError(
+            f"logits {z.shape} must be rows of classes, and targets {t.shape} one label a row, or such rows too"
+        )
+    if labels and t.dtype.kind == "f":
+        raise ShapeError(f"targets of shape {t.shape} are labels, one a row: make them integers, t.astype(int)")
+    if not labels and t.dtype.kind in "iu":
+        raise ShapeError(
+            f"targets of shape {t.shape} are rows of {t.dtype}: make them floating, or give one label a row"
+        )
+
+
+@overload
+def sigmoid_cross_entropy(
+    *, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False
+) -> Layer[NoParams, Number]: ...
+@overload
+def sigmoid_cross_entropy(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+def sigmoid_cross_entropy(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """L_n = -mean (t log p + (1 - t) log(1 - p)) over features, p = sigmoid z = 1 / (1 + exp(-z))
+
+    dz = g (p - t) / F        dt = -g z / F
+
+    Inputs: logits z, and targets t from 0 to 1, of one shape, F features a row, each a yes or no of its own.
+    Computed as max(z, 0) - z t + log1p(exp(-|z|)), which neither overflows nor takes the logarithm of 0.
+    Options, shapes, errors: those of `mse`.
+    """
+    return loss("sigmoid_cross_entropy", _sigmoid_cross_entropy, reduction, weighted)
+
+
+def _sigmoid_cross_entropy(terms: Terms, z: Array, t: Array) -> tuple[Any, Any]:
+    alike(z, t)
+
+    def pullback(g: Any) -> Cotangents:
+        p = np.tanh(z * 0.5) * 0.5 + 0.5
+        return (p - t) * (g * terms.share), z * (g * -terms.share)
+
+    return terms.sum(np.maximum(z, 0.0) - z * t + np.log1p(np.exp(-np.abs(z)))) * terms.share, pullback
+
+
+@overload
+def hinge(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
+@overload
+def hinge(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+def hinge(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """L_n = mean m over features, m = max(0, 1 - y t)        dy = -g t [m > 0] / F        dt = -g y [m > 0] / F
+
+    Inputs: prediction y, and target t, which is -1 or 1. (Cortes and Vapnik 1995)
+    Options, shapes, errors: those of `mse`.
+    """
+    return loss("hinge", _hinge, reduction, weighted)
+
+
+def _hinge(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    m = np.maximum(1.0 - y * t, 0.0)
+
+    def pullback(g: Any) -> Cotangents:
+        scale = (m > 0.0) * (g * -terms.share)
+        return t * scale, y * scale
+
+    return terms.sum(m) * terms.share, pullback
+
+
+@overload
+def kl_divergence(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
+@overload
+def kl_divergence(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+def kl_divergence(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """L_n = sum_c t_c (log t_c - y_c)        dy = -g t        dt = g (log t - y + 1)
+
+    Inputs: logarithms y of the predicted distribution, such as `log_softmax` gives, and a distribution t, of one shape.
+    0 log 0 is 0: below the smallest normal number of the dtype the logarithm is that of this number, and its slope 0.
+    Features of a sample are summed. Options, shapes, errors: those of `mse`. (Kullback and Leibler 1951)
+    """
+    return loss("kl_divergence", _kl_divergence, reduction, weighted, over="sum")
+
+
+def _kl_divergence(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    least = float(np.finfo(t.dtype).tiny)
+    ratio = np.log(np.maximum(t, least)) - y
+
+    def pullback(g: Any) -> Cotangents:
+        scale = g * terms.share
+        return -t * scale, (ratio + (t > least)) * scale
+
+    return terms.inner(t, ratio) * terms.share, pullback

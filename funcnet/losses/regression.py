@@ -1,0 +1,151 @@
+"""Losses of numbers: how far a prediction is from what was measured."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from funcnet.arrays import Array, positive
+from funcnet.core import Layer, NoParams
+from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
+
+
+@overload
+def mse(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
+@overload
+def mse(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+def mse(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """L_n = mean (y - t)^2 over features        dy = 2 g (y - t) / F        dt = -dy
+
+    Inputs: prediction y and target t, of one shape, F features a row. The mean squared error.
+    reduction: over the rows, "mean" (then g is divided by their number), "sum", or "none" (one loss a row).
+    weighted: take a third input, one weight a row, of shape (): the mean is sum w_n L_n / sum w_n.
+    Shapes: two of one shape -> (). Raises ShapeError for different shapes ((n,) against (n, 1) too), and for an empty
+    batch, which has no mean, WeightError for weights that add up to 0, OptionError for another reduction.
+    """
+    return loss("mse", _mse, reduction, weighted)
+
+
+def _mse(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    d = y - t
+
+    def pullback(g: Any) -> Cotangents:
+        dy = d * (g * (2.0 * terms.share))
+        return dy, -dy
+
+    return terms.inner(d, d) * terms.share, pullback
+
+
+@overload
+def mae(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
+@overload
+def mae(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+def mae(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """L_n = mean |y - t| over features        dy = g sign(y - t) / F        dt = -dy
+
+    At y = t, where the left and the right derivative are -1 and 1, it is 0: a prediction that is right stays.
+    Inputs, options, shapes, errors: those of `mse`. The mean absolute error.
+    """
+    return loss("mae", _mae, reduction, weighted)
+
+
+def _mae(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    d = y - t
+    sign = np.sign(d)
+
+    def pullback(g: Any) -> Cotangents:
+        dy = sign * (g * terms.share)
+        return dy, -dy
+
+    return terms.inner(d, sign) * terms.share, pullback
+
+
+@overload
+def huber(
+    delta: float = 1.0, *, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False
+) -> Layer[NoParams, Number]: ...
+@overload
+def huber(delta: float = 1.0, *, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+def huber(delta: float = 1.0, *, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """L_n = mean c (d - c / 2) over features        dy = g c / F        dt = -dy
+
+    d = y - t, and c is d cut to [-delta, delta].
+    That is d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond. (Huber 1964)
+    delta: above 0. Inputs, other options, shapes, errors: those of `mse`.
+    """
+    return loss("huber", partial(_huber, positive("huber: delta", delta)), reduction, weighted)
+
+
+def _huber(delta: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    d = y - t
+    c = np.minimum(np.maximum(d, -delta), delta)
+
+    def pullback(g: Any) -> Cotangents:
+        dy = c * (g * terms.share)
+        return dy, -dy
+
+    return terms.inner(c, d - c * 0.5) * terms.share, pullback
+
+
+@overload
+def poisson_nll(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
+@overload
+def poisson_nll(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+def poisson_nll(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """L_n = mean (exp y - t y) over features        dy = g (exp y - t) / F        dt = -g y / F
+
+    Inputs: the logarithm y of the rate, and counts t, as floating numbers. The negative log-likelihood of a Poisson
+    distribution, but for log t!, which does not depend on y. exp y overflows where y is above 88 in float32, above 709
+    in float64. Options, shapes, errors: those of `mse`.
+    """
+    return loss("poisson_nll", _poisson_nll, reduction, weighted)
+
+
+def _poisson_nll(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    rate = np.exp(y)
+
+    def pullback(g: Any) -> Cotangents:
+        return (rate - t) * (g * terms.share), y * (g * -terms.share)
+
+    return terms.sum(rate - t * y) * terms.share, pullback
+
+
+@overload
+def gaussian_nll(
+    *, epsilon: float = 1e-6, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False
+) -> Layer[NoParams, Number]: ...
+@overload
+def gaussian_nll(*, epsilon: float = 1e-6, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+def gaussian_nll(
+    *, epsilon: float = 1e-6, reduction: Reduction = "mean", weighted: bool = False
+) -> Layer[NoParams, Any]:
+    """L_n = mean (log v + d^2 / v) / 2 over features, d = m - t, v = max(s, epsilon)
+
+    dm = g (d / v) / F        ds = g (1 / v - (d / v)^2) / 2F where s > epsilon, else 0        dt = -dm
+
+    Inputs: mean m, variance s (above 0, such as `softplus` gives) and target t, of one shape: a network of two outputs,
+    and a target. The negative log-likelihood of a normal distribution, but for log(2 pi) / 2. (Nix and Weigend 1994)
+    epsilon: the least variance, above 0. Other options, shapes, errors: those of `mse`.
+    """
+    kernel = partial(_gaussian_nll, positive("gaussian_nll: epsilon", epsilon))
+    return loss("gaussian_nll", kernel, reduction, weighted, 3)
+
+
+def _gaussian_nll(epsilon: float, terms: Terms, m: Array, s: Array, t: Array) -> tuple[Any, Any]:
+    alike(m, s, t)
+    v = np.maximum(s, epsilon)
+    d = m - t
+    q = d / v
+
+    def pullback(g: Any) -> Cotangents:
+        scale = g * terms.share
+        dm = q * scale
+        return dm, (1.0 / v - q * q) * (s > epsilon) * (scale * 0.5), -dm
+
+    return terms.sum(np.log(v) + d * q) * (0.5 * terms.share), pullback

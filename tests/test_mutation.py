@@ -1,0 +1,61 @@
+"""The mutation test itself, and a fixed part of its mutants: `python -m tests.mutation` runs them all."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from .equivalent import EQUIVALENT
+from .mutants import mutants, mutated
+from .mutation import Verdict, kernels, problems
+
+KERNEL = """
+import numpy as np
+def _f(x: Array) -> Result:
+    y = np.tanh(x)
+    return y, lambda g: g - g * (y * y)
+"""
+
+
+def test_a_fixed_part_of_the_mutants_is_killed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.mutation", "--fast"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 unexplained" in done.stdout
+
+
+def test_a_kernel_is_changed_in_one_place_at_a_time() -> None:
+    found = {f"{m.kind}: {ast.unparse(mutated(KERNEL, m).body[1]).splitlines()[-1].strip()}" for m in mutants(KERNEL)}
+    assert {
+        "sign: return (y, lambda g: g + g * (y * y))",
+        "dropped branch: return (y, lambda g: g)",
+        "factor: return (y, lambda g: g - g)",
+        "upcast: return (y, lambda g: _upcast_(g - g * (y * y)))",
+        "in place: return (y, lambda g: _written_(np.subtract, g, g * (y * y)))",
+        "wrong residual: return (y, lambda g: g - g * (x * y))",
+    } <= found
+    original = ast.unparse(ast.parse(KERNEL))
+    assert not any(ast.unparse(mutated(KERNEL, m)).startswith(original) for m in mutants(KERNEL))
+
+
+def test_every_mutant_of_the_kernels_has_a_name_of_its_own() -> None:
+    names = [f"{name}.{m}" for name, file in kernels().items() for m in mutants(file.read_text(encoding="utf-8"))]
+    assert len(names) == len(set(names)) > 1000
+
+
+@pytest.mark.parametrize(
+    ("by", "name", "words"),
+    [
+        ("", "a new one", "survived: a new one"),
+        ("laws", next(iter(EQUIVALENT)), "explained, but killed"),
+        ("laws", "a new one", None),
+        ("", next(iter(EQUIVALENT)), None),
+    ],
+)
+def test_survivors_are_explained_and_only_they(by: str, name: str, words: str | None) -> None:
+    found = problems([Verdict(name, "sign", by)], all_of_them=False)
+    assert [words in text for text in found] == ([True] if words else [])  # type: ignore[operator]
