@@ -194,6 +194,17 @@ def test_metrics_are_those_of_the_params_given() -> None:
     assert [*nothing(PARAMS, nothing.init(PARAMS), X, T)[2]] == ["loss"]
 
 
+def test_metrics_take_the_weights_of_a_weighted_loss() -> None:
+    labels, w = np.array([0, 1, 1, 0, 1]), np.array([1, 2, 0, 0, 3], np.float32)
+    loss = fn.softmax_cross_entropy(weighted=True)
+    step = fn.train_step(NET, loss, fn.sgd(0.5), metrics={"accuracy": fn.accuracy})
+    _, _, found = step(PARAMS, step.init(PARAMS), X, labels, w)
+    assert found["accuracy"] == fn.accuracy(NET.apply(PARAMS, X), labels, w)
+    fitted = fn.fit(step, PARAMS, (X, labels, w), 1, 5, validation=(X, labels, w))
+    scores = fn.evaluate(NET, {"loss": loss, "accuracy": fn.accuracy}, fitted.params, (X, labels, w))
+    assert fitted.history["validation_loss"] == pytest.approx([scores["loss"]], rel=1e-6)
+
+
 def test_metrics_of_a_large_batch_that_runs_in_blocks() -> None:
     x = np.random.default_rng(0).normal(size=(60_000, 2)).astype(np.float32)
     metrics = {"outputs": lambda y, t: y, "targets": lambda y, t: t}
