@@ -4,15 +4,19 @@ from funcnet import tree as tree
 from funcnet.arrays import Array, Shape
 from funcnet.batches import minibatches
 from funcnet.calibration import calibrate
+from funcnet.checkpoint import Checkpoint, load, save
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
+from funcnet.diagrams import to_dot, to_mermaid
 from funcnet.errors import (
+    CheckpointError,
     DTypeError,
     FuncnetError,
     GraphError,
     KeyTypeError,
     LabelError,
+    NonFiniteError,
     OptionError,
     ParamsError,
     ShapeError,
@@ -73,6 +77,7 @@ from funcnet.schedules import (
     warmup_cosine_decay_schedule,
 )
 from funcnet.steps import train_step
+from funcnet.summary import Operator, Summary, summary
 from funcnet.training import sgd_step, value_and_grad, vjp
 from funcnet.transforms import add_decayed_weights, clip, clip_by_global_norm, clip_by_norm, ema, scale_by_schedule
 from funcnet.updates import Optimizer, apply_updates, chain
@@ -94,6 +99,8 @@ __all__ = [
     "BatchNorm",
     "calibrate",
     "chain",
+    "Checkpoint",
+    "CheckpointError",
     "clip",
     "clip_by_global_norm",
     "clip_by_norm",
@@ -146,6 +153,7 @@ __all__ = [
     "linear",
     "linear_schedule",
     "lion",
+    "load",
     "log_softmax",
     "mae",
     "masked",
@@ -156,10 +164,12 @@ __all__ = [
     "mse",
     "multiply",
     "network",
+    "NonFiniteError",
     "Norm",
     "normal",
     "onecycle_schedule",
     "ones",
+    "Operator",
     "OperatorKey",
     "Optimizer",
     "OptionError",
@@ -176,6 +186,7 @@ __all__ = [
     "residual",
     "rms_norm",
     "rmsprop",
+    "save",
     "Scale",
     "scale",
     "scale_by_schedule",
@@ -197,8 +208,12 @@ __all__ = [
     "split",
     "subtract",
     "sum",
+    "Summary",
+    "summary",
     "Table",
     "tanh",
+    "to_dot",
+    "to_mermaid",
     "trace",
     "train_step",
     "tree",

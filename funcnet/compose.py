@@ -194,8 +194,11 @@ def _residual(
 
 
 def _init_residual(
-    chain: Layer[tuple[Any, ...], Any], key: Key, shape: Shape, dtype: DType = np.float32
+    chain: Layer[tuple[Any, ...], Any], key: Key, *shapes: Shape, dtype: DType = np.float32
 ) -> tuple[tuple[Any, ...], Shape]:
+    if len(shapes) != 1:
+        raise ShapeError(f"residual takes 1 input, but init was given {len(shapes)} shapes")
+    (shape,) = shapes
     params, output = chain.init(key, shape, dtype=dtype)
     same(shape, output)
     return params, output
@@ -251,3 +254,16 @@ def labels_of(apply: Function[Any, Any]) -> frozenset[int]:
 def is_layer(x: object) -> TypeIs[AnyLayer]:
     """Whether this is a layer."""
     return isinstance(x, Layer)
+
+
+def parts(layer: AnyLayer) -> tuple[AnyLayer, ...]:
+    """The layers that serial, parallel (the branches, then merge) or residual has made this of; of another one, ()."""
+    init = layer.init
+    if not isinstance(init, partial):
+        return ()
+    if init.func is _init_residual:
+        return parts(*init.args)
+    if init.func is _init_parallel:
+        branches, merge = init.args
+        return (*branches, merge)
+    return tuple(init.args[0]) if init.func is _init_serial else ()

@@ -48,6 +48,7 @@ FLOORS: list[list[str]] = [
     ["memory", "compiled", "compose", "network"],
     [
         "calibration",
+        "finite",
         "training",
         "schedules",
         "updates",
@@ -59,7 +60,17 @@ FLOORS: list[list[str]] = [
         "metrics",
         "fitting",
     ],
-    ["testing.subject", "testing.derivatives", "testing.conduct", "testing.program", "testing"],
+    [
+        "archive",
+        "checkpoint",
+        "summary",
+        "diagrams",
+        "testing.subject",
+        "testing.derivatives",
+        "testing.conduct",
+        "testing.program",
+        "testing",
+    ],
     [""],  # the package itself, which hands on what the floors below it offer
 ]
 ORDER = [name for floor in FLOORS for name in floor]

@@ -312,3 +312,19 @@ def test_what_is_no_optimizer_or_metric_or_key_is_refused() -> None:
     with pytest.raises(fn.KeyTypeError):
         step(PARAMS, STATE, X, T, key=0)  # type: ignore[arg-type]
     assert bits(step(PARAMS, STATE, X, T, key=fn.key(0))) == bits(step(PARAMS, STATE, X, T))
+
+
+def test_what_is_not_finite_is_told_where_it_is_asked_for() -> None:
+    bad = X.copy()
+    bad[3, 1] = np.nan
+    for make in (fn.adam, fn.sgd, lambda rate: fn.chain(fn.clip_by_norm(1.0), fn.adam(rate))):
+        checked, plain = (fn.train_step(NET, fn.mse(), make(0.1), check_finite=check) for check in (True, False))
+        state = checked.init(PARAMS)
+        assert bits(checked(PARAMS, state, X, T)) == bits(plain(PARAMS, state, X, T))
+        with pytest.raises(fn.NonFiniteError, match=r"train_step: input 0 has 1 NaN of 10 elements"):
+            checked(PARAMS, state, bad, T)
+        assert bits(checked(PARAMS, state, X, T)) == bits(plain(PARAMS, state, X, T))
+        assert np.isnan(plain(PARAMS, state, bad, T)[2])
+    huge = fn.train_step(NET, fn.mse(), fn.sgd(3e38), check_finite=True)
+    with np.errstate(over="ignore"), pytest.raises(fn.NonFiniteError, match="the new params are not finite"):
+        huge(PARAMS, huge.init(PARAMS), X, T + 1e4)
