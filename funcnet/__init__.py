@@ -2,11 +2,15 @@
 
 from funcnet import tree as tree
 from funcnet.arrays import Array, Shape
+from funcnet.batches import minibatches
 from funcnet.calibration import calibrate
+from funcnet.checkpoint import Checkpoint, load, save
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
+from funcnet.diagrams import to_dot, to_mermaid
 from funcnet.errors import (
+    CheckpointError,
     DTypeError,
     FuncnetError,
     GraphError,
@@ -18,6 +22,7 @@ from funcnet.errors import (
     ShapeError,
     WeightError,
 )
+from funcnet.fitting import Fit, evaluate, fit
 from funcnet.graph import Graph, shared
 from funcnet.initializers import (
     constant,
@@ -56,29 +61,69 @@ from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, 
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
+from funcnet.metrics import accuracy, confusion_matrix, r2
 from funcnet.network import network, trace
+from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
 from funcnet.random import Key, fold_in, key, split
+from funcnet.schedules import (
+    Schedule,
+    constant_schedule,
+    cosine_decay_schedule,
+    exponential_decay,
+    join_schedules,
+    linear_schedule,
+    onecycle_schedule,
+    piecewise_constant_schedule,
+    warmup_cosine_decay_schedule,
+)
+from funcnet.steps import train_step
+from funcnet.summary import Operator, Summary, summary
 from funcnet.training import sgd_step, value_and_grad, vjp
+from funcnet.transforms import add_decayed_weights, clip, clip_by_global_norm, clip_by_norm, ema, scale_by_schedule
+from funcnet.updates import Optimizer, apply_updates, chain
+from funcnet.wrappers import accumulate, freeze, masked
 
 __all__ = [
+    "accumulate",
+    "accuracy",
+    "adagrad",
+    "adam",
+    "adamw",
     "add",
+    "add_decayed_weights",
     "Affine",
+    "apply_updates",
     "Array",
     "average",
     "batch_norm",
     "BatchNorm",
     "calibrate",
+    "chain",
+    "Checkpoint",
+    "CheckpointError",
+    "clip",
+    "clip_by_global_norm",
+    "clip_by_norm",
     "concatenate",
+    "confusion_matrix",
     "constant",
+    "constant_schedule",
+    "cosine_decay_schedule",
     "custom_layer",
     "dropout",
     "DTypeError",
     "elementwise",
     "elu",
+    "ema",
     "embedding",
+    "evaluate",
     "exp",
+    "exponential_decay",
+    "Fit",
+    "fit",
     "flatten",
     "fold_in",
+    "freeze",
     "FuncnetError",
     "Function",
     "gaussian_nll",
@@ -93,6 +138,7 @@ __all__ = [
     "huber",
     "identity",
     "Init",
+    "join_schedules",
     "Key",
     "key",
     "KeyTypeError",
@@ -101,37 +147,53 @@ __all__ = [
     "Layer",
     "layer_norm",
     "leaky_relu",
+    "learning_rate",
     "lecun_normal",
     "lecun_uniform",
     "linear",
+    "linear_schedule",
+    "lion",
+    "load",
     "log_softmax",
     "mae",
+    "masked",
     "max",
     "maximum",
     "mean",
+    "minibatches",
     "mse",
     "multiply",
     "network",
     "NonFiniteError",
     "Norm",
     "normal",
+    "onecycle_schedule",
     "ones",
+    "Operator",
     "OperatorKey",
+    "Optimizer",
     "OptionError",
     "orthogonal",
     "parallel",
     "ParamsError",
     "permute",
+    "piecewise_constant_schedule",
     "poisson_nll",
     "Pullback",
+    "r2",
     "relu",
     "reshape",
     "residual",
     "rms_norm",
+    "rmsprop",
+    "save",
     "Scale",
     "scale",
+    "scale_by_schedule",
+    "Schedule",
     "selu",
     "serial",
+    "sgd",
     "sgd_step",
     "Shape",
     "ShapeError",
@@ -146,13 +208,19 @@ __all__ = [
     "split",
     "subtract",
     "sum",
+    "Summary",
+    "summary",
     "Table",
     "tanh",
+    "to_dot",
+    "to_mermaid",
     "trace",
+    "train_step",
     "tree",
     "uniform",
     "value_and_grad",
     "vjp",
+    "warmup_cosine_decay_schedule",
     "Weight",
     "WeightError",
     "zeros",

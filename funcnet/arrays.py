@@ -95,6 +95,11 @@ def is_array(x: object) -> TypeIs[np.ndarray[Any, np.dtype[Any]]]:
     return isinstance(x, np.ndarray)
 
 
+def is_tuple(x: object) -> TypeIs[tuple[Any, ...]]:
+    """Whether this is a tuple, named or not."""
+    return isinstance(x, tuple)
+
+
 def _pair(params: Any) -> str:
     """Whether someone passed all that init returned."""
     kind = cast("Any", type(params))
@@ -176,3 +181,25 @@ def choice(name: str, value: T, options: tuple[T, ...]) -> T:
     if value not in options:
         raise OptionError(f"{name} must be {', '.join(map(repr, options[:-1]))} or {options[-1]!r}, not {value!r}")
     return value
+
+
+def natural(name: str, value: object) -> int:
+    """An int of at least 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise OptionError(f"{name} must be an int of at least 0, not {value!r}")
+    return value
+
+
+def finite(name: str, value: object) -> float:
+    """A finite number, as a Python float."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not -np.inf < float(value) < np.inf:
+        raise OptionError(f"{name} must be a finite number, not {value!r}")
+    return float(value)
+
+
+def not_negative(name: str, value: object) -> float:
+    """A finite number of at least 0, as a Python float."""
+    number = finite(name, value)
+    if number < 0:
+        raise OptionError(f"{name} must be at least 0, not {value!r}")
+    return number

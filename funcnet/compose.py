@@ -254,3 +254,16 @@ def labels_of(apply: Function[Any, Any]) -> frozenset[int]:
 def is_layer(x: object) -> TypeIs[AnyLayer]:
     """Whether this is a layer."""
     return isinstance(x, Layer)
+
+
+def parts(layer: AnyLayer) -> tuple[AnyLayer, ...]:
+    """The layers that serial, parallel (the branches, then merge) or residual has made this of; of another one, ()."""
+    init = layer.init
+    if not isinstance(init, partial):
+        return ()
+    if init.func is _init_residual:
+        return parts(*init.args)
+    if init.func is _init_parallel:
+        branches, merge = init.args
+        return (*branches, merge)
+    return tuple(init.args[0]) if init.func is _init_serial else ()

@@ -48,6 +48,7 @@ class Memory(Generic[P]):
         self.nodes: list[tuple[Any, list[Any]]] = []
         self.vector: Any = None
         self.given: Sequence[Array] = ()
+        self.kept: Any = None  # by whoever runs the program, for its next call
 
     def remember(self, params: Any, vector: Any, leaves: Sequence[Array] = ()) -> None:
         """Keep params, the flat vector that they are views of, or else their leaves, and what hangs in their dicts.

@@ -35,6 +35,8 @@ class Differentiated(Compiled[P]):
     """Base of what computes a loss and its gradient in one program. `scale` is the cotangent of the loss."""
 
     scale = 1.0
+    shows_outputs = False
+    """Whether the program hands out the network's outputs, behind the loss."""
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None) -> None:
         super().__init__()
@@ -58,13 +60,13 @@ class Differentiated(Compiled[P]):
             loss, pull = self.net.compute(params, *arrays, key=key)
             check_scalar(self.kind, loss)
             of_params, _ = pull(self.scale)
-        else:
-            loss, of_params = self._record_loss(trace, params, arrays, self.loss, key)
-        return Plan(trace, [loss], tree.leaves(of_params))
+            return Plan(trace, [loss], tree.leaves(of_params))
+        loss, outputs, of_params = self._record_loss(trace, params, arrays, self.loss, key)
+        return Plan(trace, [loss, *outputs] if self.shows_outputs else [loss], tree.leaves(of_params))
 
     def _record_loss(
         self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any
-    ) -> tuple[Any, P]:
+    ) -> tuple[Any, tuple[Any, ...], P]:
         """The network, then the loss of its outputs and the remaining arrays; back through both."""
         taken = self.net.arity or 1
         if len(arrays) < taken:
@@ -85,7 +87,7 @@ class Differentiated(Compiled[P]):
         _, cotangents = loss_pull(self.scale)
         trace.scope = ""
         of_params, _ = pull(cotangents[: len(outputs)] if several else cotangents[0])
-        return number, of_params
+        return number, outputs, of_params
 
 
 def check_scalar(kind: str, loss: Any) -> None:

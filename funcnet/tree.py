@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 
-__all__ = ["Structure", "flatten", "leaves", "leaves_with_path", "map", "ravel", "structure", "unflatten"]
+__all__ = ["Structure", "flatten", "leaves", "leaves_with_path", "map", "ravel", "structure", "unflatten", "walk"]
 
 T = TypeVar("T")
 Vector: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -82,7 +82,17 @@ def leaves_with_path(tree: object) -> list[tuple[str, Any]]:
     Example: `leaves_with_path({3: Affine(W, b)})` is `[("[3].weight", W), ("[3].bias", b)]`.
     """
     found, s = flatten(tree)
-    return list(zip(_paths(s, ""), found, strict=True))
+    return list(zip((path for path, node in walk(s) if node.kind is object), found, strict=True))
+
+
+def walk(structure: Structure[Any], path: str = "") -> Iterator[tuple[str, Structure[Any]]]:
+    """(path, structure) of every node and every leaf, depth first, a node before what stands in it.
+
+    path: that of the whole, for instance "params".
+    """
+    yield path, structure
+    for key, child in zip(structure.keys, structure.children, strict=True):
+        yield from walk(child, path + _step(structure.kind, key))
 
 
 def map(function: Callable[..., Any], tree: T, *rest: object) -> T:
@@ -154,14 +164,6 @@ def _unflatten(s: Structure[Any], found: Iterator[Any]) -> Any:
 def _step(kind: type, key: Hashable) -> str:
     """One step of a path: an attribute of a NamedTuple, else an index."""
     return f"[{key!r}]" if kind in (dict, list, tuple) else f".{key}"
-
-
-def _paths(s: Structure[Any], path: str) -> Iterator[str]:
-    """The path of each leaf."""
-    if s.kind is object:
-        yield path
-    for key, child in zip(s.keys, s.children, strict=True):
-        yield from _paths(child, path + _step(s.kind, key))
 
 
 def _aligned(s: Structure[Any], tree: object, name: str) -> list[Any]:

@@ -8,6 +8,7 @@ result and where it is, and in units of the larger of the result and 1, beside J
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -50,7 +51,7 @@ def scalar_rows(name: str, scalar: Scalar, dtype: Any) -> list[str]:
 
 def main() -> None:
     """Print both tables."""
-    import jax
+    jax: Any = import_module("jax")
 
     jax.config.update("jax_enable_x64", True)
     torch = torch_functions()

@@ -46,8 +46,31 @@ FLOORS: list[list[str]] = [
         "program",
     ],
     ["memory", "compiled", "compose", "network"],
-    ["calibration", "finite", "training"],
-    ["testing.subject", "testing.derivatives", "testing.conduct", "testing.program", "testing"],
+    [
+        "calibration",
+        "finite",
+        "training",
+        "schedules",
+        "updates",
+        "wrappers",
+        "transforms",
+        "optimizers",
+        "steps",
+        "batches",
+        "metrics",
+        "fitting",
+    ],
+    [
+        "archive",
+        "checkpoint",
+        "summary",
+        "diagrams",
+        "testing.subject",
+        "testing.derivatives",
+        "testing.conduct",
+        "testing.program",
+        "testing",
+    ],
     [""],  # the package itself, which hands on what the floors below it offer
 ]
 ORDER = [name for floor in FLOORS for name in floor]

@@ -134,6 +134,16 @@ def test_weights_stand_one_a_row(name: str, shape: tuple[int, ...]) -> None:
         make(weighted=True).apply((), *inputs, np.ones(shape))
 
 
+@reductions
+def test_weights_are_floating_also_beside_labels(reduction: str) -> None:
+    make, inputs = given("softmax_cross_entropy of labels")
+    loss, weights = make(reduction=reduction, weighted=True), np.ones(ROWS, int)
+    with pytest.raises(fn.DTypeError, match="input 2 has dtype int64"):
+        loss.apply((), *inputs, weights)
+    with pytest.raises(fn.DTypeError, match=r"weights have dtype int64.*cast them, w\.astype\(np\.float32\)"):
+        in_a_program(loss, [*inputs, weights])
+
+
 @every_loss
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_empty_batch_has_no_mean_but_a_sum(name: str, weighted: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from funcnet import tree
-from funcnet.calls import gate, inner
+from funcnet.calls import gate, inner, pad, put_back, take, total_weight, zeros_like
 from funcnet.errors import DTypeError
 from funcnet.random import key
 from funcnet.tracing import COMPARISONS, Trace, Value
@@ -77,6 +77,11 @@ def test_arrays_among_the_inputs_broadcast_too() -> None:
     assert (batch(1) * np.ones(3, np.float32)).shape == (ROWS, 3)
 
 
+def index(x: Value) -> Value:
+    """Integers, one for each row of x."""
+    return x.trace.input(x.shape[:1], np.dtype(np.intp))
+
+
 # values made of a batch x and a weight W, and which of their axes is the batch
 BATCH_AXES: dict[str, tuple[Callable[..., Any], int | None]] = {
     "elementwise": (lambda x, W: np.tanh(x), 0),
@@ -98,6 +103,15 @@ BATCH_AXES: dict[str, tuple[Callable[..., Any], int | None]] = {
     "gate": (lambda x, W: gate(x, x), 0),
     "joined": (lambda x, W: np.concatenate([x, x], axis=-1), 0),
     "reshaped": (lambda x, W: x.reshape(ROWS, 4, 1), 0),
+    "sum over both axes": (lambda x, W: x.sum(axis=(0, 1)), None),
+    "sum over the axes behind the batch": (lambda x, W: x.reshape(ROWS, 2, 2).sum(axis=(1, -1)), 0),
+    "axes in another order": (lambda x, W: x.reshape(ROWS, 2, 2).transpose((1, 2, 0)), 2),
+    "broadcast": (lambda x, W: np.broadcast_to(x[:, :1], (ROWS, 4)), 0),
+    "rows of a table": (lambda x, W: take(W, index(x)), 0),
+    "rows put back": (lambda x, W: put_back(x, index(x), W), None),
+    "padded": (lambda x, W: pad(x[:, 1:], (slice(None), slice(1, None)), x), 0),
+    "zeros": (lambda x, W: zeros_like(W), None),
+    "sum of weights": (lambda x, W: total_weight(x), None),
 }
 
 
@@ -116,6 +130,7 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
     "rows of sequences": lambda x: x.reshape(-1, x.shape[-1]),
     "the same shape": lambda x: x.reshape(*x.shape),
     "slice of transposed": lambda x: x.T[1:],
+    "axes in another order": lambda x: x.transpose((1, 0)),
 }
 
 
@@ -160,13 +175,26 @@ def test_one_length_may_be_left_to_reshape(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("keepdims", [False, True])
-@pytest.mark.parametrize("axis", [None, 0, 1, 2, -1, -2])
+@pytest.mark.parametrize("axis", [None, 0, 1, 2, -1, -2, (0, 1), (-1, 1), ()])
 @pytest.mark.parametrize("method", ["sum", "max"])
-def test_reductions_have_the_shapes_of_numpys(method: str, axis: int | None, keepdims: bool) -> None:
+def test_reductions_have_the_shapes_of_numpys(method: str, axis: Any, keepdims: bool) -> None:
     x = batch(2, 3)
     value = getattr(x, method)(axis=axis, keepdims=keepdims)
     assert value.shape == np.empty(x.shape).sum(axis=axis, keepdims=keepdims).shape
     assert calls(x) == 1
+
+
+def test_a_mask_is_summed_in_the_dtype_named() -> None:
+    x = batch(3)
+    y = (x > 0.0).sum(axis=-1, dtype=F32)
+    assert (y.dtype, y.shape, x.trace.calls[-1].inputs[-1]) == (F32, (ROWS,), F32)
+
+
+@pytest.mark.parametrize("shape", [(ROWS, 4), (ROWS, 2, 4)])
+def test_what_is_broadcast_is_copied_once(shape: tuple[int, ...]) -> None:
+    x = batch(1, 1) if len(shape) == 3 else batch(1)
+    y = np.broadcast_to(x, shape)  # type: ignore[call-overload]
+    assert (y.shape, y.base, calls(x)) == (shape, None, 1)
 
 
 def test_concatenate_adds_the_lengths() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, assert_type
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import funcnet as fn
@@ -35,6 +36,21 @@ def test_a_layer_is_a_pair() -> None:
     assert_type(output, fn.Array)
     assert_type(pullback(output), tuple[fn.Affine, tuple[fn.Array, ...]])
     assert_type(fn.vjp(fn.linear(4), params, X), tuple[fn.Array, fn.Pullback[fn.Affine]])
+
+
+def test_a_loss_of_each_row_is_an_array() -> None:
+    assert_type(fn.mae(reduction="none"), fn.Layer[NoParams])
+    assert_type(fn.huber(2.0, reduction="sum", weighted=True), fn.Layer[NoParams, np.floating[Any]])
+    assert_type(fn.softmax_cross_entropy(reduction="none").apply((), T, T), fn.Array)
+
+
+def test_params_of_norms_and_tables() -> None:
+    assert_type(fn.layer_norm(), fn.Layer[fn.Norm])
+    assert_type(fn.rms_norm(), fn.Layer[fn.Scale])
+    assert_type(fn.batch_norm(), fn.Layer[fn.BatchNorm])
+    assert_type(fn.embedding(3, 4), fn.Layer[fn.Table])
+    params, _ = fn.batch_norm().init(fn.key(0), (2,))
+    assert_type(fn.calibrate(fn.batch_norm(), params, [X]), fn.BatchNorm)
 
 
 def test_a_loss_is_a_number() -> None:
@@ -164,6 +180,48 @@ def test_training_of_a_network() -> None:
     step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
     assert_type(step(params, X, T), tuple[NetworkParams, np.floating[Any]])
     assert_type(fn.trace(net, params, X), dict[fn.OperatorKey, fn.Array])
+
+
+def test_optimizers() -> None:
+    params, _ = fn.linear(4).init(fn.key(0), (2,))
+    optimizer = fn.chain(fn.clip_by_global_norm(1.0), fn.adam(fn.cosine_decay_schedule(1e-3, 100)))
+    assert_type(optimizer, fn.Optimizer)
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert_type(updates, fn.Affine)
+    assert_type(fn.apply_updates(params, updates), fn.Affine)
+    assert_type(fn.learning_rate(optimizer.init(params)), float)
+    assert_type(fn.constant_schedule(0.1), fn.Schedule)
+    init, update = fn.sgd(0.1)
+    assert_type(update(updates, init(params))[0], fn.Affine)
+
+
+def test_training_with_an_optimizer() -> None:
+    net = fn.linear(4)
+    params, _ = net.init(fn.key(0), (2,))
+    step = fn.train_step(net, fn.mse(), fn.adam(1e-3))
+    new, _, loss = step(params, step.init(params), X, T)
+    assert_type(new, fn.Affine)
+    assert_type(loss, np.floating[Any])
+    measured = fn.train_step(net, fn.mse(), fn.adam(1e-3), metrics={"r2": fn.r2})
+    new, _, found = measured(params, measured.init(params), X, T, key=fn.key(0))
+    assert_type(new, fn.Affine)
+    assert_type(found, dict[str, Any])
+
+
+def test_the_loop() -> None:
+    net = fn.linear(4)
+    params, _ = net.init(fn.key(0), (2,))
+    plain = fn.fit(fn.sgd_step(net, fn.mse(), learning_rate=0.1), params, (X, T), 1, 2, fn.key(0))
+    assert_type(plain, fn.Fit[fn.Affine])
+    step = fn.train_step(net, fn.mse(), fn.adam(1e-3), metrics={"r2": fn.r2})
+    fitted = fn.fit(step, params, [(X, T)], 1)
+    assert_type(fitted.params, fn.Affine)
+    assert_type(fn.fit(step, fitted, [(X, T)], 2), fn.Fit[fn.Affine])
+    assert_type(fn.evaluate(net, fn.mse(), params, (X, T)), float)
+    assert_type(fn.evaluate(net, {"loss": fn.mse(), "r2": fn.r2}, params, (X, T), 2), dict[str, Any])
+    for batch in fn.minibatches((X, T), 2, fn.key(0)):
+        assert_type(batch, tuple[npt.NDArray[Any], ...])
+    assert_type(fn.accuracy(T, T), float)
 
 
 def test_layers_of_a_users_own() -> None:

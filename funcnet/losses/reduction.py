@@ -20,7 +20,7 @@ import numpy as np
 from funcnet.arrays import Array, choice
 from funcnet.calls import inner, total_weight
 from funcnet.core import Layer, NoParams, Pullback, layer, no_params
-from funcnet.errors import ShapeError
+from funcnet.errors import DTypeError, ShapeError
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 Number: TypeAlias = np.floating[Any]
@@ -79,6 +79,8 @@ def _weighted(
     x = inputs[0]
     if w.shape != x.shape[:1]:
         raise ShapeError(f"weights {w.shape} must be one number a row, {x.shape[:1]}")
+    if w.dtype.kind in "iu":
+        raise DTypeError(f"weights have dtype {w.dtype}, but are to be floating: cast them, w.astype(np.float32)")
     features = _features(x, reduction)
     each, pull = kernel(Terms(True, 1.0 / features if averaged else 1.0), *inputs)
     if reduction == "none":

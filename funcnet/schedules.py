@@ -1,0 +1,174 @@
+"""Schedules: a learning rate, or any other number, as a function of how many updates came before.
+
+A schedule is a function `(count) -> float`; those made here pickle. One of a user's own is any such function.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from operator import mul
+from typing import TypeAlias
+
+from funcnet.arrays import count, finite, fraction, natural, not_negative, positive
+from funcnet.errors import OptionError
+
+Schedule: TypeAlias = Callable[[int], float]
+"""How many updates came before -> the number to use in the next one."""
+LARGEST = 700.0  # beyond whose exponential Python raises OverflowError
+
+
+def constant_schedule(value: float) -> Schedule:
+    """s(t) = value        (Optax: constant_schedule)"""
+    return partial(_constant, finite("value", value))
+
+
+def _constant(value: float, t: int) -> float:
+    return value
+
+
+def linear_schedule(init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0) -> Schedule:
+    """s(t) = a + (b - a) u,  u = (t - transition_begin) / transition_steps cut to [0, 1]
+
+    From a = init_value to b = end_value on a straight line; a warm-up is one from 0. (Optax: linear_schedule)
+    """
+    a, b = finite("init_value", init_value), finite("end_value", end_value)
+    return partial(
+        _linear, a, b, count("transition_steps", transition_steps), natural("transition_begin", transition_begin)
+    )
+
+
+def _linear(a: float, b: float, steps: int, begin: int, t: int) -> float:
+    return a + (b - a) * min(max(t - begin, 0), steps) / steps
+
+
+def exponential_decay(
+    init_value: float,
+    transition_steps: int,
+    decay_rate: float,
+    transition_begin: int = 0,
+    *,
+    staircase: bool = False,
+    end_value: float | None = None,
+) -> Schedule:
+    """s(t) = init_value decay_rate^u,  u = max(t - transition_begin, 0) / transition_steps
+
+    staircase: u is cut to an integer.     end_value: where the decay, or the growth for a rate above 1, stops.
+    (Optax: exponential_decay)
+    """
+    a, rate = finite("init_value", init_value), positive("decay_rate", decay_rate)
+    steps, begin = count("transition_steps", transition_steps), natural("transition_begin", transition_begin)
+    end = None if end_value is None else finite("end_value", end_value)
+    return partial(_exponential, a, steps, rate, begin, staircase, end)
+
+
+def _exponential(a: float, steps: int, rate: float, begin: int, staircase: bool, end: float | None, t: int) -> float:
+    u = max(t - begin, 0) / steps
+    u = math.floor(u) if staircase else u
+    value = a * (math.pow(rate, u) if u * math.log(rate) < LARGEST else math.inf)
+    if end is None:
+        return value
+    return max(value, end) if rate < 1 else min(value, end)
+
+
+def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
+    """s(t) = init_value ((1 - alpha) c^exponent + alpha),  c = (1 + cos(pi min(t / decay_steps, 1))) / 2
+
+    alpha: which part of init_value is left at the end. (Loshchilov and Hutter 2017; Optax: cosine_decay_schedule)
+    """
+    a, end = finite("init_value", init_value), finite("alpha", alpha)
+    return partial(_cosine, a, count("decay_steps", decay_steps), end, positive("exponent", exponent))
+
+
+def _cosine(a: float, steps: int, alpha: float, exponent: float, t: int) -> float:
+    c = 0.5 * (1.0 + math.cos(math.pi * min(t, steps) / steps))
+    return a * ((1.0 - alpha) * math.pow(c, exponent) + alpha)
+
+
+def piecewise_constant_schedule(init_value: float, boundaries_and_scales: Mapping[int, float]) -> Schedule:
+    """s(t) = init_value times the scales of all boundaries b <= t        (Optax: piecewise_constant_schedule)
+
+    boundaries_and_scales: {boundary: scale}, for instance {1000: 0.1, 2000: 0.1}.
+    """
+    boundaries = sorted(natural("a boundary", b) for b in boundaries_and_scales)
+    scales = [not_negative(f"the scale at {b}", boundaries_and_scales[b]) for b in boundaries]
+    values = tuple(accumulate(scales, mul, initial=finite("init_value", init_value)))
+    return partial(_piecewise, tuple(boundaries), values)
+
+
+def _piecewise(boundaries: tuple[int, ...], values: tuple[float, ...], t: int) -> float:
+    return values[bisect_right(boundaries, t)]
+
+
+def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
+    """s(t) = s_i(t - b_i) from boundary b_i on, where the next schedule begins        (Optax: join_schedules)
+
+    boundaries: one fewer than the schedules, in rising order; the first schedule begins at 0.
+    """
+    starts = [0, *(natural("a boundary", b) for b in boundaries)]
+    if not schedules or len(starts) != len(schedules):
+        raise OptionError(
+            f"join_schedules: {len(schedules)} schedules need {max(len(schedules) - 1, 0)} boundaries between them, "
+            f"not {len(starts) - 1}"
+        )
+    if starts != sorted(starts):
+        raise OptionError(f"join_schedules: boundaries must rise, not {list(boundaries)}: sort them")
+    return partial(_joined, tuple(schedules), tuple(starts))
+
+
+def _joined(schedules: tuple[Schedule, ...], starts: tuple[int, ...], t: int) -> float:
+    i = bisect_right(starts, t) - 1
+    return schedules[i](t - starts[i])
+
+
+def warmup_cosine_decay_schedule(
+    init_value: float,
+    peak_value: float,
+    warmup_steps: int,
+    decay_steps: int,
+    end_value: float = 0.0,
+    exponent: float = 1.0,
+) -> Schedule:
+    """A line from init_value to peak_value over warmup_steps, then a cosine down to end_value at decay_steps.
+
+    decay_steps counts from the very first step, so it is above warmup_steps. (Optax: warmup_cosine_decay_schedule)
+    """
+    peak, steps = positive("peak_value", peak_value), count("warmup_steps", warmup_steps)
+    if count("decay_steps", decay_steps) <= steps:
+        raise OptionError(
+            f"decay_steps includes the warm-up, so it must be above warmup_steps {steps}: not {decay_steps}"
+        )
+    decay = cosine_decay_schedule(peak, decay_steps - steps, finite("end_value", end_value) / peak, exponent)
+    return join_schedules([linear_schedule(init_value, peak, steps), decay], [steps])
+
+
+def onecycle_schedule(
+    transition_steps: int,
+    peak_value: float,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+) -> Schedule:
+    """Half a cosine up from peak_value / div_factor to peak_value, then half a cosine down to the end.
+
+    The way up takes pct_start of all steps; the end is peak_value / (div_factor final_div_factor).
+    (Smith and Topin 2018; Optax: cosine_onecycle_schedule, PyTorch: OneCycleLR)
+    """
+    steps, peak = count("transition_steps", transition_steps), positive("peak_value", peak_value)
+    up = int(fraction("pct_start", pct_start) * steps)
+    low = peak / positive("div_factor", div_factor)
+    return partial(_onecycle, low, peak, low / positive("final_div_factor", final_div_factor), up, steps)
+
+
+def _onecycle(low: float, peak: float, end: float, up: int, steps: int, t: int) -> float:
+    if t < up:
+        return _half_cosine(low, peak, t / up)
+    return _half_cosine(peak, end, min((t - up) / (steps - up), 1.0))
+
+
+def _half_cosine(start: float, end: float, u: float) -> float:
+    """From start at u = 0 to end at u = 1, level at both."""
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * u))

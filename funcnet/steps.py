@@ -1,0 +1,205 @@
+"""Training steps with an optimizer: the compiled gradient, then the update, over flat vectors where that is the same.
+
+Params, gradients and the trees in a state are views of flat vectors. A `Uniform` optimizer gives for those vectors what
+it gives for the trees, so it runs over them, in a few calls for any number of arrays; any other runs over the trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import is_
+from typing import Any, Generic, NamedTuple, TypeAlias, cast, overload
+
+import numpy as np
+from typing_extensions import TypeVar
+
+from funcnet import tree
+from funcnet.arrays import Array, is_array, is_tuple
+from funcnet.core import Layer
+from funcnet.errors import OptionError, ParamsError, ShapeError, located
+from funcnet.flat import Layout, items_of
+from funcnet.memory import Memory
+from funcnet.random import Key
+from funcnet.training import Differentiated
+from funcnet.updates import Optimizer, Uniform, apply_updates, check_optimizer
+
+P = TypeVar("P", default=Any)
+S = TypeVar("S", default=Any)
+L = TypeVar("L", default="np.floating[Any]")
+Metric: TypeAlias = Callable[..., Any]
+"""`metric(*outputs, *targets) -> number`, on the very arrays that the loss is given."""
+
+
+Node: TypeAlias = "tuple[Any, list[Any]]"  # a dict or a list in a state, with its keys and items
+
+
+class Kept(NamedTuple):
+    """A state that a step made, the same with a vector for each tree, and what hung in the dicts of those trees."""
+
+    state: Any
+    flat: Any
+    nodes: list[Node]
+
+    def is_as_made(self) -> bool:
+        """Whether all dicts and lists still hold the very keys and items that they held."""
+        for node, held in self.nodes:
+            now = items_of(node)
+            if len(now) != len(held) or not all(map(is_, now, held)):
+                return False
+        return True
+
+
+class TrainStep(Differentiated[P], Generic[P, L]):
+    """See `train_step`."""
+
+    kind = "train_step"
+    ending = "updates, state = optimizer.update(gradient, state, params); new params = params + updates"
+
+    def __init__(
+        self,
+        net: Layer[P, Any],
+        loss: Layer[Any, Any] | None,
+        optimizer: Optimizer,
+        metrics: Mapping[str, Metric] | None,
+    ) -> None:
+        super().__init__(net, loss)
+        check_optimizer("train_step: the optimizer", optimizer)
+        self.optimizer = optimizer
+        self.metrics = {} if metrics is None else check_metrics("train_step", metrics)
+        self.several = metrics is not None
+        self.shows_outputs = bool(self.metrics)
+        if self.shows_outputs and loss is None:
+            raise OptionError("train_step: metrics compare outputs with targets: give the loss beside the network")
+
+    def init(self, params: P) -> Any:
+        """The optimizer's first state, the same as `optimizer.init(params)`."""
+        return self.optimizer.init(params)
+
+    def __call__(self, params: P, state: S, *arrays: Array, key: Key | None = None) -> tuple[P, S, L]:
+        """Return (new params, new state, loss); loss and metrics are those of the params given."""
+        space = self.enter(params, arrays, key)
+        for f, args in space.program:
+            f(*args)
+        layout = space.layout
+        if isinstance(self.optimizer.update, Uniform):
+            vector, state = self._update_flat(space, state)
+        else:
+            updates, state = self.optimizer.update(layout.tree(space.gradient.copy()), state, params)
+            vector = vector_of(layout, apply_updates(params, updates))
+        new, (loss, *outputs) = layout.tree(vector), space.results()
+        space.remember(new, vector)
+        space.pool.append(space)
+        return new, state, cast(L, self._with_metrics(loss, (*outputs, *arrays[self.net.arity or 1 :])))
+
+    def _update_flat(self, space: Memory[P], state: S) -> tuple[Array, S]:
+        """The new params as one vector, and the state whose trees are views of the optimizer's vectors."""
+        layout, kept = space.layout, cast("Kept | None", space.kept)
+        if kept is not None and kept.state is state and kept.is_as_made():
+            flat = kept.flat
+        else:
+            flat = flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
+        before = space.gathered() if space.vector is None else space.vector
+        updates, flat = self.optimizer.update(space.gradient, flat, before)
+        nodes: list[Node] = []
+        new = with_trees(layout, flat, nodes)
+        space.kept = Kept(new, flat, nodes)
+        return before + updates, new
+
+    def _with_metrics(self, loss: Any, compared: tuple[Array, ...]) -> Any:
+        """The loss; where metrics were asked for, a dict of the loss and of them."""
+        if not self.several:
+            return loss
+        return {"loss": loss, **{name: metric(*compared) for name, metric in self.metrics.items()}}
+
+
+@overload
+def train_step(
+    net: Layer[P, Any], loss: Layer[Any, Any] | None, optimizer: Optimizer, *, metrics: None = None
+) -> TrainStep[P, np.floating[Any]]: ...
+@overload
+def train_step(
+    net: Layer[P, Any], loss: Layer[Any, Any] | None, optimizer: Optimizer, *, metrics: Mapping[str, Metric]
+) -> TrainStep[P, dict[str, Any]]: ...
+def train_step(
+    net: Layer[P, Any],
+    loss: Layer[Any, Any] | None,
+    optimizer: Optimizer,
+    *,
+    metrics: Mapping[str, Metric] | None = None,
+) -> TrainStep[P, Any]:
+    """(params, state, *inputs, *targets, key=None) -> (new params, new state, loss), in one compiled closure.
+
+    g = dL / dparams, L = loss(net(params, *inputs), *targets)        u, state' = update(g, state, params)
+    params' = params + u
+    loss: takes the network's outputs and then the targets; None where the network's output is the loss itself.
+    metrics: `{"accuracy": fn.accuracy}`: functions of the arrays that the loss is given, called on the outputs of the
+    same forward pass; the third value is then a dict of "loss" and of theirs.
+    The first state is `step.init(params)`, the same as `optimizer.init(params)`. A key turns dropout on.
+    Raises ParamsError for a state of another optimizer or of other params.
+    """
+    return TrainStep(net, loss, optimizer, metrics)
+
+
+def check_metrics(kind: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Refuse what is no function of outputs and targets, and a second loss."""
+    for name, metric in metrics.items():
+        if not callable(metric):
+            raise OptionError(f"{kind}: the metric {name!r} is {metric!r:.60} and not a function (outputs, targets)")
+    if "loss" in metrics:
+        raise OptionError(f"{kind}: 'loss' names the loss itself: give the metric another name")
+    return dict(metrics)
+
+
+def vector_of(layout: Layout[Any], candidate: Any) -> Array:
+    """The leaves of a tree shaped as the params in one vector, which is their own where they are the views of one."""
+    leaves, structure = tree.flatten(candidate)
+    if structure != layout.structure:
+        places = tree.unflatten(layout.structure, range(layout.structure.size))
+        leaves = tree.leaves(tree.map(second, places, candidate))
+    for x, shape in zip(leaves, layout.shapes, strict=True):
+        if not is_array(x) or x.shape != shape or x.dtype != layout.dtype:
+            what = f"{x.dtype} {x.shape}" if is_array(x) else f"{x!r:.60}"
+            raise ShapeError(
+                f"{what} stands where the params have {layout.dtype} {shape}: make the state from them, init(params)"
+            )
+    source: Array | None = layout.source(leaves)
+    empty = np.empty(0, layout.dtype)
+    return np.concatenate([empty, *(x.ravel() for x in leaves)]) if source is None else source
+
+
+def second(place: int, x: Any) -> Any:
+    """x"""
+    return x
+
+
+def flat_state(layout: Layout[Any], like: Any, state: Any) -> Any:
+    """The state with a vector in place of each tree that is shaped as the params; `like` has one there."""
+    if is_tuple(like):
+        if type(state) is not type(like) or len(state) != len(like):
+            raise ParamsError(
+                f"train_step: the state has a {type(state).__name__} where this optimizer keeps a "
+                f"{type(like).__name__} of {len(like)}: step.init(params) gives the first one"
+            )
+        return rebuilt(like, [flat_state(layout, a, b) for a, b in zip(like, state, strict=True)])
+    if not is_array(like):
+        return state
+    try:
+        return vector_of(layout, state)
+    except (ParamsError, ShapeError) as error:
+        raise located(error, "train_step: the state does not fit the params") from None
+
+
+def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node]) -> Any:
+    """The state with trees of views in place of vectors; the dicts and lists of the trees are added to `nodes`."""
+    if is_tuple(flat):
+        return rebuilt(flat, [with_trees(layout, part, nodes) for part in flat])
+    if not is_array(flat) or not flat.ndim:  # a number may be an array of no axes, as files give them
+        return flat
+    made = layout.tree(flat)
+    nodes += layout.nodes(made)
+    return made
+
+
+def rebuilt(parts: Any, items: list[Any]) -> Any:
+    """A tuple of the same kind, named or not, of other items."""
+    return parts._make(items) if hasattr(parts, "_make") else tuple(items)

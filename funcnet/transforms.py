@@ -1,0 +1,126 @@
+"""Transforms of gradients: clipping, weight decay, schedules, moving averages."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import Array, fraction, not_negative, positive
+from funcnet.errors import OptionError, ParamsError
+from funcnet.schedules import Schedule
+from funcnet.updates import Optimizer, P, Uniform, each, full_like, no_state, run_stateless, stateless
+from funcnet.wrappers import Where, masked
+
+
+def clip(max_delta: float) -> Optimizer:
+    """u' = min(max(u, -max_delta), max_delta), element by element        (Optax: clip)"""
+    return stateless(partial(_clip, positive("max_delta", max_delta)))
+
+
+def _clip(most: float, updates: P, params: P | None) -> P:
+    return each(lambda u: np.clip(u, -most, most), updates)
+
+
+def clip_by_norm(max_norm: float) -> Optimizer:
+    """u' = u min(1, max_norm / |u|) for each array u of the tree        (Keras: clipnorm)"""
+    most = positive("max_norm", max_norm)
+    return Optimizer(no_state, partial(run_stateless, partial(_clip_by_norm, most)))
+
+
+def _clip_by_norm(most: float, updates: P, params: P | None) -> P:
+    return each(lambda u: u * _shrink(most, norm(u)), updates)
+
+
+def clip_by_global_norm(max_norm: float) -> Optimizer:
+    """u' = u min(1, max_norm / |u|), |u| over all arrays together        (Pascanu et al. 2013; Optax)"""
+    return stateless(partial(_clip_by_global_norm, positive("max_norm", max_norm)))
+
+
+def _clip_by_global_norm(most: float, updates: P, params: P | None) -> P:
+    factor = _shrink(most, norm(updates))
+    return updates if factor == 1.0 else each(lambda u: u * factor, updates)
+
+
+def _shrink(most: float, length: float) -> float:
+    return most / length if length >= most else 1.0
+
+
+def norm(updates: Any) -> float:
+    """The root of the sum of the squares of all elements."""
+    leaves: list[Array] = tree.leaves(updates)
+    return sqrt(sum(float(np.vdot(u, u)) for u in leaves))
+
+
+def add_decayed_weights(weight_decay: float, mask: Where | None = None) -> Optimizer:
+    """u' = u + weight_decay p        (Optax: add_decayed_weights)
+
+    mask: which params decay, as `fn.masked` takes it; by default all. Needs `update(gradient, state, params)`.
+    """
+    decay = stateless(partial(_decay, not_negative("weight_decay", weight_decay)))
+    return decay if mask is None else masked(decay, mask)
+
+
+def _decay(rate: float, updates: P, params: P | None) -> P:
+    if params is None:
+        raise ParamsError("weight decay needs the params: call update(gradient, state, params)")
+    return each(lambda u, p: u + rate * p, updates, params)
+
+
+class ScheduleState(NamedTuple):
+    """steps: how many updates there were.     value: the number that multiplies the next one."""
+
+    steps: int
+    value: float
+
+
+def scale_by_schedule(schedule: Schedule) -> Optimizer:
+    """u' = s(t) u, t the number of updates before        (Optax: scale_by_schedule)"""
+    if not callable(schedule):
+        raise OptionError(f"a schedule is a function of the count, such as fn.linear_schedule(...), not {schedule!r}")
+    return Optimizer(partial(_init_schedule, schedule), Uniform(_scale_by_schedule, schedule))
+
+
+def _init_schedule(schedule: Schedule, params: Any) -> ScheduleState:
+    return ScheduleState(0, float(schedule(0)))
+
+
+def _scale_by_schedule(
+    schedule: Schedule, updates: P, state: ScheduleState, params: P | None = None
+) -> tuple[P, ScheduleState]:
+    value, t = float(state.value), int(state.steps) + 1
+    return each(lambda u: value * u, updates), ScheduleState(t, float(schedule(t)))
+
+
+class EmaState(NamedTuple):
+    """steps: how many updates there were.     ema: their moving average."""
+
+    steps: int
+    ema: Any
+
+
+def ema(decay: float, *, debias: bool = True) -> Optimizer:
+    """m' = decay m + (1 - decay) u        u' = m' / (1 - decay^t), t counting from 1        (Optax: ema)
+
+    debias: divide by 1 - decay^t, the part of the average that is not the zeros it began with.
+    """
+    return Optimizer(_init_ema, Uniform(_ema, fraction("decay", decay), debias))
+
+
+def _init_ema(params: Any) -> EmaState:
+    return EmaState(0, full_like(params, 0.0))
+
+
+def _ema(decay: float, debias: bool, updates: P, state: EmaState, params: P | None = None) -> tuple[P, EmaState]:
+    t = int(state.steps) + 1
+    m = each(partial(moment, decay), updates, state.ema)
+    part = 1.0 - decay**t
+    return (each(lambda x: x / part, m) if debias else m), EmaState(t, m)
+
+
+def moment(decay: float, u: Array, m: Array) -> Array:
+    """(1 - decay) u + decay m"""
+    return (1.0 - decay) * u + decay * m

@@ -1,0 +1,139 @@
+"""Optimizers and transforms of gradients in Optax's shape: pairs of pure functions over pytrees.
+
+    state = init(params)        updates, state = update(gradient, state, params)        params' = params + updates
+
+A transform takes updates and gives updates; an optimizer is one whose last part multiplies by minus the learning rate.
+A bare array is a pytree too. Most transforms give the same for all params in one flat vector as for the tree of them,
+and are marked `Uniform`: a training step runs those over its flat vectors, a few calls for any number of arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import Array, is_array, params_dtype
+from funcnet.errors import OptionError, ParamsError, ShapeError
+
+P = TypeVar("P")
+S = TypeVar("S")
+
+
+class Update(Protocol):
+    """`update(updates, state, params) -> (updates, state)`, pure."""
+
+    def __call__(self, updates: P, state: S, params: P | None = None, /) -> tuple[P, S]:
+        """Return what to add to the params, and the next state."""
+        ...
+
+
+class Optimizer(NamedTuple):
+    """A pair of pure functions: `init, update = fn.adam(1e-3)`.
+
+    init: `(params) -> state`; a state is NamedTuples of numbers and of trees shaped as the params.
+    update: `(gradient, state, params) -> (updates, state)`; `fn.apply_updates(params, updates)` adds them.
+    """
+
+    init: Callable[[Any], Any]
+    update: Update
+
+
+class Uniform(partial[Any]):
+    """An update that gives for one flat vector of all params what it gives for the tree of them."""
+
+
+@overload
+def each(function: Callable[[Array], Array], first: P, /) -> P: ...
+@overload
+def each(function: Callable[[Array, Array], Array], first: P, second: object, /) -> P: ...
+@overload
+def each(function: Callable[[Array, Array, Array], Array], first: P, second: object, third: object, /) -> P: ...
+def each(function: Callable[..., Array], first: P, /, *rest: Any) -> P:
+    """function(x, *ys) for the arrays x of a tree and those at the same place in others; a bare array is a tree."""
+    if is_array(first):
+        return cast(P, matched(function, first, *rest))
+    return tree.map(partial(matched, function), first, *rest)
+
+
+def matched(function: Callable[..., Any], x: Any, *others: Any) -> Any:
+    """function(x, *others), arrays of one shape and dtype: nothing is broadcast or promoted."""
+    for y in others:
+        if y.shape != x.shape or y.dtype != x.dtype:
+            raise ShapeError(
+                f"updates, state and params must have the same shapes and dtypes, but {x.dtype} {x.shape} meets "
+                f"{y.dtype} {y.shape}: make the state anew, optimizer.init(params)"
+            )
+    return np.asarray(function(x, *others))
+
+
+def full_like(params: P, number: float) -> P:
+    """A tree of arrays all of one number, shaped as the params."""
+    params_dtype(params, tree.leaves(params))
+    return each(lambda p: np.full_like(p, number), params)
+
+
+def apply_updates(params: P, updates: P) -> P:
+    """params' = params + updates"""
+    return each(np.add, params, updates)
+
+
+def chain(*parts: Optimizer) -> Optimizer:
+    """The updates of each part are what the next one takes: u_i = f_i(u_{i-1}), u_0 the gradient.
+
+    State: the tuple of the parts' own. For instance `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
+    """
+    for i, part in enumerate(parts):
+        check_optimizer(f"chain: argument {i}", part)
+    return Optimizer(partial(_init_chain, parts), joint(parts)(_chain, parts))
+
+
+def joint(parts: tuple[Optimizer, ...]) -> Callable[..., Any]:
+    """How to make an update out of those of the parts: it is uniform if all of them are."""
+    return Uniform if all(isinstance(part.update, Uniform) for part in parts) else partial
+
+
+def check_optimizer(where: str, optimizer: object) -> None:
+    """Refuse what is no pair of init and update."""
+    if not isinstance(optimizer, Optimizer):
+        name = getattr(optimizer, "__name__", "") if callable(optimizer) else ""
+        hint = f": call it, fn.{name}(...)" if name else ": fn.adam(1e-3) makes one"
+        raise OptionError(f"{where} is {optimizer!r:.60} and not an optimizer{hint}")
+
+
+def _init_chain(parts: tuple[Optimizer, ...], params: Any) -> tuple[Any, ...]:
+    return tuple(part.init(params) for part in parts)
+
+
+def _chain(
+    parts: tuple[Optimizer, ...], updates: P, state: tuple[Any, ...], params: P | None = None
+) -> tuple[P, tuple[Any, ...]]:
+    if type(state) is not tuple or len(state) != len(parts):
+        raise ParamsError(f"the state of a chain of {len(parts)} is a tuple of {len(parts)}, as init gives it")
+    new: list[Any] = []
+    for part, own in zip(parts, state, strict=True):
+        updates, own = part.update(updates, own, params)
+        new.append(own)
+    return updates, tuple(new)
+
+
+class EmptyState(NamedTuple):
+    """The state of a transform that keeps none."""
+
+
+def stateless(update: Callable[..., Any]) -> Optimizer:
+    """A transform without a state, from its function `(updates, params) -> updates`, which is uniform."""
+    return Optimizer(no_state, Uniform(run_stateless, update))
+
+
+def no_state(params: Any) -> EmptyState:
+    """Nothing to keep."""
+    return EmptyState()
+
+
+def run_stateless(function: Callable[..., Any], updates: P, state: S, params: P | None = None) -> tuple[P, S]:
+    """The updates that the function gives, and the state as it was."""
+    return function(updates, params), state
