@@ -152,8 +152,8 @@ def dropout_mask(key: Any, rate: float, like: Any) -> Any:
 def dropout_mask_into(rate: float, key: Any, out: Any) -> None:
     """Write the mask of dropout; it is drawn in row-major order, however `out` lies in memory."""
     shape: tuple[int, ...] = out.shape
-    kept = generator(key).random(shape, np.float32) >= rate
-    np.multiply(kept, 1.0 / (1.0 - rate), out, casting="same_kind")
+    draws = generator(key).random(shape, np.float32)
+    np.multiply(draws >= rate, 1.0 / (1.0 - rate), out, casting="same_kind")
 
 
 def elementwise_call(function: Callable[[Any, Any], Any], x: Any) -> Any:

@@ -17,6 +17,7 @@ from funcnet import tree
 from funcnet.arrays import Array, Labels, is_array, is_tuple
 from funcnet.core import Layer
 from funcnet.errors import OptionError, ParamsError, ShapeError, located
+from funcnet.finite import all_finite, not_finite
 from funcnet.flat import Layout, items_of
 from funcnet.memory import Memory
 from funcnet.random import Key
@@ -61,13 +62,15 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         loss: Layer[Any, Any] | None,
         optimizer: Optimizer,
         metrics: Mapping[str, Metric] | None,
+        check_finite: bool,
     ) -> None:
         super().__init__(net, loss)
+        self.check_finite = check_finite
         check_optimizer("train_step: the optimizer", optimizer)
         self.optimizer = optimizer
-        self.metrics = {} if metrics is None else check_metrics("train_step", metrics)
-        self.several = metrics is not None
-        self.shows_outputs = bool(self.metrics)
+        self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
+        self.several: bool = metrics is not None
+        self.shows_outputs: bool = bool(self.metrics)
         if self.shows_outputs and loss is None:
             raise OptionError("train_step: metrics compare outputs with targets: give the loss beside the network")
 
@@ -87,6 +90,8 @@ class TrainStep(Differentiated[P], Generic[P, L]):
             updates, state = self.optimizer.update(layout.tree(space.gradient.copy()), state, params)
             vector = vector_of(layout, apply_updates(params, updates))
         new, (loss, *outputs) = layout.tree(vector), space.results()
+        if self.check_finite and not all_finite(loss, vector):
+            raise not_finite(self.kind, self.net, params, arrays, key, loss, layout.tree(space.gradient))
         space.remember(new, vector)
         space.pool.append(space)
         return new, state, cast(L, self._with_metrics(loss, (*outputs, *arrays[self.net.arity or 1 :])))
@@ -114,11 +119,21 @@ class TrainStep(Differentiated[P], Generic[P, L]):
 
 @overload
 def train_step(
-    net: Layer[P, Any], loss: Layer[Any, Any] | None, optimizer: Optimizer, *, metrics: None = None
+    net: Layer[P, Any],
+    loss: Layer[Any, Any] | None,
+    optimizer: Optimizer,
+    *,
+    metrics: None = None,
+    check_finite: bool = False,
 ) -> TrainStep[P, np.floating[Any]]: ...
 @overload
 def train_step(
-    net: Layer[P, Any], loss: Layer[Any, Any] | None, optimizer: Optimizer, *, metrics: Mapping[str, Metric]
+    net: Layer[P, Any],
+    loss: Layer[Any, Any] | None,
+    optimizer: Optimizer,
+    *,
+    metrics: Mapping[str, Metric],
+    check_finite: bool = False,
 ) -> TrainStep[P, dict[str, Any]]: ...
 def train_step(
     net: Layer[P, Any],
@@ -126,6 +141,7 @@ def train_step(
     optimizer: Optimizer,
     *,
     metrics: Mapping[str, Metric] | None = None,
+    check_finite: bool = False,
 ) -> TrainStep[P, Any]:
     """(params, state, *inputs, *targets, key=None) -> (new params, new state, loss), in one compiled closure.
 
@@ -134,10 +150,11 @@ def train_step(
     loss: takes the network's outputs and then the targets; None where the network's output is the loss itself.
     metrics: `{"accuracy": fn.accuracy}`: functions of the arrays that the loss is given, called on the outputs of the
     same forward pass; the third value is then a dict of "loss" and of theirs.
+    check_finite: raise NonFiniteError where the loss or the new params are NaN or infinite, as `sgd_step` does.
     The first state is `step.init(params)`, the same as `optimizer.init(params)`. A key turns dropout on.
     Raises ParamsError for a state of another optimizer or of other params.
     """
-    return TrainStep(net, loss, optimizer, metrics)
+    return TrainStep(net, loss, optimizer, metrics, check_finite)
 
 
 def check_metrics(kind: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:

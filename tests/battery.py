@@ -103,9 +103,9 @@ FORMULAS: dict[str, Formula] = {
     "log_softmax": lambda p, x: x - np.logaddexp.reduce(x, axis=-1)[..., None],
     "add": lambda p, *xs: reduce(np.add, xs),
     "subtract": lambda p, a, b: a - b,
-    "multiply": lambda p, *xs: np.prod(xs, axis=0),
-    "average": lambda p, *xs: np.mean(xs, axis=0),
-    "maximum": lambda p, *xs: np.max(xs, axis=0),
+    "multiply": lambda p, *xs: np.prod(np.stack(xs), axis=0),
+    "average": lambda p, *xs: np.mean(np.stack(xs), axis=0),
+    "maximum": lambda p, *xs: np.max(np.stack(xs), axis=0),
     "concatenate": lambda p, *xs: np.concatenate(xs, axis=-1),
     "flatten": lambda p, x: x.reshape(len(x), 6),
     "reshape": lambda p, x: x.reshape(len(x), 3, 4),
@@ -156,6 +156,7 @@ FORMULAS: dict[str, Formula] = {
     "serial of a permutation": lambda p, x: (
         standardised(affine(p[1], np.einsum("nij->nji", x)), -1) * p[2][0] + p[2][1]
     ),
+    "serial into a permutation": lambda p, x: np.einsum("nij->nji", affine(p[0], x)),
     "serial of an embedding": lambda p, i: affine(p[1], p[0][0][i]),
     "parallel of embeddings": lambda p, i: p[0][0][i] + affine(p[1][1], p[1][0][0][i]),
     "parallel": lambda p, x: affine(p[0], x) + sigmoid(affine(p[1][0], x)),
@@ -165,11 +166,23 @@ FORMULAS: dict[str, Formula] = {
     "network of two outputs": lambda p, x: (affine(p[1], x), np.tanh(affine(p[1], x))),
 }
 
+LEAST = float(np.finfo(np.float64).tiny)
+NEAR = (1.0 - 1e-6, 1.0)
+
 KINKS: dict[str, list[tuple[tuple[float, ...], tuple[float, ...]]]] = {
     "mae": [((2.0, 2.0), (0.0, 0.0))],
     "mae of each row": [((2.0, 2.0), (0.0, 0.0))],
-    "hinge": [((1.0, 1.0), (0.0, 0.0)), ((-1.0, -1.0), (0.0, 0.0))],
-    "kl_divergence of each row": [((-1.0, 0.0), (0.0, math.log(np.finfo(np.float64).tiny) + 1.0))],
+    "hinge": [
+        ((1.0, 1.0), (0.0, 0.0)),
+        ((-1.0, -1.0), (0.0, 0.0)),
+        ((0.5, 2.0), (0.0, 0.0)),
+        (NEAR, (-0.125, -NEAR[0] / 8)),
+    ],
+    "kl_divergence of each row": [
+        ((-1.0, 0.0), (0.0, math.log(LEAST) + 1.0)),
+        ((-1.0, LEAST), (-LEAST, math.log(LEAST) + 1.0)),
+        ((-1.0, 0.5), (-0.5, math.log(0.5) + 2.0)),
+    ],
     "gaussian_nll of small variances": [((0.0, 0.3, 0.0), (0.0, 0.0, 0.0))],
     "max": [((1.0,), (0.25,))],
     "relu": [((0.0,), (0.0,)), ((-0.0,), (0.0,)), ((TINY,), (1.0,)), ((-TINY,), (0.0,))],

@@ -154,6 +154,7 @@ CASES = [
     Case("permute three axes", lambda: fn.permute(3, 1, 2), ((2, 3, 4),)),
     Case("serial of a slice", lambda: fn.serial(fn.slice(0, 3, axis=1), fn.linear(2)), ((5, 3),)),
     Case("serial of a permutation", lambda: fn.serial(fn.permute(2, 1), fn.linear(4), fn.layer_norm()), ((5, 3),)),
+    Case("serial into a permutation", lambda: fn.serial(fn.linear(2), fn.permute(2, 1)), ((5, 3),)),
     Case(
         "serial of an embedding", lambda: fn.serial(fn.embedding(7, 3), fn.linear(2)), ((),), options={"labels": {0: 7}}
     ),

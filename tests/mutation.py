@@ -2,7 +2,8 @@
 
 Each mutant runs in a process of its own, forked from one that has NumPy and pytest loaded: first the battery of laws on
 the rows of the table that call the function, then, where that lets it pass, the tests of the module. Survivors must
-stand in EQUIVALENT, each with the reason why nobody could tell it from the original. `--fast` takes a fixed part.
+stand in EQUIVALENT, each with the reason why nobody could tell it from the original, or in OPEN, which waits for tests.
+`--fast` takes a fixed part.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import hypothesis  # noqa: F401 (loaded before the processes are forked)
 import numpy as np  # noqa: F401
 import pytest
 
-from .equivalent import EQUIVALENT, REASONS
+from .equivalent import EQUIVALENT, OPEN, REASONS
 from .mutants import Mutant, mutants, mutated
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +61,14 @@ def kernels() -> dict[str, Path]:
 def tests_of(module: str) -> list[str]:
     """The files of tests that are about a module."""
     last = module.rsplit(".", 1)[-1]
-    also = {"calls": ["losses", "labels", "elementwise"], "special": ["elementwise"]}
+    also = {
+        "calls": ["losses", "labels", "elementwise", "dropout", "embedding", "norm", "reduction"],
+        "special": ["elementwise"],
+        "classification": ["losses", "labels"],
+        "regression": ["losses"],
+        "norm": ["calibration"],
+        "linear": ["bad_input"],
+    }
     names = [last, *also.get(last, [])]
     return [str(file) for name in names if (file := ROOT / "tests" / f"test_{name}.py").exists()]
 
@@ -183,7 +191,7 @@ def problems(verdicts: list[Verdict], all_of_them: bool) -> list[str]:
     """Survivors without a reason, and reasons for what does not survive, or is not there."""
     survived = {v.name for v in verdicts if not v.by}
     killed = {v.name for v in verdicts if v.by}
-    found = [f"survived: {name}" for name in sorted(survived - EQUIVALENT.keys())]
+    found = [f"survived: {name}" for name in sorted(survived - EQUIVALENT.keys() - set(OPEN))]
     found += [f"explained, but killed: {name}" for name in sorted(killed & EQUIVALENT.keys())]
     if all_of_them:
         found += [f"explained, but no mutant: {name}" for name in sorted(EQUIVALENT.keys() - survived - killed)]
@@ -207,7 +215,9 @@ def main() -> int:
             print(f"equivalent, for {reason}:", *names, sep="\n    ")
     wrong = problems(verdicts, not options.modules and not options.fast)
     print(*wrong, sep="\n")
-    print(f"score: {sum(bool(v.by) for v in verdicts)} of {len(verdicts)} killed, {len(wrong)} unexplained")
+    left = sum(v.name in OPEN for v in verdicts if not v.by)
+    score = f"{sum(bool(v.by) for v in verdicts)} of {len(verdicts)} killed, {left} known to survive without a reason"
+    print(f"score: {score}, {len(wrong)} unexplained")
     return int(bool(wrong))
 
 

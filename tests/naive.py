@@ -141,7 +141,7 @@ def value(op: Op, params: Any, xs: list[Array], watch: Watch) -> Array:
         watch.kink(x)
     if op.kind == "maximum":
         for i in range(1, len(xs)):
-            watch.kink(np.max(xs[:i], axis=0) - xs[i])
+            watch.kink(np.max(np.stack(xs[:i]), axis=0) - xs[i])
     if op.kind == "reshape":
         return x.reshape(len(x), *op.of)
     if op.kind == "network":
@@ -205,7 +205,7 @@ def softmax(x: Array) -> Array:
 
 def product(xs: list[Array]) -> Array:
     """x_1 x_2 ... x_n, and 1 for none."""
-    return np.prod(xs, axis=0) if xs else np.ones(())
+    return np.prod(np.stack(xs), axis=0) if xs else np.ones(())
 
 
 VALUES: dict[str, Callable[[Any, list[Array]], Any]] = {
@@ -218,8 +218,8 @@ VALUES: dict[str, Callable[[Any, list[Array]], Any]] = {
     "add": lambda p, xs: reduce(np.add, xs),
     "subtract": lambda p, xs: xs[0] - xs[1],
     "multiply": lambda p, xs: product(xs),
-    "average": lambda p, xs: np.mean(xs, axis=0),
-    "maximum": lambda p, xs: np.max(xs, axis=0),
+    "average": lambda p, xs: np.mean(np.stack(xs), axis=0),
+    "maximum": lambda p, xs: np.max(np.stack(xs), axis=0),
     "concatenate": lambda p, xs: np.concatenate(xs, axis=-1),
     "flatten": lambda p, xs: xs[0].reshape(len(xs[0]), -1),
     "mse": lambda p, xs: np.mean((xs[0] - xs[1]) ** 2),
@@ -237,7 +237,7 @@ def maximum_derivative(xs: list[Array], g: Array) -> list[Array]:
     """All of g to the larger one, half to each of two that are equal; the last against the maximum of the rest."""
     if len(xs) == 1:
         return [g]
-    rest, last = np.max(xs[:-1], axis=0), xs[-1]
+    rest, last = np.max(np.stack(xs[:-1]), axis=0), xs[-1]
     share = np.where(rest > last, 1.0, np.where(rest == last, 0.5, 0.0))
     return [*maximum_derivative(xs[:-1], g * share), g * (1 - share)]
 

@@ -38,6 +38,18 @@ def test_ties_share_the_cotangent_of_the_largest() -> None:
 
 
 @every_reduction
+@pytest.mark.parametrize("axis", [-1, -2, (-1, -3), (1, -2)])
+def test_a_cotangent_goes_back_along_axes_counted_from_the_last(name: str, axis: Any) -> None:
+    make, right = REDUCTIONS[name]
+    y, pullback = make(axis).apply.vjp((), X)
+    g = np.random.default_rng(1).normal(size=y.shape)
+    _, kept = make(axis, keepdims=True).apply.vjp((), X)
+    (dx,) = pullback(g)[1]
+    np.testing.assert_array_equal(dx, kept(g.reshape(right(X, axis=axis, keepdims=True).shape))[1][0])
+    np.testing.assert_allclose((dx * X).sum(), (g * y).sum(), rtol=1e-12)  # all three are homogeneous
+
+
+@every_reduction
 @pytest.mark.parametrize("rows", [4, 1200])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gradients_in_a_program(name: str, rows: int, dtype: Any) -> None:

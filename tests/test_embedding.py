@@ -91,8 +91,9 @@ def test_an_integer_out_of_range_is_named(wrong: int) -> None:
     params = drawn(layer, ())
     words = f"index {wrong} is none of the 5 rows of the table, which are numbered 0 to 4"
     for apply, own in ((layer.apply, params), (fn.serial(layer).apply, (params,))):
-        with pytest.raises(fn.LabelError, match=words):
-            apply(own, np.array([0, wrong, 2]))
+        for i in ([0, wrong, 2], [wrong], [4, wrong, wrong, 1], [wrong, -2, 6]):
+            with pytest.raises(fn.LabelError, match=words):
+                apply(own, np.array(i))
         assert apply(own, np.array([0, 4, 2])).shape == (3, 4)
 
 

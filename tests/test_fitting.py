@@ -61,10 +61,14 @@ def test_it_is_the_loop_that_one_would_write(make: Any, net: Any) -> None:
 
 @each_step
 @pytest.mark.parametrize("net", [NET, NOISY])
+@pytest.mark.parametrize("best_is_last", [True, False])
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
-def test_stopped_and_resumed_it_is_as_if_it_never_stopped(make: Any, net: Any, at: int) -> None:
-    options: dict[str, Any] = {"batch_size": 5, "key": KEY, "validation": (X[:7], LABELS[:7]), "patience": 2}
+def test_stopped_and_resumed_it_is_as_if_it_never_stopped(make: Any, net: Any, best_is_last: bool, at: int) -> None:
+    """Also where the best params, which are returned, are not the last, from which it goes on."""
+    labels = LABELS if best_is_last else 1 - LABELS
+    options: dict[str, Any] = {"batch_size": 5, "key": KEY, "validation": (X[:7], labels[:7]), "patience": 5}
     whole = fn.fit(make(net), PARAMS, (X, LABELS), 5, **options)
+    assert best_is_last or bits(whole.params) != bits(whole.last)
     first = fn.fit(make(net), PARAMS, (X, LABELS), at, **options)
     saved = pickle.loads(pickle.dumps(first))
     assert bits(fn.fit(make(net), saved, (X, LABELS), 5, **options)) == bits(whole)

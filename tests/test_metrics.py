@@ -50,6 +50,26 @@ def test_scikit_learn_agrees() -> None:
         assert fn.r2(a, b) == pytest.approx(metrics.r2_score(b, a), rel=1e-12)
 
 
+def test_weights_count_rows_several_times() -> None:
+    w = RNG.integers(0, 4, 40)
+    again = np.repeat(np.arange(40), w)
+    for metric, y, t in (
+        (fn.accuracy, SCORES, LABELS),
+        (fn.confusion_matrix, SCORES, LABELS),
+        (fn.accuracy, SCORES.reshape(40, 2, 2), RNG.integers(0, 2, (40, 2))),
+        (fn.r2, SCORES, SCORES[::-1]),
+        (fn.r2, SCORES[:, 0], SCORES[::-1, 0]),
+    ):
+        call: Any = metric
+        np.testing.assert_allclose(call(y, t, w.astype(np.float32)), call(y[again], t[again]), rtol=1e-12)
+        for wrong in (w[:39], w[:, None], np.float32(1)):
+            with pytest.raises(fn.ShapeError, match="must be one number a sample, of shape"):
+                call(y, t, wrong)
+        for bad in (0.0 * w, w - 1.0, w * np.nan):
+            with pytest.raises(fn.WeightError, match="must add up to more than 0"):
+                call(y, t, bad)
+
+
 def test_r2_of_the_mean_is_zero_and_of_the_truth_one() -> None:
     t = np.array([[1.0], [2.0], [6.0]])
     assert fn.r2(t, t) == 1.0

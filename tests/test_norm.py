@@ -114,6 +114,27 @@ def test_calibrated_it_treats_each_row_by_itself(rows: int) -> None:
         np.testing.assert_allclose(y, right, rtol=1e-13, atol=1e-13)
 
 
+def test_calibrated_it_keeps_float32() -> None:
+    layer = fn.batch_norm()
+    y, pullback = layer.apply.vjp(calibrated(np.float32), normal(5, 4, dtype=np.float32))
+    of_params, of_inputs = pullback(np.ones_like(y))
+    assert {a.dtype for a in (y, *fn.tree.leaves(of_params), *of_inputs)} == {np.dtype(np.float32)}
+
+
+def test_one_row_alone_becomes_the_bias() -> None:
+    layer, params = fn.batch_norm(), fn.BatchNorm(np.full(4, 2.0), np.arange(4.0), None, None)
+    for x in (normal(1, 4), normal(1, 1, 4)):
+        y, pullback = layer.apply.vjp(params, x)
+        np.testing.assert_allclose(y.ravel(), params.bias, atol=1e-15)
+        assert not pullback(np.ones_like(y))[1][0].any()
+
+
+@pytest.mark.parametrize("name", ["mean", "var"])
+def test_statistics_of_other_rows_are_refused(name: str) -> None:
+    with pytest.raises(fn.ParamsError, match=rf"its {name} is \(3,\), but must be one number a feature, \(4,\)"):
+        fn.batch_norm().apply(calibrated()._replace(**{name: np.ones(3)}), normal(5, 4))
+
+
 def test_calibrated_its_statistics_do_not_move() -> None:
     layer, p, x = fn.batch_norm(), calibrated(), normal(5, 4)
     assert p.var is not None

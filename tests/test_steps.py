@@ -194,6 +194,17 @@ def test_metrics_are_those_of_the_params_given() -> None:
     assert [*nothing(PARAMS, nothing.init(PARAMS), X, T)[2]] == ["loss"]
 
 
+def test_metrics_take_the_weights_of_a_weighted_loss() -> None:
+    labels, w = np.array([0, 1, 1, 0, 1]), np.array([1, 2, 0, 0, 3], np.float32)
+    loss = fn.softmax_cross_entropy(weighted=True)
+    step = fn.train_step(NET, loss, fn.sgd(0.5), metrics={"accuracy": fn.accuracy})
+    _, _, found = step(PARAMS, step.init(PARAMS), X, labels, w)
+    assert found["accuracy"] == fn.accuracy(NET.apply(PARAMS, X), labels, w)
+    fitted = fn.fit(step, PARAMS, (X, labels, w), 1, 5, validation=(X, labels, w))
+    scores = fn.evaluate(NET, {"loss": loss, "accuracy": fn.accuracy}, fitted.params, (X, labels, w))
+    assert fitted.history["validation_loss"] == pytest.approx([scores["loss"]], rel=1e-6)
+
+
 def test_metrics_of_a_large_batch_that_runs_in_blocks() -> None:
     x = np.random.default_rng(0).normal(size=(60_000, 2)).astype(np.float32)
     metrics = {"outputs": lambda y, t: y, "targets": lambda y, t: t}
@@ -232,8 +243,8 @@ def test_a_loss_in_the_dict_needs_no_other() -> None:
 
 def test_other_kinds_of_params() -> None:
     layer, chain = fn.linear(2), fn.serial(fn.linear(3), fn.tanh(), fn.linear(2))
-    nothing: Any = fn.network({1: fn.tanh()}, {})
-    for net in (layer, chain, nothing, fn.network({1: chain}, {})):
+    nets: list[Any] = [layer, chain, fn.network({1: fn.tanh()}, {}), fn.network({1: chain}, {})]
+    for net in nets:
         params, _ = net.init(fn.key(0), (2,))
         step = fn.train_step(net, fn.mse(), fn.adam(0.1))  # pyright: ignore[reportArgumentType]
         new, state, _ = by_step(step, params, [(X, T)] * 3)
@@ -302,3 +313,19 @@ def test_what_is_no_optimizer_or_metric_or_key_is_refused() -> None:
     with pytest.raises(fn.KeyTypeError):
         step(PARAMS, STATE, X, T, key=0)  # type: ignore[arg-type]
     assert bits(step(PARAMS, STATE, X, T, key=fn.key(0))) == bits(step(PARAMS, STATE, X, T))
+
+
+def test_what_is_not_finite_is_told_where_it_is_asked_for() -> None:
+    bad = X.copy()
+    bad[3, 1] = np.nan
+    for make in (fn.adam, fn.sgd, lambda rate: fn.chain(fn.clip_by_norm(1.0), fn.adam(rate))):
+        checked, plain = (fn.train_step(NET, fn.mse(), make(0.1), check_finite=check) for check in (True, False))
+        state = checked.init(PARAMS)
+        assert bits(checked(PARAMS, state, X, T)) == bits(plain(PARAMS, state, X, T))
+        with pytest.raises(fn.NonFiniteError, match=r"train_step: input 0 has 1 NaN of 10 elements"):
+            checked(PARAMS, state, bad, T)
+        assert bits(checked(PARAMS, state, X, T)) == bits(plain(PARAMS, state, X, T))
+        assert np.isnan(plain(PARAMS, state, bad, T)[2])
+    huge = fn.train_step(NET, fn.mse(), fn.sgd(3e38), check_finite=True)
+    with np.errstate(over="ignore"), pytest.raises(fn.NonFiniteError, match="the new params are not finite"):
+        huge(PARAMS, huge.init(PARAMS), X, T + 1e4)

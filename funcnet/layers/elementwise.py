@@ -66,6 +66,8 @@ def tanh() -> Layer[NoParams]:
 
 def _tanh(x: Array) -> ScalarResult:
     y = np.tanh(x)
+    # where y is within rounding of 1, past 19 (9 in float32), this keeps no digit of sech^2 x, as JAX's does not; it is
+    # right to a unit in the last place of 1, and spares an exp in every step
     return y, lambda g: g * (1.0 - y * y)
 
 
@@ -78,6 +80,8 @@ def sigmoid() -> Layer[NoParams]:
 
 
 def _sigmoid(x: Array) -> ScalarResult:
+    # right to a unit in the last place of 1; far on the negative side, where y is below that, JAX's exp keeps digits
+    # that this form has lost, at 1.5 to 4 times the time
     y = np.tanh(x * 0.5) * 0.5 + 0.5
     return y, lambda g: g * (y - y * y)
 
@@ -143,7 +147,7 @@ def _gelu(x: Array) -> ScalarResult:
 
 def _gelu_tanh(x: Array) -> ScalarResult:
     c, a = sqrt(2.0 / pi), 0.044715
-    square = x * x
+    square = x * x  # cdf as in `_sigmoid`: right to a unit in the last place of 1
     cdf = np.tanh(x * (square * (a * c) + c)) * 0.5 + 0.5
     return x * cdf, lambda g: g * (cdf + x * (cdf - cdf * cdf) * (square * (6.0 * a * c) + 2.0 * c))
 
@@ -154,7 +158,7 @@ def silu() -> Layer[NoParams]:
 
 
 def _silu(x: Array) -> ScalarResult:
-    s = np.tanh(x * 0.5) * 0.5 + 0.5
+    s = np.tanh(x * 0.5) * 0.5 + 0.5  # for speed, as in `_sigmoid`: absolute errors of x times a unit in the last place
     return x * s, lambda g: g * (s + x * (s - s * s))
 
 
@@ -167,8 +171,9 @@ def softplus() -> Layer[NoParams]:
 
 
 def _softplus(x: Array) -> ScalarResult:
-    y = np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
-    return y, lambda g: g * (np.tanh(x * 0.5) * 0.5 + 0.5)
+    small = np.exp(-np.abs(x))
+    y = np.maximum(x, 0.0) + np.log1p(small)
+    return y, lambda g: g * (np.exp(np.minimum(x, 0.0)) / (small + 1.0))  # keeps its digits in both tails
 
 
 def exp() -> Layer[NoParams]:

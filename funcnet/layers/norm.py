@@ -133,8 +133,8 @@ def _batch_norm(epsilon: float, params: BatchNorm, x: Array) -> Result[BatchNorm
     h = (x - mean) / r
 
     def pullback(g: Array) -> tuple[BatchNorm, tuple[Array, ...]]:
-        still = zeros_like(mean), zeros_like(var)
-        return BatchNorm(_over_rows(g * h), _over_rows(g), *still), (g * s / r,)
+        of_params = BatchNorm(_over_rows(g * h), _over_rows(g), zeros_like(mean), zeros_like(var))
+        return of_params, (g * s / r,)
 
     return h * s + b, pullback
 
@@ -157,7 +157,7 @@ def _by_batch(epsilon: float, s: Array, b: Array, x: Array) -> Result[BatchNorm]
 class Probe:
     """Stands for the mean and the var of a batch_norm whose input is wanted."""
 
-    shape = ()
+    shape: Shape = ()
 
 
 class Reached(Exception):

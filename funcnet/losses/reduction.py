@@ -80,7 +80,7 @@ def _weighted(
     if w.shape != x.shape[:1]:
         raise ShapeError(f"weights {w.shape} must be one number a row, {x.shape[:1]}")
     if w.dtype.kind in "iu":
-        raise DTypeError(f"weights have dtype {w.dtype}, but are to be floating: cast them, w.astype(np.float32)")
+        raise DTypeError(f"weights have dtype {w.dtype}, not a floating one: cast them, w.astype(np.float32)")
     features = _features(x, reduction)
     each, pull = kernel(Terms(True, 1.0 / features if averaged else 1.0), *inputs)
     if reduction == "none":
