@@ -35,7 +35,10 @@ def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
 
 def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
     """float32 or float64, as a dtype."""
-    found = np.dtype(dtype)
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise DTypeError(f"{dtype!r} is no dtype: use np.float32 or np.float64") from None
     if found not in DTYPES:
         raise DTypeError(f"dtype {found} is not supported: use np.float32 or np.float64")
     return found
@@ -52,10 +55,18 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     except ValueError:
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
     if array.dtype.kind != "f" and not (labels and array.dtype.kind in "iu"):
-        raise DTypeError(
-            f"{name} has dtype {array.dtype}, not a floating one: cast it, for instance x.astype(np.float32)"
-        )
+        raise DTypeError(f"{name} {_dtype_problem(x, array.dtype)}")
     return array
+
+
+def _dtype_problem(x: object, dtype: np.dtype[Any]) -> str:
+    """Why this is no floating array, and what to do."""
+    kind = cast("Any", type(x))
+    if dtype.kind == "O" and not hasattr(x, "__array__") and kind not in (list, tuple):
+        return f"is a {kind.__name__}, not an array{': params come first, then the inputs' * (kind is dict)}"
+    if dtype.kind == "c":
+        return f"has dtype {dtype}, not a floating one: take its parts, x.real and x.imag"
+    return f"has dtype {dtype}, not a floating one: cast it, for instance x.astype(np.float32)"
 
 
 def params_dtype(params: Any, leaves: Sequence[Any]) -> np.dtype[np.floating[Any]] | None:
@@ -102,7 +113,10 @@ def common_dtype(kind: str, arrays: tuple[Array, ...]) -> np.dtype[np.floating[A
     dtypes = {x.dtype for x in arrays if x.dtype.kind == "f"}
     if len(dtypes) != 1:
         raise DTypeError(f"{kind}: inputs of dtypes {', '.join(sorted(map(str, dtypes)))}: cast them to one dtype")
-    return accept_dtype(dtypes.pop())
+    dtype = dtypes.pop()
+    if dtype not in DTYPES:
+        raise DTypeError(f"{kind}: inputs of dtype {dtype}: cast them, for instance x.astype(np.float32)")
+    return dtype
 
 
 def cast_inputs(kind: str, dtype: np.dtype[np.floating[Any]], arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -114,8 +128,9 @@ def cast_inputs(kind: str, dtype: np.dtype[np.floating[Any]], arrays: tuple[Arra
             )
         if x.shape[0] != arrays[0].shape[0]:
             sizes = ", ".join(str(a.shape[0]) for a in arrays)
+            row = "; one row of features is x[None]" * any(a.ndim == 1 and a.dtype.kind == "f" for a in arrays)
             raise ShapeError(
-                f"{kind}: inputs with different batch sizes {sizes}; axis 0 is the batch, the same for all"
+                f"{kind}: inputs with different batch sizes {sizes}; axis 0 is the batch, the same for all{row}"
             )
     kinds = [dtype if x.dtype.kind == "f" else np.dtype(np.intp) for x in arrays]
     return tuple(cast("Array", x.astype(kind, copy=False)) for x, kind in zip(arrays, kinds, strict=True))
@@ -123,6 +138,11 @@ def cast_inputs(kind: str, dtype: np.dtype[np.floating[Any]], arrays: tuple[Arra
 
 def accept_cotangent(kind: str, cotangent: object, output: Y, dtype: np.dtype[np.floating[Any]]) -> Y:
     """The cotangent cast to the dtype of the output, whose structure and shape it must have."""
+    given, wanted = tree.structure(cotangent), tree.structure(output)
+    if given != wanted:
+        form = f"a tuple of {wanted.size} arrays, one for each output" if wanted.children else "one array"
+        what = "one array" if given.kind is object else f"{given.kind.__name__} of {given.size}"
+        raise ShapeError(f"{kind}: the cotangent must be {form}, not {what}")
 
     def accept(y: Array, g: object) -> Array:
         array = accept_array(f"{kind}: the cotangent", g)

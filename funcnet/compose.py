@@ -194,8 +194,11 @@ def _residual(
 
 
 def _init_residual(
-    chain: Layer[tuple[Any, ...], Any], key: Key, shape: Shape, dtype: DType = np.float32
+    chain: Layer[tuple[Any, ...], Any], key: Key, *shapes: Shape, dtype: DType = np.float32
 ) -> tuple[tuple[Any, ...], Shape]:
+    if len(shapes) != 1:
+        raise ShapeError(f"residual takes 1 input, but init was given {len(shapes)} shapes")
+    (shape,) = shapes
     params, output = chain.init(key, shape, dtype=dtype)
     same(shape, output)
     return params, output

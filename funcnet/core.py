@@ -31,7 +31,7 @@ from funcnet.arrays import (
     params_dtype,
 )
 from funcnet.calls import folded
-from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
+from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
 from funcnet.tracing import Trace, Value
 
@@ -183,12 +183,21 @@ def listed_shapes(shapes: Iterable[Shape]) -> str:
     return f"input shape{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
+def pair(result: Any) -> Any:
+    """What a layer's function returned, if it is a pair."""
+    kind = cast("Any", type(result))
+    if kind is not tuple or len(result) != 2:
+        raise OptionError(f"its function must return (output, pullback), not {kind.__name__}")
+    return result
+
+
 def unpack(kind: type[P], params: Any) -> P:
     """Params of that NamedTuple, or an error that tells what was given instead."""
-    if type(params) is not kind or not all(hasattr(leaf, "shape") for leaf in cast("Iterable[Any]", params)):
-        given = type(params).__name__ if hasattr(params, "_fields") else f"{params!r:.60}"
-        raise ParamsError(f"its params must be {kind.__name__}({', '.join(kind.__annotations__)}), not {given}")
-    return params
+    given = cast("Any", type(params))
+    if given is not kind or not all(hasattr(leaf, "shape") for leaf in params):
+        told = given.__name__ if given is not tuple else f"a tuple of {len(params)}" if params else "()"
+        raise ParamsError(f"its params must be {kind.__name__}({', '.join(kind.__annotations__)}), not {told}")
+    return cast(P, params)
 
 
 def no_params(key: Key, *input_shapes: Shape, dtype: DType) -> NoParams:

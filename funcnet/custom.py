@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from funcnet import random, tree
 from funcnet.arrays import Array, Shape
-from funcnet.core import Function, Init, Layer, Pullback
+from funcnet.core import Function, Init, Layer, Pullback, pair
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.tracing import Stateful, Trace, Value
 
@@ -70,7 +70,7 @@ class Opaque(Generic[P]):
     def run(self, params: P, inputs: tuple[Array, ...]) -> tuple[Array, Pullback[P]]:
         """Run the function on arrays that it cannot write into, and check what it gives."""
         dtype = inputs[0].dtype
-        y, pull = self.function(tree.map(read_only, params), *map(read_only, inputs))
+        y, pull = pair(self.function(tree.map(read_only, params), *map(read_only, inputs)))
         self._check("its output", y, self.promised(tuple(x.shape for x in inputs), dtype), dtype, "its init promises")
 
         def pullback(g: Any) -> tuple[P, tuple[Array, ...]]:

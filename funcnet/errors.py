@@ -64,3 +64,7 @@ class OptionError(FuncnetError, ValueError):
 
 class CheckpointError(FuncnetError, ValueError):
     """A file that is no checkpoint, is damaged or holds something else than was asked for; or what cannot be saved."""
+
+
+class NonFiniteError(FuncnetError, FloatingPointError):
+    """NaN or infinity where `check_finite=True` was asked for."""

@@ -144,6 +144,16 @@ def orthogonal(scale: float = 1.0) -> Initializer:
     return partial(_orthogonal, _natural("scale", scale))
 
 
+def accept_initializer(name: str, value: object) -> Initializer:
+    """An initializer, or an error that says what was given instead."""
+    if not callable(value):
+        raise OptionError(f"{name} must be an initializer, such as fn.he_normal(), not {value!r}")
+    for maker in __all__:
+        if value is globals()[maker]:
+            raise OptionError(f"{name} must be an initializer, not what makes one: call it, fn.{maker}(...)")
+    return cast("Initializer", value)
+
+
 def _filled(value: float, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
     """W = value. The key is there for the signature alone."""
     return np.full(_shape(shape), value, _dtype(dtype))

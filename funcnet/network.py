@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 from funcnet import tree
 from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape
 from funcnet.compiled import CompiledFunction
-from funcnet.compose import any_random, serial
+from funcnet.compose import any_random, check, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback, has_no_params
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
 from funcnet.flat import packed
@@ -280,6 +280,7 @@ def trace(
 
     Shapes: each operator's, batch-first. Raises what `net.apply` would.
     """
+    check("trace", (net,), several=True)
     function = net.apply.function
     if not isinstance(function, Network):
         raise ShapeError(f"trace looks into the operators of a network; a {net.apply.kind} has none")

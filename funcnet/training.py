@@ -13,6 +13,7 @@ from funcnet.compiled import Compiled
 from funcnet.compose import check
 from funcnet.core import Function, Layer, Pullback
 from funcnet.errors import ShapeError
+from funcnet.finite import all_finite, not_finite
 from funcnet.plan import Plan
 from funcnet.random import Key
 from funcnet.tracing import Trace, Value
@@ -26,6 +27,7 @@ def vjp(layer: Layer[P, Y], params: P, *inputs: Array, key: Key | None = None) -
 
     The same as `layer.apply.vjp(params, *inputs, key=key)`.
     """
+    check("vjp", (layer,), several=True)
     return layer.apply.vjp(params, *inputs, key=key)
 
 
@@ -103,23 +105,33 @@ class ValueAndGrad(Differentiated[P]):
 
     kind = "value_and_grad"
 
+    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
+        super().__init__(net, loss)
+        self.check_finite = check_finite
+
     def __call__(self, params: P, *arrays: Array, key: Key | None = None) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
         space = self.enter(params, arrays, key)
         for f, args in space.program:
             f(*args)
         loss, gradient = space.outputs[0][()], space.layout.tree(space.gradient.copy())
+        if self.check_finite and not all_finite(loss, space.gradient):
+            raise not_finite(self.kind, self.net, params, arrays, key, loss, gradient)
         space.pool.append(space)
         return loss, gradient
 
 
-def value_and_grad(net: Layer[P, Any], loss: Layer[Any, Any] | None = None) -> ValueAndGrad[P]:
+def value_and_grad(
+    net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, check_finite: bool = False
+) -> ValueAndGrad[P]:
     """(params, *inputs, *targets) -> (loss, gradient), in one compiled program.
 
     L = loss(net(params, *inputs), *targets)        gradient = dL / dparams
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
+    check_finite: raise NonFiniteError where the loss or the gradient is NaN or infinite; it names the first operator
+    whose output was, and how many of its elements.
     """
-    return ValueAndGrad(net, loss)
+    return ValueAndGrad(net, loss, check_finite)
 
 
 class SGDStep(Differentiated[P]):
@@ -128,8 +140,11 @@ class SGDStep(Differentiated[P]):
     kind = "sgd_step"
     ending = "new params = params - d params; the learning rate is in the cotangent of the loss"
 
-    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float) -> None:
+    def __init__(
+        self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float, check_finite: bool
+    ) -> None:
         super().__init__(net, loss)
+        self.check_finite = check_finite
         self.scale = positive("learning_rate", learning_rate)
 
     def __call__(self, params: P, *arrays: Array, key: Key | None = None) -> tuple[P, np.floating[Any]]:
@@ -139,16 +154,23 @@ class SGDStep(Differentiated[P]):
             f(*args)
         vector = (space.gathered() if space.vector is None else space.vector) - space.gradient
         new, loss = space.layout.tree(vector), space.outputs[0][()]
+        if self.check_finite and not all_finite(loss, vector):
+            gradient = space.layout.tree(space.gradient / self.scale)
+            raise not_finite(self.kind, self.net, params, arrays, key, loss, gradient)
         space.remember(new, vector)
         space.pool.append(space)
         return new, loss
 
 
-def sgd_step(net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, learning_rate: float) -> SGDStep[P]:
+def sgd_step(
+    net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, learning_rate: float, check_finite: bool = False
+) -> SGDStep[P]:
     """(params, *inputs, *targets) -> (new params, loss): one step of gradient descent, in one compiled program.
 
     params' = params - learning_rate dL / dparams        L = loss(net(params, *inputs), *targets)
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
     The learning rate is the cotangent of the loss, so that the update is one subtraction.
+    check_finite: raise NonFiniteError where the loss or the new params are NaN or infinite; it names the first operator
+    whose output was, and how many of its elements.
     """
-    return SGDStep(net, loss, learning_rate)
+    return SGDStep(net, loss, learning_rate, check_finite)

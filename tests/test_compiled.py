@@ -363,7 +363,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "objects": (np.full((5, 2), None), "has dtype object"),
     "strings": (np.full((5, 2), "a"), "has dtype <U1"),
     "a string": ("abc", "has dtype <U3"),
-    "nothing": (None, "has dtype object"),
+    "nothing": (None, "is a NoneType, not an array"),
     "dates": (np.full((5, 2), np.datetime64("2000-01-01")), "has dtype datetime64"),
     "a masked array": (np.ma.masked_less(numbers(5, 2), 0.0), "masked array.*filled"),
     "a matrix": (numbers(5, 2).view(np.matrix), "np.matrix.*np.asarray"),

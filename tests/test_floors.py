@@ -48,6 +48,7 @@ FLOORS: list[list[str]] = [
     ["memory", "compiled", "compose", "network"],
     [
         "calibration",
+        "finite",
         "training",
         "schedules",
         "updates",

@@ -197,7 +197,7 @@ def test_an_empty_batch_has_no_mean(make: Any) -> None:
 
 
 @each_maker
-@pytest.mark.parametrize("x", [X.astype(np.int64), X > 0, X.astype(complex), "text", None, np.array([None] * 5)])
+@pytest.mark.parametrize("x", [X.astype(np.int64), X > 0, "text", np.array([None] * 5)])
 def test_what_is_no_floating_array_is_refused_with_its_dtype(make: Any, x: Any) -> None:
     step = make(NET, fn.mse())
     step(PARAMS, X, X)

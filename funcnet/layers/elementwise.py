@@ -14,8 +14,8 @@ import numpy as np
 
 from funcnet.arrays import Array, fraction, positive
 from funcnet.calls import gate
-from funcnet.core import Layer, NoParams, Result, layer, no_params
-from funcnet.errors import DTypeError
+from funcnet.core import Layer, NoParams, Result, layer, no_params, pair
+from funcnet.errors import DTypeError, OptionError
 from funcnet.special import erf
 
 ScalarResult: TypeAlias = tuple[Array, Callable[[Array], Array]]
@@ -35,11 +35,13 @@ def elementwise(function: Scalar, name: str | None = None) -> Layer[NoParams]:
 
 
 def _name(function: Any) -> str:
-    return str(getattr(function, "func", function).__name__).strip("_")
+    if not callable(function):
+        raise OptionError(f"elementwise takes a function x -> (y, pullback), not {function!r}")
+    return str(getattr(getattr(function, "func", function), "__name__", "elementwise")).strip("_")
 
 
 def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParams]:
-    y, pull = function(x)
+    y, pull = pair(function(x))
     if y.dtype != x.dtype:
         raise DTypeError(f"the function gives {y.dtype} for {x.dtype}: use Python numbers for its constants, float(c)")
     return y, lambda g: ((), (pull(g),))

@@ -11,7 +11,7 @@ import numpy as np
 from funcnet.arrays import Array, DType, Shape, count
 from funcnet.core import Layer, Result, layer, unpack
 from funcnet.errors import ParamsError, ShapeError
-from funcnet.initializers import Initializer, lecun_normal, zeros
+from funcnet.initializers import Initializer, accept_initializer, lecun_normal, zeros
 from funcnet.random import Key, split
 
 
@@ -52,9 +52,10 @@ def linear(
     Raises OptionError where units is not a positive int, ShapeError where the input does not fit the weight.
     """
     units = count("linear: units", units)
-    weights = weight_init or lecun_normal()
+    weights = lecun_normal() if weight_init is None else accept_initializer("linear: weight_init", weight_init)
     if use_bias:
-        return layer("linear", _affine, partial(_draw_affine, units, weights, bias_init or zeros()))
+        biases = zeros() if bias_init is None else accept_initializer("linear: bias_init", bias_init)
+        return layer("linear", _affine, partial(_draw_affine, units, weights, biases))
     return layer("linear", _product, partial(_draw_weight, units, weights))
 
 
@@ -119,6 +120,8 @@ def _rows(x: Array, W: Array) -> Array:
     if W.ndim != 2:
         raise ParamsError(f"its weight is {W.shape}, but must be (inputs, units)")
     if x.ndim < 2 or x.shape[-1] != W.shape[0]:
-        row = " One row is x[None]." if x.ndim == 1 else ""
-        raise ShapeError(f"its weight is {W.shape}, which takes rows of {W.shape[0]} features.{row}")
+        hint = " One row is x[None]." if x.ndim == 1 else ""
+        if x.ndim > 1 and x.shape[-1] and W.shape[0] and W.shape[0] % x.shape[-1] == 0:
+            hint = " Was init given a shape with the batch axis? Shapes leave it out."
+        raise ShapeError(f"its weight is {W.shape}, which takes rows of {W.shape[0]} features.{hint}")
     return x.reshape(prod(x.shape[:-1]), x.shape[-1])
