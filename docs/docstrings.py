@@ -16,48 +16,52 @@ from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import TypeAliasForwardRef
 
 import funcnet
 
 COLUMNS = re.compile(r"(?<=\S) {4,}(?=\S)")
-CODE = re.compile(r" |def |return |\S+(\(\w\))? = |.*\S {4,}\S")
+CODE = re.compile(r" |def |\S+(\(\w\))? = |.*\S {4,}\S")
+ANY, NP = r"~?(typing\.)?Any", r"~?(numpy\.)?"
+ARRAY = re.compile(rf"{NP}ndarray\[{ANY}, {NP}dtype\[{NP}floating\[{ANY}\]{{3}}")
+MARKUP = re.compile(r"`([^`]+)`|([*_|\\`])")
 ITEM = re.compile(r"(Shapes|Params|Inputs|Source|[a-z_]+(?:, [a-z_]+)*): |(Raises) ")
 
 
 def restructured(lines: list[str]) -> list[str]:
     """A docstring as reStructuredText: equations and code as they are typed, options and the like as a list."""
-    marked = [(kind(line), line) for line in lines]
     found: list[str] = []
-    for what, group in groupby(joined(marked), key=lambda pair: pair[0]):
+    for what, group in groupby(parts(lines), key=lambda part: part[0]):
         texts = [text for _, text in group]
         if what == "code":
-            found += ["", "::", "", *(f"    {part}" for text in texts for part in COLUMNS.split(text))]
+            found += ["", "::", "", *(f"    {column}" for text in texts for column in COLUMNS.split(text))]
+        elif what == "item":
+            found += ["", *map(item, texts)]
         else:
-            found += ["", *(item(text) if what == "item" else inline(text) for text in texts)]
+            found += [line for text in texts for line in ("", inline(text))]
     return [*found, ""]
+
+
+def parts(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """The lines of code, and the paragraphs and items, each in one line, with what they are."""
+    current, text = "", ""
+    apart = [part for line in lines for part in (COLUMNS.split(line) if ITEM.match(line) else [line])]
+    for what, line in [*((kind(line), line) for line in apart), ("blank", "")]:
+        if what == "text" and current:
+            text = f"{text} {line}"
+            continue
+        if current:
+            yield current, text
+        current, text = (what, line) if what in ("item", "text") else ("", "")
+        if what == "code":
+            yield what, line
 
 
 def kind(line: str) -> str:
     """What a line is, seen alone."""
     if not line.strip():
         return "blank"
-    return "code" if CODE.match(line) else "item" if ITEM.match(line) else "text"
-
-
-def joined(marked: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The lines, an item's in one; a blank line ends an item."""
-    current: list[str] = []
-    for what, line in [*marked, ("blank", "")]:
-        if current and what == "text":
-            current.append(line)
-            continue
-        if current:
-            yield "item", " ".join(current)
-        current = [line] if what == "item" else []
-        if what in ("code", "text"):
-            yield what, line
-        elif what == "blank":
-            yield "text", ""
+    return "item" if ITEM.match(line) else "code" if CODE.match(line) else "text"
 
 
 def item(line: str) -> str:
@@ -69,15 +73,19 @@ def item(line: str) -> str:
 
 def inline(line: str) -> str:
     """A line in which backticks mark code, and nothing else has a meaning."""
-    pieces = line.split("`")
-    escaped = [re.sub(r"([*_|\\])", r"\\\1", piece) for piece in pieces[::2]]
-    code = [f"``{piece}``" for piece in pieces[1::2]]
-    return "".join(text for pair in zip(escaped, [*code, ""], strict=True) for text in pair)
+    return MARKUP.sub(lambda m: f"``{m[1]}``" if m[1] else f"\\{m[2]}", line)
 
 
 def process(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """What autodoc calls with every docstring."""
     lines[:] = restructured(lines)
+
+
+def short(
+    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """A signature in which arrays go by their alias, also where a type variable's default brings them in."""
+    return signature and ARRAY.sub("Array", signature), returns and ARRAY.sub("Array", returns)
 
 
 class Public(SphinxDirective):
@@ -126,6 +134,8 @@ def entry(home: Any, name: str, text: str) -> list[str]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls first."""
+    TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # which is what signatures of overloads show
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", short)
     app.add_directive("public", Public)
     return {"parallel_read_safe": True}

@@ -14,7 +14,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, is_array, is_tuple
+from funcnet.arrays import Array, Labels, is_array, is_tuple
 from funcnet.core import Layer
 from funcnet.errors import OptionError, ParamsError, ShapeError, located
 from funcnet.finite import all_finite, not_finite
@@ -78,7 +78,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         """The optimizer's first state, the same as `optimizer.init(params)`."""
         return self.optimizer.init(params)
 
-    def __call__(self, params: P, state: S, *arrays: Array, key: Key | None = None) -> tuple[P, S, L]:
+    def __call__(self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, S, L]:
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
         space = self.enter(params, arrays, key)
         for f, args in space.program:
@@ -110,7 +110,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         space.kept = Kept(new, flat, nodes)
         return before + updates, new
 
-    def _with_metrics(self, loss: Any, compared: tuple[Array, ...]) -> Any:
+    def _with_metrics(self, loss: Any, compared: tuple[Array | Labels, ...]) -> Any:
         """The loss; where metrics were asked for, a dict of the loss and of them."""
         if not self.several:
             return loss

@@ -34,9 +34,9 @@ def vjp(layer: Layer[P, Y], params: P, *inputs: Array, key: Key | None = None) -
 class Differentiated(Compiled[P]):
     """Base of what computes a loss and its gradient in one program. `scale` is the cotangent of the loss."""
 
-    shows_outputs = False
-    """Whether the program hands out the network's outputs, behind the loss."""
     scale: float = 1.0
+    shows_outputs: bool = False
+    """Whether the program hands out the network's outputs, behind the loss."""
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class ValueAndGrad(Differentiated[P]):
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
         super().__init__(net, loss)
-        self.check_finite = check_finite
+        self.check_finite: bool = check_finite
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
@@ -144,7 +144,7 @@ class SGDStep(Differentiated[P]):
         self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float, check_finite: bool
     ) -> None:
         super().__init__(net, loss)
-        self.check_finite = check_finite
+        self.check_finite: bool = check_finite
         self.scale: float = positive("learning_rate", learning_rate)
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import re
 import sys
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 FENCE = re.compile(r"^```([^\n]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -42,13 +43,15 @@ def differences(page: Path) -> list[Difference]:
     """Run the Python of a page; a block of text that follows one must be what that one prints. Those that are not."""
     names: dict[str, Any] = {"__name__": "__main__"}  # so that a page can show how a script begins
     found: list[Difference] = []
-    for block, after in pairwise([*blocks(page), Block("", "", 0)]):
-        if block.language == "python":
-            printed = io.StringIO()
-            with redirect_stdout(printed):
-                exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
-            if after.language == "text" and printed.getvalue() != after.text:
-                found.append(Difference(after, printed.getvalue()))
+    pairs = list(pairwise([*blocks(page), Block("", "", 0)]))
+    with TemporaryDirectory() as folder, chdir(folder):  # where pages may write files
+        for block, after in pairs:
+            if block.language == "python":
+                printed = io.StringIO()
+                with redirect_stdout(printed):
+                    exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+                if after.language == "text" and printed.getvalue() != after.text:
+                    found.append(Difference(after, printed.getvalue()))
     return found
 
 

@@ -246,7 +246,8 @@ def test_other_kinds_of_params() -> None:
     nets: list[Any] = [layer, chain, fn.network({1: fn.tanh()}, {}), fn.network({1: chain}, {})]
     for net in nets:
         params, _ = net.init(fn.key(0), (2,))
-        new, state, _ = by_step(fn.train_step(net, fn.mse(), fn.adam(0.1)), params, [(X, T)] * 3)
+        step = fn.train_step(net, fn.mse(), fn.adam(0.1))  # pyright: ignore[reportArgumentType]
+        new, state, _ = by_step(step, params, [(X, T)] * 3)
         assert tree.structure(new) == tree.structure(params)
         assert tree.structure(state[0].mu) == tree.structure(params)
 
