@@ -1,7 +1,7 @@
 """What needs environments of its own: the package on every Python and NumPy, and the site of the docs.
 
 `nox -s package` runs the whole suite on the wheel, built from the sdist, for every Python that is here.
-`nox -s docs` builds the site in build/docs; warnings are errors.
+`nox -s docs` builds the site in build/docs; warnings are errors. `nox -s types` asks pyright how complete the types are.
 """
 
 from __future__ import annotations
@@ -55,3 +55,11 @@ def docs(session: nox.Session) -> None:
     """Build the site."""
     session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, "docs"))
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Every type that the installed wheel shows is known, and the same to every checker."""
+    _, wheel = built(session, Path(session.create_tmp()).resolve())
+    session.install(str(wheel), "pyright[nodejs]")
+    session.run("pyright", "--verifytypes", "funcnet", "--ignoreexternal")

@@ -9,7 +9,6 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from functools import cache, reduce
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,11 @@ Function = Callable[..., Any]
 
 
 @cache
-def in_jax(module: ModuleType) -> Any:
-    """A module of NumPy formulas, loaded once more with jax.numpy for NumPy."""
+def in_jax(name: str) -> Any:
+    """The module of that name, of NumPy formulas, loaded once more with jax.numpy for NumPy."""
     import jax.numpy as jnp
 
-    spec: Any = importlib.util.spec_from_file_location(f"{module.__name__}_in_jax", str(module.__file__))
+    spec: Any = importlib.util.spec_from_file_location(f"{name}_in_jax", str(sys.modules[name].__file__))
     again = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = again
     spec.loader.exec_module(again)
@@ -119,7 +118,7 @@ def by_row(functions: dict[str, Function], case: Case) -> Function | None:
 
 def jax_function(case: Case) -> Function:
     """A row in JAX."""
-    function: Function = by_row(jax_functions(), case) or in_jax(battery).formula_of(case)  # pyright: ignore[reportArgumentType]
+    function: Function = by_row(jax_functions(), case) or in_jax(battery.__name__).formula_of(case)
     return function
 
 
@@ -146,9 +145,8 @@ def pulled_by_torch(function: Function, params: Any, inputs: list[Any], cotangen
     tensors = [x if x.dtype.kind == "f" else torch.tensor(x.astype(np.int64)) for x in inputs]
     output = function(*placed(params, tensors, places, values))
     outputs = output if isinstance(output, tuple) else (output,)
-    total: Any = sum(
-        (y * torch.tensor(np.asarray(g))).sum() for y, g in zip(outputs, tree.leaves(cotangent), strict=True)
-    )
+    pairs = zip(outputs, tree.leaves(cotangent), strict=True)
+    total: Any = sum((y * torch.tensor(np.asarray(g))).sum() for y, g in pairs)
     total.backward()
     return tree.map(lambda y: y.detach().numpy(), output), [v.grad.numpy() for v in values]
 
@@ -203,7 +201,7 @@ class Blind:
 
 def network_in_jax(net: Any) -> Function:
     """A network of the naive interpreter, whose values JAX computes."""
-    again = in_jax(naive)  # pyright: ignore[reportArgumentType]
+    again = in_jax(naive.__name__)
 
     def function(params: Any, *inputs: Any) -> Any:
         outputs = again.Evaluation(net, params, inputs, Blind()).outputs()

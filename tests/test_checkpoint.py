@@ -78,6 +78,19 @@ def test_training_goes_on_as_if_it_had_never_stopped(path: Path) -> None:
     assert bits(step(fn.load(path, PARAMS).params, x, x)) == bits(step(params, x, x))
 
 
+def test_a_fit_goes_on_in_another_process_as_if_it_had_never_stopped(path: Path) -> None:
+    x = np.linspace(-1, 1, 20, dtype=np.float32).reshape(10, 2)
+    step = fn.train_step(NET, fn.mse(), fn.adam(0.01))
+    whole, half = (fn.fit(step, PARAMS, (x, np.sin(x)), epochs, 3, fn.key(1)) for epochs in (4, 2))
+    history = {name: values.tolist() for name, values in half.history.items()}
+    fn.save(path, half.last, state=(half.params, half.state), metadata={"history": history})
+
+    params, _ = NET.init(fn.key(7), (2,))
+    last, (best, state), metadata = fn.load(path, params, state=(params, step.init(params)))
+    again = fn.Fit(best, state, {name: np.array(values) for name, values in metadata["history"].items()}, last)
+    assert bits(fn.fit(step, again, (x, np.sin(x)), 4, 3, fn.key(1))) == bits(whole)
+
+
 dtypes = st.one_of(
     numbers.boolean_dtypes(),
     numbers.integer_dtypes(endianness="?"),

@@ -69,7 +69,7 @@ def test_a_series_is_its_dict() -> None:
     params: Any = {i: p for i, p in enumerate(own) if tree.leaves(p)}
     x = np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
     assert np.array_equal(series.apply(own, x), net.apply(params, x))
-    pairs: list[tuple[Any, Any]] = [(series, own), (net, params)]
+    pairs: list[Any] = [(series, own), (net, params)]
     gradients = [fn.value_and_grad(f, fn.mse())(p, x, np.ones((7, 3), np.float32)) for f, p in pairs]
     assert all(np.array_equal(a, b) for a, b in zip(tree.leaves(gradients[0]), tree.leaves(gradients[1]), strict=True))
 

@@ -1,0 +1,222 @@
+"""Handwritten digits: an MLP with a skip connection, beside scikit-learn's MLPClassifier on the same work.
+
+    python examples/digits.py                          # 10 draws of 60 epochs: about 20 seconds
+    python examples/digits.py --draws 1 --epochs 5     # a quick look
+
+Both have the same hidden sizes, epochs, batch size, optimizer (Adam) and training images, and one thread. It prints a
+table of test accuracies and seconds, draws the losses, the confusions and the digits that are taken for others, and
+keeps the trained network in a file. It needs the extra `examples`: pip install -e ".[examples]"
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import common
+import numpy as np
+from numpy.typing import NDArray
+from report_table import markdown
+
+import funcnet as fn
+
+Array: TypeAlias = NDArray[np.floating[Any]]
+Labels: TypeAlias = NDArray[np.intp]
+
+# Chosen among 64, 128 and 256 units, and batches of 16, 32 and 64, on draws of other seeds.
+UNITS = 128
+BATCH = 32
+LEARNING_RATE = 1e-3
+TEST = 450
+
+operators = {
+    "first": [fn.linear(UNITS), fn.relu()],
+    "second": [fn.linear(UNITS), fn.relu()],
+    "skip": fn.add(),
+    "logits": fn.linear(10),
+}
+connectivity = {"first": ["second", "skip"], "second": ["skip"], "skip": ["logits"], "logits": []}
+net = fn.network(operators, connectivity, inputs=["first"], output="logits")
+
+
+class Images(NamedTuple):
+    """Images of 8 x 8 pixels from 0 to 1, (n, 64), and the digit on each, (n,)."""
+
+    pixels: Array
+    digit: Labels
+
+
+class Result(NamedTuple):
+    """One training: the part of the test images that is told right, the loss of each epoch, the time."""
+
+    logits: Array
+    accuracy: float
+    losses: NDArray[np.float64]
+    seconds: float
+
+
+def draw_images(key: fn.Key) -> tuple[Images, Images]:
+    """The training and the test images, shuffled."""
+    from sklearn.datasets import load_digits
+
+    pixels, digit = load_digits(return_X_y=True)
+    order = np.random.default_rng(fn.fold_in(key, "images")).permutation(len(pixels))
+    pixels, digit = np.asarray(pixels[order] / 16, np.float32), np.asarray(digit[order], np.intp)
+    return Images(pixels[:-TEST], digit[:-TEST]), Images(pixels[-TEST:], digit[-TEST:])
+
+
+def train(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> tuple[Any, Result]:
+    """Train the network: (params, result)."""
+    start = time.perf_counter()
+    params, _ = net.init(fn.fold_in(key, "weights"), (64,))
+    step = fn.train_step(net, fn.softmax_cross_entropy(), fn.adam(LEARNING_RATE))
+    fitted = fn.fit(step, params, train_set, epochs, BATCH, fn.fold_in(key, "order"))
+    seconds = time.perf_counter() - start
+    logits = net.apply(fitted.params, test_set.pixels)
+    return fitted.params, Result(logits, fn.accuracy(logits, test_set.digit), fitted.history["loss"], seconds)
+
+
+def train_sklearn(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> Result:
+    """Train scikit-learn's classifier, which has no skip connections."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    seed = int(key[0] % 2**32)
+    classifier = MLPClassifier(
+        (UNITS, UNITS),
+        solver="adam",
+        alpha=0.0,
+        batch_size=BATCH,
+        learning_rate_init=LEARNING_RATE,
+        max_iter=epochs,
+        n_iter_no_change=epochs,
+        random_state=seed,
+    )
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # all epochs are wanted
+        classifier.fit(*train_set)
+    seconds = time.perf_counter() - start
+    scores = classifier.predict_proba(test_set.pixels)
+    return Result(scores, fn.accuracy(scores, test_set.digit), np.array(classifier.loss_curve_), seconds)
+
+
+def table(results: dict[str, list[Result]]) -> str:
+    """A row for each of the two: median and range over the draws."""
+    rows = []
+    for name, trainings in results.items():
+        accuracies = 100 * np.array([result.accuracy for result in trainings])
+        seconds = np.array([result.seconds for result in trainings])
+        rows.append(
+            {
+                "network": name,
+                "test accuracy": f"{np.median(accuracies):.1f} %",
+                "range": f"{accuracies.min():.1f} to {accuracies.max():.1f} %",
+                "last loss": f"{np.median([result.losses[-1] for result in trainings]):.4f}",
+                "seconds": f"{np.median(seconds):.2f}",
+                "range of seconds": f"{seconds.min():.2f} to {seconds.max():.2f}",
+            }
+        )
+    return markdown(rows)
+
+
+def keep(path: Path, params: Any, seed: int, epochs: int, test_set: Images, logits: Array) -> str:
+    """Write the network to a file, read it into a fresh one, and see that it says the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fn.save(path, params, metadata={"data": "scikit-learn's digits / 16", "seed": seed, "epochs": epochs})
+    like, _ = net.init(fn.key(0), (64,))
+    again = net.apply(fn.load(path, like).params, test_set.pixels)
+    same = "the same bits" if np.array_equal(again, logits) else "OTHER RESULTS"
+    return f"{path}: {path.stat().st_size:,} bytes; read back, it gives {same} for all {len(again)} test images."
+
+
+# The picture
+
+SHOWN = 12
+
+
+def draw(folder: Path, results: dict[str, list[Result]], test_set: Images) -> None:
+    """The losses of all draws; the confusions and the wrong ones of the first."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.9), layout="constrained")
+    losses, confusions, wrong = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
+    for (name, trainings), colour in zip(results.items(), (common.BLUE, common.RED), strict=True):
+        curves = np.array([result.losses for result in trainings])
+        epochs = np.arange(1, curves.shape[1] + 1)
+        losses.plot(epochs, curves.T, color=colour, linewidth=0.6, alpha=0.35)
+        losses.plot(epochs, np.median(curves, axis=0), color=colour, linewidth=2, label=name)
+    losses.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Training loss: each draw, and the median")
+    losses.legend(frameon=False)
+    first = next(iter(results.values()))[0]
+    draw_confusions(confusions, fn.confusion_matrix(first.logits, test_set.digit))
+    draw_wrong(wrong, first, test_set)
+    common.save(figure, folder, "digits.png")
+
+
+def draw_confusions(ax: Any, counts: NDArray[np.intp]) -> None:
+    """A number for each pair of digits; what is right on the diagonal."""
+    off = np.where(np.eye(10, dtype=bool), 0, counts)
+    ax.imshow(off, cmap="Reds", vmax=max(4, off.max() * 2))
+    for (true, taken), count in np.ndenumerate(counts):
+        if count:
+            ax.text(taken, true, str(count), ha="center", va="center", fontsize=8, color=common.INK)
+    ax.set(xlabel="taken for", ylabel="digit", title="Test images: confusions", xticks=range(10), yticks=range(10))
+
+
+def draw_wrong(ax: Any, result: Result, test_set: Images) -> None:
+    """The first test images that are taken for another digit, and what for."""
+    taken = result.logits.argmax(axis=1)
+    places = np.flatnonzero(taken != test_set.digit)
+    ax.set_title(f"{len(places)} of {len(taken)} wrong" + (f", the first {SHOWN}" if len(places) > SHOWN else ""))
+    ax.set_axis_off()
+    ax.set(xlim=(0, 4), ylim=(3, 0))
+    for i, place in enumerate(places[:SHOWN]):
+        x, y = i % 4, i // 4
+        image = test_set.pixels[place].reshape(8, 8)
+        ax.imshow(image, cmap="gray_r", extent=(x + 0.1, x + 0.9, y + 0.95, y + 0.25), aspect="auto")
+        ax.text(x + 0.5, y + 0.14, f"{test_set.digit[place]} as {taken[place]}", ha="center", va="center", fontsize=9)
+
+
+# The command
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the command line."""
+    parser = common.parser("Handwritten digits, beside scikit-learn's MLPClassifier.", epochs=60)
+    parser.add_argument("--draws", type=common.at_least_one, default=10, help="splits, and first weights (10)")
+    parser.add_argument("--model", type=Path, default=Path("digits.npz"), help="file of the network (digits.npz)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train both on each draw, print the table, draw the picture, keep the first network."""
+    options = parse(argv)
+    common.require("matplotlib", "sklearn", "tqdm")
+    from tqdm import tqdm
+
+    print(fn.summary(net, (64,)), end="\n\n")
+    ours, theirs = f"funcnet, {UNITS} + {UNITS} with a skip", f"scikit-learn, {UNITS} + {UNITS}"
+    results: dict[str, list[Result]] = {ours: [], theirs: []}
+    kept: list[Any] = []
+    for number in tqdm(range(options.draws), desc="Training", unit="draw"):
+        key = fn.fold_in(fn.key(options.seed), number)
+        train_set, test_set = draw_images(key)
+        params, result = train(key, train_set, test_set, options.epochs)
+        results[ours].append(result)
+        results[theirs].append(train_sklearn(key, train_set, test_set, options.epochs))
+        kept = kept or [params, test_set, result.logits]
+    params, test_set, logits = kept
+    print(table(results))
+    print(f"""
+Median and range over {options.draws} draws (seed {options.seed}); none is left out.
+Both: {len(train_set.digit):,} images to train and {TEST} to test with, {options.epochs} epochs in batches of {BATCH},
+Adam at {LEARNING_RATE}, float32, one thread.""")
+    print(keep(options.model, params, options.seed, options.epochs, test_set, logits))
+    draw(options.figures, results, test_set)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Regression that knows how sure it is: one head for the mean, one for the variance, one loss in the dict.
+
+    python examples/heteroscedastic.py                 # about five seconds
+    python examples/heteroscedastic.py --epochs 20     # a quick look
+
+The noise of the data grows with x. A network of two heads learns the mean and the variance at every x, by the negative
+log-likelihood of a normal distribution, which stands in the dict as one of its operators. Beside it, the same network
+with one head, trained on the squared error, whose variance is the same everywhere. It prints a table and draws both.
+It needs the extra `examples`: pip install -e ".[examples]"
+"""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import common
+import numpy as np
+from numpy.typing import NDArray
+from report_table import markdown
+
+import funcnet as fn
+
+Array: TypeAlias = NDArray[np.floating[Any]]
+
+UNITS = 50
+BATCH = 50
+LEARNING_RATE = 3e-3
+TRAIN, TEST = 1_000, 5_000
+LOW, HIGH = -3.0, 3.0
+
+# Two heads on one body. Mean, variance and target feed the loss, in this order.
+
+heads: dict[str, Any] = {
+    "body": [fn.linear(UNITS), fn.tanh(), fn.linear(UNITS), fn.tanh()],
+    "mean": fn.linear(1),
+    "variance": [fn.linear(1), fn.softplus()],
+}
+edges = {"body": ["mean", "variance"]}
+net = fn.network(heads, edges, output=["mean", "variance"])
+
+loss_net = fn.network(
+    {**heads, "target": fn.identity(), "loss": fn.gaussian_nll()},
+    {**edges, "mean": ["loss"], "variance": ["loss"], "target": ["loss"]},
+    inputs=["body", "target"],
+    output="loss",
+)
+
+one_head = fn.network({"body": heads["body"], "mean": heads["mean"]}, {"body": ["mean"]})
+
+
+class Points(NamedTuple):
+    """x and y, each (n, 1)."""
+
+    x: Array
+    y: Array
+
+
+class Predicted(NamedTuple):
+    """The mean and the standard deviation of y at some x, each (n, 1)."""
+
+    mean: Array
+    deviation: Array
+
+
+def true_mean(x: Array) -> Array:
+    """What y is without noise."""
+    return np.sin(2 * x)
+
+
+def true_deviation(x: Array) -> Array:
+    """The standard deviation of the noise: from 0.05 on the left to 0.65 on the right."""
+    return 0.05 + 0.6 / (1 + np.exp(-2 * x))
+
+
+def draw_points(key: fn.Key, n: int) -> Points:
+    """`n` points, x spread evenly."""
+    rng = np.random.default_rng(key)
+    x = rng.uniform(LOW, HIGH, (n, 1))
+    y = true_mean(x) + true_deviation(x) * rng.standard_normal((n, 1))
+    return Points(x.astype(np.float32), y.astype(np.float32))
+
+
+def train(key: fn.Key, points: Points, epochs: int, progress: Any = None) -> Any:
+    """Params of both heads; the loss is an operator of the network, so the target is one of its inputs."""
+    params, _ = loss_net.init(fn.fold_in(key, "weights"), (1,), (1,))
+    step = fn.train_step(loss_net, None, fn.adam(LEARNING_RATE))
+    return fn.fit(step, params, points, epochs, BATCH, fn.fold_in(key, "order"), progress=progress).params
+
+
+def train_one_head(key: fn.Key, points: Points, epochs: int, progress: Any = None) -> Any:
+    """Params of the mean alone, by the squared error."""
+    params, _ = one_head.init(fn.fold_in(key, "weights"), (1,))
+    step = fn.train_step(one_head, fn.mse(), fn.adam(LEARNING_RATE))
+    return fn.fit(step, params, points, epochs, BATCH, fn.fold_in(key, "order"), progress=progress).params
+
+
+def predict(params: Any, x: Array) -> Predicted:
+    """By both heads: the params of the network with the loss are those of the network without it."""
+    mean, variance = net.apply(params, x)
+    return Predicted(mean, np.sqrt(variance))
+
+
+def predict_one_head(params: Any, x: Array, train_set: Points) -> Predicted:
+    """By the mean, and the deviation of the training set from it, the same everywhere."""
+    residual = train_set.y - one_head.apply(params, train_set.x)
+    mean = one_head.apply(params, x)
+    return Predicted(mean, np.full_like(mean, np.sqrt(np.mean(residual**2))))
+
+
+def scores(name: str, predicted: Predicted, points: Points) -> dict[str, str]:
+    """A row of the table."""
+    z = (points.y - predicted.mean) / predicted.deviation
+    nll = np.mean(z**2 / 2 + np.log(predicted.deviation) + np.log(2 * np.pi) / 2)
+    inside, left = np.abs(z) < 1.96, points.x < 0
+    return {
+        "network": name,
+        "negative log-likelihood": f"{nll:.3f}",
+        "root mean squared error": f"{np.sqrt(np.mean((points.y - predicted.mean) ** 2)):.3f}",
+        "of all in its 95 % interval": f"{100 * inside.mean():.1f} %",
+        "where x < 0": f"{100 * inside[left].mean():.1f} %",
+        "where x > 0": f"{100 * inside[~left].mean():.1f} %",
+    }
+
+
+def draw(folder: Any, train_set: Points, panels: dict[str, Any]) -> None:
+    """The points, the true mean and interval, and what each network says."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.3), layout="constrained")
+    x = np.linspace(LOW, HIGH, 400, dtype=np.float32)[:, None]
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for ax, (title, predict_at) in zip(axes, panels.items(), strict=True):
+        predicted = predict_at(x)
+        ax.scatter(*train_set, s=5, color=common.GREY, linewidths=0, label="training set")
+        for mean, deviation, colour, style, name in (
+            (true_mean(x), true_deviation(x), common.INK, "dashed", "true"),
+            (*predicted, common.BLUE, "solid", "predicted"),
+        ):
+            ax.plot(x, mean, color=colour, linestyle=style, linewidth=1.6, label=f"{name} mean")
+            for side in (-1.96, 1.96):
+                ax.plot(x, mean + side * deviation, color=colour, linestyle=style, linewidth=0.9)
+        low, high = ((predicted.mean + side * predicted.deviation)[:, 0] for side in (-1.96, 1.96))
+        ax.fill_between(x[:, 0], low, high, color=common.BLUE, alpha=0.15, linewidth=0, label="its 95 % interval")
+        ax.set(xlabel="x", xlim=(LOW, HIGH))
+        ax.set_title(title, fontsize=12)
+    axes[0].set_ylabel("y")
+    axes[0].legend(loc="upper left", frameon=False, fontsize=9)
+    common.save(figure, folder, "heteroscedastic.png")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the command line."""
+    return common.parser("Regression with a mean and a variance at every point.", epochs=300).parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train both, print the table, draw the picture."""
+    options = parse(argv)
+    common.require("matplotlib", "tqdm")
+    from tqdm import tqdm
+
+    print(fn.summary(loss_net, (1,), (1,)), end="\n\n")
+    key = fn.key(options.seed)
+    train_set, test_set = (draw_points(fn.fold_in(key, name), n) for name, n in (("train", TRAIN), ("test", TEST)))
+    both = train(key, train_set, options.epochs, partial(tqdm, desc="Mean and variance", unit="epoch"))
+    one = train_one_head(key, train_set, options.epochs, partial(tqdm, desc="Mean alone", unit="epoch"))
+    panels = {
+        "Mean and variance, by their likelihood": partial(predict, both),
+        "Mean alone, by the squared error": partial(predict_one_head, one, train_set=train_set),
+    }
+    truth = Predicted(true_mean(test_set.x), true_deviation(test_set.x))
+    rows = [scores(title, predict_at(test_set.x), test_set) for title, predict_at in panels.items()]
+    print(markdown([*rows, scores("The truth", truth, test_set)]))
+    print(f"""
+{TRAIN:,} training and {TEST:,} test points; {options.epochs} epochs in batches of {BATCH}, Adam at {LEARNING_RATE}.""")
+    draw(options.figures, train_set, panels)
+
+
+if __name__ == "__main__":
+    main()

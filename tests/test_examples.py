@@ -1,0 +1,167 @@
+"""The examples, briefly: what they compute, print, draw and keep."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet import tree
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+import digits  # noqa: E402
+import heteroscedastic  # noqa: E402
+import siamese  # noqa: E402
+
+KEY = fn.key(5)
+
+
+def command(script: str, folder: Path, *options: str) -> str:
+    """What a tiny run prints; it draws one picture."""
+    for name in ("matplotlib", "tqdm") if script == "heteroscedastic" else ("matplotlib", "tqdm", "sklearn"):
+        pytest.importorskip(name)
+    line = [sys.executable, "-W", "error", str(EXAMPLES / f"{script}.py"), "--epochs", "2", "--seed", "5"]
+    done = subprocess.run(
+        [*line, "--figures", str(folder / "new"), *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "100%" in done.stderr  # the progress bar
+    (picture,) = (folder / "new").iterdir()
+    assert picture.name == f"{script}.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert 5_000 < picture.stat().st_size < 200_000
+    return done.stdout
+
+
+def cells(output: str) -> list[list[str]]:
+    """The rows of the table under its head, whose lines are of one length."""
+    lines = [line for line in output.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_digits(tmp_path: Path) -> None:
+    model = tmp_path / "kept" / "model.npz"
+    output = command("digits", tmp_path, "--draws", "2", "--model", str(model))
+    rows = cells(output)
+    assert [row[0].split(",")[0] for row in rows] == ["funcnet", "scikit-learn"]
+    assert "read back, it gives the same bits for all 450 test images" in output
+    like, _ = digits.net.init(fn.key(0), (64,))
+    found = fn.load(model, like)
+    assert found.metadata["epochs"] == 2
+    train_set, test_set = digits.draw_images(fn.fold_in(KEY, 0))
+    params, result = digits.train(fn.fold_in(KEY, 0), train_set, test_set, epochs=2)
+    for a, b in zip(tree.leaves(found.params), tree.leaves(params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    again = [digits.train(fn.fold_in(KEY, i), *digits.draw_images(fn.fold_in(KEY, i)), epochs=2)[1] for i in range(2)]
+    assert result.accuracy == again[0].accuracy
+    assert rows[0][1] == f"{50 * sum(r.accuracy for r in again):.1f} %"
+
+
+def test_digits_are_told_apart() -> None:
+    pytest.importorskip("sklearn")
+    train_set, test_set = digits.draw_images(KEY)
+    assert (
+        len({row.tobytes() for row in np.concatenate([train_set.pixels, test_set.pixels])}) == 1797
+    )  # none is in both
+    _, result = digits.train(KEY, train_set, test_set, epochs=30)
+    assert result.accuracy > 0.96
+    assert result.losses[-1] < 0.05 * result.losses[0]
+    theirs = digits.train_sklearn(KEY, train_set, test_set, epochs=30)
+    assert abs(theirs.accuracy - result.accuracy) < 0.02
+    assert len(theirs.losses) == len(result.losses) == 30
+
+
+def test_both_classifiers_are_of_the_same_sizes() -> None:
+    params, _ = digits.net.init(KEY, (64,))
+    shapes = [leaf.shape for leaf in tree.leaves(params) if leaf.ndim == 2]
+    assert shapes == [(64, digits.UNITS), (digits.UNITS, digits.UNITS), (digits.UNITS, 10)]
+
+
+def test_heteroscedastic(tmp_path: Path) -> None:
+    rows = cells(command("heteroscedastic", tmp_path))
+    assert [row[0] for row in rows][-1] == "The truth"
+    assert len(rows) == 3
+
+
+def test_the_variance_is_learnt() -> None:
+    points = heteroscedastic.draw_points(KEY, 1_000)
+    x = np.array([[-2.0], [0.0], [2.0]], np.float32)
+    predicted = heteroscedastic.predict(heteroscedastic.train(KEY, points, epochs=150), x)
+    np.testing.assert_allclose(predicted.mean, heteroscedastic.true_mean(x), atol=0.25)
+    np.testing.assert_allclose(predicted.deviation, heteroscedastic.true_deviation(x), rtol=0.3)
+    one = heteroscedastic.predict_one_head(heteroscedastic.train_one_head(KEY, points, epochs=150), x, points)
+    assert np.ptp(one.deviation) == 0
+
+
+def test_the_truth_covers_95_per_cent() -> None:
+    points = heteroscedastic.draw_points(KEY, 20_000)
+    truth = heteroscedastic.Predicted(heteroscedastic.true_mean(points.x), heteroscedastic.true_deviation(points.x))
+    row = heteroscedastic.scores("truth", truth, points)
+    assert float(row["of all in its 95 % interval"].split()[0]) == pytest.approx(95, abs=0.6)
+    entropy = np.mean(np.log(truth.deviation)) + (1 + np.log(2 * np.pi)) / 2
+    assert float(row["negative log-likelihood"]) == pytest.approx(entropy, abs=0.03)
+
+
+def test_siamese(tmp_path: Path) -> None:
+    rows = cells(command("siamese", tmp_path))
+    ours, pixels = (float(row[2]) for row in rows)
+    assert ours > pixels + 0.05
+
+
+def test_pairs_are_half_the_same_and_never_an_image_with_itself() -> None:
+    pytest.importorskip("sklearn")
+    train_set, test_set = siamese.split_images(KEY)
+    assert len(test_set.digit) == 450
+    pairs = siamese.draw_pairs(KEY, test_set, 400)
+    digit = {pixels.tobytes(): k for pixels, k in zip(*test_set, strict=True)}
+    same = [digit[a.tobytes()] == digit[b.tobytes()] for a, b in zip(pairs.left, pairs.right, strict=True)]
+    assert np.array_equal(same, pairs.same[:, 0] == 1)
+    assert sum(same) == 200
+    assert not any(np.array_equal(a, b) for a, b in zip(pairs.left, pairs.right, strict=True))
+    assert not {row.tobytes() for row in train_set.pixels} & digit.keys()
+
+
+def test_a_pair_and_its_mirror_image_are_as_alike() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 9, 64), np.float32)
+    params, _ = siamese.net.init(KEY, (64,), (64,))
+    assert list(params) == ["left", "logit"]
+    one, other = (siamese.net.apply(params, *pair) for pair in ((a, b), (b, a)))
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_the_curve_and_the_threshold_are_those_of_the_book() -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    same = (rng.random((500, 1)) < 0.5).astype(np.float32)
+    score = same[:, 0] + rng.normal(size=500)
+    pairs = siamese.Pairs(same, same, same)
+    alarms, hits = siamese.rates(score, pairs)
+    assert np.trapezoid(hits, alarms) == pytest.approx(roc_auc_score(same[:, 0], score), abs=1e-12)
+    right = [np.mean((score > t) == (same[:, 0] == 1)) for t in score - 1e-6]
+    assert np.mean((score > siamese.best_threshold(score, pairs)) == (same[:, 0] == 1)) == max(right)
+
+
+@pytest.mark.parametrize("script", [digits, heteroscedastic, siamese], ids=lambda script: str(script.__name__))
+def test_it_says_what_to_install(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit, match=r"matplotlib.*\[examples\]"):
+        script.main([])
+
+
+@pytest.mark.parametrize("options", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "a"]])
+def test_it_refuses_options_out_of_range(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        siamese.main(options)
+    assert re.search(options[0], capsys.readouterr().err)
