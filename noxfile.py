@@ -1,7 +1,8 @@
 """What needs environments of its own: the package on every Python and NumPy, and the site of the docs.
 
 `nox -s package` runs the whole suite on the wheel, built from the sdist, for every Python that is here.
-`nox -s docs` builds the site in build/docs; warnings are errors. `nox -s types` asks pyright how complete the types are.
+`nox -s docs` builds the site in build/docs; warnings are errors.
+`nox -s types` asks pyright how complete the types are.
 """
 
 from __future__ import annotations
