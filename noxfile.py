@@ -4,7 +4,7 @@
 # ///
 """What needs environments of its own: the package on every Python and NumPy, and the site of the docs.
 
-`nox -s package` tests the wheel, built from the sdist, on every Python that is here: laws of layers, steps, files, docs.
+`nox -s package` tests the wheel, built from the sdist, on every Python that is here: laws, steps, files, docs.
 `nox -s package -- tests` runs the whole suite.
 `nox -s docs` builds the site in build/docs; warnings are errors.
 `nox -s types` asks pyright how complete the types are.
