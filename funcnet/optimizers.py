@@ -206,7 +206,7 @@ def rmsprop(
 ) -> Optimizer:
     """v' = decay v + (1 - decay) g^2        u = -learning_rate g / sqrt(v' + eps)
 
-    centered: v' - m'^2 in place of v', m' = decay m + (1 - decay) g.     initial_scale: of v.
+    centered: v' - m'^2, at least 0, in place of v', m' = decay m + (1 - decay) g.     initial_scale: of v.
     eps_in_sqrt: False for sqrt(v') + eps, as PyTorch has it.     momentum: of u, after the learning rate.
     (Tieleman and Hinton 2012; Graves 2013; Optax: rmsprop)
     """
@@ -231,7 +231,7 @@ def _by_rms(o: RmsOptions, updates: P, state: RmsState, params: P | None = None)
     if state.mu is None:
         return each(divide, updates, nu), RmsState(nu, None)
     mu = each(partial(moment, o.decay), updates, state.mu)
-    return each(lambda g, n, m: divide(g, n - m * m), updates, nu, mu), RmsState(nu, mu)
+    return each(lambda g, n, m: divide(g, np.maximum(n - m * m, 0.0)), updates, nu, mu), RmsState(nu, mu)
 
 
 class AdagradState(NamedTuple):

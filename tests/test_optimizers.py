@@ -282,3 +282,13 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
 def test_bad_options_are_refused(make: Callable[[], Any], words: str) -> None:
     with pytest.raises(fn.OptionError, match=words):
         make()
+
+
+def test_a_centered_average_of_a_steady_gradient_stays_finite() -> None:
+    """In float32 v' - m'^2 rounds to below 0 where all gradients are alike."""
+    optimizer = fn.rmsprop(0.1, centered=True)
+    gradient = np.linspace(3, 6, 100, dtype=np.float32)
+    state = optimizer.init(gradient)
+    for _ in range(200):
+        updates, state = optimizer.update(gradient, state)
+        assert np.isfinite(updates).all()
