@@ -52,8 +52,7 @@ def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
 
 def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     """A floating ndarray made of what the caller gave, or an error that says how to mend it; or integers, as labels."""
-    if "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray):  # NumPy loads it only where it is used
-        raise DTypeError(f"{name} is a masked array, whose mask would be lost: fill it first, x.filled(...)")
+    refuse_mask(name, x)
     if isinstance(x, np.matrix):
         raise DTypeError(f"{name} is an np.matrix: pass np.asarray(x)")
     try:
@@ -63,6 +62,12 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     if array.dtype.kind != "f" and not (labels and array.dtype.kind in "iu"):
         raise DTypeError(f"{name} {_dtype_problem(x, array.dtype)}")
     return array
+
+
+def refuse_mask(name: str, x: object) -> None:
+    """Refuse an array some of whose elements are masked out."""
+    if "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray):  # NumPy loads it only where it is used
+        raise DTypeError(f"{name} is a masked array, whose mask would be lost: fill it first, x.filled(...)")
 
 
 def _dtype_problem(x: object, dtype: np.dtype[Any]) -> str:
@@ -184,9 +189,16 @@ def count(name: str, value: object) -> int:
 
 def choice(name: str, value: T, options: tuple[T, ...]) -> T:
     """One of the options."""
-    if value not in options:
+    if not isinstance(value, type(options[0])) or value not in options:
         raise OptionError(f"{name} must be {', '.join(map(repr, options[:-1]))} or {options[-1]!r}, not {value!r}")
     return value
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if type(value) not in (bool, np.bool_):
+        raise OptionError(f"{name} must be True or False, not {value!r:.60}")
+    return bool(value)
 
 
 def natural(name: str, value: object) -> int:

@@ -132,7 +132,9 @@ def one_hot_into(where: str, labels: Any, out: Any) -> None:
     classes = out.shape[1]
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise LabelError(f"{where}label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}")
+        raise LabelError(
+            f"{where}label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
+        )
     out[...] = 0
     out[np.arange(len(labels)), labels] = 1
 

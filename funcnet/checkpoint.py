@@ -172,10 +172,12 @@ def _checked(manifest: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def _as_long(told: dict[str, Any], found: Any) -> dict[str, Any]:
     """What is asked for, with the rows that the file tells of where no rows are."""
     entry = cast("dict[str, Any]", found if isinstance(found, dict) else {})
-    shape, rows = told.get("shape"), entry.get("shape")
-    if not shape or shape[0] or not isinstance(rows, list) or not rows or type(cast("Any", rows[0])) is not int:
+    asked: list[int] = told.get("shape", [])
+    there = entry.get("shape")
+    if asked[:1] != [0] or not isinstance(there, list) or not there:
         return told
-    return {**told, "shape": [max(rows[0], 0), *shape[1:]]}
+    rows = cast("Any", there)[0]
+    return {**told, "shape": [rows, *asked[1:]]} if type(rows) is int and rows >= 0 else told
 
 
 def _compare(found: dict[str, Any], wanted: dict[str, Any]) -> None:

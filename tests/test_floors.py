@@ -47,6 +47,7 @@ FLOORS: list[list[str]] = [
     ],
     ["memory", "compiled", "compose", "network"],
     [
+        "batches",
         "calibration",
         "finite",
         "training",
@@ -56,7 +57,6 @@ FLOORS: list[list[str]] = [
         "transforms",
         "optimizers",
         "steps",
-        "batches",
         "metrics",
         "fitting",
     ],
