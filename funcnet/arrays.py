@@ -75,6 +75,8 @@ def _dtype_problem(x: object, dtype: np.dtype[Any]) -> str:
     kind = cast("Any", type(x))
     if dtype.kind == "O" and not hasattr(x, "__array__") and kind not in (list, tuple):
         return f"is a {kind.__name__}, not an array{': params come first, then the inputs' * (kind is dict)}"
+    if dtype == np.uint64 and np.shape(cast("Any", x)) == (2,):
+        return "is a random key: pass it by its name, key=key"
     if dtype.kind == "c":
         return f"has dtype {dtype}, not a floating one: take its parts, x.real and x.imag"
     return f"has dtype {dtype}, not a floating one: cast it, for instance x.astype(np.float32)"
