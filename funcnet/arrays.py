@@ -52,8 +52,7 @@ def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
 
 def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     """A floating ndarray made of what the caller gave, or an error that says how to mend it; or integers, as labels."""
-    if "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray):  # NumPy loads it only where it is used
-        raise DTypeError(f"{name} is a masked array, whose mask would be lost: fill it first, x.filled(...)")
+    refuse_mask(name, x)
     if isinstance(x, np.matrix):
         raise DTypeError(f"{name} is an np.matrix: pass np.asarray(x)")
     try:
@@ -65,11 +64,19 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     return array
 
 
+def refuse_mask(name: str, x: object) -> None:
+    """Refuse an array some of whose elements are masked out."""
+    if "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray):  # NumPy loads it only where it is used
+        raise DTypeError(f"{name} is a masked array, whose mask would be lost: fill it first, x.filled(...)")
+
+
 def _dtype_problem(x: object, dtype: np.dtype[Any]) -> str:
     """Why this is no floating array, and what to do."""
     kind = cast("Any", type(x))
     if dtype.kind == "O" and not hasattr(x, "__array__") and kind not in (list, tuple):
         return f"is a {kind.__name__}, not an array{': params come first, then the inputs' * (kind is dict)}"
+    if dtype == np.uint64 and np.shape(cast("Any", x)) == (2,):
+        return "is a random key: pass it by its name, key=key"
     if dtype.kind == "c":
         return f"has dtype {dtype}, not a floating one: take its parts, x.real and x.imag"
     return f"has dtype {dtype}, not a floating one: cast it, for instance x.astype(np.float32)"
@@ -184,9 +191,16 @@ def count(name: str, value: object) -> int:
 
 def choice(name: str, value: T, options: tuple[T, ...]) -> T:
     """One of the options."""
-    if value not in options:
+    if not isinstance(value, type(options[0])) or value not in options:
         raise OptionError(f"{name} must be {', '.join(map(repr, options[:-1]))} or {options[-1]!r}, not {value!r}")
     return value
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if type(value) not in (bool, np.bool_):
+        raise OptionError(f"{name} must be True or False, not {value!r:.60}")
+    return bool(value)
 
 
 def natural(name: str, value: object) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeIs
 
-from funcnet.arrays import count, is_array, is_tuple
+from funcnet.arrays import count, flag, is_array, is_tuple, refuse_mask
 from funcnet.errors import OptionError, ShapeError
 from funcnet.random import Key, generator
 
@@ -33,12 +33,16 @@ def minibatches(
 
     Example: `for x, target in fn.minibatches((x, target), 32, fn.fold_in(key, epoch)): ...`.
     """
+    drop_last = flag("drop_last", drop_last)
     if not are_arrays(data):
+        check_iterable("data", data)
         if batch_size is not None:
             raise OptionError("batch_size is for arrays, a tuple (input, target); these data are batches already")
         return map(accept_batch, data)
     if batch_size is None:
         raise OptionError("batch_size is needed for data in arrays: for instance batch_size=32")
+    for i, x in enumerate(data):
+        refuse_mask(f"data: array {i}", x)
     rows = {len(x) if x.ndim else 0 for x in data}
     if len(rows) > 1 or 0 in rows:
         shapes = ", ".join(str(x.shape) for x in data)
@@ -55,6 +59,12 @@ def _minibatches(data: Batch, stop: int, size: int, order: npt.NDArray[np.int64]
     for start in range(0, stop, size):
         part = slice(start, start + size)
         yield tuple([x[part] for x in arrays] if order is None else [x.take(order[part], axis=0) for x in arrays])
+
+
+def check_iterable(name: str, data: object) -> None:
+    """Refuse what can hold no batches."""
+    if not hasattr(data, "__iter__"):
+        raise OptionError(f"{name}: a tuple of arrays (input, target) or an iterable of such batches, not {data!r:.60}")
 
 
 def are_arrays(data: object) -> TypeIs[Batch]:

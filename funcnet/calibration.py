@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from funcnet import tree
+from funcnet.arrays import is_array
+from funcnet.batches import are_arrays, check_iterable
+from funcnet.compose import check
 from funcnet.core import Layer
 from funcnet.errors import OptionError, ShapeError
 from funcnet.layers.norm import BatchNorm, Probe, Reached
@@ -29,8 +32,13 @@ def calibrate(net: Layer[P, Any], params: P, batches: Iterable[Any]) -> P:
 
     batches: gone through once for each batch_norm: arrays, or tuples that begin with the inputs of the network, such as
     (x, target). What params held of mean and var before is forgotten. Under `shared` the first place counts.
+    Where training goes on, decay of weights shrinks mean and var too, unless `mask` leaves them out.
     Raises OptionError for an iterator, which can be gone through but once, ShapeError where there are no rows.
     """
+    check("calibrate", (net,), several=True)
+    check_iterable("calibrate: batches", batches)
+    if is_array(batches) or are_arrays(batches):
+        raise OptionError("calibrate: batches is one batch, not several: put it into a list, [(x, target)] or [x]")
     if iter(batches) is batches:
         raise OptionError("calibrate: batches is an iterator, which can be gone through but once: pass a list of them")
     plain: P = _replaced(params, lambda norm: norm._replace(mean=None, var=None))

@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnet.errors import LabelError, WeightError
 from funcnet.random import fold_in, generator
-from funcnet.tracing import Value
+from funcnet.tracing import Trace, Value
 
 
 def inner(a: Any, b: Any) -> Any:
@@ -35,35 +35,44 @@ def gate(g: Any, y: Any) -> Any:
 def total_weight(w: Any) -> Any:
     """Sum of all weights, which must not be 0."""
     if isinstance(w, Value):
-        return w.trace.emit(total_weight_into, (w,), (), w.dtype, None)
+        return w.trace.emit(partial(total_weight_into, prefix(w.trace)), (w,), (), w.dtype, None)
     out = np.empty((), w.dtype)
-    total_weight_into(w, out)
+    total_weight_into("", w, out)
     return out[()]
 
 
-def total_weight_into(w: Any, out: Any) -> None:
+def total_weight_into(where: str, w: Any, out: Any) -> None:
     """Write the sum of all weights."""
     np.add.reduce(w, None, None, out)
     if out == 0:
-        raise WeightError(f"the {len(w)} weights add up to 0, so the batch has no mean: leave such a batch out")
+        raise WeightError(f"{where}the {len(w)} weights add up to 0, so the batch has no mean: leave such a batch out")
+
+
+def prefix(trace: Trace, kind: str = "") -> str:
+    """How an error that is raised when the program runs tells the operator: by then nobody else knows it."""
+    where = trace.scope or kind
+    return f"{where}: " if where else ""
 
 
 def take(table: Any, index: Any) -> Any:
     """The rows of a table that integers name."""
     shape = (*index.shape, table.shape[1])
     if isinstance(index, Value):
-        return index.trace.emit(take_into, (table, index), shape, table.dtype, 0)
+        where = prefix(index.trace, "embedding")
+        return index.trace.emit(partial(take_into, where), (table, index), shape, table.dtype, 0)
     out = np.empty(shape, table.dtype)
-    take_into(table, index, out)
+    take_into("", table, index, out)
     return out
 
 
-def take_into(table: Any, index: Any, out: Any) -> None:
+def take_into(where: str, table: Any, index: Any, out: Any) -> None:
     """Write the rows of a table that integers name."""
     rows = len(table)
     if index.size and (index.min() < 0 or index.max() >= rows):
         wrong = index[(index < 0) | (index >= rows)][0]
-        raise LabelError(f"index {wrong} is none of the {rows} rows of the table, which are numbered 0 to {rows - 1}")
+        raise LabelError(
+            f"{where}index {wrong} is none of the {rows} rows of the table, which are numbered 0 to {rows - 1}"
+        )
     out[...] = table[index]
 
 
@@ -112,18 +121,20 @@ def zero_into(out: Any) -> None:
 def one_hot(labels: Any, like: Any) -> Any:
     """Rows of zeros with a 1 where the label says, in the shape and dtype of `like`; labels are integers, one a row."""
     if isinstance(labels, Value):
-        return labels.trace.emit(one_hot_into, (labels,), like.shape, like.dtype, 0)
+        return labels.trace.emit(partial(one_hot_into, prefix(labels.trace)), (labels,), like.shape, like.dtype, 0)
     out = np.empty_like(like)
-    one_hot_into(labels, out)
+    one_hot_into("", labels, out)
     return out
 
 
-def one_hot_into(labels: Any, out: Any) -> None:
+def one_hot_into(where: str, labels: Any, out: Any) -> None:
     """Write rows of zeros with a 1 where the label says."""
     classes = out.shape[1]
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise LabelError(f"label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}")
+        raise LabelError(
+            f"{where}label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
+        )
     out[...] = 0
     out[np.arange(len(labels)), labels] = 1
 

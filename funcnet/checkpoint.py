@@ -71,7 +71,8 @@ def load(path: FilePath, like: Any, *, state: Any = None) -> Checkpoint[Any, Any
     """Read what `save` has written: a Checkpoint(params, state, metadata).
 
     like, state: pytrees with the structure, shapes and dtypes of what was saved, as `net.init` and `optimizer.init`
-    give them. Their elements are not read; what comes back has their types and the order of their keys.
+    give them. Their elements are not read; what comes back has their types and the order of their keys. An array of no
+    rows, such as `np.empty(0)` for a history, takes as many rows as there are in the file.
 
     The whole file is checked first, to the last bit and against `like` and `state`; only then is memory taken. No code
     in a file is ever run. Raises CheckpointError where anything differs, which tells every difference; OSError where
@@ -84,9 +85,11 @@ def load(path: FilePath, like: Any, *, state: Any = None) -> Checkpoint[Any, Any
         with open(path, "rb") as stream:
             file = archive.Archive(stream)
             found, metadata = _checked(file.manifest)
-            _compare(found, {entry.path: entry.told for entry in wanted.values()})
+            told = {path: _as_long(entry.told, found.get(path)) for path, entry in wanted.items()}
+            _compare(found, told)
             leaves = [wanted[place] for place in found if wanted[place].dtype is not None]
-            arrays = file.arrays({entry.path: archive.Spec(_little(entry), np.shape(entry.leaf)) for entry in leaves})
+            shapes = {entry.path: tuple(told[entry.path].get("shape", ())) for entry in leaves}
+            arrays = file.arrays({entry.path: archive.Spec(_little(entry), shapes[entry.path]) for entry in leaves})
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)}: {error}") from None
     restored = [_restored(entry.leaf, arrays[entry.path]) for entry in wanted.values() if entry.dtype is not None]
@@ -164,6 +167,17 @@ def _checked(manifest: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(entries, dict) or not isinstance(metadata, dict):
         raise CheckpointError("its manifest lacks the entries or the metadata")
     return cast("dict[str, Any]", entries), cast("dict[str, Any]", metadata)
+
+
+def _as_long(told: dict[str, Any], found: Any) -> dict[str, Any]:
+    """What is asked for, with the rows that the file tells of where no rows are."""
+    entry = cast("dict[str, Any]", found if isinstance(found, dict) else {})
+    asked: list[int] = told.get("shape", [])
+    there = entry.get("shape")
+    if asked[:1] != [0] or not isinstance(there, list) or not there:
+        return told
+    rows = cast("Any", there)[0]
+    return {**told, "shape": [rows, *asked[1:]]} if type(rows) is int and rows >= 0 else told
 
 
 def _compare(found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from typing_extensions import TypeVar
 
 from funcnet.arrays import Array, count
-from funcnet.batches import Batch, Data, are_arrays, minibatches
-from funcnet.compose import is_layer
+from funcnet.batches import Batch, Data, are_arrays, check_iterable, minibatches
+from funcnet.compose import check, is_layer
 from funcnet.core import Function, Layer
 from funcnet.errors import OptionError
 from funcnet.random import Key, fold_in
-from funcnet.steps import Metric, TrainStep
-from funcnet.training import SGDStep
+from funcnet.steps import Metric, TrainStep, accept_metrics
+from funcnet.training import SGDStep, check_scalar
 
 P = TypeVar("P", default=Any)
 Score: TypeAlias = Layer[Any, Any] | Metric
@@ -67,11 +67,12 @@ def evaluate(
     batch_size: for data in arrays; by default all rows at once. The outputs and targets of all batches are held in
     memory, so that every metric is exact.
     """
+    check("evaluate", (net,), several=True)
     if metrics is None:
         return mean_loss(net.apply, params, data, batch_size)
     if is_layer(metrics) or callable(metrics):
         return scores(net.apply, {"": metrics}, params, data, batch_size)[""]
-    return scores(net.apply, metrics, params, data, batch_size)
+    return scores(net.apply, accept_metrics("evaluate", metrics), params, data, batch_size)
 
 
 def whole_or_batches(data: Data, batch_size: int | None) -> Iterator[Batch]:
@@ -98,7 +99,11 @@ def scores(
 
 def mean_loss(apply: Function[Any, Any], params: Any, data: Data, batch_size: int | None) -> float:
     """The output of a network that is a loss, averaged over the rows."""
-    losses = [(float(apply(params, *batch)), len(batch[0])) for batch in whole_or_batches(data, batch_size)]
+    losses: list[tuple[float, int]] = []
+    for batch in whole_or_batches(data, batch_size):
+        loss = apply(params, *batch)
+        check_scalar("evaluate", loss)
+        losses.append((float(loss), len(batch[0])))
     if not losses:
         raise OptionError("evaluate: the data are empty: give at least one batch")
     return sum(loss * rows for loss, rows in losses) / sum(rows for _, rows in losses)
@@ -145,9 +150,9 @@ def fit(
     History holds each epoch's loss and metrics, averaged over its batches by their rows.
     """
     check_fit(step, data, count("epochs", epochs), validation, patience)
+    listeners = check_listeners(callbacks, progress)
     fitted = cast("Fit[P]", params) if isinstance(params, Fit) else first_fit(step, params)
     epoch_numbers: Iterable[int] = range(fitted.epochs, epochs)
-    listeners = [*callbacks]
     for epoch in epoch_numbers if progress is None else progress(epoch_numbers):
         if is_over(fitted, patience):
             break
@@ -166,11 +171,25 @@ def check_fit(step: Any, data: Data, epochs: int, validation: Data | None, patie
     """Refuse what cannot be trained, or not for so long."""
     if not isinstance(step, (TrainStep, SGDStep)):
         raise OptionError(f"fit: the step is {step!r:.60}: make one with fn.train_step or fn.sgd_step")
-    for name, given in (("data", data), ("validation", validation)):
-        if epochs > 1 and given is not None and not are_arrays(given) and iter(given) is given:
+    for name, given in (("data", data), ("validation", () if validation is None else validation)):
+        check_iterable(f"fit: {name}", given)
+        if epochs > 1 and not are_arrays(given) and iter(given) is given:
             raise OptionError(f"fit: {name} is an iterator, which is used up after one epoch: give a list of batches")
     if patience is not None and (count("patience", patience) and validation is None):
         raise OptionError("fit: patience waits for a smaller validation loss: give validation data")
+
+
+def check_listeners(callbacks: Any, progress: Any) -> list[Any]:
+    """The callbacks, after checking that they and progress can be called."""
+    if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
+        raise OptionError(f"fit: callbacks must be a list of functions of a Fit, not {callbacks!r:.60}")
+    listeners: list[Any] = [*callbacks]
+    for i, listener in enumerate(listeners):
+        if not callable(listener):
+            raise OptionError(f"fit: callback {i} must be a function of a Fit, not {listener!r:.60}")
+    if progress is not None and not callable(progress):
+        raise OptionError(f"fit: progress must be a function of the epochs, such as tqdm.tqdm, not {progress!r:.60}")
+    return listeners
 
 
 def first_fit(step: TrainStep[P, Any] | SGDStep[P], params: P) -> Fit[P]:
@@ -237,4 +256,8 @@ def is_over(fitted: Fit[Any], patience: int | None) -> bool:
     """Whether there was no smaller validation loss for so many epochs."""
     if patience is None or not fitted.history:
         return False
+    if "validation_loss" not in fitted.history:
+        raise OptionError(
+            "fit: the history so far has no validation_loss for patience to go by: go on without patience"
+        )
     return fitted.epochs - 1 - best_epoch(fitted.history) >= patience

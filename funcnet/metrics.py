@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from funcnet.arrays import Array
+from funcnet.arrays import Array, accept_array
 from funcnet.errors import LabelError, ShapeError, WeightError
 
 
@@ -46,7 +46,8 @@ def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
     Both have one shape, the rows along axis 0. (Coefficient of determination; scikit-learn: r2_score)
     Raises ShapeError for different shapes and for fewer than two rows, WeightError for weights that add up to 0.
     """
-    y, t = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
+    given = {"the prediction": prediction, "the target": target}
+    y, t = (accept_array(f"r2: {name}", x, labels=True).astype(np.float64) for name, x in given.items())
     if y.shape != t.shape or t.ndim == 0 or len(t) < 2 or not t.size:
         raise ShapeError(f"r2: prediction {y.shape} and target {t.shape} must have the same shape, of two or more rows")
     w = _weights("r2", weights, t)
@@ -71,7 +72,7 @@ def _classes(
     kind: str, prediction: Array, target: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any], int]:
     """The predicted and the true class of each row, and how many classes there are."""
-    scores, t = np.asarray(prediction), np.asarray(target)
+    scores, t = accept_array(f"{kind}: the prediction", prediction, labels=True), np.asarray(target)
     labels = t.dtype.kind in "iu"
     if scores.ndim < 2 or t.shape != (scores.shape[:-1] if labels else scores.shape):
         raise ShapeError(

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from funcnet.arrays import fraction, not_negative, positive
+from funcnet.arrays import flag, fraction, not_negative, positive
 from funcnet.errors import OptionError, ParamsError
-from funcnet.schedules import Schedule
+from funcnet.schedules import Schedule, at
 from funcnet.transforms import add_decayed_weights, moment
-from funcnet.updates import Optimizer, P, Uniform, chain, each, full_like
+from funcnet.updates import Optimizer, P, Uniform, chain, each, expect, full_like
 from funcnet.wrappers import Where
 
 
@@ -33,14 +33,14 @@ def by_learning_rate(learning_rate: float | Schedule) -> Optimizer:
 
 
 def _init_rate(rate: float | Schedule, params: Any) -> LearningRateState:
-    return LearningRateState(0, float(rate(0)) if callable(rate) else rate)
+    return LearningRateState(0, at(rate, 0) if callable(rate) else rate)
 
 
 def _by_learning_rate(
     rate: float | Schedule, updates: P, state: LearningRateState, params: P | None = None
 ) -> tuple[P, LearningRateState]:
-    factor, t = -float(state.learning_rate), int(state.steps) + 1
-    after = float(rate(t)) if callable(rate) else state.learning_rate
+    factor, t = -float(expect(LearningRateState, state).learning_rate), int(state.steps) + 1
+    after = at(rate, t) if callable(rate) else state.learning_rate
     return each(lambda u: factor * u, updates), LearningRateState(t, after)
 
 
@@ -67,7 +67,7 @@ class TraceState(NamedTuple):
 
 def by_momentum(decay: float, nesterov: bool) -> Optimizer:
     """m' = u + decay m        u' = m', or u + decay m' by Nesterov"""
-    return Optimizer(_init_trace, Uniform(_by_momentum, fraction("momentum", decay), nesterov))
+    return Optimizer(_init_trace, Uniform(_by_momentum, fraction("momentum", decay), flag("nesterov", nesterov)))
 
 
 def _init_trace(params: Any) -> TraceState:
@@ -80,7 +80,7 @@ def _by_momentum(
     def add(u: Any, m: Any) -> Any:
         return u + decay * m
 
-    m = each(add, updates, state.trace)
+    m = each(add, updates, expect(TraceState, state).trace)
     return each(add, updates, m) if nesterov else m, TraceState(m)
 
 
@@ -118,7 +118,7 @@ class AdamOptions(NamedTuple):
 def by_adam(b1: float, b2: float, eps: float, eps_root: float, nesterov: bool) -> Optimizer:
     """The direction of `adam`, without its learning rate."""
     eps, eps_root = not_negative("eps", eps), not_negative("eps_root", eps_root)
-    options = AdamOptions(fraction("b1", b1), fraction("b2", b2), eps, eps_root, nesterov)
+    options = AdamOptions(fraction("b1", b1), fraction("b2", b2), eps, eps_root, flag("nesterov", nesterov))
     return Optimizer(_init_adam, Uniform(_by_adam, options))
 
 
@@ -127,7 +127,7 @@ def _init_adam(params: Any) -> AdamState:
 
 
 def _by_adam(o: AdamOptions, updates: P, state: AdamState, params: P | None = None) -> tuple[P, AdamState]:
-    t = int(state.steps) + 1
+    t = int(expect(AdamState, state).steps) + 1
     mu = each(partial(moment, o.b1), updates, state.mu)
     nu = each(lambda g, n: (1.0 - o.b2) * (g * g) + o.b2 * n, updates, state.nu)
     part, part_2 = 1.0 - o.b1 ** (t + o.nesterov), 1.0 - o.b2**t
@@ -206,13 +206,13 @@ def rmsprop(
 ) -> Optimizer:
     """v' = decay v + (1 - decay) g^2        u = -learning_rate g / sqrt(v' + eps)
 
-    centered: v' - m'^2 in place of v', m' = decay m + (1 - decay) g.     initial_scale: of v.
+    centered: v' - m'^2, at least 0, in place of v', m' = decay m + (1 - decay) g.     initial_scale: of v.
     eps_in_sqrt: False for sqrt(v') + eps, as PyTorch has it.     momentum: of u, after the learning rate.
     (Tieleman and Hinton 2012; Graves 2013; Optax: rmsprop)
     """
-    options = RmsOptions(fraction("decay", decay), not_negative("eps", eps), eps_in_sqrt)
+    options = RmsOptions(fraction("decay", decay), not_negative("eps", eps), flag("eps_in_sqrt", eps_in_sqrt))
     scale = not_negative("initial_scale", initial_scale)
-    direction = Optimizer(partial(_init_rms, scale, centered), Uniform(_by_rms, options))
+    direction = Optimizer(partial(_init_rms, scale, flag("centered", centered)), Uniform(_by_rms, options))
     if momentum is None and nesterov:
         raise OptionError("nesterov is a way to use momentum: give one, for instance momentum=0.9")
     inertia = () if momentum is None else (by_momentum(momentum, nesterov),)
@@ -227,11 +227,11 @@ def _by_rms(o: RmsOptions, updates: P, state: RmsState, params: P | None = None)
     def divide(g: Any, n: Any) -> Any:
         return g / (np.sqrt(n + o.eps) if o.eps_in_sqrt else np.sqrt(n) + o.eps)
 
-    nu = each(lambda g, n: (1.0 - o.decay) * (g * g) + o.decay * n, updates, state.nu)
+    nu = each(lambda g, n: (1.0 - o.decay) * (g * g) + o.decay * n, updates, expect(RmsState, state).nu)
     if state.mu is None:
         return each(divide, updates, nu), RmsState(nu, None)
     mu = each(partial(moment, o.decay), updates, state.mu)
-    return each(lambda g, n, m: divide(g, n - m * m), updates, nu, mu), RmsState(nu, mu)
+    return each(lambda g, n, m: divide(g, np.maximum(n - m * m, 0.0)), updates, nu, mu), RmsState(nu, mu)
 
 
 class AdagradState(NamedTuple):
@@ -258,7 +258,7 @@ def _by_adagrad(eps: float, updates: P, state: AdagradState, params: P | None = 
     def divide(g: Any, v: Any) -> Any:
         return g / np.sqrt(np.where(v > 0, v + eps, 1.0))  # v = 0 only where g = 0
 
-    total = each(lambda g, v: v + g * g, updates, state.sum_of_squares)
+    total = each(lambda g, v: v + g * g, updates, expect(AdagradState, state).sum_of_squares)
     return each(divide, updates, total), AdagradState(total)
 
 
@@ -288,5 +288,5 @@ def _init_lion(params: Any) -> LionState:
 
 
 def _by_lion(b1: float, b2: float, updates: P, state: LionState, params: P | None = None) -> tuple[P, LionState]:
-    signs = each(lambda g, m: np.sign(moment(b1, g, m)), updates, state.mu)
+    signs = each(lambda g, m: np.sign(moment(b1, g, m)), updates, expect(LionState, state).mu)
     return signs, LionState(each(partial(moment, b2), updates, state.mu))

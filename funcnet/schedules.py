@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from operator import mul
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from funcnet.arrays import count, finite, fraction, natural, not_negative, positive
 from funcnet.errors import OptionError
@@ -19,6 +19,19 @@ from funcnet.errors import OptionError
 Schedule: TypeAlias = Callable[[int], float]
 """How many updates came before -> the number to use in the next one."""
 LARGEST = 700.0  # beyond whose exponential Python raises OverflowError
+
+
+def check_schedule(name: str, schedule: object) -> None:
+    """Refuse what cannot be called with a count."""
+    if not callable(schedule):
+        raise OptionError(
+            f"{name}: a schedule is a function of the count, such as fn.linear_schedule(...), not {schedule!r:.60}"
+        )
+
+
+def at(schedule: Schedule, t: int) -> float:
+    """s(t), which has to be a number whoever wrote s."""
+    return finite("what a schedule returns", schedule(t))
 
 
 def constant_schedule(value: float) -> Schedule:
@@ -93,6 +106,10 @@ def piecewise_constant_schedule(init_value: float, boundaries_and_scales: Mappin
 
     boundaries_and_scales: {boundary: scale}, for instance {1000: 0.1, 2000: 0.1}.
     """
+    if not isinstance(cast("object", boundaries_and_scales), Mapping):
+        raise OptionError(
+            f"boundaries_and_scales must be a dict, such as {{1000: 0.1}}, not {boundaries_and_scales!r:.60}"
+        )
     boundaries = sorted(natural("a boundary", b) for b in boundaries_and_scales)
     scales = [not_negative(f"the scale at {b}", boundaries_and_scales[b]) for b in boundaries]
     values = tuple(accumulate(scales, mul, initial=finite("init_value", init_value)))
@@ -108,6 +125,11 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
 
     boundaries: one fewer than the schedules, in rising order; the first schedule begins at 0.
     """
+    for name, given in (("schedules", schedules), ("boundaries", boundaries)):
+        if not isinstance(cast("object", given), Sequence):
+            raise OptionError(f"join_schedules: {name} must be a list, not {given!r:.60}")
+    for schedule in schedules:
+        check_schedule("join_schedules", schedule)
     starts = [0, *(natural("a boundary", b) for b in boundaries)]
     if not schedules or len(starts) != len(schedules):
         raise OptionError(

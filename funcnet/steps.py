@@ -13,7 +13,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, Labels, is_array, is_tuple
+from funcnet.arrays import Array, Labels, flag, is_array, is_tuple
 from funcnet.core import Layer
 from funcnet.errors import OptionError, ParamsError, ShapeError, located
 from funcnet.finite import all_finite, not_finite
@@ -53,7 +53,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         check_finite: bool,
     ) -> None:
         super().__init__(net, loss)
-        self.check_finite = check_finite
+        self.check_finite = flag("train_step: check_finite", check_finite)
         check_optimizer("train_step: the optimizer", optimizer)
         self.optimizer = optimizer
         self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
@@ -75,7 +75,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         if isinstance(self.optimizer.update, Uniform):
             vector, state = self._update_flat(space, state)
         else:
-            updates, state = self.optimizer.update(layout.tree(space.gradient.copy()), state, params)
+            updates, state = two(self.optimizer.update(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
         new, (loss, *outputs) = layout.tree(vector), space.results()
         if self.check_finite and not all_finite(loss, vector):
@@ -147,12 +147,26 @@ def train_step(
 
 def check_metrics(kind: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     """Refuse what is no function of outputs and targets, and a second loss."""
-    for name, metric in metrics.items():
+    for name, metric in accept_metrics(kind, metrics).items():
         if not callable(metric):
             raise OptionError(f"{kind}: the metric {name!r} is {metric!r:.60} and not a function (outputs, targets)")
     if "loss" in metrics:
         raise OptionError(f"{kind}: 'loss' names the loss itself: give the metric another name")
     return dict(metrics)
+
+
+def accept_metrics(kind: str, metrics: Any) -> Any:
+    """Refuse what is no dict."""
+    if not isinstance(metrics, Mapping):
+        raise OptionError(f'{kind}: metrics are a dict, such as {{"accuracy": fn.accuracy}}, not {metrics!r:.60}')
+    return cast("Any", metrics)
+
+
+def two(result: Any) -> Any:
+    """What an update has returned, if it is a pair."""
+    if not is_tuple(result) or len(result) != 2:
+        raise OptionError(f"train_step: the optimizer's update must return (updates, state), not {result!r:.60}")
+    return result
 
 
 def vector_of(layout: Layout[Any], candidate: Any) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, Labels, positive
+from funcnet.arrays import Array, Labels, flag, positive
 from funcnet.compiled import Compiled
 from funcnet.compose import check
 from funcnet.core import Function, Layer, Pullback
@@ -107,7 +107,7 @@ class ValueAndGrad(Differentiated[P]):
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
         super().__init__(net, loss)
-        self.check_finite: bool = check_finite
+        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
@@ -144,7 +144,7 @@ class SGDStep(Differentiated[P]):
         self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float, check_finite: bool
     ) -> None:
         super().__init__(net, loss)
-        self.check_finite: bool = check_finite
+        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         self.scale: float = positive("learning_rate", learning_rate)
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:

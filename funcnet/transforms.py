@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, fraction, not_negative, positive
-from funcnet.errors import OptionError, ParamsError
-from funcnet.schedules import Schedule
-from funcnet.updates import Optimizer, P, Uniform, each, full_like, no_state, run_stateless, stateless
+from funcnet.arrays import Array, flag, fraction, not_negative, positive
+from funcnet.errors import ParamsError
+from funcnet.schedules import Schedule, at, check_schedule
+from funcnet.updates import Optimizer, P, Uniform, each, expect, full_like, no_state, run_stateless, stateless
 from funcnet.wrappers import Where, masked
 
 
@@ -79,20 +79,19 @@ class ScheduleState(NamedTuple):
 
 def scale_by_schedule(schedule: Schedule) -> Optimizer:
     """u' = s(t) u, t the number of updates before        (Optax: scale_by_schedule)"""
-    if not callable(schedule):
-        raise OptionError(f"a schedule is a function of the count, such as fn.linear_schedule(...), not {schedule!r}")
+    check_schedule("scale_by_schedule", schedule)
     return Optimizer(partial(_init_schedule, schedule), Uniform(_scale_by_schedule, schedule))
 
 
 def _init_schedule(schedule: Schedule, params: Any) -> ScheduleState:
-    return ScheduleState(0, float(schedule(0)))
+    return ScheduleState(0, at(schedule, 0))
 
 
 def _scale_by_schedule(
     schedule: Schedule, updates: P, state: ScheduleState, params: P | None = None
 ) -> tuple[P, ScheduleState]:
-    value, t = float(state.value), int(state.steps) + 1
-    return each(lambda u: value * u, updates), ScheduleState(t, float(schedule(t)))
+    value, t = float(expect(ScheduleState, state).value), int(state.steps) + 1
+    return each(lambda u: value * u, updates), ScheduleState(t, at(schedule, t))
 
 
 class EmaState(NamedTuple):
@@ -107,7 +106,7 @@ def ema(decay: float, *, debias: bool = True) -> Optimizer:
 
     debias: divide by 1 - decay^t, the part of the average that is not the zeros it began with.
     """
-    return Optimizer(_init_ema, Uniform(_ema, fraction("decay", decay), debias))
+    return Optimizer(_init_ema, Uniform(_ema, fraction("decay", decay), flag("debias", debias)))
 
 
 def _init_ema(params: Any) -> EmaState:
@@ -115,7 +114,7 @@ def _init_ema(params: Any) -> EmaState:
 
 
 def _ema(decay: float, debias: bool, updates: P, state: EmaState, params: P | None = None) -> tuple[P, EmaState]:
-    t = int(state.steps) + 1
+    t = int(expect(EmaState, state).steps) + 1
     m = each(partial(moment, decay), updates, state.ema)
     part = 1.0 - decay**t
     return (each(lambda x: x / part, m) if debias else m), EmaState(t, m)

@@ -120,6 +120,16 @@ def _chain(
     return updates, tuple(new)
 
 
+def expect(kind: type[S], state: object) -> S:
+    """The state, after checking that it is of the kind that an optimizer keeps."""
+    if type(state) is not kind:
+        raise ParamsError(
+            f"the state has a {type(state).__name__} where this optimizer keeps a {kind.__name__}: "
+            "optimizer.init(params) gives the first one"
+        )
+    return state
+
+
 class EmptyState(NamedTuple):
     """The state of a transform that keeps none."""
 

@@ -11,8 +11,8 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import Array, count
 from funcnet.core import OperatorKey
-from funcnet.errors import ParamsError
-from funcnet.updates import Optimizer, P, S, check_optimizer, each, full_like, joint, stateless
+from funcnet.errors import OptionError, ParamsError
+from funcnet.updates import Optimizer, P, S, check_optimizer, each, expect, full_like, joint, stateless
 
 Where: TypeAlias = "OperatorKey | Collection[OperatorKey] | Callable[[str], bool]"
 """Which params: those of an operator, of several, or those whose path, such as "[3].weight", a function says yes to."""
@@ -43,7 +43,7 @@ def _init_accumulate(optimizer: Optimizer, params: Any) -> AccumulateState:
 def _accumulate(
     optimizer: Optimizer, k: int, updates: P, state: AccumulateState, params: P | None = None
 ) -> tuple[P, AccumulateState]:
-    n = int(state.mini_step) + 1
+    n = int(expect(AccumulateState, state).mini_step) + 1
     mean = each(lambda u, m: m + (u - m) / n, updates, state.mean)
     if n < k:
         return each(np.zeros_like, updates), AccumulateState(n, state.inner, mean)
@@ -59,8 +59,19 @@ def masked(optimizer: Optimizer, where: Where) -> Optimizer:
     State: the optimizer's own, with None in place of the params that are not chosen. (Optax: masked)
     """
     check_optimizer("masked: argument 0", optimizer)
-    keep = where if callable(where) else frozenset([where] if isinstance(where, (int, str)) else where)
+    keep = where if callable(where) else operator_keys(where)
     return Optimizer(partial(_init_masked, optimizer, keep), partial(_masked, optimizer, keep))
+
+
+def operator_keys(where: Any) -> frozenset[OperatorKey]:
+    """One key, or several, as a set."""
+    keys: list[Any] = [*where] if isinstance(where, Collection) and not isinstance(where, str) else [where]
+    for key in keys:
+        if not isinstance(key, (int, str)) or isinstance(key, bool):
+            raise OptionError(
+                f"masked: params are chosen by an operator's key, int or str, several, or a predicate, not {key!r:.60}"
+            )
+    return frozenset(keys)
 
 
 def _init_masked(optimizer: Optimizer, where: Chosen, params: Any) -> Any:

@@ -61,6 +61,17 @@ def test_batches_of_an_iterable_are_handed_on() -> None:
         assert found[1][0] is given[1][0]
 
 
+@pytest.mark.parametrize("data", [None, 3, lambda: [(X, T)]])
+def test_what_holds_no_batches_is_told(data: Any) -> None:
+    with pytest.raises(fn.OptionError, match=r"data: a tuple of arrays \(input, target\) or an iterable"):
+        fn.minibatches(data)
+
+
+def test_a_mask_is_not_lost() -> None:
+    with pytest.raises(fn.DTypeError, match=r"data: array 0 is a masked array.*x\.filled"):
+        fn.minibatches((np.ma.masked_array(X, X > 3), T), 4)
+
+
 def test_nothing_is_written_into() -> None:
     before = X.copy(), T.copy()
     for x, t in fn.minibatches((X, T), 4, fn.key(0)):

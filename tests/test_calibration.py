@@ -157,6 +157,20 @@ def test_an_iterator_is_refused() -> None:
         fn.calibrate(NETS["serial"], drawn(NETS["serial"]), iter(BATCHES))
 
 
+@pytest.mark.parametrize("batches", [np.ones((3, 2)), (np.ones((3, 2)), np.ones((3, 2)))])
+def test_one_batch_is_not_taken_for_several(batches: Any) -> None:
+    with pytest.raises(fn.OptionError, match=r"is one batch, not several: put it into a list, \[\(x, target\)\]"):
+        fn.calibrate(NETS["serial"], drawn(NETS["serial"]), batches)
+
+
+def test_what_is_no_layer_or_holds_no_batches_is_refused() -> None:
+    net = NETS["serial"]
+    with pytest.raises(fn.GraphError, match="calibrate: argument 0 is .* and not a layer"):
+        fn.calibrate(net.apply, drawn(net), BATCHES)  # type: ignore[arg-type]
+    with pytest.raises(fn.OptionError, match="calibrate: batches: a tuple of arrays .* not None"):
+        fn.calibrate(net, drawn(net), None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("batches", [[], [np.ones((0, 2))]])
 def test_no_rows_have_no_statistics(batches: Any) -> None:
     with pytest.raises(fn.ShapeError, match="there are no rows in the batches"):

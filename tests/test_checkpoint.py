@@ -82,13 +82,22 @@ def test_a_fit_goes_on_in_another_process_as_if_it_had_never_stopped(path: Path)
     x = np.linspace(-1, 1, 20, dtype=np.float32).reshape(10, 2)
     step = fn.train_step(NET, fn.mse(), fn.adam(0.01))
     whole, half = (fn.fit(step, PARAMS, (x, np.sin(x)), epochs, 3, fn.key(1)) for epochs in (4, 2))
-    history = {name: values.tolist() for name, values in half.history.items()}
-    fn.save(path, half.last, state=(half.params, half.state), metadata={"history": history})
+    fn.save(path, half)
 
     params, _ = NET.init(fn.key(7), (2,))
-    last, (best, state), metadata = fn.load(path, params, state=(params, step.init(params)))
-    again = fn.Fit(best, state, {name: np.array(values) for name, values in metadata["history"].items()}, last)
+    again = fn.load(path, fn.Fit(params, step.init(params), {"loss": np.empty(0)}, params)).params
     assert bits(fn.fit(step, again, (x, np.sin(x)), 4, 3, fn.key(1))) == bits(whole)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_an_array_of_no_rows_takes_those_of_the_file(path: Path, rows: int) -> None:
+    kept = {"losses": np.arange(rows, dtype=np.float64), "matrices": np.ones((rows, 2, 2), np.int64)}
+    fn.save(path, kept)
+    like = {"losses": np.empty(0), "matrices": np.empty((0, 2, 2), np.int64)}
+    assert bits(fn.load(path, like).params) == bits(kept)
+    for wrong in (np.empty(0), np.empty((0, 2, 3), np.int64), np.empty((0, 2, 2), np.int32), np.empty((2, 0, 2))):
+        with pytest.raises(fn.CheckpointError, match="matrices.*was asked for"):
+            fn.load(path, {**like, "matrices": wrong})
 
 
 dtypes = st.one_of(

@@ -26,6 +26,11 @@ def test_the_rate_is_the_probability_to_drop(rate: float, dtype: Any) -> None:
     np.testing.assert_allclose(y[~dropped], 3.0 / (1.0 - rate), rtol=1e-6)
 
 
+def test_a_key_without_its_name_is_told() -> None:
+    with pytest.raises(fn.DTypeError, match="input 1 is a random key: pass it by its name, key=key"):
+        fn.value_and_grad(fn.dropout(0.5), fn.mse())((), np.ones((2, 2)), fn.key(0))
+
+
 def test_elements_are_dropped_apart() -> None:
     dropped = fn.dropout(0.5).apply((), np.ones((2000, 8)), key=KEY) == 0
     together = np.corrcoef(dropped.T) - np.eye(8)

@@ -129,3 +129,9 @@ def test_params_that_do_not_fit_are_refused() -> None:
         layer.apply(fn.Table(np.ones(4)), np.array([0]))
     with pytest.raises(fn.ParamsError, match=r"its params must be Table\(table\)"):
         layer.apply(fn.Weight(np.ones((5, 4))), np.array([0]))
+
+
+@pytest.mark.parametrize("shapes", [(), ((), ())])
+def test_it_takes_one_shape(shapes: Any) -> None:
+    with pytest.raises(fn.ShapeError, match=f"embedding takes 1 input, but init was given {len(shapes)} shapes"):
+        fn.embedding(3, 2).init(fn.key(0), *shapes)

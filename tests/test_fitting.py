@@ -266,6 +266,17 @@ def test_mistakes_are_told() -> None:
             lambda: fn.fit(step, fitted, (X, LABELS), 2, 5, validation=(X, LABELS)),
             "history so far has loss, this epoch loss, validation_loss: go on with the same",
         ),
+        (
+            lambda: fn.fit(step, fitted, (X, LABELS), 2, 5, validation=(X, LABELS), patience=2),
+            "no validation_loss for patience to go by",
+        ),
+        (lambda: fn.fit(step, PARAMS, None, 2), "fit: data: a tuple of arrays .*not None"),  # type: ignore[arg-type]
+        (lambda: fn.fit(step, PARAMS, (X, LABELS), 2, 5, validation=3), "fit: validation: a tuple"),  # type: ignore[arg-type]
+        (lambda: fn.fit(step, PARAMS, (X, LABELS), 2, 5, drop_last=1), "drop_last must be True or False, not 1"),  # type: ignore[arg-type]
+        (lambda: fn.fit(step, PARAMS, (X, LABELS), 2, 5, callbacks=print), "callbacks must be a list of"),  # type: ignore[arg-type]
+        (lambda: fn.fit(step, PARAMS, (X, LABELS), 2, 5, callbacks=[None]), "callback 0 must be a function"),  # type: ignore[list-item]
+        (lambda: fn.fit(step, PARAMS, (X, LABELS), 2, 5, progress=True), "progress must be a function of the epochs"),  # type: ignore[arg-type]
+        (lambda: fn.evaluate(NET, "accuracy", PARAMS, (X, T)), "evaluate: metrics are a dict.*not 'accuracy'"),  # type: ignore[call-overload]
         (lambda: fn.evaluate(NET, fn.accuracy, PARAMS, []), "the data are empty"),
         (lambda: fn.evaluate(NET, {"a": 1}, PARAMS, (X, T)), "the metric 'a' is 1 and no loss"),  # type: ignore[dict-item]
     ]
@@ -273,6 +284,10 @@ def test_mistakes_are_told() -> None:
         with pytest.raises(fn.OptionError, match=words):
             call()
     assert fn.fit(step, PARAMS, iterator, 1).epochs == 1
+    with pytest.raises(fn.GraphError, match="evaluate: argument 0 is .* and not a layer"):
+        fn.evaluate(NET.apply, fn.accuracy, PARAMS, (X, T))  # type: ignore[call-overload]
+    with pytest.raises(fn.ShapeError, match=r"evaluate: the loss has the shape \(22, 2\)"):
+        fn.evaluate(NET, None, PARAMS, (X,))
 
 
 @pytest.mark.parametrize("size", [None, 1, 5, 22, 100])

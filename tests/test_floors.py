@@ -48,6 +48,7 @@ FLOORS: list[list[str]] = [
     ],
     ["memory", "compiled", "compose", "network"],
     [
+        "batches",
         "calibration",
         "finite",
         "training",
@@ -57,7 +58,6 @@ FLOORS: list[list[str]] = [
         "transforms",
         "optimizers",
         "steps",
-        "batches",
         "metrics",
         "fitting",
     ],

@@ -113,3 +113,27 @@ def test_integers_where_no_label_is_wanted_are_refused() -> None:
     through = fn.network({1: fn.identity(), 2: fn.linear(2)}, {1: [2]})
     with pytest.raises(fn.DTypeError, match="int64"):
         through.apply.vjp(through.init(fn.key(0), (2,))[0], x.astype(int))
+
+
+def test_an_error_in_a_running_program_names_its_operator() -> None:
+    ids: Any = fn.embedding(4, 3)
+    words = fn.network({"ids": ids, "deep": fn.network({"out": fn.linear(3)}, {})}, {"ids": ["deep"]})
+    inside: Any = fn.network(
+        {1: words, "t": fn.identity(), "ce": fn.softmax_cross_entropy()}, {1: ["ce"], "t": ["ce"]}, output="ce"
+    )
+    params, _ = inside.init(fn.key(0), (), ())
+    series = fn.serial(ids, fn.linear(3))
+    i, labels, weights = np.array([0, 3]), np.array([0, 2]), np.zeros(2)
+    own, _ = series.init(fn.key(0), ())
+    beside = fn.value_and_grad(series, fn.softmax_cross_entropy())
+    weighted = fn.value_and_grad(series, fn.softmax_cross_entropy(weighted=True))
+    calls: list[tuple[Any, str]] = [
+        (lambda: inside.apply(params, i, labels + 1), "^ce softmax_cross_entropy: label 3 is none"),
+        (lambda: fn.value_and_grad(inside)(params, i + 1, labels), "^1 network / ids embedding: index 4 is none"),
+        (lambda: beside(own, i, labels + 1), "^loss softmax_cross_entropy: label 3 is none"),
+        (lambda: beside(own, i + 1, labels), "^embedding: index 4 is none"),
+        (lambda: weighted(own, i, labels, weights), "^loss softmax_cross_entropy: the 2 weights add up to 0"),
+    ]
+    for call, told in calls:
+        with pytest.raises((fn.LabelError, fn.WeightError), match=told):
+            call()

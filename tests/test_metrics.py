@@ -87,6 +87,8 @@ def test_bad_classes_are_refused(metric: Any) -> None:
         (SCORES[:, 0], LABELS, fn.ShapeError, r"prediction \(40,\) must be rows of scores"),
         (SCORES, SCORES[:, :2], fn.ShapeError, r"target float32 \(40, 2\)"),
         (SCORES[:0], LABELS[:0], fn.ShapeError, "there are no rows"),
+        (SCORES.astype(str), LABELS, fn.DTypeError, "the prediction has dtype <U32, not a floating one"),
+        (SCORES.astype(complex), LABELS, fn.DTypeError, "the prediction has dtype complex128"),
     ]
     for prediction, target, error, words in mistakes:
         with pytest.raises(error, match=f"{metric.__name__}: .*{words}"):
@@ -94,6 +96,8 @@ def test_bad_classes_are_refused(metric: Any) -> None:
 
 
 def test_r2_refuses_what_it_would_broadcast() -> None:
+    with pytest.raises(fn.DTypeError, match="r2: the target has dtype complex128"):
+        fn.r2(np.ones(2), np.ones(2, complex))
     for y, t in ((np.ones((4, 1)), np.ones(4)), (np.ones((1, 2)), np.ones((1, 2))), (np.ones(()), np.ones(()))):
         with pytest.raises(fn.ShapeError, match="must have the same shape, of two or more rows"):
             fn.r2(y, t)

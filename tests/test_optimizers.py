@@ -265,6 +265,11 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: fn.sgd(0.1, -0.1), "momentum must be in"),
     (lambda: fn.sgd(0.1, nesterov=True), "give one, for instance momentum=0.9"),
     (lambda: fn.rmsprop(0.1, nesterov=True), "give one, for instance momentum=0.9"),
+    (lambda: fn.sgd(0.1, 0.9, nesterov=1), "nesterov must be True or False, not 1"),  # type: ignore[arg-type]
+    (lambda: fn.adam(0.1, nesterov="a"), "nesterov must be True or False"),  # type: ignore[arg-type]
+    (lambda: fn.rmsprop(0.1, centered=0.9), "centered must be True or False"),  # type: ignore[arg-type]
+    (lambda: fn.rmsprop(0.1, eps_in_sqrt=None), "eps_in_sqrt must be True or False"),  # type: ignore[arg-type]
+    (lambda: fn.ema(0.9, debias=0), "debias must be True or False, not 0"),  # type: ignore[arg-type]
     (lambda: fn.adam(0.1, b1=1.0), r"b1 must be in \[0, 1\), not 1\.0"),
     (lambda: fn.adam(0.1, b2=-0.1), r"b2 must be in \[0, 1\), not -0\.1"),
     (lambda: fn.adam(0.1, eps=-1e-8), "eps must be at least 0, not -1e-08"),
@@ -282,3 +287,28 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
 def test_bad_options_are_refused(make: Callable[[], Any], words: str) -> None:
     with pytest.raises(fn.OptionError, match=words):
         make()
+
+
+def test_a_centered_average_of_a_steady_gradient_stays_finite() -> None:
+    """In float32 v' - m'^2 rounds to below 0 where all gradients are alike."""
+    optimizer = fn.rmsprop(0.1, centered=True)
+    gradient = np.linspace(3, 6, 100, dtype=np.float32)
+    state = optimizer.init(gradient)
+    for _ in range(200):
+        updates, state = optimizer.update(gradient, state)
+        assert np.isfinite(updates).all()
+
+
+STATEFUL: list[fn.Optimizer] = [
+    fn.sgd(0.1), fn.sgd(0.1, 0.9), fn.adam(0.1), fn.rmsprop(0.1), fn.adagrad(0.1), fn.lion(0.1), fn.ema(0.9),
+    fn.scale_by_schedule(fn.constant_schedule(1.0)), fn.accumulate(fn.sgd(0.1), 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", STATEFUL)
+def test_the_state_of_another_optimizer_is_told(optimizer: fn.Optimizer) -> None:
+    g = np.zeros(2)
+    state = optimizer.init(g)
+    other = (fn.Norm(g, g), *state[1:]) if type(state) is tuple else fn.Norm(g, g)
+    with pytest.raises(fn.ParamsError, match="the state has a Norm where this optimizer keeps a .*State"):
+        optimizer.update(g, other)

@@ -187,3 +187,9 @@ def test_far_out_nothing_overflows(name: str, dtype: Any) -> None:
             value, pullback = loss.apply.vjp((), *given_far)
             cotangents = pullback(np.ones_like(value))
         assert all(np.isfinite(x).all() for x in tree.leaves((value, cotangents)))
+
+
+@pytest.mark.parametrize("weighted", [1, None, np.ones(3)])
+def test_weights_are_an_input_not_an_option(weighted: Any) -> None:
+    with pytest.raises(fn.OptionError, match="mse: weighted must be True or False, not"):
+        fn.mse(weighted=weighted)

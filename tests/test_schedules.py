@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import funcnet as fn
@@ -113,6 +114,10 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: fn.onecycle_schedule(10, 1.0, 1.0), r"pct_start must be in \[0, 1\), not 1\.0"),
     (lambda: fn.onecycle_schedule(0, 1.0), "transition_steps must be"),
     (lambda: fn.onecycle_schedule(10, 1.0, div_factor=0), "div_factor must be"),
+    (lambda: fn.piecewise_constant_schedule(1.0, None), "boundaries_and_scales must be a dict"),  # type: ignore[arg-type]
+    (lambda: fn.join_schedules(fn.constant_schedule(1.0), [3]), "schedules must be a list"),  # type: ignore[arg-type]
+    (lambda: fn.join_schedules([fn.constant_schedule(1.0)], 3), "boundaries must be a list, not 3"),  # type: ignore[arg-type]
+    (lambda: fn.join_schedules([1.0, 2.0], [3]), r"join_schedules: a schedule is a function of the count.*not 1\.0"),  # type: ignore[list-item]
     (lambda: fn.join_schedules([], []), "0 schedules need 0 boundaries"),
     (lambda: fn.join_schedules([fn.constant_schedule(1.0)], [3]), "1 schedules need 0 boundaries between them, not 1"),
     (lambda: fn.join_schedules([fn.constant_schedule(1.0)] * 3, [5, 3]), r"boundaries must rise, not \[5, 3\]: sort"),
@@ -123,3 +128,13 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
 def test_bad_options_are_refused(make: Callable[[], Any], words: str) -> None:
     with pytest.raises(fn.OptionError, match=words):
         make()
+
+
+@pytest.mark.parametrize("value", [None, "0.1", math.nan, math.inf, True])
+def test_what_a_schedule_returns_is_checked(value: Any) -> None:
+    for make in (fn.adam, fn.scale_by_schedule):
+        with pytest.raises(fn.OptionError, match="what a schedule returns must be a finite number, not"):
+            make(lambda t: value).init(np.zeros(2))
+        later = make(lambda t: value if t else 0.1)
+        with pytest.raises(fn.OptionError, match="what a schedule returns"):
+            later.update(np.zeros(2), later.init(np.zeros(2)))

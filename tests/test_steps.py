@@ -304,11 +304,18 @@ def test_what_is_no_optimizer_or_metric_or_key_is_refused() -> None:
         (fn.adam, None, r"train_step: the optimizer is .* call it, fn\.adam\(\.\.\.\)"),
         (0.1, None, "train_step: the optimizer is 0.1 and not an optimizer"),
         (ADAM, {"accuracy": "accuracy"}, "the metric 'accuracy' is 'accuracy' and not a function"),
+        (ADAM, fn.accuracy, "train_step: metrics are a dict, such as"),
         (ADAM, {"loss": fn.accuracy}, "'loss' names the loss itself"),
     ]
     for optimizer, metrics, words in mistakes:
         with pytest.raises(fn.OptionError, match=words):
             fn.train_step(NET, fn.mse(), optimizer, metrics=metrics)
+    with pytest.raises(fn.OptionError, match="train_step: check_finite must be True or False, not 'yes'"):
+        fn.train_step(NET, fn.mse(), ADAM, check_finite="yes")  # type: ignore[call-overload]
+    unpaired: Any = lambda g, state, params: g  # noqa: E731
+    alone = fn.train_step(NET, fn.mse(), fn.Optimizer(fn.sgd(0.1).init, unpaired))
+    with pytest.raises(fn.OptionError, match=r"the optimizer's update must return \(updates, state\)"):
+        alone(PARAMS, alone.init(PARAMS), X, T)
     step = fn.train_step(NET, fn.mse(), ADAM)
     with pytest.raises(fn.KeyTypeError):
         step(PARAMS, STATE, X, T, key=0)  # type: ignore[arg-type]

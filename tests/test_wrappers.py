@@ -129,6 +129,13 @@ def test_keys_choose_in_a_dict_only() -> None:
     assert sums(by_path.update(ONES[1], by_path.init(PARAMS[1]), None)[0]) == [6, 0]
 
 
+@pytest.mark.parametrize("where", [None, 1.5, True, [1, None], [[1]]])
+def test_what_is_no_key_is_told(where: Any) -> None:
+    for make in (fn.freeze, lambda where: fn.masked(fn.sgd(0.1), where)):
+        with pytest.raises(fn.OptionError, match="masked: params are chosen by an operator's key"):
+            make(where)
+
+
 def test_what_is_wrapped_is_an_optimizer() -> None:
     adam: Any = fn.adam
     with pytest.raises(fn.OptionError, match=r"accumulate: argument 0 is .* and not an optimizer"):

@@ -10,7 +10,7 @@ import numpy as np
 from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape, count
 from funcnet.calls import put_back, take
 from funcnet.core import Function, Layer, Result, unpack
-from funcnet.errors import DTypeError, ParamsError
+from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.initializers import Initializer, normal
 from funcnet.layers.linear import drawn
 from funcnet.random import Key, check_key
@@ -40,6 +40,8 @@ def _draw(
 ) -> tuple[Table, Shape]:
     """Its own `init`, since `LayerInit` traces floating inputs."""
     check_key(key)
+    if len(shapes) != 1:
+        raise ShapeError(f"embedding takes 1 input, but init was given {len(shapes)} shapes")
     (shape,) = shapes
     weights = drawn(initializer, key, table, accept_dtype(dtype))
     return Table(weights), (*accept_shape("embedding", shape), table[1])

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnet.arrays import Array, choice
+from funcnet.arrays import Array, choice, flag
 from funcnet.calls import inner, total_weight
 from funcnet.core import Layer, NoParams, Pullback, layer, no_params
 from funcnet.errors import DTypeError, ShapeError
@@ -58,7 +58,7 @@ def loss(
 ) -> Layer[NoParams, Any]:
     """The loss of a kernel; `over` tells whether L_n is the mean or the sum of the terms of a sample."""
     choice(f"{kind}: reduction", reduction, ("mean", "sum", "none"))
-    function = partial(_weighted if weighted else _plain, kernel, over == "mean", reduction)
+    function = partial(_weighted if flag(f"{kind}: weighted", weighted) else _plain, kernel, over == "mean", reduction)
     return layer(kind, function, no_params, arity + bool(weighted), labels=labels)
 
 
