@@ -105,7 +105,12 @@ DEPTH = 2
 
 @st.composite
 def nets(
-    draw: st.DrawFn, widths: Sequence[int] | None = None, size: int = 12, depth: int = DEPTH, single: bool = False
+    draw: st.DrawFn,
+    widths: Sequence[int] | None = None,
+    size: int = 12,
+    depth: int = DEPTH,
+    single: bool = False,
+    least: int = 0,
 ) -> tuple[Net, tuple[int, ...], tuple[int, ...]]:
     """(a network, the widths of its inputs, the widths of its outputs)."""
     widths = widths or draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
@@ -113,7 +118,7 @@ def nets(
     for width in widths:
         op, out = draw(unary(width, depth))
         nodes.append(Node(op, (width,), (), out))
-    for _ in range(draw(st.integers(0, size - len(nodes)))):
+    for _ in range(draw(st.integers(max(0, least - len(nodes)), size - len(nodes)))):
         nodes.append(draw(grown(nodes, depth)))
     sinks = [i for i in range(len(nodes)) if not any(i in node.fed_by for node in nodes)]
     if single and len(sinks) > 1:
@@ -171,7 +176,7 @@ def assembled(
     nodes: list[Node], count: int, outputs: list[int], one: bool, random: Random
 ) -> tuple[Net, tuple[int, ...], tuple[int, ...]]:
     """The dicts, in random order and with random keys, of nodes of which the first few are inputs."""
-    keys = random.sample(KEYS, len(nodes))
+    keys = random.sample(KEYS if len(nodes) <= len(KEYS) else [*KEYS, *range(1000, 1060)], len(nodes))
     ops = swapped([node.op for node in nodes], random)
     named = {keys[i]: Op("shared", (keys[op.of[0]],)) if op.kind == "shared" else op for i, op in enumerate(ops)}
     operators = {key: named[key] for key in random.sample(keys, len(keys))}
@@ -223,9 +228,9 @@ class Problem(NamedTuple):
 
 
 @st.composite
-def problems(draw: st.DrawFn, single: bool = False) -> Problem:
-    """Networks, with batches of several sizes, in both dtypes."""
-    net, widths, outputs = draw(nets(single=single))
+def problems(draw: st.DrawFn, single: bool = False, size: int = 12, least: int = 0) -> Problem:
+    """Networks of `least` to `size` operators, with batches of several sizes, in both dtypes."""
+    net, widths, outputs = draw(nets(size=size, depth=DEPTH if size <= 12 else 1, single=single, least=least))
     dtype = draw(st.sampled_from([np.float64, np.float64, np.float32]))
     return Problem(net, widths, outputs, dtype, draw(st.sampled_from(BATCHES)), draw(st.integers(0, 99)))
 

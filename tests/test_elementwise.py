@@ -135,12 +135,14 @@ def test_small_numbers_keep_their_digits(name: str, dtype: Any) -> None:
     np.testing.assert_allclose(SCALARS[name].layer.apply((), x), expected, rtol=8 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("name", ["softplus", "exp"])
+@pytest.mark.parametrize("name", ["softplus", "exp", "sigmoid", "silu"])
 @both_dtypes
 def test_small_results_keep_their_digits(name: str, dtype: Any) -> None:
     x = np.linspace(-40, -5, 701).astype(dtype)[:, None]
     expected = of_each(SCALARS[name].value, x.astype(np.float64))
-    np.testing.assert_allclose(SCALARS[name].layer.apply((), x), expected, rtol=64 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(SCALARS[name].layer.apply((), x), expected, rtol=8 * np.finfo(dtype).eps)
+    expected = of_each(SCALARS[name].slope, x.astype(np.float64))
+    np.testing.assert_allclose(slopes(SCALARS[name].layer, x), expected, rtol=8 * np.finfo(dtype).eps)
 
 
 @every_scalar

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
@@ -14,6 +16,8 @@ from .naive import Net, Op
 from .strategies import Problem, network_of, problems
 
 few = settings(max_examples=60)
+large = settings(max_examples=10)
+LEAST, MOST = 40, 60
 
 
 def close(problem: Problem, found: Any, expected: Any) -> None:
@@ -35,15 +39,69 @@ def renamed(net: Net) -> tuple[Net, dict[Any, Any]]:
     return Net(operators, connectivity, inputs, output), names
 
 
+def results(network: Any, params: Any, inputs: Any) -> Any:
+    """(outputs, cotangents of params and inputs)."""
+    with np.errstate(all="ignore"):
+        output, pullback = network.apply.vjp(params, *inputs)
+        return network.apply(params, *inputs), *pullback(tree.map(np.ones_like, output))
+
+
+def assert_same_bits(found: Any, expected: Any) -> None:
+    assert all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(tree.leaves(found), tree.leaves(expected), strict=True)
+    )
+
+
+def check_other_keys(problem: Problem) -> None:
+    network, params, inputs = problem.made()
+    net, names = renamed(problem.net)
+    y, dp, dx = results(network_of(net), {names[k]: p for k, p in params.items()}, inputs)
+    assert_same_bits((y, {k: dp[names[k]] for k in params}, dx), results(network, params, inputs))
+
+
 @few
 @given(problems())
 def test_other_keys_change_nothing(problem: Problem) -> None:
+    check_other_keys(problem)
+
+
+@large
+@given(problems(size=MOST, least=LEAST))
+def test_other_keys_change_nothing_in_a_large_graph(problem: Problem) -> None:
+    assert len(problem.net.operators) >= LEAST
+    check_other_keys(problem)
+
+
+def reordered(net: Net, random: Random) -> Net:
+    """The same edges, whose order is another except where it orders a fan-in: among the keys that feed one operator."""
+    operators = {k: net.operators[k] for k in random.sample([*net.operators], len(net.operators))}
+    edges = [(k, random.sample(fed, len(fed))) for k, fed in net.connectivity.items()]
+    for _ in range(4 * len(edges)):
+        i = random.randrange(max(1, len(edges) - 1))
+        if len(edges) > 1 and not {*edges[i][1]} & {*edges[i + 1][1]}:
+            edges[i : i + 2] = edges[i + 1], edges[i]
+    return Net(operators, dict(edges), net.sources(), net.sinks())
+
+
+def check_another_order(problem: Problem, random: Random) -> None:
     network, params, inputs = problem.made()
-    net, names = renamed(problem.net)
-    again = network_of(net)
-    own = {names[k]: p for k, p in params.items()}
-    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(
-        tree.leaves(again.apply(own, *inputs)), tree.leaves(network.apply(params, *inputs)), strict=True))  # fmt: skip
+    net = reordered(problem.net, random)
+    y, dp, dx = results(network_of(net), {k: params[k] for k in net.operators if k in params}, inputs)
+    expected = results(network, params, inputs)
+    assert_same_bits(y, expected[0])
+    close(problem, ({k: dp[k] for k in params}, dx), expected[1:])  # a sum over a fan-out, taken in another order
+
+
+@few
+@given(problems(), st.randoms(use_true_random=False))
+def test_another_order_of_the_dicts_changes_nothing(problem: Problem, random: Random) -> None:
+    check_another_order(problem, random)
+
+
+@large
+@given(problems(size=MOST, least=LEAST), st.randoms(use_true_random=False))
+def test_another_order_of_the_dicts_changes_nothing_in_a_large_graph(problem: Problem, random: Random) -> None:
+    check_another_order(problem, random)
 
 
 @few
