@@ -40,7 +40,7 @@ LONGEST = 60  # seconds of the processor after which a mutant counts as caught: 
 KILLERS = ("", "laws", "tests", "time")
 COLUMNS = ("by laws", "by tests", "by time", "survive", "explained")
 FAST = 24  # one mutant in so many
-KINDS = ["layers", "losses", "special", "calls"]
+KINDS = ["calls", "special", "losses", "layers"]
 
 
 class Verdict(NamedTuple):
@@ -149,7 +149,7 @@ def judged(pipe: Any, name: str, broken: CodeType, rows: list[int]) -> None:
 
 
 def killer(name: str, mutant: Mutant | None, rows: list[int]) -> str:
-    """Who kills a module with this change; one that runs out of time, or takes the process with it, is killed by that."""
+    """Who kills a module with this change: "time" where it comes to no end, or ends the process."""
     file = kernels()[name]
     source = file.read_text(encoding="utf-8")
     code = compile(mutated(source, mutant) if mutant else source, file, "exec")
