@@ -1,7 +1,13 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# dependencies = ["nox>=2025.2.9"]
+# ///
 """What needs environments of its own: the package on every Python and NumPy, and the site of the docs.
 
-`nox -s package` runs the whole suite on the wheel, built from the sdist, for every Python that is here.
+`nox -s package` tests the wheel, built from the sdist, on every Python that is here: laws, steps, files, docs.
+`nox -s package -- tests` runs the whole suite.
 `nox -s docs` builds the site in build/docs; warnings are errors.
+`nox -s types` asks pyright how complete the types are.
 """
 
 from __future__ import annotations
@@ -16,6 +22,9 @@ ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
+CHOSEN = [
+    f"tests/test_{name}.py" for name in ("laws", "training", "steps", "checkpoint", "docs", "newcomer", "package")
+]
 OLDEST = "numpy==2.0.*"  # as pyproject.toml says; the newest Pythons have no wheel of it
 
 nox.needs_version = ">=2025.2.9"
@@ -26,7 +35,7 @@ nox.options.error_on_missing_interpreters = False
 @nox.session(python=PYTHONS)
 @nox.parametrize("numpy", [OLDEST, "numpy"], ids=["oldest", "newest"])
 def package(session: nox.Session, numpy: str) -> None:
-    """Build the sdist, the wheel from it, and run the sdist's tests on the installed wheel."""
+    """Build the sdist, the wheel from it, and run tests of the sdist on the installed wheel."""
     if numpy == OLDEST and session.python not in ("3.11", "3.12"):
         session.skip("NumPy 2.0 has no wheels for this Python")
     folder = Path(session.create_tmp()).resolve()
@@ -34,7 +43,7 @@ def package(session: nox.Session, numpy: str) -> None:
     session.install("--only-binary", "numpy", numpy, str(wheel), *TEST)
     session.chdir(source)
     session.run("python", "-P", "-m", "funcnet")
-    session.run("python", "-P", "-m", "pytest", "--import-mode=importlib", *session.posargs)
+    session.run("python", "-P", "-m", "pytest", "--import-mode=importlib", *(session.posargs or CHOSEN))
 
 
 def built(session: nox.Session, folder: Path) -> tuple[Path, Path]:
@@ -55,3 +64,15 @@ def docs(session: nox.Session) -> None:
     """Build the site."""
     session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, "docs"))
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Every type that the installed wheel shows is known, and the same to every checker."""
+    _, wheel = built(session, Path(session.create_tmp()).resolve())
+    session.install(str(wheel), "pyright[nodejs]")
+    session.run("pyright", "--verifytypes", "funcnet", "--ignoreexternal")
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,10 +1,10 @@
 """funcnet: neural networks in pure NumPy. A network is two dicts; a layer is a pair of pure functions."""
 
+import importlib as _importlib
+import typing as _typing
+
 from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
-from funcnet.batches import minibatches
-from funcnet.calibration import calibrate
-from funcnet.checkpoint import Checkpoint, load, save
 from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.custom import custom_layer
@@ -22,7 +22,6 @@ from funcnet.errors import (
     ShapeError,
     WeightError,
 )
-from funcnet.fitting import Fit, evaluate, fit
 from funcnet.graph import Graph, shared
 from funcnet.initializers import (
     constant,
@@ -61,27 +60,33 @@ from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, 
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
-from funcnet.metrics import accuracy, confusion_matrix, r2
 from funcnet.network import network, trace
-from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
 from funcnet.random import Key, fold_in, key, split
-from funcnet.schedules import (
-    Schedule,
-    constant_schedule,
-    cosine_decay_schedule,
-    exponential_decay,
-    join_schedules,
-    linear_schedule,
-    onecycle_schedule,
-    piecewise_constant_schedule,
-    warmup_cosine_decay_schedule,
-)
-from funcnet.steps import train_step
 from funcnet.summary import Operator, Summary, summary
 from funcnet.training import sgd_step, value_and_grad, vjp
-from funcnet.transforms import add_decayed_weights, clip, clip_by_global_norm, clip_by_norm, ema, scale_by_schedule
-from funcnet.updates import Optimizer, apply_updates, chain
-from funcnet.wrappers import accumulate, freeze, masked
+
+if _typing.TYPE_CHECKING:
+    from funcnet.batches import minibatches
+    from funcnet.calibration import calibrate
+    from funcnet.checkpoint import Checkpoint, load, save
+    from funcnet.fitting import Fit, evaluate, fit
+    from funcnet.metrics import accuracy, confusion_matrix, r2
+    from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
+    from funcnet.schedules import (
+        Schedule,
+        constant_schedule,
+        cosine_decay_schedule,
+        exponential_decay,
+        join_schedules,
+        linear_schedule,
+        onecycle_schedule,
+        piecewise_constant_schedule,
+        warmup_cosine_decay_schedule,
+    )
+    from funcnet.steps import train_step
+    from funcnet.transforms import add_decayed_weights, clip, clip_by_global_norm, clip_by_norm, ema, scale_by_schedule
+    from funcnet.updates import Optimizer, apply_updates, chain
+    from funcnet.wrappers import accumulate, freeze, masked
 
 __all__ = [
     "accumulate",
@@ -228,3 +233,32 @@ __all__ = [
     "WeightError",
     "zeros",
 ]
+
+_LATER = (
+    "batches",
+    "calibration",
+    "checkpoint",
+    "fitting",
+    "metrics",
+    "optimizers",
+    "schedules",
+    "steps",
+    "transforms",
+    "updates",
+    "wrappers",
+)
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """Import what trains when its first name is asked for: networks and plain steps start sooner without it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'funcnet' has no attribute {name!r}")
+    for part in _LATER:
+        names = vars(_importlib.import_module(f"funcnet.{part}"))
+        globals().update({public: names[public] for public in __all__ if public in names and public not in globals()})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """The public names, also those that are imported later."""
+    return [*__all__]

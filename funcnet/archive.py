@@ -129,8 +129,8 @@ class Archive:
                 "it is damaged, cut short, or no checkpoint at all: it does not end with the SHA-256 of what is before"
             )
         with nothing_foreign():
-            self.archive = zipfile.ZipFile(stream)
-            self.members = self.archive.infolist()
+            self.archive: zipfile.ZipFile = zipfile.ZipFile(stream)
+            self.members: list[zipfile.ZipInfo] = self.archive.infolist()
             self._check_members(size)
             self.manifest: Any = json.loads(self.archive.read(MANIFEST))
 

@@ -18,7 +18,7 @@ FilePath: TypeAlias = "str | os.PathLike[str]"
 
 FORMAT = "funcnet checkpoint"
 VERSION = 1
-NUMBERS = {int: np.dtype(np.int64), float: np.dtype(np.float64)}
+NUMBERS: dict[type, np.dtype[Any]] = {int: np.dtype(np.int64), float: np.dtype(np.float64)}
 ARRAYS = (np.ndarray, np.memmap)  # exactly these: others may hold more than their elements
 ELEMENTS = "biufc"  # bool, integers, floating, complex
 

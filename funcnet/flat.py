@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from math import prod
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -14,6 +14,8 @@ import numpy as np
 from funcnet import tree
 
 T = TypeVar("T")
+Node: TypeAlias = "tuple[Any, list[Any]]"
+"""A dict or a list of a tree, with its keys and items."""
 Builder: TypeAlias = Callable[[tuple[Any, ...]], Any]
 NEW_TUPLE: Callable[[Any, Any], Any] = cast(
     "Any", tuple
@@ -83,9 +85,9 @@ class Layout(Generic[T]):
         """The path of each leaf."""
         return [path for path, _ in tree.leaves_with_path(tree.unflatten(self.structure, range(len(self.shapes))))]
 
-    def nodes(self, candidate: T) -> list[tuple[Any, list[Any]]]:
+    def nodes(self, candidate: T) -> list[Node]:
         """Every dict and list in a tree, with its keys and items."""
-        found: list[tuple[Any, list[Any]]] = []
+        found: list[Node] = []
         for path in self._nodes:
             node: Any = candidate
             for step in path:
@@ -112,6 +114,15 @@ def packed(params: T, dtype: np.dtype[Any]) -> T:
         return params
     layout = Layout(structure, [leaf.shape for leaf in leaves], dtype)
     return layout.tree(np.concatenate([leaf.ravel() for leaf in leaves]))
+
+
+def are_as_they_were(nodes: list[Node]) -> bool:
+    """Whether all dicts and lists still hold the very keys and items that they held."""
+    for node, held in nodes:
+        now = items_of(node)
+        if len(now) != len(held) or not all(map(is_, now, held)):
+            return False
+    return True
 
 
 def items_of(node: Any) -> list[Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet.arrays import Array
-from funcnet.flat import Layout, items_of
+from funcnet.flat import Layout, Node, are_as_they_were
 from funcnet.plan import Plan
 from funcnet.program import Instruction, Workspace
 
@@ -45,7 +45,7 @@ class Memory(Generic[P]):
         self.copy: Any = None
         self.plain = layout.only_dict and not layout.has_single_elements
         self.items: list[Any] = []
-        self.nodes: list[tuple[Any, list[Any]]] = []
+        self.nodes: list[Node] = []
         self.vector: Any = None
         self.given: Sequence[Array] = ()
         self.kept: Any = None  # by whoever runs the program, for its next call
@@ -69,11 +69,7 @@ class Memory(Generic[P]):
         """Whether all dicts and lists still hold the very keys and items that they held."""
         if self.items:
             return all(map(is_, params.values(), self.items))
-        for node, held in self.nodes:
-            now = items_of(node)
-            if len(now) != len(held) or not all(map(is_, now, held)):
-                return False
-        return True
+        return are_as_they_were(self.nodes)
 
     @cached_property
     def leaves(self) -> tuple[Any, ...]:

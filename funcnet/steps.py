@@ -7,7 +7,6 @@ it gives for the trees, so it runs over them, in a few calls for any number of a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from operator import is_
 from typing import Any, Generic, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
@@ -18,7 +17,7 @@ from funcnet.arrays import Array, Labels, is_array, is_tuple
 from funcnet.core import Layer
 from funcnet.errors import OptionError, ParamsError, ShapeError, located
 from funcnet.finite import all_finite, not_finite
-from funcnet.flat import Layout, items_of
+from funcnet.flat import Layout, Node, are_as_they_were
 from funcnet.memory import Memory
 from funcnet.random import Key
 from funcnet.training import Differentiated
@@ -31,23 +30,12 @@ Metric: TypeAlias = Callable[..., Any]
 """`metric(*outputs, *targets) -> number`, on the very arrays that the loss is given."""
 
 
-Node: TypeAlias = "tuple[Any, list[Any]]"  # a dict or a list in a state, with its keys and items
-
-
 class Kept(NamedTuple):
     """A state that a step made, the same with a vector for each tree, and what hung in the dicts of those trees."""
 
     state: Any
     flat: Any
     nodes: list[Node]
-
-    def is_as_made(self) -> bool:
-        """Whether all dicts and lists still hold the very keys and items that they held."""
-        for node, held in self.nodes:
-            now = items_of(node)
-            if len(now) != len(held) or not all(map(is_, now, held)):
-                return False
-        return True
 
 
 class TrainStep(Differentiated[P], Generic[P, L]):
@@ -68,9 +56,9 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         self.check_finite = check_finite
         check_optimizer("train_step: the optimizer", optimizer)
         self.optimizer = optimizer
-        self.metrics = {} if metrics is None else check_metrics("train_step", metrics)
-        self.several = metrics is not None
-        self.shows_outputs = bool(self.metrics)
+        self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
+        self.several: bool = metrics is not None
+        self.shows_outputs: bool = bool(self.metrics)
         if self.shows_outputs and loss is None:
             raise OptionError("train_step: metrics compare outputs with targets: give the loss beside the network")
 
@@ -99,7 +87,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
     def _update_flat(self, space: Memory[P], state: S) -> tuple[Array, S]:
         """The new params as one vector, and the state whose trees are views of the optimizer's vectors."""
         layout, kept = space.layout, cast("Kept | None", space.kept)
-        if kept is not None and kept.state is state and kept.is_as_made():
+        if kept is not None and kept.state is state and are_as_they_were(kept.nodes):
             flat = kept.flat
         else:
             flat = flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import io
 import re
 import sys
-from contextlib import chdir, redirect_stdout
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stdout
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any, NamedTuple
 
 FENCE = re.compile(r"^```([^\n]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,12 +41,21 @@ class Difference(NamedTuple):
     printed: str
 
 
+@contextmanager
+def as_main() -> Iterator[dict[str, Any]]:
+    """The names of a fresh main module, so that a page is a script whose functions pickle."""
+    usual, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield vars(sys.modules["__main__"])
+    finally:
+        sys.modules["__main__"] = usual
+
+
 def differences(page: Path) -> list[Difference]:
     """Run the Python of a page; a block of text that follows one must be what that one prints. Those that are not."""
-    names: dict[str, Any] = {"__name__": "__main__"}  # so that a page can show how a script begins
     found: list[Difference] = []
     pairs = list(pairwise([*blocks(page), Block("", "", 0)]))
-    with TemporaryDirectory() as folder, chdir(folder):  # where pages may write files
+    with TemporaryDirectory() as folder, chdir(folder), as_main() as names:  # where pages may write files
         for block, after in pairs:
             if block.language == "python":
                 printed = io.StringIO()

@@ -26,7 +26,7 @@ def test_the_blocks_of_a_page_run_and_print_what_it_says(page: Path) -> None:
 
 @every_page
 def test_blocks_are_of_known_languages(page: Path) -> None:
-    known = {"python", "text", "{toctree}", "{include}", "{eval-rst}"}
+    known = {"python", "text", "mermaid", "{toctree}", "{include}", "{eval-rst}"}
     assert {block.language.split()[0] for block in pages.blocks(page)} <= known
 
 

@@ -157,7 +157,7 @@ def _by_batch(epsilon: float, s: Array, b: Array, x: Array) -> Result[BatchNorm]
 class Probe:
     """Stands for the mean and the var of a batch_norm whose input is wanted."""
 
-    shape = ()
+    shape: Shape = ()
 
 
 class Reached(Exception):
