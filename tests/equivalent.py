@@ -118,9 +118,6 @@ REASONS: dict[str, list[str]] = {
     "the result is larger than log_total, which is not written into; or, of one class, both are 0 and stay 0": [
         "losses.classification._softmax_cross_entropy: log_total - shifted (in place)",
     ],
-    "both are zeros of one shape and one dtype, those of a feature each": [
-        "layers.norm._batch_norm: (zeros_like(mean), zeros_like(var)) -> (zeros_like(var), zeros_like(mean)) (wrong residual)",
-    ],
 }
 
 EQUIVALENT = {name: reason for reason, names in REASONS.items() for name in names}
