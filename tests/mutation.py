@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 LONGEST = 60  # seconds of the processor after which a mutant counts as caught: it does not come to an end
 KILLERS = ("", "laws", "tests", "time")
 COLUMNS = ("by laws", "by tests", "by time", "survive", "explained")
-FAST = 24  # one mutant in so many
+FAST = 30  # one mutant in so many
 KINDS = ["calls", "special", "losses", "layers"]
 
 
