@@ -234,29 +234,38 @@ __all__ = [
     "zeros",
 ]
 
-_LATER = (
-    "batches",
-    "calibration",
-    "checkpoint",
-    "fitting",
-    "metrics",
-    "optimizers",
-    "schedules",
-    "steps",
-    "transforms",
-    "updates",
-    "wrappers",
-)
+_LATER = {
+    "batches": ["minibatches"],
+    "calibration": ["calibrate"],
+    "checkpoint": ["Checkpoint", "load", "save"],
+    "fitting": ["evaluate", "Fit", "fit"],
+    "metrics": ["accuracy", "confusion_matrix", "r2"],
+    "optimizers": ["adagrad", "adam", "adamw", "learning_rate", "lion", "rmsprop", "sgd"],
+    "schedules": [
+        "constant_schedule",
+        "cosine_decay_schedule",
+        "exponential_decay",
+        "join_schedules",
+        "linear_schedule",
+        "onecycle_schedule",
+        "piecewise_constant_schedule",
+        "Schedule",
+        "warmup_cosine_decay_schedule",
+    ],
+    "steps": ["train_step"],
+    "transforms": ["add_decayed_weights", "clip", "clip_by_global_norm", "clip_by_norm", "ema", "scale_by_schedule"],
+    "updates": ["apply_updates", "chain", "Optimizer"],
+    "wrappers": ["accumulate", "freeze", "masked"],
+}
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """Import what trains when its first name is asked for: networks and plain steps start sooner without it."""
-    if name not in __all__:
-        raise AttributeError(f"module 'funcnet' has no attribute {name!r}")
-    for part in _LATER:
-        names = vars(_importlib.import_module(f"funcnet.{part}"))
-        globals().update({public: names[public] for public in __all__ if public in names and public not in globals()})
-    return globals()[name]
+    """Import what trains when it is asked for: networks and plain steps start sooner without it."""
+    for part, names in _LATER.items():
+        if name in names:
+            globals()[name] = found = getattr(_importlib.import_module(f"funcnet.{part}"), name)
+            return found
+    raise AttributeError(f"module 'funcnet' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

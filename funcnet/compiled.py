@@ -15,7 +15,7 @@ from numpy import ndarray
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, accept_array, cast_inputs, common_dtype, params_dtype
+from funcnet.arrays import Array, Labels, accept_array, cast_inputs, common_dtype, params_dtype
 from funcnet.blocks import alike, spans
 from funcnet.core import Function, Pullback
 from funcnet.errors import ShapeError
@@ -50,7 +50,7 @@ class Program(Generic[P]):
         self.spans = spans
         self.layout = layout
         self.pool: deque[Memory[P]] = deque(maxlen=POOLED)
-        self.size = sum(plan.size for plan in plans.values())
+        self.size: int = sum(plan.size for plan in plans.values())
 
     def take(self) -> Memory[P]:
         """A workspace that nobody uses."""
@@ -227,7 +227,7 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         self.forget()
         self.several = several
 
-    def __call__(self, params: P, *inputs: Array, key: Key | None = None) -> Y:
+    def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
         space = self.enter(params, inputs, key)
         for f, args in space.program:

@@ -20,6 +20,7 @@ from funcnet import tree
 from funcnet.arrays import (
     Array,
     DType,
+    Labels,
     Shape,
     accept_array,
     accept_cotangent,
@@ -87,12 +88,12 @@ class Function(Generic[P, Y]):
         """The kind of layer."""
         return f"<{self.kind}>"
 
-    def __call__(self, params: P, *inputs: Array, key: Key | None = None) -> Y:
+    def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
         arrays = self.accept(params, inputs, key)
         return fresh(self.run(params, arrays, key)[0], arrays)
 
-    def vjp(self, params: P, *inputs: Array, key: Key | None = None) -> tuple[Y, Pullback[P]]:
+    def vjp(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Compute the output and its pullback: cotangent -> (params_cotangent, input_cotangents).
 
         The pullback may be called any number of times; whatever it returns is fresh.

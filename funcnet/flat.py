@@ -33,9 +33,9 @@ class Layout(Generic[T]):
         self.structure = structure
         self.shapes = shapes
         self.dtype = dtype
-        self.count = sum(map(prod, self.shapes))
+        self.count: int = sum(map(prod, self.shapes))
         ends = [0, *accumulate(prod(shape) for shape in self.shapes)]
-        self.record = np.dtype(
+        self.record: np.dtype[np.void] = np.dtype(
             {
                 "names": [str(i) for i in range(len(ends))],
                 "formats": [(dtype, (ends[-1],)), *((dtype, shape) for shape in self.shapes)],
@@ -44,10 +44,10 @@ class Layout(Generic[T]):
             }
         )
         self._fields = itemgetter(*(self.record.names or ())) if shapes else None
-        self.tree = self._tree_maker(structure)
+        self.tree: Callable[[Any], T] = self._tree_maker(structure)
         self._nodes = [*mutable_nodes(self.structure)]
-        self.only_dict = self._nodes == [()] and self.structure.kind is dict
-        self.has_single_elements = any(prod(shape) < 2 for shape in self.shapes)
+        self.only_dict: bool = self._nodes == [()] and self.structure.kind is dict
+        self.has_single_elements: bool = any(prod(shape) < 2 for shape in self.shapes)
 
     def _tree_maker(self, structure: tree.Structure[T]) -> Callable[[Any], T]:
         """What makes the tree whose leaves are views of a fresh flat vector, which becomes theirs."""

@@ -43,7 +43,7 @@ class Memory(Generic[P]):
         self.pool = pool
         self.seen: Any = self  # which no params are
         self.copy: Any = None
-        self.plain = layout.only_dict and not layout.has_single_elements
+        self.plain: bool = layout.only_dict and not layout.has_single_elements
         self.items: list[Any] = []
         self.nodes: list[Node] = []
         self.vector: Any = None
@@ -110,25 +110,29 @@ class Space(Memory[P]):
     def __init__(self, plan: Plan, layout: Layout[P], pool: deque[Memory[P]]) -> None:
         super().__init__(layout, pool)
         space = Workspace(plan)
-        self.params = space.params
-        self.gradient, self.outputs, self.program = space.gradient, space.outputs, space.program
-        self.inside = [inlet(x) for x in space.inputs]
+        self.params: Any = space.params
+        self.gradient: Any = space.gradient
+        self.outputs: list[Any] = space.outputs
+        self.program: list[Instruction] = space.program
+        self.inside: Sequence[Any] = [inlet(x) for x in space.inputs]
 
 
 class Blocks(Memory[P]):
     """Workspaces for the blocks of a large batch, by their number of rows; `spans` are their (start, stop)."""
 
+    outputs: list[Any]
+
     def __init__(
         self, plans: dict[int, Plan], layout: Layout[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
     ) -> None:
         super().__init__(layout, pool)
-        self.spaces = {rows: Space(plan, layout, pool) for rows, plan in plans.items()}
+        self.spaces: dict[int, Space[P]] = {rows: Space(plan, layout, pool) for rows, plan in plans.items()}
         self.spans = spans
-        self.first = next(iter(self.spaces.values()))
-        self.params = np.empty_like(self.first.params)
-        self.gradient = np.empty_like(self.first.gradient)
-        self.inside = [Held() for _ in self.first.inside]
-        self.program = [(self._run, ())]
+        self.first: Space[P] = next(iter(self.spaces.values()))
+        self.params: Any = np.empty_like(self.first.params)
+        self.gradient: Any = np.empty_like(self.first.gradient)
+        self.inside: Sequence[Any] = [Held() for _ in self.first.inside]
+        self.program: list[Instruction] = [(self._run, ())]
 
     def _run(self) -> None:
         """Run all blocks; results that are sums are added up, results of rows stand one behind the other."""
@@ -189,7 +193,7 @@ class Parts:
     """An array that is filled part by part."""
 
     def __init__(self, inside: Any, parts: list[slice]) -> None:
-        self.parts = [(part, inside[part]) for part in parts]
+        self.parts: list[tuple[slice, Any]] = [(part, inside[part]) for part in parts]
 
     def __setitem__(self, place: EllipsisType, x: Any) -> None:
         """Copy x part by part."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -35,10 +36,10 @@ class Home:
     __slots__ = ("ones", "row", "size", "start")
 
     def __init__(self, size: int = 0) -> None:
-        self.size = size
+        self.size: int = size
         self.ones: int | None = None
-        self.row = 0
-        self.start = 0
+        self.row: int = 0
+        self.start: int = 0
 
     def fits(self, value: Value) -> bool:
         """Whether the value can live here and leave a row of ones whole."""
@@ -67,20 +68,22 @@ class Plan:
     """
 
     def __init__(self, trace: Trace, outputs: Sequence[Value], gradient: Sequence[Value] = ()) -> None:
-        self.dtype = trace.dtype
-        self.parameters, self.inputs, self.outputs = trace.parameters, trace.inputs, list(outputs)
+        self.dtype: np.dtype[Any] = trace.dtype
+        self.parameters: list[Value] = trace.parameters
+        self.inputs: list[Value] = trace.inputs
+        self.outputs: list[Value] = list(outputs)
         bytes_of_params = sum(map(nbytes, trace.parameters))
-        self.homes = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
+        self.homes: list[Home] = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
         for parameter in self.parameters:
             parameter.home = self.homes[0]
-        self.calls = ride_bias(live(trace.calls, (*outputs, *gradient)))
+        self.calls: list[Call] = ride_bias(live(trace.calls, (*outputs, *gradient)))
         if gradient:
             self.calls += self._place_gradient(trace, gradient)
         kept = {id(call) for call in self.calls}
-        self.left_out = [call for call in trace.calls if id(call) not in kept]
+        self.left_out: list[Call] = [call for call in trace.calls if id(call) not in kept]
         self._find_homes()
-        self.over_params = bool(gradient) and self._gradient_fits_over_params()
-        self.size = self._lay_out()
+        self.over_params: bool = bool(gradient) and self._gradient_fits_over_params()
+        self.size: int = self._lay_out()
 
     def _place_gradient(self, trace: Trace, gradient: Sequence[Value]) -> list[Call]:
         """Have each cotangent written where it belongs in the flat vector; return the copies where that cannot be."""

@@ -22,9 +22,12 @@ class Workspace:
     program: the calls, `for f, args in program: f(*args)`.
     """
 
+    params: Any
+    gradient: Any
+
     def __init__(self, plan: Plan) -> None:
-        self.slab = aligned(plan.size)
-        self.dtype = plan.dtype
+        self.slab: Any = aligned(plan.size)
+        self.dtype: np.dtype[Any] = plan.dtype
         self._arrays: dict[int, Any] = {}
         self._allotted: dict[Any, Any] = {}
         self._views: dict[Any, tuple[Any, Any]] = {}
@@ -33,9 +36,9 @@ class Workspace:
             np.ndarray((home.size // plan.dtype.itemsize,), plan.dtype, self.slab, home.start)
             for home in plan.homes[:2]
         )
-        self.inputs = [self.array(value) for value in plan.inputs]
-        self.program = [instruction for call in plan.calls for instruction in self._bind(call)]
-        self.outputs = [self.array(value) for value in plan.outputs]
+        self.inputs: list[Any] = [self.array(value) for value in plan.inputs]
+        self.program: list[Instruction] = [instruction for call in plan.calls for instruction in self._bind(call)]
+        self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
         del self._arrays, self._allotted, self._views
 
     def array(self, value: Value) -> Any:

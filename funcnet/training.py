@@ -22,7 +22,7 @@ P = TypeVar("P", default=Any)
 Y = TypeVar("Y", default=Array)
 
 
-def vjp(layer: Layer[P, Y], params: P, *inputs: Array, key: Key | None = None) -> tuple[Y, Pullback[P]]:
+def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
     """(output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
 
     The same as `layer.apply.vjp(params, *inputs, key=key)`.

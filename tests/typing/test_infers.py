@@ -152,6 +152,7 @@ def test_labels() -> None:
     net = fn.linear(4)
     params, _ = net.init(fn.key(0), (2,))
     labels = np.array([0, 1, 3])
+    assert_type(fn.softmax_cross_entropy().apply((), T, labels), np.floating[Any])
     step = fn.sgd_step(net, fn.softmax_cross_entropy(), learning_rate=0.1)
     assert_type(step(params, X, labels), tuple[fn.Affine, np.floating[Any]])
     assert_type(
