@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
+from funcnet import random
 
 rates = pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
@@ -56,6 +57,13 @@ def test_a_cotangent_is_dropped_where_the_input_was(rate: float, shape: tuple[in
     np.testing.assert_allclose(y, x * mask, rtol=1e-15)
     for _ in range(2):
         np.testing.assert_allclose(pullback(g)[1][0], g * mask, rtol=1e-15)
+
+
+def test_a_draw_that_is_the_rate_keeps_its_element() -> None:
+    draws = random.generator(KEY).random((5, 4), np.float32)
+    for rate in map(float, draws.ravel()):
+        y = fn.dropout(rate).apply((), np.ones((5, 4)), key=KEY)
+        np.testing.assert_array_equal(y != 0, draws >= rate)
 
 
 def test_a_key_is_an_input_and_nothing_is_kept() -> None:

@@ -193,6 +193,15 @@ def test_the_slope_at_a_kink_is_the_left_one_in_a_program(name: str, zero: float
     np.testing.assert_allclose(gradient[0].bias, KINKS[name], rtol=1e-6)  # dL / dy = 2 (0 + 2.5) / 5 = 1
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+@both_dtypes
+def test_the_slopes_of_leaky_relu_reach_infinity(slope: float, dtype: Any) -> None:
+    x = column(-np.inf, -1.0, 1.0, np.inf, dtype=dtype)
+    with np.errstate(invalid="ignore"):  # 0 times infinity
+        found = slopes(fn.leaky_relu(slope), x)
+    np.testing.assert_allclose(found, column(slope, slope, 1.0, 1.0), rtol=1e-6)
+
+
 def test_relu_is_never_below_zero_nor_minus_zero_where_it_is_above() -> None:
     y = fn.relu().apply((), np.linspace(-3, 3, 101)[:, None])
     assert (y >= 0).all()

@@ -153,6 +153,25 @@ def test_rows_of_another_width_are_refused(features: int) -> None:
         fn.linear(4).apply(affine(), numbers(5, features))
 
 
+@pytest.mark.parametrize(
+    ("inputs", "shape", "hint"),
+    [
+        (6, (5, 3), True),
+        (6, (5, 4), False),
+        (6, (5, 2, 4), False),  # 2 is no feature
+        (6, (5, 4, 2), True),
+        (6, (5, 2, 0), False),
+        (0, (5, 3), False),
+    ],
+)
+def test_only_rows_that_fill_the_weight_are_asked_for_a_batch_axis(
+    inputs: int, shape: tuple[int, ...], hint: bool
+) -> None:
+    with pytest.raises(fn.ShapeError) as caught:
+        fn.linear(4).apply(Affine(numbers(inputs, 4), numbers(4)), numbers(*shape))
+    assert ("Was init given a shape with the batch axis?" in str(caught.value)) is hint
+
+
 def test_one_row_is_refused_with_the_fix() -> None:
     with pytest.raises(fn.ShapeError, match=r"One row is x\[None\]"):
         fn.linear(4).apply(affine(), numbers(3))

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from .equivalent import EQUIVALENT
+from . import mutation
+from .equivalent import EQUIVALENT, REASONS
 from .mutants import mutants, mutated
 from .mutation import Verdict, kernels, problems
 
@@ -25,7 +26,7 @@ def test_a_fixed_part_of_the_mutants_is_killed() -> None:
         [sys.executable, "-W", "ignore", "-m", "tests.mutation", "--fast"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 unexplained" in done.stdout
+    assert ", 0 unexplained" in done.stdout
 
 
 def test_a_kernel_is_changed_in_one_place_at_a_time() -> None:
@@ -43,8 +44,14 @@ def test_a_kernel_is_changed_in_one_place_at_a_time() -> None:
 
 
 def test_every_mutant_of_the_kernels_has_a_name_of_its_own() -> None:
-    names = [f"{name}.{m}" for name, file in kernels().items() for m in mutants(file.read_text(encoding="utf-8"))]
+    names = [
+        f"{name.removeprefix('funcnet.')}.{m}"
+        for name, file in kernels().items()
+        for m in mutants(file.read_text(encoding="utf-8"))
+    ]
     assert len(names) == len(set(names)) > 1000
+    assert EQUIVALENT.keys() <= set(names)
+    assert len(EQUIVALENT) == sum(map(len, REASONS.values()))
 
 
 @pytest.mark.parametrize(
@@ -59,3 +66,20 @@ def test_every_mutant_of_the_kernels_has_a_name_of_its_own() -> None:
 def test_survivors_are_explained_and_only_they(by: str, name: str, words: str | None) -> None:
     found = problems([Verdict(name, "sign", by)], all_of_them=False)
     assert [words in text for text in found] == ([True] if words else [])  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a new one", "score: 1 of 2 killed, 0 equivalent for a reason, 1 unexplained"),
+        (next(iter(EQUIVALENT)), "score: 1 of 2 killed, 1 equivalent for a reason, 0 unexplained"),
+    ],
+)
+def test_a_survivor_without_a_reason_makes_the_command_fail(
+    name: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdicts = [Verdict(name, "sign", ""), Verdict("another", "sign", "laws")]
+    monkeypatch.setattr(mutation, "run", lambda *_: verdicts)
+    monkeypatch.setattr(sys, "argv", ["mutation", "special"])
+    assert mutation.main() == int("1 unexplained" in words)
+    assert capsys.readouterr().out.endswith(f"{words}\n")
