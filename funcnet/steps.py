@@ -53,9 +53,9 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         check_finite: bool,
     ) -> None:
         super().__init__(net, loss)
-        self.check_finite = flag("train_step: check_finite", check_finite)
+        self.check_finite: bool = flag("train_step: check_finite", check_finite)
         check_optimizer("train_step: the optimizer", optimizer)
-        self.optimizer = optimizer
+        self.optimizer: Optimizer = optimizer
         self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
         self.several: bool = metrics is not None
         self.shows_outputs: bool = bool(self.metrics)
