@@ -184,8 +184,17 @@ def fraction(name: str, value: object) -> float:
 
 def count(name: str, value: object) -> int:
     """An int of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise OptionError(f"{name} must be an int of at least 1, not {value!r}")
+    return _at_least(1, name, value)
+
+
+def natural(name: str, value: object) -> int:
+    """An int of at least 0."""
+    return _at_least(0, name, value)
+
+
+def _at_least(least: int, name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise OptionError(f"{name} must be an int of at least {least}, not {value!r}")
     return value
 
 
@@ -201,13 +210,6 @@ def flag(name: str, value: object) -> bool:
     if type(value) not in (bool, np.bool_):
         raise OptionError(f"{name} must be True or False, not {value!r:.60}")
     return bool(value)
-
-
-def natural(name: str, value: object) -> int:
-    """An int of at least 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise OptionError(f"{name} must be an int of at least 0, not {value!r}")
-    return value
 
 
 def finite(name: str, value: object) -> float:
