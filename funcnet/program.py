@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, TypeAlias
@@ -174,7 +175,13 @@ FEW_RESULTS, MANY_RESULTS, MANY_COLUMNS, LONG_ROWS = 1200, 8192, 150, 128
 
 @cache
 def short_of_kernels() -> bool:
-    """Whether NumPy computes products with OpenBLAS on a CPU that has AVX-512."""
+    """Whether NumPy computes products with the kernels that OpenBLAS has for AVX-512.
+
+    It takes them where the CPU has that, unless it is told by OPENBLAS_CORETYPE to take those of another CPU.
+    """
+    told = os.environ.get("OPENBLAS_CORETYPE", "")
+    if told and told.lower() not in ("skylakex", "cooperlake", "sapphirerapids"):
+        return False
     config: Any = np.show_config("dicts")
     simd = config.get("SIMD Extensions", {})
     blas = config.get("Build Dependencies", {}).get("blas", {})

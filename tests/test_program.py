@@ -127,6 +127,14 @@ def test_which_kernels_there_are_can_be_told() -> None:
     assert short_of_kernels() in (True, False)
 
 
+@pytest.mark.parametrize(("core", "short"), [("Haswell", False), ("ZEN", False), ("SkylakeX", True), ("", True)])
+def test_kernels_of_another_cpu_may_have_been_asked_for(core: str, short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = {"SIMD Extensions": {"found": ["X86_V4"]}, "Build Dependencies": {"blas": {"name": "scipy-openblas"}}}
+    monkeypatch.setattr(np, "show_config", lambda mode: wide)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", core)
+    assert short_of_kernels.__wrapped__() is short
+
+
 def test_a_bias_rides_in_a_product_with_a_row_of_ones() -> None:
     arrays, params = [whole(7, 4)], [whole(4, 5, seed=1), whole(5, seed=2)]
 
