@@ -206,13 +206,13 @@ def disagreement(case: Case, dtype: Any, framework: Framework) -> tuple[float, f
 
 
 def worst(found: Any, expected: Any) -> float:
-    """The largest difference, in units of the largest element or of 1."""
+    """The largest difference, in units of the largest element or of 1; NaN where one is NaN."""
     errors = [0.0]
     for a, b in zip(found, expected, strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        assert a.shape == b.shape
         errors.append(float(np.abs(a - b).max(initial=0.0) / max(1.0, np.abs(b).max(initial=0.0))))
-    return float(np.max(errors))  # NaN where one is
+    return float(np.max(errors))
 
 
 class Blind:

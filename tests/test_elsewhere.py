@@ -39,6 +39,12 @@ def test_every_function_is_of_a_row(framework: Framework) -> None:
     assert framework.functions.keys() <= names | {name.split(" ")[0] for name in names}
 
 
+def test_nan_is_no_agreement() -> None:
+    one, nan = np.ones(2), np.array([1.0, np.nan])
+    assert worst([one, one], [one, one]) == 0.0
+    assert np.isnan([worst([one, nan], [one, one]), worst([nan, one], [one, one]), worst([one, one], [one, nan])]).all()
+
+
 def check_network(problem: Problem, framework: Framework) -> None:
     s = solved(problem)
     output, pullback = s.network.apply.vjp(s.params, *s.inputs)
