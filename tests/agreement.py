@@ -16,21 +16,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from .cases import CASES, Case
-from .elsewhere import by_row, disagreement, jax_function, pulled_by_jax, pulled_by_torch, torch_functions
+from .elsewhere import FRAMEWORKS, Framework, disagreement
 from .scalars import SCALARS, Scalar, by_jax, error, exact, grid, ours
 
 DTYPES = (np.float64, np.float32)
 
 
-def operator_row(case: Case, torch: dict[str, Any]) -> str:
+def operator_row(case: Case, frameworks: list[Framework]) -> str:
     """A line of the first table."""
-    cells = [f"{case.name:42}"]
-    for dtype in DTYPES:
-        cells += [f"{e:9.1e}" for e in disagreement(case, pulled_by_jax, jax_function(case), dtype)]
-        function = by_row(torch, case)
-        errors = disagreement(case, pulled_by_torch, function, dtype) if function else ()
-        cells += [f"{e:9.1e}" for e in errors] or [f"{'':9}"] * 2
-    return " ".join(cells)
+    cells = [f"{e:9.1e}" for dtype in DTYPES for framework in frameworks for e in disagreement(case, dtype, framework)]
+    return " ".join([f"{case.name:42}", *cells])
 
 
 def scalar_rows(name: str, scalar: Scalar, dtype: Any) -> list[str]:
@@ -54,11 +49,11 @@ def main() -> None:
     jax: Any = import_module("jax")
 
     jax.config.update("jax_enable_x64", True)
-    torch = torch_functions()
-    heads = [f"{who} {short}" for short in ("f64", "f32") for who in ("jax", "", "torch", "")]
-    print(f"{'operator: value, cotangent':42} " + " ".join(f"{h if h.strip()[:1] in 'jt' else '':>9}" for h in heads))
+    frameworks = [make() for make in FRAMEWORKS.values()]
+    heads = [f"{name} {short}" for short in ("f64", "f32") for name in FRAMEWORKS]
+    print(f"{'operator: value, cotangent':42} " + " ".join(f"{head:>9}{'':10}" for head in heads))
     for case in CASES:
-        print(operator_row(case, torch), flush=True)
+        print(operator_row(case, frameworks), flush=True)
     print(f"\n{'function':35}{'ours: ulp':>10} {'at':>11} {'absolute':>9} {'jax: ulp':>10} {'at':>11} {'absolute':>9}")
     for dtype in DTYPES:
         for name, scalar in SCALARS.items():

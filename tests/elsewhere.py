@@ -1,6 +1,8 @@
 """The operators of the table in JAX and in PyTorch, which differentiate them by themselves.
 
-In JAX a row without a function of its own is the book's formula (tests/battery.py) with jax.numpy for NumPy.
+A row for which they have no function of their own is the book's formula (tests/battery.py), with jax.numpy or torch
+for NumPy; random networks are the naive interpreter (tests/naive.py), likewise. Where PyTorch calls a function by
+another name than NumPy, or means another by it, the formulas that it evaluates do without.
 """
 
 from __future__ import annotations
@@ -8,8 +10,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from functools import cache, reduce
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,25 +24,24 @@ from .cases import Case
 Function = Callable[..., Any]
 
 
-@cache
-def in_jax(name: str) -> Any:
-    """The module of that name, of NumPy formulas, loaded once more with jax.numpy for NumPy."""
-    import jax.numpy as jnp
+class Framework(NamedTuple):
+    """What differentiates by itself."""
 
-    spec: Any = importlib.util.spec_from_file_location(f"{name}_in_jax", str(sys.modules[name].__file__))
-    again = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = again
-    spec.loader.exec_module(again)
-    again.__dict__["np"] = jnp
-    return again
+    numpy: str
+    """Its module in which NumPy's names are."""
+    double: Callable[[], AbstractContextManager[Any]]
+    """Within this, float64 stays float64."""
+    vjp: Function
+    functions: dict[str, Function]
+    """What it has of its own, by a row's name or its first word: a function of the params and the inputs."""
 
 
-def jax_functions() -> dict[str, Function]:
-    """What JAX has of its own."""
+def in_jax() -> Framework:
+    """JAX."""
     import jax
 
     nn = jax.nn
-    return {
+    functions: dict[str, Function] = {
         "tanh": lambda p, x: jax.numpy.tanh(x),
         "sigmoid": lambda p, x: nn.sigmoid(x),
         "relu": lambda p, x: nn.relu(x),
@@ -52,24 +54,23 @@ def jax_functions() -> dict[str, Function]:
         "softplus": lambda p, x: nn.softplus(x),
         "softmax": lambda p, x: nn.softmax(x),
         "log_softmax": lambda p, x: nn.log_softmax(x),
-        "sigmoid_cross_entropy": lambda p, z, t: jax.numpy.mean(nn.softplus(z) - t * z),
-        "sigmoid_cross_entropy of each row": lambda p, z, t: jax.numpy.mean(nn.softplus(z) - t * z, axis=1),
-        "parallel": lambda p, x: x @ p[0][0] + p[0][1] + nn.sigmoid(x @ p[1][0][0] + p[1][0][1]),
     }
+    return Framework("jax.numpy", partial(jax.enable_x64, True), jax.vjp, functions)
 
 
-def torch_functions() -> dict[str, Function]:
-    """What PyTorch has of its own; the rest of the losses and the norms are in tests/test_oracles.py."""
+def in_torch() -> Framework:
+    """PyTorch."""
     import torch
 
     f: Any = torch.nn.functional
+    of_rows = torch_losses()
+    mse, cross_entropy, gaussian = (of_rows[key] for key in ("mse", "softmax_cross_entropy", "gaussian_nll"))
 
-    def affine(p: Any, x: Any) -> Any:
-        return f.linear(x, p[0].T, p[1] if len(p) == 2 else None)
+    def weighted(rows: Any, w: Any) -> Any:
+        return (w * rows).sum() / w.sum()
 
-    return {
-        "linear": affine,
-        "identity": lambda p, x: x * 1.0,
+    functions: dict[str, Function] = {
+        "linear": lambda p, x: f.linear(x, p[0].T, *p[1:]),
         "tanh": lambda p, x: torch.tanh(x),
         "sigmoid": lambda p, x: torch.sigmoid(x),
         "relu": lambda p, x: torch.relu(x),
@@ -80,116 +81,142 @@ def torch_functions() -> dict[str, Function]:
         "gelu by tanh": lambda p, x: f.gelu(x, approximate="tanh"),
         "silu": lambda p, x: f.silu(x),
         "softplus": lambda p, x: f.softplus(x),
-        "exp": lambda p, x: torch.exp(x),
-        "elementwise": lambda p, x: x**2,
-        "custom_layer": lambda p, x: x * p[0],
-        "scale": lambda p, x: x * p[0],
-        "dropout": lambda p, x: f.dropout(x, training=False) * 1.0,
         "softmax": lambda p, x: torch.softmax(x, -1),
         "log_softmax": lambda p, x: torch.log_softmax(x, -1),
-        "add": lambda p, *xs: reduce(torch.add, xs) * 1.0,
-        "subtract": lambda p, a, b: a - b,
-        "multiply": lambda p, *xs: torch.prod(torch.stack(xs), 0),
-        "average": lambda p, *xs: torch.mean(torch.stack(xs), 0),
-        "maximum": lambda p, *xs: torch.amax(torch.stack(xs), 0),
-        "concatenate": lambda p, *xs: torch.cat(xs, -1),
         "flatten": lambda p, x: torch.flatten(x, 1),
-        "reshape": lambda p, x: x.reshape(len(x), 3, 4),
-        "reshape of rows": lambda p, x: x.reshape(len(x), 6, 2),
         "mse": lambda p, y, t: f.mse_loss(y, t),
+        "mse of weighted rows": lambda p, y, t, w: weighted(mse(y, t), w),
+        "mse summed": lambda p, y, t: mse(y, t).sum(),
+        "mse of each row": lambda p, y, t: mse(y, t),
+        "mse of one number a row": lambda p, y, t: f.mse_loss(y, t, reduction="none"),
+        "mse summed over weighted rows": lambda p, y, t, w: (w * mse(y, t)).sum(),
+        "mse of each weighted row": lambda p, y, t, w: w * mse(y, t),
         "mae": lambda p, y, t: f.l1_loss(y, t),
+        "mae of each row": lambda p, y, t: of_rows["mae"](y, t),
         "huber": lambda p, y, t: f.huber_loss(y, t, delta=0.7),
+        "huber of each row": lambda p, y, t: of_rows["huber"](y, t),
+        "poisson_nll": lambda p, y, t: f.poisson_nll_loss(y, t),
+        "gaussian_nll": lambda p, m, v, t: f.gaussian_nll_loss(m, t, v),
+        # PyTorch has a least variance too, but lets the gradient pass where it is in force.
+        "gaussian_nll of small variances": lambda p, m, v, t: f.gaussian_nll_loss(m, t, v.clamp(min=0.3)),
+        "gaussian_nll of weighted rows": lambda p, m, v, t, w: weighted(gaussian(m, v, t), w),
         "softmax_cross_entropy": lambda p, z, t: f.cross_entropy(z, t),
+        "softmax_cross_entropy smoothed": lambda p, z, t: f.cross_entropy(z, t, label_smoothing=0.1),
+        "softmax_cross_entropy of smoothed labels": lambda p, z, t: cross_entropy(z, t, label_smoothing=0.1),
+        "softmax_cross_entropy of weighted rows": lambda p, z, t, w: weighted(cross_entropy(z, t), w),
         "sigmoid_cross_entropy": lambda p, z, t: f.binary_cross_entropy_with_logits(z, t),
-        "serial": lambda p, x: affine(p[2], torch.tanh(affine(p[0], x))),
-        "parallel": lambda p, x: affine(p[0], x) + torch.sigmoid(affine(p[1][0], x)),
-        "parallel with merge": lambda p, x: torch.cat([affine(p[0], x), affine(p[1], x)], -1),
-        "residual": lambda p, x: x + torch.tanh(affine(p[0], x)),
-        "network": lambda p, x: affine(p[1], x) + torch.tanh(affine(p[1], x)),
-        "network of two outputs": lambda p, x: (affine(p[1], x), torch.tanh(affine(p[1], x))),
+        "sigmoid_cross_entropy of each row": lambda p, z, t: of_rows["sigmoid_cross_entropy"](z, t),
+        "hinge": lambda p, y, t: f.margin_ranking_loss(y, torch.zeros_like(y), t, margin=1.0),
+        "kl_divergence": lambda p, y, t: f.kl_div(y, t, reduction="batchmean"),
+        "kl_divergence of each row": lambda p, y, t: of_rows["kl_divergence"](y, t),
+        "dropout": lambda p, x: f.dropout(x, training=False),
+        "layer_norm": lambda p, x: f.layer_norm(x, x.shape[-1:], *p),
+        "rms_norm": lambda p, x: f.rms_norm(x, x.shape[-1:], *p, 0.01),
+        "rms_norm over sequences": lambda p, x: f.rms_norm(x, x.shape[-1:], *p, 1e-5),
+        "batch_norm": lambda p, x: f.batch_norm(x.movedim(-1, 1), None, None, *p[:2], training=True).movedim(1, -1),
+        "embedding": lambda p, i: f.embedding(i, *p),
+        "sum": lambda p, x: torch.sum(x, 1),
+        "sum over two axes": lambda p, x: torch.sum(x, (1, 3)),
+        "max": lambda p, x: torch.amax(x, 1, keepdim=True),
+        "max over two axes": lambda p, x: torch.amax(x, (1, 3)),
+        "slice of sequences": lambda p, x: torch.narrow(x, 1, 0, 4),
+        "permute": lambda p, x: torch.permute(x, (0, 2, 1)),
+        "permute three axes": lambda p, x: torch.permute(x, (0, 3, 1, 2)),
+    }
+    return Framework("torch", nullcontext, torch.func.vjp, functions)
+
+
+FRAMEWORKS: dict[str, Callable[[], Framework]] = {"jax": in_jax, "torch": in_torch}
+
+
+def torch_losses() -> dict[str, Function]:
+    """The loss of each row: PyTorch leaves its elements, which are averaged, or for kl_divergence summed."""
+    import torch
+
+    f: Any = torch.nn.functional
+
+    def averaged(loss: Function) -> Function:
+        return lambda *inputs, **options: loss(*inputs, reduction="none", **options).flatten(1).mean(1)
+
+    return {
+        "mse": averaged(f.mse_loss),
+        "mae": averaged(f.l1_loss),
+        "huber": averaged(f.huber_loss),
+        "poisson_nll": averaged(f.poisson_nll_loss),
+        "gaussian_nll": averaged(lambda m, v, t, **options: f.gaussian_nll_loss(m, t, v, **options)),
+        "softmax_cross_entropy": partial(f.cross_entropy, reduction="none"),
+        "sigmoid_cross_entropy": averaged(f.binary_cross_entropy_with_logits),
+        "kl_divergence": lambda y, t: f.kl_div(y, t, reduction="none").sum(1),
     }
 
 
-def by_row(functions: dict[str, Function], case: Case) -> Function | None:
-    """A row's own function; that of its first word only where the book's formula is that of its first word too."""
-    first = case.name.split(" ")[0]
-    return functions.get(case.name) or (None if case.name in battery.FORMULAS else functions.get(first))
+@cache
+def in_namespace(name: str, numpy: str) -> Any:
+    """The module of that name, of NumPy formulas, loaded once more with another module for NumPy."""
+    spec: Any = importlib.util.spec_from_file_location(
+        f"{name}_in_{numpy.replace('.', '_')}", str(sys.modules[name].__file__)
+    )
+    again = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = again
+    spec.loader.exec_module(again)
+    again.__dict__["np"] = importlib.import_module(numpy)
+    return again
 
 
-def jax_function(case: Case) -> Function:
-    """A row in JAX."""
-    function: Function = by_row(jax_functions(), case) or in_jax(battery.__name__).formula_of(case)
+def function_of(case: Case, framework: Framework) -> Function:
+    """A row's function; that of its first word only where the book's formula is that of its first word too."""
+    functions = framework.functions
+    own = functions.get(case.name)
+    if case.name not in battery.FORMULAS:
+        own = own or functions.get(case.name.split(" ")[0])
+    function: Function = own or in_namespace(battery.__name__, framework.numpy).formula_of(case)
     return function
 
 
-def pulled_by_jax(function: Function, params: Any, inputs: list[Any], cotangent: Any) -> tuple[Any, list[Any]]:
-    """(output, cotangents of all floating leaves), by jax.vjp."""
-    import jax
+def pulled(
+    function: Function, params: Any, inputs: list[Any], cotangent: Any, framework: Framework
+) -> tuple[Any, list[Any]]:
+    """(output, cotangents of all floating leaves)."""
+    array = partial(importlib.import_module(framework.numpy).asarray, copy=True)
+    leaves, structure = tree.flatten((params, inputs))
+    places = [i for i, x in enumerate(leaves) if x.dtype.kind == "f"]
 
-    leaves, places = floating(params, inputs)
+    def of_floating(*values: Any) -> Any:
+        again = list(map(array, leaves))
+        for i, value in zip(places, values, strict=True):
+            again[i] = value
+        p, xs = tree.unflatten(structure, again)
+        return function(p, *xs)
 
-    def of_leaves(*values: Any) -> Any:
-        return function(*placed(params, inputs, places, values))
-
-    output, pull = jax.vjp(of_leaves, *map(jax.numpy.asarray, leaves))
-    like = jax.tree.map(lambda y, g: jax.numpy.asarray(g, y.dtype).reshape(y.shape), output, cotangent)
-    return tree.map(np.asarray, output), [np.asarray(dx) for dx in pull(like)]
-
-
-def pulled_by_torch(function: Function, params: Any, inputs: list[Any], cotangent: Any) -> tuple[Any, list[Any]]:
-    """(output, cotangents of all floating leaves), by torch.autograd."""
-    import torch
-
-    leaves, places = floating(params, inputs)
-    values: list[Any] = [torch.tensor(x, requires_grad=True) for x in leaves]
-    tensors = [x if x.dtype.kind == "f" else torch.tensor(x.astype(np.int64)) for x in inputs]
-    output = function(*placed(params, tensors, places, values))
-    outputs = output if isinstance(output, tuple) else (output,)
-    pairs = zip(outputs, tree.leaves(cotangent), strict=True)
-    total: Any = sum((y * torch.tensor(np.asarray(g))).sum() for y, g in pairs)
-    total.backward()
-    return tree.map(lambda y: y.detach().numpy(), output), [v.grad.numpy() for v in values]
+    with framework.double():
+        output, pull = framework.vjp(of_floating, *(array(leaves[i]) for i in places))
+        cotangents = pull(tree.map(array, cotangent))
+        return tree.map(np.asarray, output), list(map(np.asarray, cotangents))
 
 
-def floating(params: Any, inputs: list[Any]) -> tuple[list[Any], list[int]]:
-    """The leaves that have a cotangent, and their places among all leaves."""
-    found = tree.leaves((params, list(inputs)))
-    places = [i for i, x in enumerate(found) if x.dtype.kind == "f"]
-    return [found[i] for i in places], places
-
-
-def placed(params: Any, inputs: list[Any], places: list[int], values: Any) -> tuple[Any, ...]:
-    """(params, *inputs) with other values in those places."""
-    leaves = tree.leaves((params, list(inputs)))
-    for i, value in zip(places, values, strict=True):
-        leaves[i] = value
-    again, arrays = tree.unflatten(tree.structure((params, list(inputs))), leaves)
-    return (again, *arrays)
-
-
-def disagreement(case: Case, pulled: Callable[..., Any], function: Function, dtype: Any) -> tuple[float, float]:
+def disagreement(case: Case, dtype: Any, framework: Framework) -> tuple[float, float]:
     """(worst error of the value, of a cotangent), in units of the largest element or of 1."""
     layer, params, inputs = battery.subject_of(case, dtype)
     output, pullback = layer.apply.vjp(params, *inputs)
     rng = np.random.default_rng(5)
     cotangent = tree.map(lambda y: np.asarray(rng.normal(size=np.shape(y)), dtype), output)
     found = tree.leaves(pullback(cotangent))
-    theirs, expected = pulled(function, params, inputs, cotangent)
+    theirs, expected = pulled(function_of(case, framework), params, inputs, cotangent, framework)
     return worst(tree.leaves(output), tree.leaves(theirs)), worst(found, expected)
 
 
 def worst(found: Any, expected: Any) -> float:
-    """The largest difference, in units of the largest element or of 1."""
+    """The largest difference, in units of the largest element or of 1; NaN where one is NaN."""
     errors = [0.0]
     for a, b in zip(found, expected, strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        assert a.shape == b.shape
         errors.append(float(np.abs(a - b).max(initial=0.0) / max(1.0, np.abs(b).max(initial=0.0))))
-    return max(errors)
+    return float(np.max(errors))
 
 
 class Blind:
-    """Watches nothing: what the naive interpreter is given where JAX runs it."""
+    """Watches nothing: what the naive interpreter is given where another than NumPy runs it."""
 
     def kink(self, distances: Any) -> None:
         """Nothing."""
@@ -199,9 +226,9 @@ class Blind:
         return x
 
 
-def network_in_jax(net: Any) -> Function:
-    """A network of the naive interpreter, whose values JAX computes."""
-    again = in_jax(naive.__name__)
+def network_in(net: Any, framework: Framework) -> Function:
+    """A network of the naive interpreter, whose values a framework computes."""
+    again = in_namespace(naive.__name__, framework.numpy)
 
     def function(params: Any, *inputs: Any) -> Any:
         outputs = again.Evaluation(net, params, inputs, Blind()).outputs()

@@ -141,7 +141,7 @@ def value(op: Op, params: Any, xs: list[Array], watch: Watch) -> Array:
         watch.kink(x)
     if op.kind == "maximum":
         for i in range(1, len(xs)):
-            watch.kink(np.max(np.stack(xs[:i]), axis=0) - xs[i])
+            watch.kink(reduce(np.maximum, xs[:i]) - xs[i])
     if op.kind == "reshape":
         return x.reshape(len(x), *op.of)
     if op.kind == "network":
@@ -156,7 +156,7 @@ def value(op: Op, params: Any, xs: list[Array], watch: Watch) -> Array:
     if op.kind == "parallel":
         merge, *branches = op.of
         return value(merge, (), [value(*step, xs, watch) for step in steps(branches, params)], watch)
-    return watch.size(np.asarray(VALUES[op.kind](params, xs)))
+    return watch.size(VALUES[op.kind](params, xs))
 
 
 def derivative(op: Op, params: Any, xs: list[Array], g: Array, watch: Watch) -> tuple[Any, list[Array]]:
@@ -200,7 +200,8 @@ def first(op: Op, params: Any, xs: list[Array], watch: Watch) -> Array:
 
 def softmax(x: Array) -> Array:
     """exp x / sum exp x, over the last axis."""
-    return np.asarray(np.exp(x) / np.exp(x).sum(axis=-1)[..., None])
+    y: Array = np.exp(x) / np.exp(x).sum(axis=-1)[..., None]
+    return y
 
 
 def product(xs: list[Array]) -> Array:
@@ -219,7 +220,7 @@ VALUES: dict[str, Callable[[Any, list[Array]], Any]] = {
     "subtract": lambda p, xs: xs[0] - xs[1],
     "multiply": lambda p, xs: product(xs),
     "average": lambda p, xs: np.mean(np.stack(xs), axis=0),
-    "maximum": lambda p, xs: np.max(np.stack(xs), axis=0),
+    "maximum": lambda p, xs: reduce(np.maximum, xs),
     "concatenate": lambda p, xs: np.concatenate(xs, axis=-1),
     "flatten": lambda p, xs: xs[0].reshape(len(xs[0]), -1),
     "mse": lambda p, xs: np.mean((xs[0] - xs[1]) ** 2),
@@ -237,7 +238,7 @@ def maximum_derivative(xs: list[Array], g: Array) -> list[Array]:
     """All of g to the larger one, half to each of two that are equal; the last against the maximum of the rest."""
     if len(xs) == 1:
         return [g]
-    rest, last = np.max(np.stack(xs[:-1]), axis=0), xs[-1]
+    rest, last = reduce(np.maximum, xs[:-1]), xs[-1]
     share = np.where(rest > last, 1.0, np.where(rest == last, 0.5, 0.0))
     return [*maximum_derivative(xs[:-1], g * share), g * (1 - share)]
 
