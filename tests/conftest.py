@@ -5,6 +5,7 @@ A hunt for what they miss: `pytest --hypothesis-profile=hunt`, with other exampl
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,9 @@ settings.register_profile(
 )
 settings.register_profile("hunt", deadline=None, database=None, max_examples=5000, suppress_health_check=SLOW)
 settings.load_profile("funcnet")
+
+for library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy is imported: with more threads a product may have other bits
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # than those of the examples, which set the same
 
 ROOT = Path(__file__).parents[1]
 
