@@ -59,7 +59,7 @@ def separable(plan: Plan) -> bool:
 def alike(whole: Plan, block: Plan) -> bool:
     """Whether a block makes its calls with the same numbers, so that none of them tells how many rows it has."""
     pairs = zip(whole.calls, block.calls, strict=True)
-    return all(numbers(a) == numbers(b) for a, b in pairs)
+    return whole.factors == block.factors and all(numbers(a) == numbers(b) for a, b in pairs)
 
 
 def numbers(call: Call) -> list[object]:

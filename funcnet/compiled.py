@@ -32,7 +32,7 @@ Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
 
 SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a program to take it as it is
 OWN = ("_by_signature", "_recent", "_latest", "_lock")  # what a copy makes anew
-KEPT, HELD = 64, 1 << 28  # programs, and bytes of memory that they need, beyond which the one made first is let go
+KEPT, HELD = 1024, 1 << 28  # programs, and bytes of memory that they need, beyond which the one made first is let go
 POOLED = 8  # workspaces that a program keeps for the next calls
 
 
@@ -79,7 +79,7 @@ class Compiled(Generic[P]):
     def forget(self) -> None:
         """Let go of all programs."""
         self._by_signature: dict[Any, Program[P]] = {}
-        self._recent: dict[tuple[Spec, ...], Program[P]] = {}
+        self._recent: dict[tuple[Spec, ...], Any] = {}
         self._latest: Any = None, ()
         self._lock = Lock()
 
@@ -118,39 +118,41 @@ class Compiled(Generic[P]):
         """Run the function on symbolic values and plan what it recorded."""
         raise NotImplementedError
 
-    def enter(self, params: P, arrays: tuple[Any, ...], key: Key | None) -> Memory[P]:
+    def enter(self, params: P, given: tuple[Any, ...], key: Key | None, found: Any = None) -> Memory[P]:
         """A workspace into which all is copied, so that its program can run; its pool awaits it back."""
+        arrays = given
         if key is not None:
             check_key(key)
             if self.random:
-                arrays = (*arrays, key)
-        space = None
+                arrays = (*given, key)
+        latest, space = found or self._latest, None
         try:
-            program, specs = self._latest
-            if len(arrays) != len(specs):
-                raise LookupError
-            for x, (shape, dtype) in zip(arrays, specs):  # noqa: B905 (just checked)
-                if x.shape != shape or x.dtype is not dtype or type(x) is not ndarray:
-                    program = self._recent[tuple(map(SPEC, arrays))]
-                    break
+            program, specs = latest
             space = program.pool.pop()
-            known = params is space.seen and params == space.copy and (space.plain or space.knows_items(params))
-        except (LookupError, AttributeError, TypeError, ValueError):
-            known = False  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
-        if space is None or not known:
-            if space is not None:
-                space.pool.append(space)
-            space, arrays = self._admit(params, arrays, self.random and key is not None)
-        elif space.vector is not None:
-            space.params[...] = space.vector
-        else:
-            space.read_again()
-        for inside, x in zip(space.inside, arrays):  # noqa: B905 (their number was checked when the program was found)
-            inside[...] = x
-        return space
+            if len(arrays) == len(specs):
+                for x, (shape, dtype), inside in zip(arrays, specs, space.inside):  # noqa: B905 (just checked)
+                    if x.shape != shape or x.dtype is not dtype or type(x) is not ndarray:
+                        break
+                    inside[...] = x
+                else:
+                    if params is space.seen and params == space.copy and (space.plain or space.knows_items(params)):
+                        if space.vector is not None:
+                            space.params[...] = space.vector
+                        else:
+                            space.read_again()
+                        return space
+        except (IndexError, AttributeError, TypeError, ValueError):
+            pass  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
+        if space is not None:
+            space.pool.append(space)
+            if all(type(x) is ndarray for x in arrays):
+                other = self._recent.get(tuple(map(SPEC, arrays)))
+                if other is not None and other is not latest:
+                    return self.enter(params, given, key, other)
+        return self._admit(params, arrays, self.random and key is not None)
 
-    def _admit(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Memory[P], tuple[Array, ...]]:
-        """Check everything, find or make the program, and copy the params into a workspace."""
+    def _admit(self, params: P, given: tuple[Any, ...], keyed: bool) -> Memory[P]:
+        """Check everything, find or make the program, and copy all into a workspace."""
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
         self.check_count(len(inputs))
         arrays = tuple(
@@ -174,9 +176,10 @@ class Compiled(Generic[P]):
             space.read(params, leaves)
         if all(type(x) is np.ndarray for x in given):
             specs = tuple(map(SPEC, given))
-            self._recent[specs] = program
-            self._latest = program, [spec[1:] for spec in specs]
-        return space, arrays
+            self._latest = self._recent[specs] = program, [spec[1:] for spec in specs]
+        for inside, x in zip(space.inside, arrays, strict=True):
+            inside[...] = x
+        return space
 
     def _let_go(self) -> None:
         """Let go of the programs made first where there are too many or they need too much; the last one stays."""
@@ -232,7 +235,7 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         space = self.enter(params, inputs, key)
         for f, args in space.program:
             f(*args)
-        output: Any = space.results() if self.several else space.result()
+        output: Any = tuple([take() for take in space.fresh]) if self.several else space.fresh[0]()
         space.pool.append(space)
         return output  # type: ignore[no-any-return]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.plan import Home, Plan
+from funcnet.homes import Home
+from funcnet.plan import Plan
 from funcnet.tracing import Call, Value
 from funcnet.views import Slice
 
@@ -22,7 +23,8 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
     lines += [
         "  " + "  ".join(text.ljust(w) for text, w in zip(row, (*widths, 0), strict=True)).rstrip() for row in rows
     ]
-    lines.append("  outputs: " + ", ".join(f"{names.of(y)} {y.shape}" for y in plan.outputs))
+    outputs = zip(plan.outputs, plan.factors, strict=True)
+    lines.append("  outputs: " + ", ".join(f"{names.of(y)} {y.shape}{times(factor)}" for y, factor in outputs))
     if ending:
         lines.append(f"  then: {ending}")
     if plan.left_out:
@@ -39,8 +41,11 @@ class Names:
         self.fixed: tuple[Home, Home] = (plan.homes[0], plan.homes[1])
         self.paths: dict[int, str] = {p.offset: f"params{path}" for p, path in zip(plan.parameters, paths, strict=True)}
         self.names: dict[int, str] = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
+        self.parts: dict[int, list[Value]] = plan.parts
         for i, call in enumerate(plan.calls, 1):
             self.names[id(call.output)] = f"v{i}"
+            for k, part in enumerate(plan.parts.get(id(call.output), ())):
+                self.names[id(part)] = f"v{i}.{k}"
 
     def of(self, value: Any) -> str:
         """The name of a value, of a view of one, or of a constant."""
@@ -52,7 +57,7 @@ class Names:
             return self.parameter(value)
         if value.home is self.fixed[1]:
             return "d " + self.parameter(value)
-        return self.names[id(value)]
+        return self.names.get(id(value)) or f"[{' '.join(self.of(part) for part in self.parts[id(value)])}]"
 
     def view(self, value: Value, base: str) -> str:
         """The name of a view."""
@@ -77,11 +82,16 @@ class Names:
 
     def place(self, call: Call) -> str:
         """Where the result lives."""
-        home = call.output.home
+        home, offset = call.output.home, call.output.offset
         if home in self.fixed:
             return "the gradient"
-        over = [self.of(v) for v in call.reads() if v.root.home is home]
+        over = [self.of(v) for v in call.reads() if v.home is home and v.offset == offset]
         return f"memory {self.homes[id(home)] - 1}" + (f", in place of {over[0]}" if over else "")
+
+
+def times(factor: float) -> str:
+    """What an output is multiplied by as it goes, if by anything."""
+    return "" if factor == 1.0 else f" times {factor:.6g}"
 
 
 def slice_name(step: Any) -> str:

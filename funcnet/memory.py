@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from operator import is_
 from types import EllipsisType
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -28,7 +28,7 @@ class Memory(Generic[P]):
 
     params, gradient: the flat vectors; the program may write the gradient over the params.
     inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
-    outputs: batch-first, once it has run.
+    fresh: what gives each output, once it has run, as the caller's own: a fresh array or a scalar.
     pool: where it belongs when nobody uses it.
     """
 
@@ -36,7 +36,7 @@ class Memory(Generic[P]):
     inside: Sequence[Any]
     program: list[Instruction]
     gradient: Any
-    outputs: list[Any]
+    fresh: list[Callable[[], Any]]
 
     def __init__(self, layout: Layout[P], pool: deque[Memory[P]]) -> None:
         self.layout = layout
@@ -50,13 +50,13 @@ class Memory(Generic[P]):
         self.given: Sequence[Array] = ()
         self.kept: Any = None  # by whoever runs the program, for its next call
 
-    def remember(self, params: Any, vector: Any, leaves: Sequence[Array] = ()) -> None:
-        """Keep params, the flat vector that they are views of, or else their leaves, and what hangs in their dicts.
+    def remember(self, params: Any, vector: Any) -> None:
+        """Keep params, the flat vector that they are views of, and what hangs in their dicts.
 
         One dict of tuples equals its copy later only if it holds the same items, since comparing other arrays fails,
         unless they have one element; where some have, and where dicts are nested, the identity of items is compared.
         """
-        self.seen, self.vector, self.given = params, vector, leaves
+        self.seen, self.vector, self.given = params, vector, ()
         if self.layout.only_dict:
             self.copy = params.copy()
             if not self.plain:
@@ -79,7 +79,9 @@ class Memory(Generic[P]):
     def read(self, params: P, leaves: list[Array]) -> None:
         """Copy params in, whose leaves these are, and remember them."""
         vector = self.layout.source(leaves)
-        self.remember(params, vector, leaves if vector is None else ())
+        self.remember(params, vector)
+        if vector is None:
+            self.given = leaves
         self.read_again()
 
     def read_again(self) -> None:
@@ -94,15 +96,6 @@ class Memory(Generic[P]):
         """The params that it remembers in a flat vector; their copy here may have been written over."""
         return np.concatenate([self.params[:0], *(leaf.ravel() for leaf in self.given)])
 
-    def result(self) -> Any:
-        """The only output, as the caller's own: a fresh array, or a scalar."""
-        (y,) = self.outputs
-        return y.copy() if y.ndim else y[()]
-
-    def results(self) -> tuple[Any, ...]:
-        """The outputs, as the caller's own."""
-        return tuple([y.copy() if y.ndim else y[()] for y in self.outputs])
-
 
 class Space(Memory[P]):
     """A workspace for a whole batch, or for one block of it."""
@@ -113,14 +106,23 @@ class Space(Memory[P]):
         self.params: Any = space.params
         self.gradient: Any = space.gradient
         self.outputs: list[Any] = space.outputs
+        self.fresh: list[Callable[[], Any]] = [taker(y, f) for y, f in zip(space.outputs, plan.factors, strict=True)]
         self.program: list[Instruction] = space.program
         self.inside: Sequence[Any] = [inlet(x) for x in space.inputs]
+
+
+def taker(y: Any, factor: float) -> Callable[[], Any]:
+    """What gives the array as it is then, or the number, multiplied by the factor."""
+    if y.ndim:
+        return cast("Callable[[], Any]", y.copy)
+    number = partial(y.__getitem__, ())
+    return number if factor == 1.0 else lambda: number() * factor
 
 
 class Blocks(Memory[P]):
     """Workspaces for the blocks of a large batch, by their number of rows; `spans` are their (start, stop)."""
 
-    outputs: list[Any]
+    totals: list[Any]
 
     def __init__(
         self, plans: dict[int, Plan], layout: Layout[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
@@ -132,13 +134,15 @@ class Blocks(Memory[P]):
         self.params: Any = np.empty_like(self.first.params)
         self.gradient: Any = np.empty_like(self.first.gradient)
         self.inside: Sequence[Any] = [Held() for _ in self.first.inside]
+        self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
+        self.factors: list[float] = next(iter(plans.values())).factors
         self.program: list[Instruction] = [(self._run, ())]
 
     def _run(self) -> None:
         """Run all blocks; results that are sums are added up, results of rows stand one behind the other."""
         rows = self.spans[-1][1]
         self.gradient[...] = 0
-        self.outputs = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
+        self.totals = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
         for start, stop in self.spans:
             space = self.spaces[stop - start]
             space.params[...] = self.params  # over which the last block's cotangents may lie
@@ -147,21 +151,16 @@ class Blocks(Memory[P]):
             for f, args in space.program:
                 f(*args)
             np.add(self.gradient, space.gradient, self.gradient)
-            for total, part in zip(self.outputs, space.outputs, strict=True):
+            for total, part in zip(self.totals, space.outputs, strict=True):
                 if total.ndim:
                     total[start:stop] = part
                 else:
                     total += part
 
-    def result(self) -> Any:
-        """The only output, made for this call."""
-        (total,) = self.results()
-        return total
-
-    def results(self) -> tuple[Any, ...]:
-        """The outputs, made for this call."""
-        totals, self.outputs = self.outputs, []
-        return tuple([total if total.ndim else total[()] for total in totals])
+    def _hand_out(self, place: int) -> Any:
+        """An output, made for this call."""
+        total, self.totals[place] = self.totals[place], None
+        return total if total.ndim else total[()] * self.factors[place]
 
 
 class Held:

@@ -1,7 +1,7 @@
 """Decide, before any data arrives, which of the recorded calls run and where each value lives.
 
 The passes, in order: calls whose result nobody needs are dropped; biases ride in the matrix products; the cotangents of
-the params go straight to their places in one flat vector; every other value gets a home, a piece of memory that it
+the params go straight to their places in one flat vector; small calls that do the same are joined; every other value gets a home, a piece of memory that it
 shares with values whose time is over. All of it is computed from what the calls read and write.
 
 How an array lies in memory:
@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.calls import gate_into, nonzero_into
+from funcnet.homes import Home, is_elementwise, nbytes, same_form
+from funcnet.joining import join
 from funcnet.tracing import Call, Trace, Value
 from funcnet.views import Slice
 
@@ -30,40 +31,15 @@ FOREVER = 1 << 60
 ALL_BUT_LAST, LAST = Slice(slice(None, -1)), Slice(-1)
 
 
-class Home:
-    """A piece of memory: `size` bytes, and from byte `ones` on, where that is set, a row of `row` bytes of ones."""
-
-    __slots__ = ("ones", "row", "size", "start")
-
-    def __init__(self, size: int = 0) -> None:
-        self.size: int = size
-        self.ones: int | None = None
-        self.row: int = 0
-        self.start: int = 0
-
-    def fits(self, value: Value) -> bool:
-        """Whether the value can live here and leave a row of ones whole."""
-        if value.ones is not None:
-            return self.size <= nbytes(value) and self.ones in (None, nbytes(value))
-        return nbytes(value) <= self.size
-
-    def admit(self, value: Value) -> Home:
-        """Make room for the value, and for its row of ones where it has one."""
-        self.size = max(self.size, nbytes(value))
-        if value.ones is not None:
-            self.ones = nbytes(value)
-            self.row = value.shape[0] * value.dtype.itemsize
-        return self
-
-
 class Plan:
     """Which calls run, in which order, and where every value lives.
 
     calls: those that run.              parameters, inputs: the values that come from outside.
-    outputs: the values that go out.
+    outputs: the values that go out.    factors: what each of them, a single number, is multiplied by as it goes.
     left_out: the calls that were recorded and do not run.
     homes: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents, which may be
-        one and the same.
+        one and the same, and the next ones are the shelves of joined calls.
+    parts: for the whole of a shelf, by its identity, the values that stand there.
     size: the bytes of memory that one run needs.
     """
 
@@ -71,17 +47,19 @@ class Plan:
         self.dtype: np.dtype[Any] = trace.dtype
         self.parameters: list[Value] = trace.parameters
         self.inputs: list[Value] = trace.inputs
-        self.outputs: list[Value] = list(outputs)
+        self.outputs, self.factors = unscaled(outputs)
         bytes_of_params = sum(map(nbytes, trace.parameters))
         self.homes: list[Home] = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
         for parameter in self.parameters:
             parameter.home = self.homes[0]
-        self.calls: list[Call] = ride_bias(live(trace.calls, (*outputs, *gradient)))
+        self.calls: list[Call] = ride_bias(live(trace.calls, (*self.outputs, *gradient)))
         if gradient:
             self.calls += self._place_gradient(trace, gradient)
+        self.calls, shelves, self.parts = join(self.calls)
+        self.homes += shelves
         kept = {id(call) for call in self.calls}
         self.left_out: list[Call] = [call for call in trace.calls if id(call) not in kept]
-        self._find_homes()
+        self._find_homes(self.homes[:])
         self.over_params: bool = bool(gradient) and self._gradient_fits_over_params()
         self.size: int = self._lay_out()
 
@@ -98,14 +76,14 @@ class Plan:
             root.home, root.offset = self.homes[1], parameter.offset
         return copies
 
-    def _find_homes(self) -> None:
+    def _find_homes(self, fixed: list[Home]) -> None:
         """Give every value a home: of an input that its call is the last to read, else a free one, else a new one."""
         for i, call in enumerate(self.calls):
             for value in call.reads():
                 value.root.last = i
         for value in self.outputs:
             value.root.last = FOREVER
-        fixed, free = self.homes[:2], Free()
+        free = Free()
         for value in self.inputs:
             value.home = self._take(value, free)
         for i, call in enumerate(self.calls):
@@ -171,6 +149,19 @@ class Free:
                 if homes[i].fits(value):
                     return homes.pop(i)
         return None
+
+
+def unscaled(outputs: Iterable[Value]) -> tuple[list[Value], list[float]]:
+    """The outputs without a last multiplication of a single number, and its factor, else 1.
+
+    Such a number, the mean of a loss, is scaled once it is out of NumPy's hands, in a quarter of the time.
+    """
+    pairs: list[tuple[Value, float]] = []
+    for y in outputs:
+        call = y.call if not y.shape else None
+        scaled = call is not None and call.function is np.multiply and type(call.inputs[1]) is float
+        pairs.append((call.inputs[0], call.inputs[1]) if call is not None and scaled else (y, 1.0))
+    return [y for y, _ in pairs], [factor for _, factor in pairs]
 
 
 def live(calls: Sequence[Call], results: Iterable[Value]) -> list[Call]:
@@ -254,24 +245,13 @@ def overwritable(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
     One element alone is left in place: NumPy checks such operands for overlap, which takes longer than the call.
     """
     output, reads = call.output, call.reads()
-    elementwise = isinstance(call.function, np.ufunc) and call.function is not np.matmul
-    if not (elementwise or call.function in (nonzero_into, gate_into)) or prod(output.shape) < 2:
+    if not is_elementwise(call) or output.elements < 2:
         return None
     for value in reads:
         alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in reads)
-        same = (
-            value.shape == output.shape
-            and value.dtype.itemsize == output.dtype.itemsize
-            and value.batch_axis == output.batch_axis
-        )
-        if alone and same and value.home not in fixed and value.home.fits(output):
+        if alone and same_form(value, output) and value.home not in fixed and value.home.fits(output):
             return value.home.admit(output)  # type: ignore[no-any-return]
     return None
-
-
-def nbytes(value: Value) -> int:
-    """Bytes of the value, without a row of ones."""
-    return value.elements * value.dtype.itemsize
 
 
 def places(value: Value, sizes: dict[int, int]) -> Iterator[int]:

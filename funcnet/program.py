@@ -136,8 +136,8 @@ class Workspace:
 
 
 def aligned(size: int) -> Any:
-    """Fresh memory that begins at a cache line."""
-    memory = np.empty(size + ALIGNMENT, np.uint8)
+    """Fresh memory, all zeros, that begins at a cache line."""
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
     skip = -memory.ctypes.data % ALIGNMENT
     return memory[skip : skip + size]
 

@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 from funcnet import tree
 from funcnet.arrays import Array, Labels, flag, is_array, is_tuple
 from funcnet.core import Layer
-from funcnet.errors import OptionError, ParamsError, ShapeError, located
+from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.finite import all_finite, not_finite
 from funcnet.flat import Layout, Node, are_as_they_were
 from funcnet.memory import Memory
@@ -28,6 +28,10 @@ S = TypeVar("S", default=Any)
 L = TypeVar("L", default="np.floating[Any]")
 Metric: TypeAlias = Callable[..., Any]
 """`metric(*outputs, *targets) -> number`, on the very arrays that the loss is given."""
+FORGOTTEN = (
+    "train_step: an array stands where the state belongs: step(params, state, *inputs, *targets), and "
+    "step.init(params) gives the first state"
+)
 
 
 class Kept(NamedTuple):
@@ -68,7 +72,12 @@ class TrainStep(Differentiated[P], Generic[P, L]):
 
     def __call__(self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, S, L]:
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
-        space = self.enter(params, arrays, key)
+        try:
+            space = self.enter(params, arrays, key)
+        except FuncnetError:
+            if is_array(state):
+                raise ParamsError(FORGOTTEN) from None
+            raise
         for f, args in space.program:
             f(*args)
         layout = space.layout
@@ -77,7 +86,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         else:
             updates, state = two(self.optimizer.update(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
-        new, (loss, *outputs) = layout.tree(vector), space.results()
+        new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
         if self.check_finite and not all_finite(loss, vector):
             raise not_finite(self.kind, self.net, params, arrays, key, loss, layout.tree(space.gradient))
         space.remember(new, vector)
@@ -196,8 +205,8 @@ def flat_state(layout: Layout[Any], like: Any, state: Any) -> Any:
     if is_tuple(like):
         if type(state) is not type(like) or len(state) != len(like):
             raise ParamsError(
-                f"train_step: the state has a {type(state).__name__} where this optimizer keeps a "
-                f"{type(like).__name__} of {len(like)}: step.init(params) gives the first one"
+                f"train_step: the state has a {type(state).__name__}{length_of(state)} where this optimizer keeps a "
+                f"{type(like).__name__}{length_of(like)}: step.init(params) gives the first one"
             )
         return rebuilt(like, [flat_state(layout, a, b) for a, b in zip(like, state, strict=True)])
     if not is_array(like):
@@ -206,6 +215,11 @@ def flat_state(layout: Layout[Any], like: Any, state: Any) -> Any:
         return vector_of(layout, state)
     except (ParamsError, ShapeError) as error:
         raise located(error, "train_step: the state does not fit the params") from None
+
+
+def length_of(state: Any) -> str:
+    """How many items a plain tuple has, for an error."""
+    return f" of {len(state)}" if type(state) is tuple else ""
 
 
 def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node]) -> Any:

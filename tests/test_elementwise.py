@@ -202,6 +202,12 @@ def test_the_slopes_of_leaky_relu_reach_infinity(slope: float, dtype: Any) -> No
     np.testing.assert_allclose(found, column(slope, slope, 1.0, 1.0), rtol=1e-6)
 
 
+def test_leaky_relu_of_slope_0_is_relu() -> None:
+    x = column(-np.inf, -1.0, 0.0, 1.0, np.inf, dtype=np.float32)
+    np.testing.assert_array_equal(fn.leaky_relu(0).apply((), x), fn.relu().apply((), x))
+    assert fn.leaky_relu(0).apply((), x).tolist() == [[0.0], [0.0], [0.0], [1.0], [np.inf]]
+
+
 def test_relu_is_never_below_zero_nor_minus_zero_where_it_is_above() -> None:
     y = fn.relu().apply((), np.linspace(-3, 3, 101)[:, None])
     assert (y >= 0).all()

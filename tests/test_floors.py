@@ -40,6 +40,8 @@ FLOORS: list[list[str]] = [
         "losses.classification",
         "custom",
         "graph",
+        "homes",
+        "joining",
         "plan",
         "blocks",
         "flat",
@@ -77,7 +79,7 @@ FLOORS: list[list[str]] = [
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {"custom", "initializers", "special"}
-KNOW_NO_LAYER = ["graph", "plan", "program", "blocks", "flat", "listing"]
+KNOW_NO_LAYER = ["graph", "homes", "joining", "plan", "program", "blocks", "flat", "listing"]
 OPTIONAL = ["matplotlib", "tqdm", "hypothesis", "jax", "torch", "onnx", "mpi4py", "scipy"]
 LONGEST = 300
 

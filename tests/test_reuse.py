@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 import funcnet as fn
 from funcnet import plan, tree
 from funcnet.compiled import Program
+from funcnet.joining import Joined
 from funcnet.plan import Plan
 from funcnet.tracing import Call, Value
 from tests.strategies import Problem, problems
@@ -106,6 +107,8 @@ USES: dict[str, Callable[[Program[Any]], bool]] = {
     "cotangents of inputs are left out": any_plan(
         lambda plan: any(call.function is np.matmul and backward(call) for call in plan.left_out)
     ),
+    "calls that do the same are joined": any_plan(lambda plan: bool(plan.parts)),
+    "joined calls are followed by joined ones": any_plan(lambda plan: len(plan.parts) > 2),
     "a value is squared in one call": any_call(
         lambda plan, call: (
             call.function is np.multiply and len(call.reads()) == 2 and len({*map(id, call.reads())}) == 1
@@ -122,6 +125,7 @@ IN_BLOCKS: dict[str, Callable[[Program[Any]], bool]] = {
 def no_reuse() -> Iterator[None]:
     """Every value has memory of its own."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "join", lambda calls: Joined(list(calls), [], {}))
         patch.setattr(plan, "overwritable", lambda call, number, fixed: None)
         patch.setattr(plan.Free, "take", lambda free, value: None)
         patch.setattr(plan.Plan, "_gradient_fits_over_params", lambda plan: False)

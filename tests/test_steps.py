@@ -273,7 +273,7 @@ STATE = ADAM.init(PARAMS)
 OTHER = fn.network({1: fn.linear(4), "out": fn.linear(2)}, {1: ["out"]}).init(fn.key(0), (2,))[0]
 WRONG: list[tuple[Any, type[Exception], str]] = [
     (None, fn.ParamsError, r"the state has a NoneType where .* tuple of 2: step\.init\(params\) gives the first one"),
-    ((), fn.ParamsError, "the state has a tuple where this optimizer keeps a tuple of 2"),
+    ((), fn.ParamsError, "the state has a tuple of 0 where this optimizer keeps a tuple of 2"),
     (fn.sgd(0.1).init(PARAMS), fn.ParamsError, "keeps a tuple of 2"),
     (
         fn.sgd(0.1, 0.9).init(PARAMS),
@@ -297,6 +297,13 @@ def test_the_state_of_another_is_refused(state: Any, error: type[Exception], wor
         with pytest.raises(error, match=f"(?s){words}"):
             step(PARAMS, state, X, T)
         assert bits(step(PARAMS, STATE, X, T)) == expected
+
+
+@pytest.mark.parametrize("arrays", [(X, T), (X,)])
+def test_a_state_left_out_is_told(arrays: Any) -> None:
+    step = fn.train_step(NET, fn.mse(), ADAM)
+    with pytest.raises(fn.ParamsError, match=r"where the state belongs: step\(params, state, .* step\.init\(params\)"):
+        step(PARAMS, *arrays)
 
 
 def test_what_is_no_optimizer_or_metric_or_key_is_refused() -> None:

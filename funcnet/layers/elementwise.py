@@ -106,9 +106,11 @@ def _relu(x: Array) -> ScalarResult:
 def leaky_relu(slope: float = 0.01) -> Layer[NoParams]:
     """y = x where x > 0, else slope x        dx = g where x > 0, else slope g        (Maas et al. 2013)
 
-    slope: between 0 and 1.
+    slope: from 0, where it is relu, up to but not 1.
     """
-    return elementwise(partial(_leaky_relu, fraction("leaky_relu: slope", slope)))
+    if fraction("leaky_relu: slope", slope) == 0:
+        return relu()  # the formula would give infinity times 0
+    return elementwise(partial(_leaky_relu, float(slope)))
 
 
 def _leaky_relu(slope: float, x: Array) -> ScalarResult:

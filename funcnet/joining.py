@@ -1,0 +1,136 @@
+"""Make small calls that do the same to several values one call, over values that lie side by side.
+
+On a few hundred numbers a NumPy call takes hardly longer than on one. Where values are all there before the first of
+them goes through an arithmetic call with nothing but numbers beside it, as the outputs of tanh do on the way back,
+through y^2 and then 1 - y^2, they get places one behind the other, a shelf, and so do the results; each such call is
+then made once, for the whole shelf. Nothing else ever lives on a shelf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from funcnet.calls import nonzero_into
+from funcnet.homes import Home, is_elementwise, nbytes, same_form
+from funcnet.tracing import Call, Value
+
+SMALL = 1 << 16  # bytes of a shelf up to which a call saved is worth more than the cache that it takes
+ARITHMETIC = frozenset({np.add, np.subtract, np.multiply, np.negative, nonzero_into})
+"""What gives the same bits wherever in memory its operands lie."""
+
+Form: TypeAlias = tuple[Any, ...]
+"""What a call does to the only value that it reads."""
+Step: TypeAlias = list[Call]
+"""Calls of one form, on different values."""
+
+
+class Joined(NamedTuple):
+    """The calls that are left, the shelves, and by the identity of a whole shelf's value the values that stand there."""
+
+    calls: list[Call]
+    shelves: list[Home]
+    parts: dict[int, list[Value]]
+
+
+def join(calls: Sequence[Call]) -> Joined:
+    """Join what can be joined; every `Value.reads` tells how often the value is read."""
+    joined = Joined([], [], {})
+    made = {id(call.output): i for i, call in enumerate(calls)}
+    readers = {id(x): call for call in calls for x in call.reads()}
+    instead: dict[int, list[Call]] = {id(call): [call] for call in calls}
+    for alike in by_form(calls):
+        members = ready_together(alike, made)
+        if len(members) < 2 or sum(map(whole_size, members)) > SMALL:
+            continue
+        steps = [members, *steps_after(members, readers)]
+        instead.update((id(call), []) for step in steps for call in step)
+        instead[id(members[0])] = [step[0] for step in steps]
+        put_on_shelves(steps, joined)
+    joined.calls.extend(call for replaced in calls for call in instead[id(replaced)])
+    return joined
+
+
+def by_form(calls: Sequence[Call]) -> list[Step]:
+    """The calls that can be joined to others, together with those of the same form."""
+    forms: dict[Form, Step] = {}
+    for call in calls:
+        form = form_of(call)
+        if form is not None:
+            forms.setdefault(form, []).append(call)
+    return [*forms.values()]
+
+
+def form_of(call: Call) -> Form | None:
+    """What the call does to the only value that it reads; None for a call that cannot be joined to others."""
+    reads, y = call.reads(), call.output
+    if call.function not in ARITHMETIC or not reads or any(v is not reads[0] for v in reads):
+        return None
+    x = reads[0]
+    if x.call is None or not same_form(x, y) or any(v.base is not None or v.ndim < 2 for v in (x, y)):
+        return None
+    if not all(v is x or type(v) in (float, int) for v in call.inputs):
+        return None
+    return call.function, x.dtype, y.dtype, tuple(None if v is x else repr(v) for v in call.inputs)
+
+
+def ready_together(alike: Step, made: dict[int, int]) -> Step:
+    """Those of the calls that have places to give, the first one and all whose values are there by then."""
+    free = [call for call in alike if call.reads()[0].home is None and call.output.home is None]
+    ready = {id(x): call for call in reversed(free) if made[id(x := call.reads()[0])] < made[id(free[0].output)]}
+    return [*reversed(ready.values())]
+
+
+def whole_size(call: Call) -> int:
+    """The bytes of a call's result for the whole batch, of which the call may compute one block of rows."""
+    return call.output.size * call.output.dtype.itemsize
+
+
+def steps_after(step: Step, readers: dict[int, Call]) -> Iterator[Step]:
+    """What is done next to all results alike, again and again, where nobody else reads them."""
+    while all(call.output.reads == 1 and id(call.output) in readers for call in step):
+        step = [readers[id(call.output)] for call in step]
+        forms = {form_of(call) for call in step}
+        if len(forms) > 1 or None in forms or any(call.output.home is not None for call in step):
+            return
+        yield step
+
+
+def put_on_shelves(steps: list[Step], joined: Joined) -> None:
+    """Give the values their places, and have the first call of each step read and write the whole shelf."""
+    before, after = Home(), Home()
+    joined.shelves.extend((before, after))
+    values = [call.reads()[0] for call in steps[0]]
+    whole = shelved(values, before, joined)
+    for value in values:
+        settle(value)
+    for first, *others in steps:
+        (x, *_), values = first.reads(), [first.output, *(call.output for call in others)]
+        first.inputs = tuple(whole if v is x else v for v in first.inputs)
+        first.output = whole = shelved(values, after, joined)
+        whole.call = first
+
+
+def shelved(values: list[Value], home: Home, joined: Joined) -> Value:
+    """The whole of a shelf on which the values stand, each with room for a feature of ones."""
+    length = 0
+    for value in values:
+        value.home, value.offset = home, length
+        length += value.elements + (value.shape[0] if value.ndim == 2 else 0)
+    whole = Value(values[0].trace, (length,), values[0].dtype, None)
+    whole.home, home.size = home, nbytes(whole)
+    joined.parts[id(whole)] = values
+    return whole
+
+
+def settle(value: Value) -> None:
+    """Let what an elementwise call makes the value of stand in its place already, where nobody else reads that."""
+    call = value.call
+    while call is not None and is_elementwise(call) and value.elements > 1:
+        alone = (x for x in call.reads() if x.base is None and x.home is None and x.call is not None and x.reads == 1)
+        x = next((x for x in alone if same_form(x, value)), None)
+        if x is None:
+            return
+        x.home, x.offset, call = value.home, value.offset, x.call
