@@ -5,4 +5,6 @@ from pathlib import Path
 from setuptools import setup
 
 readme = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
-setup(long_description=readme.split("\n## The report's experiments\n")[0], long_description_content_type="text/markdown")
+setup(
+    long_description=readme.split("\n## The report's experiments\n")[0], long_description_content_type="text/markdown"
+)

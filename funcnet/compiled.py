@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from threading import Lock
 from typing import Any, Generic, TypeAlias, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy import ndarray
@@ -21,7 +22,7 @@ from funcnet.core import Function, Pullback
 from funcnet.errors import ShapeError
 from funcnet.flat import Layout
 from funcnet.listing import listing
-from funcnet.memory import Blocks, Memory, Space
+from funcnet.memory import Blocks, Memory, Register, Space
 from funcnet.plan import Plan
 from funcnet.random import Key, check_key
 from funcnet.tracing import Trace, Value
@@ -31,8 +32,9 @@ Y = TypeVar("Y", default=Array)
 Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
 
 SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a program to take it as it is
-OWN = ("_by_signature", "_recent", "_latest", "_lock")  # what a copy makes anew
+OWN = frozenset({"_by_signature", "_registers", "_recent", "_latest", "_lock"})  # what a copy makes anew
 KEPT, HELD = 1024, 1 << 28  # programs, and bytes of memory that they need, beyond which the one made first is let go
+OF_A_CALL = 1500  # bytes that the Python objects of one call take, about
 POOLED = 8  # workspaces that a program keeps for the next calls
 
 
@@ -42,15 +44,15 @@ class Program(Generic[P]):
     A call that fails does not put its workspace back, so whatever state it left is never seen again.
     plans: by the number of rows; two where a large batch is cut into blocks of two lengths.
     spans: (start, stop) of the blocks.
-    size: the bytes that a workspace needs.
+    size: the bytes that a workspace needs, about.
     """
 
-    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], layout: Layout[P]) -> None:
+    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], register: Register[P]) -> None:
         self.plans = plans
         self.spans = spans
-        self.layout = layout
+        self.register = register
         self.pool: deque[Memory[P]] = deque(maxlen=POOLED)
-        self.size: int = sum(plan.size for plan in plans.values())
+        self.size: int = sum(plan.size + OF_A_CALL * len(plan.calls) for plan in plans.values())
 
     def take(self) -> Memory[P]:
         """A workspace that nobody uses."""
@@ -59,9 +61,9 @@ class Program(Generic[P]):
         except IndexError:
             pass
         if len(self.spans) > 1:
-            return Blocks(self.plans, self.layout, self.pool, self.spans)
+            return Blocks(self.plans, self.register, self.pool, self.spans)
         (plan,) = self.plans.values()
-        return Space(plan, self.layout, self.pool)
+        return Space(plan, self.register, self.pool)
 
 
 class Compiled(Generic[P]):
@@ -79,17 +81,14 @@ class Compiled(Generic[P]):
     def forget(self) -> None:
         """Let go of all programs."""
         self._by_signature: dict[Any, Program[P]] = {}
+        self._registers: WeakValueDictionary[Any, Register[P]] = WeakValueDictionary()
         self._recent: dict[tuple[Spec, ...], Any] = {}
         self._latest: Any = None, ()
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the programs."""
-        return {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in ("_by_signature", "_recent", "_latest", "_lock")
-        }
+        return {name: value for name, value in self.__dict__.items() if name not in OWN}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore; programs are made when they are needed."""
@@ -103,7 +102,7 @@ class Compiled(Generic[P]):
         program = [*self._by_signature.values()][-1]
         blocks = f", in {len(program.spans)} blocks of rows" if len(program.spans) > 1 else ""
         plan = next(iter(program.plans.values()))
-        return listing(self.kind + blocks, plan, program.layout.paths(), self.ending)
+        return listing(self.kind + blocks, plan, program.register.layout.paths(), self.ending)
 
     def may_be_labels(self, place: int) -> bool:
         """Whether the array in that place may be integers."""
@@ -118,8 +117,11 @@ class Compiled(Generic[P]):
         """Run the function on symbolic values and plan what it recorded."""
         raise NotImplementedError
 
-    def enter(self, params: P, given: tuple[Any, ...], key: Key | None, found: Any = None) -> Memory[P]:
-        """A workspace into which all is copied, so that its program can run; its pool awaits it back."""
+    def enter(self, params: P, given: tuple[Any, ...], key: Key | None, found: Any = None) -> tuple[Memory[P], Any]:
+        """A workspace into which all is copied, so that its program can run; its pool awaits it back.
+
+        With it comes what the params were copied from, their vector or else their leaves.
+        """
         arrays = given
         if key is not None:
             check_key(key)
@@ -135,12 +137,13 @@ class Compiled(Generic[P]):
                         break
                     inside[...] = x
                 else:
-                    if params is space.seen and params == space.copy and (space.plain or space.knows_items(params)):
-                        if space.vector is not None:
-                            space.params[...] = space.vector
+                    seen, copy, source, held = space.register.last
+                    if params is seen and params == copy and (held is None or space.register.holds_still(params, held)):
+                        if type(source) is ndarray:
+                            space.params[...] = source
                         else:
-                            space.read_again()
-                        return space
+                            space.read(source)
+                        return space, source
         except (IndexError, AttributeError, TypeError, ValueError):
             pass  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
         if space is not None:
@@ -151,7 +154,7 @@ class Compiled(Generic[P]):
                     return self.enter(params, given, key, other)
         return self._admit(params, arrays, self.random and key is not None)
 
-    def _admit(self, params: P, given: tuple[Any, ...], keyed: bool) -> Memory[P]:
+    def _admit(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Memory[P], Any]:
         """Check everything, find or make the program, and copy all into a workspace."""
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
         self.check_count(len(inputs))
@@ -161,25 +164,29 @@ class Compiled(Generic[P]):
         leaves, structure = tree.flatten(params)
         dtype = params_dtype(params, leaves) or common_dtype(self.kind, arrays)
         arrays = (*cast_inputs(self.kind, dtype, arrays), *key)
-        signature = (dtype, structure, *(leaf.shape for leaf in leaves), None, *((x.shape, x.dtype) for x in arrays))
+        shapes = [leaf.shape for leaf in leaves]
+        place = (dtype, structure, *shapes)
+        signature = (*place, None, *((x.shape, x.dtype) for x in arrays))
         program = self._by_signature.get(signature)
         if program is None:
+            register = self._registers.get(place) or Register(Layout(structure, shapes, dtype))
             with collector_paused():
-                program = self._make(Layout(structure, [leaf.shape for leaf in leaves], dtype), arrays, keyed)
+                program = self._make(register, arrays, keyed)
                 space = program.take()
-                space.read(params, leaves)
             with self._lock:
-                self._by_signature[signature] = program
+                self._by_signature[signature], self._registers[place] = program, register
                 self._let_go()
         else:
             space = program.take()
-            space.read(params, leaves)
+        space.read(leaves)
+        source = space.layout.source(leaves)
+        space.register.remember(params, source)
+        for inside, x in zip(space.inside, arrays, strict=True):
+            inside[...] = x
         if all(type(x) is np.ndarray for x in given):
             specs = tuple(map(SPEC, given))
             self._latest = self._recent[specs] = program, [spec[1:] for spec in specs]
-        for inside, x in zip(space.inside, arrays, strict=True):
-            inside[...] = x
-        return space
+        return space, source
 
     def _let_go(self) -> None:
         """Let go of the programs made first where there are too many or they need too much; the last one stays."""
@@ -191,16 +198,16 @@ class Compiled(Generic[P]):
             self._recent.clear()
             self._latest = None, ()
 
-    def _make(self, layout: Layout[P], arrays: tuple[Array, ...], keyed: bool) -> Program[P]:
+    def _make(self, register: Register[P], arrays: tuple[Array, ...], keyed: bool) -> Program[P]:
         """Plan the whole batch; where that is large and its rows do not depend on each other, plan its blocks."""
         rows = len(arrays[0])
-        whole = self._plan(layout, arrays, keyed, rows, rows)
+        whole = self._plan(register.layout, arrays, keyed, rows, rows)
         cuts = spans(whole, rows)
         lengths = {stop - start for start, stop in cuts}
-        plans = {n: whole if n == rows else self._plan(layout, arrays, keyed, n, rows) for n in lengths}
+        plans = {n: whole if n == rows else self._plan(register.layout, arrays, keyed, n, rows) for n in lengths}
         if not all(alike(whole, plan) for plan in plans.values()):
             plans, cuts = {rows: whole}, [(0, rows)]
-        return Program(plans, cuts, layout)
+        return Program(plans, cuts, register)
 
     def _plan(self, layout: Layout[P], arrays: tuple[Array, ...], keyed: bool, rows: int, total: int) -> Plan:
         trace = Trace(layout.dtype, rows, total)
@@ -232,7 +239,7 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
 
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
-        space = self.enter(params, inputs, key)
+        space, _ = self.enter(params, inputs, key)
         for f, args in space.program:
             f(*args)
         output: Any = tuple([take() for take in space.fresh]) if self.several else space.fresh[0]()

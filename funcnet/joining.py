@@ -28,7 +28,7 @@ Step: TypeAlias = list[Call]
 
 
 class Joined(NamedTuple):
-    """The calls that are left, the shelves, and by the identity of a whole shelf's value the values that stand there."""
+    """The calls that are left, the shelves, and the values that stand on one, by the identity of its whole value."""
 
     calls: list[Call]
     shelves: list[Home]
@@ -128,9 +128,11 @@ def shelved(values: list[Value], home: Home, joined: Joined) -> Value:
 def settle(value: Value) -> None:
     """Let what an elementwise call makes the value of stand in its place already, where nobody else reads that."""
     call = value.call
-    while call is not None and is_elementwise(call) and value.elements > 1:
-        alone = (x for x in call.reads() if x.base is None and x.home is None and x.call is not None and x.reads == 1)
-        x = next((x for x in alone if same_form(x, value)), None)
-        if x is None:
+    if call is None or not is_elementwise(call) or value.elements < 2:
+        return
+    for x in call.reads():
+        alone = x.reads == 1 and x.call is not None and x.base is None and x.home is None
+        if alone and same_form(x, value):
+            x.home, x.offset = value.home, value.offset
+            settle(x)
             return
-        x.home, x.offset, call = value.home, value.offset, x.call

@@ -1,4 +1,4 @@
-"""The memory of one call: workspaces that recognise the params they saw last, alone or for a batch cut into blocks."""
+"""The memory of calls: params that are recognised, and workspaces, alone or for a batch cut into blocks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,52 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet.arrays import Array
-from funcnet.flat import Layout, Node, are_as_they_were
+from funcnet.flat import Layout, are_as_they_were
 from funcnet.plan import Plan
 from funcnet.program import Instruction, Workspace
 
 P = TypeVar("P", default=Any)
 
 
+class Register(Generic[P]):
+    """Which params came last to any program that takes params of this layout.
+
+    Params which a step has made, or which come again, are recognised, and go in by a single copy of the flat vector
+    that they are views of.
+
+    last: (params, a copy of their dict, their vector or else their leaves, what hung in them where a copy does not
+        tell), set at once, so that threads see no half of it.
+    kept: what whoever runs the programs keeps for its next call.
+    """
+
+    def __init__(self, layout: Layout[P]) -> None:
+        self.layout = layout
+        self.plain: bool = layout.only_dict and not layout.has_single_elements
+        self.last: tuple[Any, Any, Any, Any] = self, None, (), None  # which no params are
+        self.kept: Any = None
+
+    def remember(self, params: Any, source: Any) -> None:
+        """Keep params, their vector or else their leaves, and what hangs in their dicts.
+
+        One dict of tuples equals its copy later only if it holds the same items, since comparing other arrays fails,
+        unless they have one element; where some have, and where dicts are nested, the identity of items is compared.
+        """
+        if self.plain:
+            self.last = params, params.copy(), source, None
+        elif self.layout.only_dict:
+            self.last = params, params.copy(), source, [*params.values()]
+        else:
+            self.last = params, params, source, self.layout.nodes(params)
+
+    def holds_still(self, params: Any, held: Any) -> bool:
+        """Whether all dicts and lists still hold the very keys and items that they held."""
+        if self.layout.only_dict:
+            return all(map(is_, params.values(), held))
+        return are_as_they_were(held)
+
+
 class Memory(Generic[P]):
     """What one call runs in: params and arrays are copied in, its program runs, and then there are results.
-
-    It knows which params it last saw, and the flat vector that they are views of, so that params which a step has made
-    go back into the next one by a single copy.
 
     params, gradient: the flat vectors; the program may write the gradient over the params.
     inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
@@ -38,70 +72,27 @@ class Memory(Generic[P]):
     gradient: Any
     fresh: list[Callable[[], Any]]
 
-    def __init__(self, layout: Layout[P], pool: deque[Memory[P]]) -> None:
-        self.layout = layout
+    def __init__(self, register: Register[P], pool: deque[Memory[P]]) -> None:
+        self.register = register
+        self.layout: Layout[P] = register.layout
         self.pool = pool
-        self.seen: Any = self  # which no params are
-        self.copy: Any = None
-        self.plain: bool = layout.only_dict and not layout.has_single_elements
-        self.items: list[Any] = []
-        self.nodes: list[Node] = []
-        self.vector: Any = None
-        self.given: Sequence[Array] = ()
-        self.kept: Any = None  # by whoever runs the program, for its next call
-
-    def remember(self, params: Any, vector: Any) -> None:
-        """Keep params, the flat vector that they are views of, and what hangs in their dicts.
-
-        One dict of tuples equals its copy later only if it holds the same items, since comparing other arrays fails,
-        unless they have one element; where some have, and where dicts are nested, the identity of items is compared.
-        """
-        self.seen, self.vector, self.given = params, vector, ()
-        if self.layout.only_dict:
-            self.copy = params.copy()
-            if not self.plain:
-                self.items = [*params.values()]
-        else:
-            self.copy = params
-            self.nodes = self.layout.nodes(params)
-
-    def knows_items(self, params: Any) -> bool:
-        """Whether all dicts and lists still hold the very keys and items that they held."""
-        if self.items:
-            return all(map(is_, params.values(), self.items))
-        return are_as_they_were(self.nodes)
 
     @cached_property
     def leaves(self) -> tuple[Any, ...]:
         """The places of the params in the flat vector."""
         return self.layout.views(self.params)
 
-    def read(self, params: P, leaves: list[Array]) -> None:
-        """Copy params in, whose leaves these are, and remember them."""
-        vector = self.layout.source(leaves)
-        self.remember(params, vector)
-        if vector is None:
-            self.given = leaves
-        self.read_again()
-
-    def read_again(self) -> None:
-        """Copy the params in that it remembers: at once where they are the views of one vector."""
-        if self.vector is not None:
-            self.params[...] = self.vector
-            return
-        for view, leaf in zip(self.leaves, self.given, strict=True):
+    def read(self, leaves: Sequence[Array]) -> None:
+        """Copy params in, leaf by leaf."""
+        for view, leaf in zip(self.leaves, leaves, strict=True):
             view[...] = leaf
-
-    def gathered(self) -> Any:
-        """The params that it remembers in a flat vector; their copy here may have been written over."""
-        return np.concatenate([self.params[:0], *(leaf.ravel() for leaf in self.given)])
 
 
 class Space(Memory[P]):
     """A workspace for a whole batch, or for one block of it."""
 
-    def __init__(self, plan: Plan, layout: Layout[P], pool: deque[Memory[P]]) -> None:
-        super().__init__(layout, pool)
+    def __init__(self, plan: Plan, register: Register[P], pool: deque[Memory[P]]) -> None:
+        super().__init__(register, pool)
         space = Workspace(plan)
         self.params: Any = space.params
         self.gradient: Any = space.gradient
@@ -125,10 +116,10 @@ class Blocks(Memory[P]):
     totals: list[Any]
 
     def __init__(
-        self, plans: dict[int, Plan], layout: Layout[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
+        self, plans: dict[int, Plan], register: Register[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
     ) -> None:
-        super().__init__(layout, pool)
-        self.spaces: dict[int, Space[P]] = {rows: Space(plan, layout, pool) for rows, plan in plans.items()}
+        super().__init__(register, pool)
+        self.spaces: dict[int, Space[P]] = {rows: Space(plan, register, pool) for rows, plan in plans.items()}
         self.spans = spans
         self.first: Space[P] = next(iter(self.spaces.values()))
         self.params: Any = np.empty_like(self.first.params)

@@ -1,8 +1,9 @@
 """Decide, before any data arrives, which of the recorded calls run and where each value lives.
 
 The passes, in order: calls whose result nobody needs are dropped; biases ride in the matrix products; the cotangents of
-the params go straight to their places in one flat vector; small calls that do the same are joined; every other value gets a home, a piece of memory that it
-shares with values whose time is over. All of it is computed from what the calls read and write.
+the params go straight to their places in one flat vector; small calls that do the same are joined; every other value
+gets a home, a piece of memory that it shares with values whose time is over. All of it is computed from what the calls
+read and write.
 
 How an array lies in memory:
 
@@ -16,7 +17,6 @@ How an array lies in memory:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np

@@ -73,7 +73,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
     def __call__(self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, S, L]:
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
         try:
-            space = self.enter(params, arrays, key)
+            space, source = self.enter(params, arrays, key)
         except FuncnetError:
             if is_array(state):
                 raise ParamsError(FORGOTTEN) from None
@@ -82,29 +82,28 @@ class TrainStep(Differentiated[P], Generic[P, L]):
             f(*args)
         layout = space.layout
         if isinstance(self.optimizer.update, Uniform):
-            vector, state = self._update_flat(space, state)
+            vector, state = self._update_flat(space, state, layout.vector(source))
         else:
             updates, state = two(self.optimizer.update(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
         new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
         if self.check_finite and not all_finite(loss, vector):
             raise not_finite(self.kind, self.net, params, arrays, key, loss, layout.tree(space.gradient))
-        space.remember(new, vector)
+        space.register.remember(new, vector)
         space.pool.append(space)
         return new, state, cast(L, self._with_metrics(loss, (*outputs, *arrays[self.net.arity or 1 :])))
 
-    def _update_flat(self, space: Memory[P], state: S) -> tuple[Array, S]:
+    def _update_flat(self, space: Memory[P], state: S, before: Array) -> tuple[Array, S]:
         """The new params as one vector, and the state whose trees are views of the optimizer's vectors."""
-        layout, kept = space.layout, cast("Kept | None", space.kept)
+        layout, kept = space.layout, cast("Kept | None", space.register.kept)
         if kept is not None and kept.state is state and are_as_they_were(kept.nodes):
             flat = kept.flat
         else:
             flat = flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
-        before = space.gathered() if space.vector is None else space.vector
         updates, flat = self.optimizer.update(space.gradient, flat, before)
         nodes: list[Node] = []
         new = with_trees(layout, flat, nodes)
-        space.kept = Kept(new, flat, nodes)
+        space.register.kept = Kept(new, flat, nodes)
         return before + updates, new
 
     def _with_metrics(self, loss: Any, compared: tuple[Array | Labels, ...]) -> Any:
@@ -190,9 +189,7 @@ def vector_of(layout: Layout[Any], candidate: Any) -> Array:
             raise ShapeError(
                 f"{what} stands where the params have {layout.dtype} {shape}: make the state from them, init(params)"
             )
-    source: Array | None = layout.source(leaves)
-    empty = np.empty(0, layout.dtype)
-    return np.concatenate([empty, *(x.ravel() for x in leaves)]) if source is None else source
+    return cast(Array, layout.vector(layout.source(leaves)))
 
 
 def second(place: int, x: Any) -> Any:
@@ -219,7 +216,7 @@ def flat_state(layout: Layout[Any], like: Any, state: Any) -> Any:
 
 def length_of(state: Any) -> str:
     """How many items a plain tuple has, for an error."""
-    return f" of {len(state)}" if type(state) is tuple else ""
+    return f" of {len(state)}" if is_tuple(state) and type(state) is tuple else ""
 
 
 def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
+from numpy import ndarray
 from typing_extensions import TypeVar
 
 from funcnet import tree
@@ -111,7 +112,7 @@ class ValueAndGrad(Differentiated[P]):
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
-        space = self.enter(params, arrays, key)
+        space, _ = self.enter(params, arrays, key)
         for f, args in space.program:
             f(*args)
         loss, gradient = space.fresh[0](), space.layout.tree(space.gradient.copy())
@@ -149,15 +150,15 @@ class SGDStep(Differentiated[P]):
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
-        space = self.enter(params, arrays, key)
+        space, source = self.enter(params, arrays, key)
         for f, args in space.program:
             f(*args)
-        vector = (space.gathered() if space.vector is None else space.vector) - space.gradient
+        vector = (source if type(source) is ndarray else space.layout.vector(source)) - space.gradient
         new, loss = space.layout.tree(vector), space.fresh[0]()
         if self.check_finite and not all_finite(loss, vector):
             gradient = space.layout.tree(space.gradient / self.scale)
             raise not_finite(self.kind, self.net, params, arrays, key, loss, gradient)
-        space.remember(new, vector)
+        space.register.remember(new, vector)
         space.pool.append(space)
         return new, loss
 

@@ -15,7 +15,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import compiled, tree
-from funcnet.compiled import KEPT, POOLED
+from funcnet.compiled import POOLED
 
 
 def net() -> fn.Layer[Any, Any]:
@@ -76,12 +76,15 @@ def programs(compiled: Any) -> list[Any]:
 
 
 @every_kind
-def test_a_stream_of_batch_sizes_keeps_few_programs_and_the_right_numbers(kind: Kind) -> None:
+def test_a_stream_of_batch_sizes_keeps_few_programs_and_the_right_numbers(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "KEPT", 20)
     call = kind(200)
     sizes = np.random.default_rng(0).permutation(200) + 1
     found = [bits(call._replace(arrays=tuple(x[:n] for x in call.arrays))()) for n in sizes]
-    assert len(programs(call.compiled)) <= KEPT
-    assert len(call.compiled._recent) <= KEPT
+    assert len(programs(call.compiled)) <= 20
+    assert len(call.compiled._recent) <= 20
     for n, result in list(zip(sizes, found, strict=True))[::20]:
         fresh = kind(200)
         assert bits(fresh._replace(arrays=tuple(x[:n] for x in fresh.arrays))()) == result
@@ -96,12 +99,13 @@ def test_one_shape_has_one_program(kind: Kind) -> None:
 
 
 @every_kind
-def test_the_program_made_first_is_let_go_first(kind: Kind) -> None:
-    call, made = kind(KEPT + 5), []
-    for n in range(1, KEPT + 5):
+def test_the_program_made_first_is_let_go_first(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "KEPT", 6)
+    call, made = kind(10), []
+    for n in range(1, 11):
         call._replace(arrays=tuple(x[:n] for x in call.arrays))()
         made.append(programs(call.compiled)[-1])
-    assert programs(call.compiled) == made[-KEPT:]
+    assert programs(call.compiled) == made[-6:]
 
 
 @every_kind

@@ -21,10 +21,6 @@ from .test_plan import assert_no_clobber, functions, planned
 ROWS, WIDTH = 4, 3
 
 
-def chain(*layers: fn.Layer[Any, Any]) -> fn.Layer[Any, Any]:
-    return fn.serial(*layers)
-
-
 def squares(*values: Any) -> Any:
     """y^2 of several values, and all of it added up."""
     return sum((y * y).sum() for y in values)
@@ -66,7 +62,7 @@ def test_values_of_several_widths_are_joined() -> None:
 
 
 def test_masks_are_joined() -> None:
-    net = chain(fn.linear(8), fn.relu(), fn.linear(8), fn.relu(), fn.linear(1))
+    net = fn.serial(fn.linear(8), fn.relu(), fn.linear(8), fn.relu(), fn.linear(1))
     step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
     params, _ = net.init(fn.key(0), (2,))
     step(params, np.ones((ROWS, 2), np.float32), np.ones((ROWS, 1), np.float32))
@@ -140,7 +136,7 @@ def test_large_values_are_left_alone(rows: int, joins: int) -> None:
 def test_a_block_is_joined_where_the_whole_batch_would_be() -> None:
     for total, joins in ((ROWS, 1), (SMALL, 0)):
         trace = Trace(np.dtype(np.float32), ROWS, total)
-        a, b = (np.tanh(trace.input((ROWS, WIDTH), trace.dtype)) for _ in range(2))  # type: ignore[call-overload]
+        a, b = (np.tanh(trace.input((ROWS, WIDTH), trace.dtype)) for _ in range(2))
         assert count(Plan(trace, [squares(a, b)])) == joins
 
 
@@ -150,7 +146,7 @@ def test_a_block_is_joined_where_the_whole_batch_would_be() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rows", [0, 1, 5])
 def test_the_same_bits_as_one_by_one(rows: int, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = chain(fn.linear(5), fn.tanh(), fn.linear(4), fn.relu(), fn.linear(3), fn.tanh(), fn.linear(2), fn.relu())
+    net = fn.serial(fn.linear(5), fn.tanh(), fn.linear(4), fn.relu(), fn.linear(3), fn.tanh(), fn.linear(2), fn.relu())
     params, _ = net.init(fn.key(0), (2,), dtype=dtype)
     rng = np.random.default_rng(0)
     x, target = (rng.normal(size=(rows, 2)).astype(dtype) for _ in range(2))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -11,9 +13,9 @@ import pytest
 
 import funcnet as fn
 from funcnet import blocks, tree
+from funcnet.compiled import Compiled
 from funcnet.core import layer
 from funcnet.flat import Layout
-from funcnet.memory import Memory
 
 SQUARE = 4  # features everywhere, so that arrays can change places
 
@@ -285,7 +287,7 @@ def layout(params: Any) -> Layout[Any]:
 
 def flat(params: Any) -> bool:
     """Whether one copy brings them in."""
-    return layout(params).source(tree.leaves(params)) is not None
+    return type(layout(params).source(tree.leaves(params))) is np.ndarray
 
 
 def test_init_gives_flat_params() -> None:
@@ -316,26 +318,56 @@ def test_views_of_a_vector_that_is_not_all_of_it_are_not_flat() -> None:
     assert not flat(tree.map(lambda leaf: longer[slice(*next(places))].reshape(leaf.shape), params))
 
 
-def steps_recognised(params: Any, batch: tuple[Any, Any], count: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many of some steps took their params for those made by the step before."""
-    read = 0
-    original = Memory.read
+def times_admitted(step: Any, params: Any, batches: list[Any], monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many of some steps had to look at their params leaf by leaf."""
+    admitted = 0
+    original = Compiled._admit
 
-    def counted(self: Any, params: Any, leaves: list[Any]) -> None:
-        nonlocal read
-        read += 1
-        original(self, params, leaves)
+    def counted(self: Any, *arguments: Any) -> Any:
+        nonlocal admitted
+        admitted += 1
+        return original(self, *arguments)
 
-    monkeypatch.setattr(Memory, "read", counted)
-    step = new_step()
-    for _ in range(count):
-        params, _ = step(params, *batch)
-    return count - read
+    monkeypatch.setattr(Compiled, "_admit", counted)
+    for batch in batches:
+        params, *_ = step(params, *batch)
+    return admitted
 
 
 def test_params_made_by_a_step_are_recognised(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     params, *batch = drawn(rows)
-    assert steps_recognised(params, (batch[0], batch[1]), 5, monkeypatch) == 4
+    assert times_admitted(new_step(), params, [batch] * 5, monkeypatch) == 1
+
+
+def test_params_made_by_a_step_of_another_batch_size_are_recognised(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, x, target = drawn(rows)
+    sizes = [rows, rows - 1, rows, rows - 1, rows - 1, rows]
+    assert times_admitted(new_step(), params, [(x[:n], target[:n]) for n in sizes], monkeypatch) == 2
+
+
+def test_what_was_let_go_is_not_held(rows: int) -> None:
+    params, x, target = drawn(rows)
+    step = new_step()
+    for n in (rows, rows - 1):
+        params, _ = step(params, x[:n], target[:n])
+    vector = weakref.ref(params[1].weight.base)
+    params, _ = step(params, x, target)
+    assert vector() is None
+
+
+def test_closures_of_two_threads_hand_each_other_no_params(rows: int) -> None:
+    step = new_step()
+    starts = [drawn(rows).params, tree.map(lambda p: p * p.dtype.type(0.5), drawn(rows).params)]
+    _, x, target = drawn(rows)
+
+    def train(params: Any) -> Any:
+        for i in range(100):
+            params, _ = step(params, x[: rows - i % 2], target[: rows - i % 2])
+        return bits(params)
+
+    expected = [train(params) for params in starts]
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(train, starts * 4)] == expected * 4
 
 
 # --- what comes back

@@ -128,7 +128,9 @@ def test_which_kernels_there_are_can_be_told() -> None:
 
 
 @pytest.mark.parametrize(("core", "short"), [("Haswell", False), ("ZEN", False), ("SkylakeX", True), ("", True)])
-def test_kernels_of_another_cpu_may_have_been_asked_for(core: str, short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_of_another_cpu_may_have_been_asked_for(
+    core: str, short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wide = {"SIMD Extensions": {"found": ["X86_V4"]}, "Build Dependencies": {"blas": {"name": "scipy-openblas"}}}
     monkeypatch.setattr(np, "show_config", lambda mode: wide)
     monkeypatch.setenv("OPENBLAS_CORETYPE", core)
