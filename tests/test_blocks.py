@@ -465,6 +465,17 @@ def test_a_number_that_depends_on_the_rows_is_that_of_the_whole_batch() -> None:
     np.testing.assert_allclose(fn.network({1: layer}, {}).apply({}, x), layer.apply((), x))
 
 
+def test_a_sum_whose_factor_depends_on_the_rows_is_that_of_the_whole_batch() -> None:
+    def mean(params: Any, x: Any) -> Any:
+        share = 1.0 / x.shape[0]
+        return x.sum() * share, lambda g: ((), (g * share + x * 0.0,))
+
+    net = fn.network({1: layer("mean", mean, none)}, {})
+    x = np.random.default_rng(0).normal(size=(1000, 3)) + 1.0
+    with limits(10, 1):
+        np.testing.assert_allclose(net.apply({}, x), x.sum() / 1000)
+
+
 ALONE = [case for case in CASES if case.name != "network of two outputs"]
 IN_ONE = "of weighted rows|batch_norm|custom_layer"
 """Those of which every row depends on all, and the one that nobody can look into."""

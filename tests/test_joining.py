@@ -123,6 +123,21 @@ def test_what_somebody_else_reads_is_not_written_over() -> None:
     assert [call.function for call in joined_calls(found)] == [np.multiply]
 
 
+def test_what_is_read_before_it_would_be_written_over_is_left_alone() -> None:
+    found = values_of(lambda a, b: sum(((s := x * x).sum() + (1.0 - s).sum()) for x in (a, b)))
+    assert [call.function for call in joined_calls(found)] == [np.multiply]
+    assert_no_clobber(found)
+
+
+def test_cotangents_of_params_stay_where_they_belong() -> None:
+    trace = Trace(np.dtype(np.float32), ROWS)
+    params, x = [trace.parameter((2, 3)) for _ in range(2)], trace.input((ROWS, 2), trace.dtype)
+    values: list[Any] = [np.tanh(p) for p in params]
+    found = Plan(trace, [x.sum()], [1.0 - y * y for y in values])
+    assert [call.function for call in joined_calls(found)] == [np.multiply]
+    assert_no_clobber(found)
+
+
 def test_results_that_go_out_are_not_written_over() -> None:
     found = values_of(lambda a, b: (a * a, b * b, (1.0 - a * a).sum()))
     assert_no_clobber(found)
