@@ -22,7 +22,7 @@ class Shared(NamedTuple):
 def shared(key: OperatorKey) -> Shared:
     """Stand for operator `key` once more in `operators`: the same parameters, whose gradients add up.
 
-    {"left": fn.linear(8), "right": fn.shared("left"), "join": fn.subtract()}
+    operators = {"left": fn.linear(8), "right": fn.shared("left"), "join": fn.subtract()}
     """
     return Shared(key)
 

@@ -64,7 +64,8 @@ REASONS: dict[str, list[str]] = {
         "losses.classification._softmax_cross_entropy: -1 -> 1 (sign) #2",
         "losses.classification._softmax_cross_entropy: -1 -> 1 (sign) #3",
     ],
-    "y <= 0 exactly where x <= 0, for every slope in (0, 1); for 0 this term is 0 whatever is compared": [
+    "y > 0 exactly where x > 0, for every slope in (0, 1)": [
+        "layers.elementwise._leaky_relu: x -> y (wrong residual)",
         "layers.elementwise._leaky_relu: x -> y (wrong residual) #2",
     ],
     "`known` is read only where -1 is in the shape": [
