@@ -29,6 +29,13 @@ def test_a_fixed_part_of_the_mutants_is_killed() -> None:
     assert ", 0 unexplained" in done.stdout
 
 
+def test_a_module_that_is_not_there_is_refused() -> None:
+    command = [sys.executable, "-m", "tests.mutation", "layers.elementwise"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no module with kernels is called layers.elementwise: there are axes, calls, " in done.stderr
+
+
 def test_a_kernel_is_changed_in_one_place_at_a_time() -> None:
     found = {f"{m.kind}: {ast.unparse(mutated(KERNEL, m).body[1]).splitlines()[-1].strip()}" for m in mutants(KERNEL)}
     assert {
