@@ -120,7 +120,7 @@ class Compiled(Generic[P]):
     def enter(self, params: P, given: tuple[Any, ...], key: Key | None, found: Any = None) -> tuple[Memory[P], Any]:
         """A workspace into which all is copied, so that its program can run; its pool awaits it back.
 
-        With it comes what the params were copied from, their vector or else their leaves.
+        With it comes the flat vector that the params are views of, if they are.
         """
         arrays = given
         if key is not None:
@@ -137,13 +137,13 @@ class Compiled(Generic[P]):
                         break
                     inside[...] = x
                 else:
-                    seen, copy, source, held = space.register.last
+                    seen, copy, vector, leaves, held = space.register.last
                     if params is seen and params == copy and (held is None or space.register.holds_still(params, held)):
-                        if type(source) is ndarray:
-                            space.params[...] = source
+                        if vector is not None:
+                            space.params[...] = vector
                         else:
-                            space.read(source)
-                        return space, source
+                            space.read(leaves)
+                        return space, vector
         except (IndexError, AttributeError, TypeError, ValueError):
             pass  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
         if space is not None:
@@ -179,14 +179,14 @@ class Compiled(Generic[P]):
         else:
             space = program.take()
         space.read(leaves)
-        source = space.layout.source(leaves)
-        space.register.remember(params, source)
+        vector = space.layout.source(leaves)
+        space.register.remember(params, vector, leaves if vector is None else None)
         for inside, x in zip(space.inside, arrays, strict=True):
             inside[...] = x
         if all(type(x) is np.ndarray for x in given):
             specs = tuple(map(SPEC, given))
             self._latest = self._recent[specs] = program, [spec[1:] for spec in specs]
-        return space, source
+        return space, vector
 
     def _let_go(self) -> None:
         """Let go of the programs made first where there are too many or they need too much; the last one stays."""

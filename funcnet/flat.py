@@ -96,21 +96,19 @@ class Layout(Generic[T]):
         return found
 
     def source(self, leaves: list[Any]) -> Any:
-        """The flat vector whose views, each in its place, the leaves are; the leaves themselves where they are not."""
+        """The flat vector whose views, each in its place, the leaves are; None where they are not."""
         vector = leaves[0].base if leaves else None
         if type(vector) is not np.ndarray or (vector.shape, vector.dtype) != ((self.count,), self.dtype):
-            return leaves
+            return None
         if any(leaf.base is not vector for leaf in leaves):
-            return leaves
+            return None
         here = self.views(vector) if vector.flags.c_contiguous else ()
         same = [a.__array_interface__ for a in here] == [b.__array_interface__ for b in leaves]
-        return vector if same else leaves
+        return vector if same else None
 
-    def vector(self, source: Any) -> Any:
-        """A flat vector of params, from such a source."""
-        if type(source) is np.ndarray:
-            return source
-        return np.concatenate([np.empty(0, self.dtype), *(leaf.ravel() for leaf in source)])
+    def joined(self, leaves: list[Any]) -> Any:
+        """The leaves in a flat vector."""
+        return np.concatenate([np.empty(0, self.dtype), *(leaf.ravel() for leaf in leaves)])
 
 
 def packed(params: T, dtype: np.dtype[Any]) -> T:

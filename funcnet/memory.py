@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from operator import is_
 from types import EllipsisType
 from typing import Any, Generic, cast
@@ -26,29 +26,29 @@ class Register(Generic[P]):
     Params which a step has made, or which come again, are recognised, and go in by a single copy of the flat vector
     that they are views of.
 
-    last: (params, a copy of their dict, their vector or else their leaves, what hung in them where a copy does not
-        tell), set at once, so that threads see no half of it.
+    last: (params, a copy of their dict, their vector, else their leaves, what hung in them where a copy does not tell),
+        set at once, so that threads see no half of it.
     kept: what whoever runs the programs keeps for its next call.
     """
 
     def __init__(self, layout: Layout[P]) -> None:
         self.layout = layout
         self.plain: bool = layout.only_dict and not layout.has_single_elements
-        self.last: tuple[Any, Any, Any, Any] = self, None, (), None  # which no params are
+        self.last: tuple[Any, Any, Any, Any, Any] = self, None, None, None, None  # which no params are
         self.kept: Any = None
 
-    def remember(self, params: Any, source: Any) -> None:
+    def remember(self, params: Any, vector: Any, leaves: Any = None) -> None:
         """Keep params, their vector or else their leaves, and what hangs in their dicts.
 
         One dict of tuples equals its copy later only if it holds the same items, since comparing other arrays fails,
         unless they have one element; where some have, and where dicts are nested, the identity of items is compared.
         """
         if self.plain:
-            self.last = params, params.copy(), source, None
+            self.last = params, params.copy(), vector, leaves, None
         elif self.layout.only_dict:
-            self.last = params, params.copy(), source, [*params.values()]
+            self.last = params, params.copy(), vector, leaves, [*params.values()]
         else:
-            self.last = params, params, source, self.layout.nodes(params)
+            self.last = params, params, vector, leaves, self.layout.nodes(params)
 
     def holds_still(self, params: Any, held: Any) -> bool:
         """Whether all dicts and lists still hold the very keys and items that they held."""
@@ -62,7 +62,8 @@ class Memory(Generic[P]):
 
     params, gradient: the flat vectors; the program may write the gradient over the params.
     inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
-    fresh: what gives each output, once it has run, as the caller's own: a fresh array or a scalar.
+    outputs, factors: batch-first, once it has run, and what each, a single number, is still to be multiplied by.
+    fresh: what gives each output as the caller's own: a fresh array or a scalar.
     pool: where it belongs when nobody uses it.
     """
 
@@ -70,21 +71,20 @@ class Memory(Generic[P]):
     inside: Sequence[Any]
     program: list[Instruction]
     gradient: Any
+    outputs: list[Any]
+    factors: list[float]
     fresh: list[Callable[[], Any]]
 
     def __init__(self, register: Register[P], pool: deque[Memory[P]]) -> None:
         self.register = register
         self.layout: Layout[P] = register.layout
         self.pool = pool
-
-    @cached_property
-    def leaves(self) -> tuple[Any, ...]:
-        """The places of the params in the flat vector."""
-        return self.layout.views(self.params)
+        self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
 
     def read(self, leaves: Sequence[Array]) -> None:
         """Copy params in, leaf by leaf."""
-        for view, leaf in zip(self.leaves, leaves, strict=True):
+        self.places = self.places or self.layout.views(self.params)
+        for view, leaf in zip(self.places, leaves, strict=True):
             view[...] = leaf
 
 
@@ -97,6 +97,7 @@ class Space(Memory[P]):
         self.params: Any = space.params
         self.gradient: Any = space.gradient
         self.outputs: list[Any] = space.outputs
+        self.factors: list[float] = plan.factors
         self.fresh: list[Callable[[], Any]] = [taker(y, f) for y, f in zip(space.outputs, plan.factors, strict=True)]
         self.program: list[Instruction] = space.program
         self.inside: Sequence[Any] = [inlet(x) for x in space.inputs]
@@ -113,7 +114,7 @@ def taker(y: Any, factor: float) -> Callable[[], Any]:
 class Blocks(Memory[P]):
     """Workspaces for the blocks of a large batch, by their number of rows; `spans` are their (start, stop)."""
 
-    totals: list[Any]
+    outputs: list[Any]
 
     def __init__(
         self, plans: dict[int, Plan], register: Register[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
@@ -126,14 +127,14 @@ class Blocks(Memory[P]):
         self.gradient: Any = np.empty_like(self.first.gradient)
         self.inside: Sequence[Any] = [Held() for _ in self.first.inside]
         self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
-        self.factors: list[float] = next(iter(plans.values())).factors
+        self.factors: list[float] = self.first.factors
         self.program: list[Instruction] = [(self._run, ())]
 
     def _run(self) -> None:
         """Run all blocks; results that are sums are added up, results of rows stand one behind the other."""
         rows = self.spans[-1][1]
         self.gradient[...] = 0
-        self.totals = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
+        self.outputs = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
         for start, stop in self.spans:
             space = self.spaces[stop - start]
             space.params[...] = self.params  # over which the last block's cotangents may lie
@@ -142,7 +143,7 @@ class Blocks(Memory[P]):
             for f, args in space.program:
                 f(*args)
             np.add(self.gradient, space.gradient, self.gradient)
-            for total, part in zip(self.totals, space.outputs, strict=True):
+            for total, part in zip(self.outputs, space.outputs, strict=True):
                 if total.ndim:
                     total[start:stop] = part
                 else:
@@ -150,7 +151,7 @@ class Blocks(Memory[P]):
 
     def _hand_out(self, place: int) -> Any:
         """An output, made for this call."""
-        total, self.totals[place] = self.totals[place], None
+        total, self.outputs[place] = self.outputs[place], None
         return total if total.ndim else total[()] * self.factors[place]
 
 

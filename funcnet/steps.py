@@ -73,7 +73,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
     def __call__(self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, S, L]:
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
         try:
-            space, source = self.enter(params, arrays, key)
+            space, vector = self.enter(params, arrays, key)
         except FuncnetError:
             if is_array(state):
                 raise ParamsError(FORGOTTEN) from None
@@ -82,7 +82,9 @@ class TrainStep(Differentiated[P], Generic[P, L]):
             f(*args)
         layout = space.layout
         if isinstance(self.optimizer.update, Uniform):
-            vector, state = self._update_flat(space, state, layout.vector(source))
+            vector, state = self._update_flat(
+                space, state, layout.joined(tree.leaves(params)) if vector is None else vector
+            )
         else:
             updates, state = two(self.optimizer.update(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
@@ -189,7 +191,8 @@ def vector_of(layout: Layout[Any], candidate: Any) -> Array:
             raise ShapeError(
                 f"{what} stands where the params have {layout.dtype} {shape}: make the state from them, init(params)"
             )
-    return cast(Array, layout.vector(layout.source(leaves)))
+    source: Array | None = layout.source(leaves)
+    return layout.joined(leaves) if source is None else source
 
 
 def second(place: int, x: Any) -> Any:

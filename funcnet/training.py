@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
-from numpy import ndarray
 from typing_extensions import TypeVar
 
 from funcnet import tree
@@ -115,7 +114,7 @@ class ValueAndGrad(Differentiated[P]):
         space, _ = self.enter(params, arrays, key)
         for f, args in space.program:
             f(*args)
-        loss, gradient = space.fresh[0](), space.layout.tree(space.gradient.copy())
+        loss, gradient = space.outputs[0][()] * space.factors[0], space.layout.tree(space.gradient.copy())
         if self.check_finite and not all_finite(loss, space.gradient):
             raise not_finite(self.kind, self.net, params, arrays, key, loss, gradient)
         space.pool.append(space)
@@ -150,11 +149,13 @@ class SGDStep(Differentiated[P]):
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
-        space, source = self.enter(params, arrays, key)
+        space, vector = self.enter(params, arrays, key)
         for f, args in space.program:
             f(*args)
-        vector = (source if type(source) is ndarray else space.layout.vector(source)) - space.gradient
-        new, loss = space.layout.tree(vector), space.fresh[0]()
+        if vector is None:
+            vector = space.layout.joined(tree.leaves(params))
+        vector = vector - space.gradient
+        new, loss = space.layout.tree(vector), space.outputs[0][()] * space.factors[0]
         if self.check_finite and not all_finite(loss, vector):
             gradient = space.layout.tree(space.gradient / self.scale)
             raise not_finite(self.kind, self.net, params, arrays, key, loss, gradient)
