@@ -14,7 +14,8 @@ from funcnet.tracing import Call, Stateful, Value
 
 CACHE = 1 << 20  # bytes: what the rows of one block may take in all, about a core's second-level cache
 SMALL_PRODUCT = 1_000_000  # multiplications up to which OpenBLAS has a faster kernel; other libraries do not mind
-FEWEST = 250  # rows in a block, below which the calls themselves take too long
+LINE = 16  # rows of which a float32 each fill a cache line
+FEWEST = 272  # rows in a block, below which the calls themselves take too long
 
 
 def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
@@ -23,10 +24,22 @@ def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
         return [(0, rows)]
     per_row = sum(home.size for home in plan.homes[2:]) // rows + 1
     widest = max((product_size(call) for call in plan.calls), default=1)
-    most = max(FEWEST, min(CACHE // per_row, SMALL_PRODUCT // widest))
+    length = even(rows, max(FEWEST, min(CACHE // per_row, SMALL_PRODUCT // widest)))
+    return [(start, min(start + length, rows)) for start in range(0, rows, length)]
+
+
+def even(rows: int, most: int) -> int:
+    """The length of blocks, at most so long, of which only the last may be shorter.
+
+    Where that leaves a choice, features lie a multiple of a cache line apart, but not of 1,024 bytes and more, where
+    they would share few places in the cache.
+    """
+    if most <= 2 * LINE:
+        return -(-rows // -(-rows // most))
+    most -= (most - LINE) % (2 * LINE)  # an odd multiple of a line
     count = -(-rows // most)
-    ends = [rows * i // count for i in range(count + 1)]
-    return [*zip(ends, ends[1:], strict=False)]
+    length = LINE * -(-rows // (count * LINE))
+    return length if length % (16 * LINE) else length + LINE
 
 
 def product_size(call: Call) -> int:

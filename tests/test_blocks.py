@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import blocks, tree
-from funcnet.blocks import separable, spans
+from funcnet.blocks import LINE, even, separable, spans
 from funcnet.calls import inner
 from funcnet.core import layer
 from funcnet.plan import Plan
@@ -66,15 +66,17 @@ def assert_close(found: Any, expected: Any, tolerance: float) -> None:
 @given(
     rows=st.integers(0, 20_000), width=st.integers(1, 300), fewest=st.integers(1, 400), cache=st.integers(1, 1 << 22)
 )
-def test_spans_cover_the_batch_in_blocks_of_almost_one_length(rows: int, width: int, fewest: int, cache: int) -> None:
+def test_spans_cover_the_batch_in_blocks_of_one_length_but_the_last(
+    rows: int, width: int, fewest: int, cache: int
+) -> None:
     plan = planned(lambda W, b, x: np.tanh(x @ W + b), (width,), params=[(width, 3), (3,)], rows=rows)
     with limits(fewest, cache):
         cuts = spans(plan, rows)
     assert (cuts[0][0], cuts[-1][1]) == (0, rows)
     assert all(stop == start for (_, stop), (start, _) in pairwise(cuts))
-    lengths = {stop - start for start, stop in cuts}
-    assert max(lengths) - min(lengths) <= 1
-    assert len(cuts) == 1 or min(lengths) > 0
+    *lengths, last = [stop - start for start, stop in cuts]
+    assert len({*lengths}) <= 1
+    assert not lengths or 0 < last <= lengths[0]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2 * blocks.FEWEST - 1])
@@ -95,7 +97,23 @@ def test_a_block_fits_the_cache() -> None:
 
 def test_a_block_is_not_short_however_wide_its_rows() -> None:
     plan = planned(lambda x: np.tanh(x), (40_000,), rows=1000)
-    assert min(stop - start for start, stop in spans(plan, 1000)) >= blocks.FEWEST
+    assert min(stop - start for start, stop in spans(plan, 1000)[:-1]) >= blocks.FEWEST
+
+
+@given(rows=st.integers(1, 200_000), most=st.integers(1, 5000))
+def test_features_of_a_block_do_not_share_their_places_in_the_cache(rows: int, most: int) -> None:
+    length = even(rows, most)
+    assert 0 < length <= most
+    if most > 2 * LINE:
+        assert length % LINE == 0
+        assert length % (16 * LINE)
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "length"), [(2048, 1538, 1040), (64_000, 1538, 1504), (1000, 3, 3), (7, 2, 2)]
+)
+def test_the_length_of_blocks(rows: int, most: int, length: int) -> None:
+    assert even(rows, most) == length
 
 
 def test_a_block_keeps_products_small() -> None:

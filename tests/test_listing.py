@@ -142,12 +142,12 @@ def test_without_anything_left_out_nothing_is_told_of_it() -> None:
 
 
 def test_blocks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "FEWEST", 100)
+    monkeypatch.setattr(blocks, "FEWEST", 112)
     monkeypatch.setattr(blocks, "CACHE", 1)
     params, _ = NET.init(fn.key(0), (2,))
     found = text(fn.serial(NET).apply, (params,), numbers(1000, 2))
-    assert found.startswith("serial, in 10 blocks of rows: 9 calls")
-    assert "inputs: x0 (100, 2)" in found
+    assert found.startswith("serial, in 9 blocks of rows: 9 calls")
+    assert "inputs: x0 (112, 2)" in found
 
 
 def test_the_last_program_is_shown() -> None:
