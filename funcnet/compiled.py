@@ -6,7 +6,7 @@ import gc
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from operator import attrgetter
+from operator import attrgetter, is_
 from threading import Lock
 from typing import Any, Generic, TypeAlias, cast
 from weakref import WeakValueDictionary
@@ -36,6 +36,18 @@ OWN = frozenset({"_by_signature", "_registers", "_recent", "_latest", "_lock"}) 
 KEPT, HELD = 1024, 1 << 28  # programs, and bytes of memory that they need, beyond which the one made first is let go
 OF_A_CALL = 1500  # bytes that the Python objects of one call take, about
 POOLED = 8  # workspaces that a program keeps for the next calls
+
+
+@contextmanager
+def collector_paused() -> Generator[None]:
+    """No garbage collection meanwhile: it would go through a growing plan again and again, and find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Program(Generic[P]):
@@ -117,7 +129,7 @@ class Compiled(Generic[P]):
         """Run the function on symbolic values and plan what it recorded."""
         raise NotImplementedError
 
-    def enter(self, params: P, given: tuple[Any, ...], key: Key | None, found: Any = None) -> tuple[Memory[P], Any]:
+    def enter(self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None) -> tuple[Memory[P], Any]:
         """A workspace into which all is copied, so that its program can run; its pool awaits it back.
 
         With it comes the flat vector that the params are views of, if they are.
@@ -138,7 +150,7 @@ class Compiled(Generic[P]):
                     inside[...] = x
                 else:
                     seen, copy, vector, leaves, held = space.register.last
-                    if params is seen and params == copy and (held is None or space.register.holds_still(params, held)):
+                    if params is seen and params == copy and (held is None or all(map(is_, params.values(), held))):
                         if vector is not None:
                             space.params[...] = vector
                         else:
@@ -154,6 +166,7 @@ class Compiled(Generic[P]):
                     return self.enter(params, given, key, other)
         return self._admit(params, arrays, self.random and key is not None)
 
+    @collector_paused()
     def _admit(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Memory[P], Any]:
         """Check everything, find or make the program, and copy all into a workspace."""
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
@@ -170,9 +183,8 @@ class Compiled(Generic[P]):
         program = self._by_signature.get(signature)
         if program is None:
             register = self._registers.get(place) or Register(Layout(structure, shapes, dtype))
-            with collector_paused():
-                program = self._make(register, arrays, keyed)
-                space = program.take()
+            program = self._make(register, arrays, keyed)
+            space = program.take()
             with self._lock:
                 self._by_signature[signature], self._registers[place] = program, register
                 self._let_go()
@@ -255,15 +267,3 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         self.check_count(len(inputs))
         output, _ = self.compute(params, *cast("tuple[Array, ...]", inputs), key=key)
         return Plan(trace, tree.leaves(output))
-
-
-@contextmanager
-def collector_paused() -> Generator[None]:
-    """No garbage collection meanwhile: it would go through a growing plan again and again, and find nothing."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -38,18 +38,21 @@ class Joined(NamedTuple):
 def join(calls: Sequence[Call]) -> Joined:
     """Join what can be joined; every `Value.reads` tells how often the value is read."""
     joined = Joined([], [], {})
-    made = {id(call.output): i for i, call in enumerate(calls)}
-    readers = {id(x): call for call in calls for x in call.reads()}
-    instead: dict[int, list[Call]] = {id(call): [call] for call in calls}
-    for alike in by_form(calls):
+    several = [alike for alike in by_form(calls) if len(alike) > 1]
+    made = {id(call.output): i for i, call in enumerate(calls)} if several else {}
+    readers: dict[int, Call] = {}
+    instead: dict[int, list[Call]] = {}
+    for alike in several:
         members = ready_together(alike, made)
         if len(members) < 2 or sum(map(whole_size, members)) > SMALL:
             continue
+        readers = readers or {id(x): call for call in calls for x in call.reads()}
         steps = [members, *steps_after(members, readers)]
         instead.update((id(call), []) for step in steps for call in step)
         instead[id(members[0])] = [step[0] for step in steps]
         put_on_shelves(steps, joined)
-    joined.calls.extend(call for replaced in calls for call in instead[id(replaced)])
+    for call in calls:
+        joined.calls.extend(instead.get(id(call), (call,)))
     return joined
 
 
@@ -57,7 +60,7 @@ def by_form(calls: Sequence[Call]) -> list[Step]:
     """The calls that can be joined to others, together with those of the same form."""
     forms: dict[Form, Step] = {}
     for call in calls:
-        form = form_of(call)
+        form = form_of(call) if call.function in ARITHMETIC else None
         if form is not None:
             forms.setdefault(form, []).append(call)
     return [*forms.values()]

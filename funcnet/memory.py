@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import is_
 from types import EllipsisType
 from typing import Any, Generic, cast
 
@@ -13,7 +12,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet.arrays import Array
-from funcnet.flat import Layout, are_as_they_were
+from funcnet.flat import Layout, Node, are_as_they_were
 from funcnet.plan import Plan
 from funcnet.program import Instruction, Workspace
 
@@ -26,8 +25,8 @@ class Register(Generic[P]):
     Params which a step has made, or which come again, are recognised, and go in by a single copy of the flat vector
     that they are views of.
 
-    last: (params, a copy of their dict, their vector, else their leaves, what hung in them where a copy does not tell),
-        set at once, so that threads see no half of it.
+    last: (params, what equals them while they hold what they held, their vector, else their leaves, the items whose
+        identity is to be compared too), set at once, so that threads see no half of it.
     kept: what whoever runs the programs keeps for its next call.
     """
 
@@ -41,20 +40,24 @@ class Register(Generic[P]):
         """Keep params, their vector or else their leaves, and what hangs in their dicts.
 
         One dict of tuples equals its copy later only if it holds the same items, since comparing other arrays fails,
-        unless they have one element; where some have, and where dicts are nested, the identity of items is compared.
+        unless they have one element.
         """
         if self.plain:
             self.last = params, params.copy(), vector, leaves, None
         elif self.layout.only_dict:
             self.last = params, params.copy(), vector, leaves, [*params.values()]
         else:
-            self.last = params, params, vector, leaves, self.layout.nodes(params)
+            self.last = params, AsTheyWere(self.layout.nodes(params)), vector, leaves, None
 
-    def holds_still(self, params: Any, held: Any) -> bool:
-        """Whether all dicts and lists still hold the very keys and items that they held."""
-        if self.layout.only_dict:
-            return all(map(is_, params.values(), held))
-        return are_as_they_were(held)
+
+class AsTheyWere:
+    """Equals nested params while all their dicts and lists hold the very keys and items that they held."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = nodes
+
+    def __eq__(self, params: object) -> bool:
+        return are_as_they_were(self.nodes)
 
 
 class Memory(Generic[P]):
