@@ -97,7 +97,7 @@ class Plan:
                     root.last = -1
 
     def _take(self, value: Value, free: Free) -> Home:
-        home = free.take(value)
+        home = free.take(value) if value.shape else None  # a number, often a loss, would hold on to a whole array's
         if home is None:
             home = Home()
             self.homes.append(home)

@@ -565,6 +565,12 @@ def test_a_training_step_needs_memory_for_the_activations_and_a_few_values(depth
     assert values(step_plan(hidden(depth, fn.tanh()), (32,), rows=256), 32, 256) <= depth + 2
 
 
+def test_a_loss_does_not_take_the_memory_of_an_array() -> None:
+    plan = planned(lambda x: (np.exp(np.sin(np.tanh(x)).sum(axis=1)), (np.cos(np.exp(x)) * 2.0).max()), (32,), rows=64)
+    (loss,) = [y for y in plan.outputs if not y.shape]
+    assert loss.home.size == 4
+
+
 def test_the_memory_of_params_and_gradient_is_theirs() -> None:
     plan = step_plan(hidden(3, fn.tanh()), (32,))
     assert [home.size for home in plan.homes[:2]] == [3 * 33 * 32 * 4] * 2
