@@ -74,6 +74,8 @@ def form_of(call: Call) -> Form | None:
     x = reads[0]
     if x.call is None or not same_form(x, y) or any(v.base is not None or v.ndim < 2 for v in (x, y)):
         return None
+    if y.ones is not None:  # written once, they would be written over
+        return None
     if not all(v is x or type(v) in (float, int) for v in call.inputs):
         return None
     return call.function, x.dtype, y.dtype, tuple(None if v is x else repr(v) for v in call.inputs)

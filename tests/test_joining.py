@@ -109,6 +109,17 @@ def test_calls_with_arrays_beside_are_left_alone() -> None:
     assert not values_of(lambda a, b: (a * beside).sum() + (b * beside).sum()).parts
 
 
+def test_results_behind_which_a_row_of_ones_stands_are_left_alone() -> None:
+    def function(W: Any, b: Any, x: Any, z: Any) -> Any:
+        y, e = np.tanh(x), np.exp(z)
+        return ((y * 2.0) @ W + b).sum() + (e * 2.0).sum()
+
+    found = planned(function, (WIDTH,), (WIDTH,), params=[(WIDTH, 2), (2,)])
+    assert any(value.ones is not None for value in (call.output for call in found.calls))
+    assert not found.parts
+    assert_no_clobber(found)
+
+
 def test_functions_whose_bits_depend_on_the_place_are_left_alone() -> None:
     assert not values_of(lambda a, b: np.sin(a).sum() + np.sin(b).sum()).parts
 

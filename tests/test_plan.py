@@ -144,6 +144,7 @@ class Walk:
                 assert is_elementwise(call), "a call overwrites what it still reads"
                 assert value.base is None, "a call overwrites the base of a view that it reads"
                 assert like(value) == like(output), "a call overwrites a value of another form"
+        self.write(output)
         for part in self.parts(output):
             self.write(part)
 
