@@ -158,9 +158,9 @@ def unscaled(outputs: Iterable[Value]) -> tuple[list[Value], list[float]]:
     """
     pairs: list[tuple[Value, float]] = []
     for y in outputs:
-        call = y.call if not y.shape else None
-        scaled = call is not None and call.function is np.multiply and type(call.inputs[1]) is float
-        pairs.append((call.inputs[0], call.inputs[1]) if call is not None and scaled else (y, 1.0))
+        x, factor = y.call.inputs if y.call is not None and y.call.function is np.multiply else (y, 1.0)
+        scaled = not y.shape and type(factor) is float and x.dtype == y.dtype
+        pairs.append((x, factor) if scaled else (y, 1.0))
     return [y for y, _ in pairs], [factor for _, factor in pairs]
 
 

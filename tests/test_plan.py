@@ -403,6 +403,25 @@ def test_the_gradient_of_a_bias_is_written_though_that_of_its_weight_is_computed
 # --- how many calls
 
 
+@pytest.mark.parametrize(
+    ("function", "factors", "calls"),
+    [
+        pytest.param(lambda x: x.sum() * 0.5, [0.5], 1, id="a number is scaled as it goes out"),
+        pytest.param(lambda x: 0.5 * x.sum(), [1.0], 2, id="the number first"),
+        pytest.param(lambda x: x.sum(axis=1) * 0.5, [1.0], 2, id="an array is not"),
+        pytest.param(lambda x: ((s := x.sum()), s * 0.5), [1.0, 0.5], 1, id="one that goes out itself, too"),
+        pytest.param(lambda x: ((s := x.sum() * 0.5), s + 1.0), [0.5, 1.0], 3, id="one that is read, too"),
+        pytest.param(lambda x: x.sum() * x.max(), [1.0], 3, id="a number that is not known"),
+    ],
+)
+def test_a_last_factor_is_left_to_whoever_takes_the_number(
+    function: Callable[..., Any], factors: list[float], calls: int
+) -> None:
+    plan = planned(function, (3,))
+    assert (plan.factors, len(plan.calls)) == (factors, calls)
+    assert_no_clobber(plan)
+
+
 def test_the_calls_of_a_known_network() -> None:
     operators = {1: fn.linear(25), 2: fn.tanh(), 3: fn.linear(25), 4: fn.sigmoid(), 5: fn.add(), 6: fn.linear(2)}
     net = fn.network(operators, {1: [2], 2: [3, 5], 3: [4], 4: [5], 5: [6], 6: []}, inputs=[1], output=6)
