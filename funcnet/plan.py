@@ -47,6 +47,9 @@ class Plan:
         self.dtype: np.dtype[Any] = trace.dtype
         self.parameters: list[Value] = trace.parameters
         self.inputs: list[Value] = trace.inputs
+        self.outputs: list[Value]
+        self.factors: list[float]
+        self.parts: dict[int, list[Value]]
         self.outputs, self.factors = unscaled(outputs)
         bytes_of_params = sum(map(nbytes, trace.parameters))
         self.homes: list[Home] = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
