@@ -17,7 +17,7 @@ from funcnet.calls import nonzero_into
 from funcnet.homes import Home, is_elementwise, nbytes, same_form
 from funcnet.tracing import Call, Value
 
-SMALL = 1 << 16  # bytes of a shelf up to which a call saved is worth more than the cache that it takes
+SMALL = 1 << 17  # bytes of a shelf up to which a call saved is worth more than the cache that it takes
 ARITHMETIC = frozenset({np.add, np.subtract, np.multiply, np.negative, nonzero_into})
 """What gives the same bits wherever in memory its operands lie."""
 
