@@ -133,6 +133,7 @@ class Compiled(Generic[P]):
         """A workspace into which all is copied, so that its program can run; its pool awaits it back.
 
         With it comes the flat vector that the params are views of, if they are.
+        found: a program and what arrays it takes, if these are known not to be the latest.
         """
         arrays = given
         if key is not None:
