@@ -84,8 +84,12 @@ def form_of(call: Call) -> Form | None:
 def ready_together(alike: Step, made: dict[int, int]) -> Step:
     """Those of the calls that have places to give, the first one and all whose values are there by then."""
     free = [call for call in alike if call.reads()[0].home is None and call.output.home is None]
-    ready = {id(x): call for call in reversed(free) if made[id(x := call.reads()[0])] < made[id(free[0].output)]}
-    return [*reversed(ready.values())]
+    ready: dict[int, Call] = {}
+    for call in free:
+        x = call.reads()[0]
+        if made[id(x)] < made[id(free[0].output)]:
+            ready.setdefault(id(x), call)
+    return [*ready.values()]
 
 
 def whole_size(call: Call) -> int:

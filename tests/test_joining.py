@@ -149,6 +149,18 @@ def test_cotangents_of_params_stay_where_they_belong() -> None:
     assert_no_clobber(found)
 
 
+def test_joined_calls_stand_where_the_first_of_them_stood() -> None:
+    def function(a: Any, b: Any) -> Any:
+        y, z = np.tanh(a), np.exp(b)
+        first = np.sin(y * y)
+        return (first * z).sum() + (z * z).sum() + np.cos(y * y).sum()
+
+    found = planned(function, (WIDTH,), (WIDTH,))
+    (call,) = joined_calls(found)
+    assert functions(found.calls).index(call.function) < functions(found.calls).index(np.sin)
+    assert_no_clobber(found)
+
+
 def test_results_that_go_out_are_not_written_over() -> None:
     found = values_of(lambda a, b: (a * a, b * b, (1.0 - a * a).sum()))
     assert_no_clobber(found)
