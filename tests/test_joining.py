@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import joining, plan
-from funcnet.calls import nonzero_into
+from funcnet.calls import gate, nonzero_into
 from funcnet.joining import SMALL, Joined
 from funcnet.plan import Plan
 from funcnet.program import Workspace
@@ -197,6 +199,63 @@ def test_the_same_bits_as_one_by_one(rows: int, dtype: Any, monkeypatch: pytest.
     assert "v2]" not in str(again)
     for found, wanted in zip(fn.tree.leaves((loss, gradient)), fn.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+STEPS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
+    "tanh": lambda x, y, W, b: np.tanh(x),
+    "square": lambda x, y, W, b: x * x,
+    "double": lambda x, y, W, b: x * 2.0,
+    "complement": lambda x, y, W, b: 1.0 - x,
+    "negative": lambda x, y, W, b: -x,
+    "sum": lambda x, y, W, b: x + y,
+    "product": lambda x, y, W, b: x * y,
+    "affine": lambda x, y, W, b: np.tanh(x @ W + b),
+    "gate": lambda x, y, W, b: gate(x, np.maximum(y, 0.0)),
+}
+
+
+def written(steps: list[tuple[str, int, int]]) -> Callable[..., Any]:
+    """A function of (W, b, x, z) that takes these steps, each from two of the values before it."""
+
+    def function(W: Any, b: Any, *inputs: Any) -> Any:
+        values = list(inputs)
+        for name, i, j in steps:
+            values.append(STEPS[name](values[i % len(values)], values[j % len(values)], W, b))
+        return (*values[-3:], *(value.sum() for value in values[2::2]))
+
+    return function
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from([*STEPS]), st.integers(0, 30), st.integers(0, 30)), min_size=3, max_size=20
+    ),
+    rows=st.integers(1, 3),
+)
+@settings(max_examples=600)
+def test_any_calls_give_the_same_bits_joined_or_not(steps: list[tuple[str, int, int]], rows: int) -> None:
+    numbers = np.random.default_rng(0)
+    shapes = [(WIDTH, WIDTH), (WIDTH,), (rows, WIDTH), (rows, WIDTH)]
+    W, b, *inputs = (numbers.normal(size=shape).astype(np.float32) for shape in shapes)
+
+    def results(joined: bool) -> list[Any]:
+        with pytest.MonkeyPatch.context() as patch:
+            if not joined:
+                patch.setattr(plan, "join", lambda calls: Joined(list(calls), [], {}))
+            found = planned(written(steps), (WIDTH,), (WIDTH,), params=[(WIDTH, WIDTH), (WIDTH,)], rows=rows)
+        assert_no_clobber(found)
+        space = Workspace(found)
+        for _ in range(2):
+            space.params[...] = np.concatenate([W.ravel(), b])
+            for place, x in zip(space.inputs, inputs, strict=True):
+                place[...] = x
+            with np.errstate(all="ignore"):
+                for f, args in space.program:
+                    f(*args)
+        return [np.array(y) for y in space.outputs]
+
+    for a, c in zip(results(joined=True), results(joined=False), strict=True):
+        np.testing.assert_array_equal(a, c, strict=True)
 
 
 def test_gaps_on_a_shelf_hold_numbers_that_no_call_complains_of() -> None:
