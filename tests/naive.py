@@ -257,7 +257,7 @@ def mse_derivative(y: Array, t: Array, g: Array) -> list[Array]:
 DERIVATIVES: dict[str, Callable[[Any, list[Array], Array], tuple[Any, list[Array]]]] = {
     "linear": linear_derivative,
     "identity": lambda p, xs, g: (p, [g]),
-    "tanh": lambda p, xs, g: (p, [g / np.cosh(xs[0]) ** 2]),
+    "tanh": lambda p, xs, g: (p, [g / np.cosh(xs[0]) / np.cosh(xs[0])]),  # whose square overflows sooner
     "sigmoid": lambda p, xs, g: (p, [g * np.exp(-xs[0]) / (1 + np.exp(-xs[0])) ** 2]),
     "relu": lambda p, xs, g: (p, [np.where(xs[0] > 0, g, 0)]),
     "softmax": lambda p, xs, g: (p, [softmax_derivative(softmax(xs[0]), g)]),
