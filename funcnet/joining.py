@@ -60,7 +60,7 @@ def by_form(calls: Sequence[Call]) -> list[Step]:
     """The calls that can be joined to others, together with those of the same form."""
     forms: dict[Form, Step] = {}
     for call in calls:
-        form = form_of(call) if call.function in ARITHMETIC else None
+        form = form_of(call)
         if form is not None:
             forms.setdefault(form, []).append(call)
     return [*forms.values()]
@@ -68,8 +68,10 @@ def by_form(calls: Sequence[Call]) -> list[Step]:
 
 def form_of(call: Call) -> Form | None:
     """What the call does to the only value that it reads; None for a call that cannot be joined to others."""
+    if call.function not in ARITHMETIC:
+        return None
     reads, y = call.reads(), call.output
-    if call.function not in ARITHMETIC or not reads or any(v is not reads[0] for v in reads):
+    if not reads or any(v is not reads[0] for v in reads):
         return None
     x = reads[0]
     if x.call is None or not same_form(x, y) or any(v.base is not None or v.ndim < 2 for v in (x, y)):

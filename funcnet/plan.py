@@ -62,7 +62,7 @@ class Plan:
         self.homes += shelves
         kept = {id(call) for call in self.calls}
         self.left_out: list[Call] = [call for call in trace.calls if id(call) not in kept]
-        self._find_homes(self.homes[:])
+        self._find_homes()
         self.over_params: bool = bool(gradient) and self._gradient_fits_over_params()
         self.size: int = self._lay_out()
 
@@ -79,14 +79,14 @@ class Plan:
             root.home, root.offset = self.homes[1], parameter.offset
         return copies
 
-    def _find_homes(self, fixed: list[Home]) -> None:
+    def _find_homes(self) -> None:
         """Give every value a home: of an input that its call is the last to read, else a free one, else a new one."""
         for i, call in enumerate(self.calls):
             for value in call.reads():
                 value.root.last = i
         for value in self.outputs:
             value.root.last = FOREVER
-        free = Free()
+        fixed, free = self.homes[:], Free()
         for value in self.inputs:
             value.home = self._take(value, free)
         for i, call in enumerate(self.calls):
