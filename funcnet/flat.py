@@ -106,9 +106,9 @@ class Layout(Generic[T]):
         same = [a.__array_interface__ for a in here] == [b.__array_interface__ for b in leaves]
         return vector if same else None
 
-    def joined(self, leaves: list[Any]) -> Any:
-        """The leaves in a flat vector."""
-        return np.concatenate([np.empty(0, self.dtype), *(leaf.ravel() for leaf in leaves)])
+    def joined(self, params: Any) -> Any:
+        """The leaves of a tree in a flat vector."""
+        return np.concatenate([np.empty(0, self.dtype), *(leaf.ravel() for leaf in tree.leaves(params))])
 
 
 def packed(params: T, dtype: np.dtype[Any]) -> T:

@@ -82,9 +82,8 @@ class TrainStep(Differentiated[P], Generic[P, L]):
             f(*args)
         layout = space.layout
         if isinstance(self.optimizer.update, Uniform):
-            vector, state = self._update_flat(
-                space, state, layout.joined(tree.leaves(params)) if vector is None else vector
-            )
+            before = layout.joined(params) if vector is None else vector
+            vector, state = self._update_flat(space, state, before)
         else:
             updates, state = two(self.optimizer.update(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))

@@ -152,9 +152,7 @@ class SGDStep(Differentiated[P]):
         space, vector = self.enter(params, arrays, key)
         for f, args in space.program:
             f(*args)
-        if vector is None:
-            vector = space.layout.joined(tree.leaves(params))
-        vector = vector - space.gradient
+        vector = (space.layout.joined(params) if vector is None else vector) - space.gradient
         new, loss = space.layout.tree(vector), space.outputs[0][()] * space.factors[0]
         if self.check_finite and not all_finite(loss, vector):
             gradient = space.layout.tree(space.gradient / self.scale)
