@@ -117,6 +117,8 @@ def taker(y: Any, factor: float) -> Callable[[], Any]:
 class Blocks(Memory[P]):
     """Workspaces for the blocks of a large batch, by their number of rows; `spans` are their (start, stop)."""
 
+    outputs: list[Any]
+
     def __init__(
         self, plans: dict[int, Plan], register: Register[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
     ) -> None:
