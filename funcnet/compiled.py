@@ -6,7 +6,7 @@ import gc
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from operator import attrgetter, is_
+from operator import attrgetter
 from threading import Lock
 from typing import Any, Generic, TypeAlias, cast
 from weakref import WeakValueDictionary
@@ -20,7 +20,7 @@ from funcnet.arrays import Array, Labels, accept_array, cast_inputs, common_dtyp
 from funcnet.blocks import alike, spans
 from funcnet.core import Function, Pullback
 from funcnet.errors import ShapeError
-from funcnet.flat import Layout
+from funcnet.flat import Layout, are_as_they_were
 from funcnet.listing import listing
 from funcnet.memory import Blocks, Memory, Register, Space
 from funcnet.plan import Plan
@@ -144,20 +144,26 @@ class Compiled(Generic[P]):
         try:
             program, specs = latest
             space = program.pool.pop()
-            if len(arrays) == len(specs):
-                for x, (shape, dtype), inside in zip(arrays, specs, space.inside):  # noqa: B905 (just checked)
-                    if x.shape != shape or x.dtype is not dtype or type(x) is not ndarray:
-                        break
-                    inside[...] = x
-                else:
-                    seen, copy, vector, leaves, held = space.register.last
-                    if params is seen and params == copy and (held is None or all(map(is_, params.values(), held))):
-                        if vector is not None:
-                            space.params[...] = vector
-                        else:
-                            space.read(leaves)
-                        return space, vector
-        except (IndexError, AttributeError, TypeError, ValueError):
+            if len(arrays) != len(specs):
+                raise LookupError
+            inside = space.inside
+            for i, shape, dtype in specs:
+                x = arrays[i]
+                if x.shape != shape or x.dtype is not dtype or type(x) is not ndarray:
+                    raise LookupError
+                inside[i][...] = x
+            seen, copy, nodes, vector, leaves = space.register.last
+            if params is not seen or (params is not copy and params != copy) or (nodes and not are_as_they_were(nodes)):
+                raise LookupError
+            for name in space.with_numbers:
+                if params[name] is not copy[name]:
+                    raise LookupError
+            if vector is None:
+                space.read(leaves)
+            else:
+                space.params[...] = vector
+            return space, vector
+        except (LookupError, AttributeError, TypeError, ValueError):
             pass  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
         if space is not None:
             space.pool.append(space)
@@ -198,7 +204,7 @@ class Compiled(Generic[P]):
             inside[...] = x
         if all(type(x) is np.ndarray for x in given):
             specs = tuple(map(SPEC, given))
-            self._latest = self._recent[specs] = program, [spec[1:] for spec in specs]
+            self._latest = self._recent[specs] = program, [(i, *spec[1:]) for i, spec in enumerate(specs)]
         return space, vector
 
     def _let_go(self) -> None:

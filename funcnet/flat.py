@@ -27,6 +27,9 @@ class Layout(Generic[T]):
 
     The vector is a record with a field for each leaf and one, overlapping, for them all: NumPy makes the view that a
     field is several times as fast as a slice and a reshape.
+
+    nested: whether a dict or a list stands anywhere but at the top, where a dict may.
+    with_numbers: the keys of the dict at the top under which there are arrays of one element.
     """
 
     def __init__(self, structure: tree.Structure[T], shapes: list[tuple[int, ...]], dtype: np.dtype[Any]) -> None:
@@ -46,8 +49,9 @@ class Layout(Generic[T]):
         self._fields = itemgetter(*(self.record.names or ())) if shapes else None
         self.tree: Callable[[Any], T] = self._tree_maker(structure)
         self._nodes = [*mutable_nodes(self.structure)]
-        self.only_dict: bool = self._nodes == [()] and self.structure.kind is dict
-        self.has_single_elements: bool = any(prod(shape) < 2 for shape in self.shapes)
+        self.is_dict: bool = structure.kind is dict
+        self.nested: bool = len(self._nodes) > self.is_dict
+        self.with_numbers: list[Any] = [*keys_with_numbers(structure, self.shapes)] if self.is_dict else []
 
     def _tree_maker(self, structure: tree.Structure[T]) -> Callable[[Any], T]:
         """What makes the tree whose leaves are views of a fresh flat vector, which becomes theirs."""
@@ -172,6 +176,16 @@ def fields_getter(places: Sequence[int]) -> Callable[[Any], Any]:
 def is_flat_tuple(structure: tree.Structure[Any]) -> bool:
     """Whether this is a tuple, named or not, of leaves."""
     return issubclass(structure.kind, tuple) and all(child.kind is object for child in structure.children)
+
+
+def keys_with_numbers(structure: tree.Structure[Any], shapes: list[tuple[int, ...]]) -> Iterator[Any]:
+    """The keys of a dict under which there are arrays of one element, or of none."""
+    start = 0
+    for key, child in zip(structure.keys, structure.children, strict=True):
+        stop = start + child.size
+        if any(prod(shape) < 2 for shape in shapes[start:stop]):
+            yield key
+        start = stop
 
 
 def mutable_nodes(structure: tree.Structure[Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

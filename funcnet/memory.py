@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet.arrays import Array
-from funcnet.flat import Layout, Node, are_as_they_were
+from funcnet.flat import Layout
 from funcnet.plan import Plan
 from funcnet.program import Instruction, Workspace
 
@@ -25,39 +25,24 @@ class Register(Generic[P]):
     Params which a step has made, or which come again, are recognised, and go in by a single copy of the flat vector
     that they are views of.
 
-    last: (params, what equals them while they hold what they held, their vector, else their leaves, the items whose
-        identity is to be compared too), set at once, so that threads see no half of it.
+    last: (params, a copy of their dict, where there are others in it those and what they hold, their vector, else
+        their leaves), set at once, so that threads see no half of it.
     kept: what whoever runs the programs keeps for its next call.
     """
 
     def __init__(self, layout: Layout[P]) -> None:
         self.layout = layout
-        self.plain: bool = layout.only_dict and not layout.has_single_elements
-        self.last: tuple[Any, Any, Any, Any, Any] = self, None, None, None, None  # which no params are
+        self.last: tuple[Any, Any, Any, Any, Any] = self, (), (), None, None  # which no params are
         self.kept: Any = None
 
     def remember(self, params: Any, vector: Any, leaves: Any = None) -> None:
-        """Keep params, their vector or else their leaves, and what hangs in their dicts.
+        """Keep params, their vector or else their leaves, and what hangs in their dicts and lists.
 
-        One dict of tuples equals its copy later only if it holds the same items, since comparing other arrays fails,
-        unless they have one element.
+        A dict of tuples of arrays equals its copy later only if it holds the same items, since NumPy will not say
+        whether others are equal; where they have one element it does, and a call looks whether they are the same.
         """
-        if self.plain:
-            self.last = params, params.copy(), vector, leaves, None
-        elif self.layout.only_dict:
-            self.last = params, params.copy(), vector, leaves, [*params.values()]
-        else:
-            self.last = params, AsTheyWere(self.layout.nodes(params)), vector, leaves, None
-
-
-class AsTheyWere:
-    """Equals nested params while all their dicts and lists hold the very keys and items that they held."""
-
-    def __init__(self, nodes: list[Node]) -> None:
-        self.nodes = nodes
-
-    def __eq__(self, params: object) -> bool:
-        return are_as_they_were(self.nodes)
+        copy = params.copy() if self.layout.is_dict else params
+        self.last = params, copy, self.layout.nodes(params) if self.layout.nested else (), vector, leaves
 
 
 class Memory(Generic[P]):
@@ -81,6 +66,7 @@ class Memory(Generic[P]):
     def __init__(self, register: Register[P], pool: deque[Memory[P]]) -> None:
         self.register = register
         self.layout: Layout[P] = register.layout
+        self.with_numbers: list[Any] = register.layout.with_numbers
         self.pool = pool
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
 
