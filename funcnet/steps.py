@@ -75,7 +75,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         try:
             space, vector = self.enter(params, arrays, key)
         except FuncnetError:
-            if is_array(state):
+            if is_array(state) and not is_array(self.init(params)):
                 raise ParamsError(FORGOTTEN) from None
             raise
         for f, args in space.program:

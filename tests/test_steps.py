@@ -306,6 +306,17 @@ def test_a_state_left_out_is_told(arrays: Any) -> None:
         step(PARAMS, *arrays)
 
 
+def test_a_state_that_is_an_array_is_not_taken_for_an_input() -> None:
+    def update(g: Any, state: Any, params: Any = None) -> Any:
+        return tree.map(lambda x: x * x.dtype.type(-0.1), g), state + 1
+
+    step = fn.train_step(NET, fn.mse(), fn.Optimizer(lambda params: np.zeros(2), update))
+    state = step(PARAMS, step.init(PARAMS), X, T)[1]
+    assert state.tolist() == [1, 1]
+    with pytest.raises(fn.ShapeError, match="mse: input shapes .* must have the same shape"):
+        step(PARAMS, state, X, T[:, :1])
+
+
 def test_what_is_no_optimizer_or_metric_or_key_is_refused() -> None:
     mistakes: list[tuple[Any, Any, str]] = [
         (fn.adam, None, r"train_step: the optimizer is .* call it, fn\.adam\(\.\.\.\)"),
