@@ -17,9 +17,6 @@ T = TypeVar("T")
 Node: TypeAlias = "tuple[Any, list[Any]]"
 """A dict or a list of a tree, with its keys and items."""
 Builder: TypeAlias = Callable[[tuple[Any, ...]], Any]
-NEW_TUPLE: Callable[[Any, Any], Any] = cast(
-    "Any", tuple
-).__new__  # makes a NamedTuple twice as fast as its own constructor
 
 
 class Layout(Generic[T]):
@@ -65,7 +62,7 @@ class Layout(Generic[T]):
 
     def _dict_maker(self, structure: tree.Structure[T]) -> Callable[[Any], Any]:
         """The same for a dict of NamedTuples of leaves: the params of most networks, made at every step."""
-        array: Any = np.ndarray
+        array, new_tuple = cast("Any", np.ndarray), tree.new_tuple
         record, entries, start = self.record, list[tuple[Any, Any, Any]](), 1
         for key, child in zip(structure.keys, structure.children, strict=True):
             entries.append((key, child.kind, fields_getter(range(start, start + child.size))))
@@ -75,7 +72,7 @@ class Layout(Generic[T]):
             made: dict[Any, Any] = {}
             whole: Any = array((), record, vector)
             for key, kind, fields in entries:
-                made[key] = NEW_TUPLE(kind, fields(whole))
+                made[key] = new_tuple(kind, fields(whole))
             return made
 
         return make
@@ -152,7 +149,7 @@ def builder(structure: tree.Structure[Any], at: int) -> Builder:
     ]
     if kind is dict:
         return partial(dict_of, items)
-    return partial(sequence_of, list if kind is list else partial(NEW_TUPLE, kind), items)
+    return partial(sequence_of, list if kind is list else partial(tree.new_tuple, kind), items)
 
 
 def dict_of(items: list[tuple[Any, Builder]], leaves: tuple[Any, ...]) -> dict[Any, Any]:
