@@ -160,7 +160,7 @@ class Compiled(Generic[P]):
                     raise LookupError
             if vector is None:
                 space.read(leaves)
-            else:
+            elif vector is not space.source:
                 space.params[...] = vector
             return space, vector
         except (LookupError, AttributeError, TypeError, ValueError):
@@ -197,8 +197,11 @@ class Compiled(Generic[P]):
                 self._let_go()
         else:
             space = program.take()
-        space.read(leaves)
         vector = space.layout.source(leaves)
+        if vector is None:
+            space.read(leaves)
+        elif vector is not space.source:
+            space.params[...] = vector
         space.register.remember(params, vector, leaves if vector is None else None)
         for inside, x in zip(space.inside, arrays, strict=True):
             inside[...] = x
@@ -258,10 +261,12 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
 
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
-        space, _ = self.enter(params, inputs, key)
+        space, vector = self.enter(params, inputs, key)
         for f, args in space.program:
             f(*args)
         output: Any = tuple([take() for take in space.fresh]) if self.several else space.fresh[0]()
+        if vector is not None and vector is not space.source:
+            space.copied(vector)
         space.pool.append(space)
         return output  # type: ignore[no-any-return]
 

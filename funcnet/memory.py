@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from types import EllipsisType
 from typing import Any, Generic, cast
 
@@ -48,7 +49,8 @@ class Register(Generic[P]):
 class Memory(Generic[P]):
     """What one call runs in: params and arrays are copied in, its program runs, and then there are results.
 
-    params, gradient: the flat vectors; the program may write the gradient over the params.
+    params: what takes a flat vector of params by `[...] = `.     source: that which the program reads as it is, if any.
+    gradient: the flat vector; the program may write it over the params that it has taken.
     inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
     outputs, factors: batch-first, once it has run, and what each, a single number, is still to be multiplied by.
     fresh: what gives each output as the caller's own: a fresh array or a scalar.
@@ -68,28 +70,79 @@ class Memory(Generic[P]):
         self.layout: Layout[P] = register.layout
         self.with_numbers: list[Any] = register.layout.with_numbers
         self.pool = pool
+        self.own: Any = None
+        self.source: Any = None
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
 
     def read(self, leaves: Sequence[Array]) -> None:
         """Copy params in, leaf by leaf."""
-        self.places = self.places or self.layout.views(self.params)
+        self.places = self.places or self.layout.views(self.own)
         for view, leaf in zip(self.places, leaves, strict=True):
             view[...] = leaf
 
+    def copied(self, vector: Any) -> None:
+        """Be told that the vector was copied in, and may come again."""
+
+
+WORTH = 1 << 17  # bytes of params that are copied in the time in which one call is bound to where they are
+
 
 class Space(Memory[P]):
-    """A workspace for a whole batch, or for one block of it."""
+    """A workspace for a whole batch, or for one block of it.
+
+    Params are copied in, or, where that would take longer, the calls that read them are bound to where they are.
+    """
 
     def __init__(self, plan: Plan, register: Register[P], pool: deque[Memory[P]]) -> None:
         super().__init__(register, pool)
-        space = Workspace(plan)
-        self.params: Any = space.params
+        space = self.workspace = Workspace(plan)
+        self.own: Any = space.params
+        self.source: Any = self.own
         self.gradient: Any = space.gradient
         self.outputs: list[Any] = space.outputs
         self.factors: list[float] = plan.factors
         self.fresh: list[Callable[[], Any]] = [taker(y, f) for y, f in zip(space.outputs, plan.factors, strict=True)]
         self.program: list[Instruction] = space.program
         self.inside: Sequence[Any] = [inlet(x) for x in space.inputs]
+        self.binding: float = WORTH * len(space.readers) if space.can_move else inf
+        self.bytes_copied = 0
+        self.params: Any = self.own if self.own.nbytes <= self.binding else Elsewhere(self)
+
+    def read(self, leaves: Sequence[Array]) -> None:
+        """Copy params in, leaf by leaf."""
+        self.read_from(self.own)
+        super().read(leaves)
+
+    def read_from(self, vector: Any) -> None:
+        """Have the program read the params where they are, in this flat vector."""
+        if vector is not self.source:
+            self.workspace.read_from(vector)
+            self.source = vector
+
+    def copied(self, vector: Any) -> None:
+        """Be told that the vector was copied in, and may come again: if that goes on, it is read where it is."""
+        self.bytes_copied += vector.nbytes
+        if self.bytes_copied > self.binding:
+            self.bytes_copied = 0
+            self.read_from(vector)
+            self.params = Elsewhere(self)
+
+
+class Elsewhere:
+    """Takes a vector of params where the program reads, or is to read, another one than its own."""
+
+    def __init__(self, space: Space[Any]) -> None:
+        self.space = space
+
+    def __setitem__(self, place: EllipsisType, vector: Any) -> None:
+        """Have it read where it is, or, if it is short, go back to copies."""
+        space = self.space
+        if vector.nbytes > space.binding:
+            space.read_from(vector)
+        else:
+            space.read_from(space.own)
+            space.params = space.own
+            space.own[...] = vector
 
 
 def taker(y: Any, factor: float) -> Callable[[], Any]:
@@ -112,7 +165,8 @@ class Blocks(Memory[P]):
         self.spaces: dict[int, Space[P]] = {rows: Space(plan, register, pool) for rows, plan in plans.items()}
         self.spans = spans
         self.first: Space[P] = next(iter(self.spaces.values()))
-        self.params: Any = np.empty_like(self.first.params)
+        self.own: Any = np.empty_like(self.first.own)
+        self.params: Any = self.own
         self.gradient: Any = np.empty_like(self.first.gradient)
         self.inside: Sequence[Any] = [Held() for _ in self.first.inside]
         self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
@@ -126,7 +180,8 @@ class Blocks(Memory[P]):
         self.outputs = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
         for start, stop in self.spans:
             space = self.spaces[stop - start]
-            space.params[...] = self.params  # over which the last block's cotangents may lie
+            if space.source is not self.own:
+                space.params[...] = self.own  # over which the last block's cotangents may lie
             for inside, held in zip(space.inside, self.inside, strict=True):
                 inside[...] = held.array[start:stop]
             for f, args in space.program:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from funcnet.calls import gate_into, inner_into, nonzero_into
+from funcnet.homes import Home
 from funcnet.plan import ALIGNMENT, Plan
 from funcnet.tracing import Call, Stateful, Value
 
@@ -21,6 +22,9 @@ class Workspace:
 
     params, gradient: the flat vectors.     inputs, outputs: batch-first arrays to copy into and out of.
     program: the calls, `for f, args in program: f(*args)`.
+    source: the vector of params that the program reads: `params`, until `read_from` names another one.
+    readers: which instructions read params, and the calls that they are.
+    can_move: whether `read_from` may be called: not where params go out as they are.
     """
 
     params: Any
@@ -37,9 +41,30 @@ class Workspace:
             np.ndarray((home.size // plan.dtype.itemsize,), plan.dtype, self.slab, home.start)
             for home in plan.homes[:2]
         )
+        self.source: Any = self.params
+        self._home_of_params: Home = plan.homes[0]
         self.inputs: list[Any] = [self.array(value) for value in plan.inputs]
-        self.program: list[Instruction] = [instruction for call in plan.calls for instruction in self._bind(call)]
+        self.program: list[Instruction] = []
+        self.readers: list[tuple[slice, Call]] = []
+        for call in plan.calls:
+            start = len(self.program)
+            self.program += self._bind(call)
+            if any(map(self._is_params, call.reads())):
+                self.readers.append((slice(start, len(self.program)), call))
         self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
+        self.can_move: bool = not any(map(self._is_params, plan.outputs))
+        beside = [value for _, call in self.readers for value in (*call.reads(), call.output)]
+        self._beside_params = {id(v): self._arrays[id(v)] for v in beside if not self._is_params(v)}
+        del self._arrays, self._allotted, self._views
+
+    def _is_params(self, value: Value) -> bool:
+        return value.root.home is self._home_of_params
+
+    def read_from(self, vector: Any) -> None:
+        """Have the program read the params where they are, in this flat vector."""
+        self.source, self._arrays, self._allotted, self._views = vector, self._beside_params.copy(), {}, {}
+        for place, call in self.readers:
+            self.program[place] = self._bind(call)
         del self._arrays, self._allotted, self._views
 
     def array(self, value: Value) -> Any:
@@ -67,13 +92,14 @@ class Workspace:
         Given one object as input and as output NumPy need not look whether the two overlap, which takes half as long
         again as a short call.
         """
-        start = root.home.start + root.offset * root.dtype.itemsize
+        memory, start = (self.source, 0) if self._is_params(root) else (self.slab, root.home.start)
+        start += root.offset * root.dtype.itemsize
         rows_last = value.batch_axis is not None and value.ndim > 1
-        place = (start, value.shape, value.dtype, rows_last)
+        place = (id(memory), start, value.shape, value.dtype, rows_last)
         found = self._allotted.get(place)
         if found is None:
             shape = (value.shape[-1], *value.shape[:-1]) if rows_last else value.shape
-            found = np.ndarray(shape, value.dtype, self.slab, start)
+            found = np.ndarray(shape, value.dtype, memory, start)
             if rows_last:
                 found = found.transpose(*range(1, value.ndim), 0)
             self._allotted[place] = found

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet import blocks, tree
+from funcnet import blocks, memory, tree
 from funcnet.compiled import Compiled
 from funcnet.core import layer
 from funcnet.flat import Layout
+from funcnet.program import Workspace
 
 SQUARE = 4  # features everywhere, so that arrays can change places
 
@@ -37,10 +38,12 @@ def multiply_and_add(params: Any, x: Any) -> Any:
     return x * a + b, lambda g: ([(g * x).sum(axis=0), g.sum(axis=0)], (g * a,))
 
 
-@pytest.fixture(params=["whole", "in blocks"])
+@pytest.fixture(params=["whole", "in blocks", "params where they are", "in blocks, params where they are"])
 def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The rows of a batch, which runs whole or in blocks."""
-    if request.param == "in blocks":
+    """The rows of a batch, which runs whole or in blocks, from copies of the params or from them as they are."""
+    if "where they are" in request.param:
+        monkeypatch.setattr(memory, "WORTH", 0)
+    if "in blocks" in request.param:
         monkeypatch.setattr(blocks, "FEWEST", 2)
         monkeypatch.setattr(blocks, "CACHE", 1)
     return 9
@@ -365,14 +368,115 @@ def test_params_made_by_a_step_of_another_batch_size_are_recognised(rows: int, m
     assert times_admitted(new_step(), params, [(x[:n], target[:n]) for n in sizes], monkeypatch) == 2
 
 
-def test_what_was_let_go_is_not_held(rows: int) -> None:
+def test_what_was_let_go_is_not_held(rows: int, request: pytest.FixtureRequest) -> None:
+    """Where params are read where they are, a workspace holds those last given to it, in place of a copy."""
     params, x, target = drawn(rows)
     step = new_step()
     for n in (rows, rows - 1):
         params, _ = step(params, x[:n], target[:n])
     vector = weakref.ref(params[1].weight.base)
     params, _ = step(params, x, target)
+    assert (vector() is None) == (request.node.callspec.id != "params where they are")
+    params, _ = step(params, x, target)
     assert vector() is None
+
+
+# --- params that are read where they are
+
+
+def plain() -> fn.Layer[Any, Any]:
+    return fn.network({1: fn.linear(SQUARE), 2: fn.tanh(), 3: fn.linear(SQUARE)}, {1: [2], 2: [3]})
+
+
+def reads_where_they_are(net: fn.Layer[Any, Any], params: Any) -> bool:
+    compiled: Any = net.apply
+    ((space,),) = (program.pool for program in compiled._by_signature.values())
+    return space.source is params[1].weight.base
+
+
+def test_params_that_come_again_and_again_are_read_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "WORTH", 200)
+    net, x = plain(), drawn(9).x
+    params, _ = net.init(fn.key(0), (SQUARE,))
+    found = []
+    for _ in range(5):
+        expected = bits(plain().apply(copied(params), x))
+        assert bits(net.apply(params, x)) == expected
+        found.append(reads_where_they_are(net, params))
+        params[3].bias[1] += 0.5
+    assert found == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("worth", "order", "expected"),
+    [(200, "aaaaaaaabccc", 2), (0, "aaaabbbba", 3), (10_000, "aaaaaaaabb", 0)],
+    ids=["in the end", "at once", "never"],
+)
+def test_a_program_is_bound_anew_only_where_it_must(
+    worth: int, order: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "WORTH", worth)
+    bound = list[Any]()
+    read_from = Workspace.read_from
+
+    def counted(space: Workspace, vector: Any) -> None:
+        bound.append(vector)
+        read_from(space, vector)
+
+    monkeypatch.setattr(Workspace, "read_from", counted)
+    net = plain()
+    given = {name: net.init(fn.key(i), (SQUARE,))[0] for i, name in enumerate("abc")}
+    given["c"] = copied(given["c"])
+    for name in order:
+        net.apply(given[name], drawn(9).x)
+    assert len(bound) == expected
+
+
+def test_few_params_that_come_once_are_copied() -> None:
+    net, x = plain(), drawn(9).x
+    params, _ = net.init(fn.key(0), (SQUARE,))
+    net.apply(params, x)
+    assert not reads_where_they_are(net, params)
+
+
+@pytest.mark.parametrize("worth", [0, 100, 200, 10_000])
+@pytest.mark.parametrize("kind", ["apply", "gradient", "step"])
+def test_params_from_anywhere_in_any_order(kind: str, worth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """a and b are flat, c is not; the same ones come a few times, and then others."""
+    monkeypatch.setattr(memory, "WORTH", worth)
+    _, x, target = drawn(9)
+    given = {"a": plain().init(fn.key(0), (SQUARE,))[0], "b": plain().init(fn.key(1), (SQUARE,))[0]}
+    given["c"] = copied(plain().init(fn.key(2), (SQUARE,))[0])
+    before = bits(given)
+
+    def new() -> Callable[[Any], Any]:
+        if kind == "apply":
+            layer = plain()
+            return lambda params: layer.apply(params, x)
+        compiled: Any = fn.value_and_grad(plain(), fn.mse())
+        if kind == "step":
+            compiled = fn.sgd_step(plain(), fn.mse(), learning_rate=0.1)
+        return lambda params: compiled(params, x, target)
+
+    expected = {name: bits(new()(copied(params))) for name, params in given.items()}
+    call = new()
+    for name in "aaaabbaacccaaaaabcbcbbbbbca":
+        assert bits(call(given[name])) == expected[name]
+    assert bits(given) == before
+
+
+def test_params_that_go_out_as_they_are_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """y = p, whatever x is."""
+    monkeypatch.setattr(memory, "WORTH", 0)
+    own = layer(
+        "own", lambda p, x: (p, lambda g: (p * 0.0 + g, (x * 0.0,))), lambda key, shape, dtype: np.zeros((), dtype)
+    )
+    params, _ = fn.network({"own": own}, {}).init(fn.key(0), (SQUARE,))
+    gradient = fn.value_and_grad(fn.network({"own": own}, {}))
+    for value in (1.0, 2.0, 2.0, 3.0):
+        params["own"][...] = value
+        loss, found = gradient(params, drawn(9).x)
+        assert [loss, found["own"]] == [value, 1.0]
 
 
 def test_closures_of_two_threads_hand_each_other_no_params(rows: int) -> None:

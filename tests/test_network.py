@@ -17,7 +17,7 @@ from hypothesis import assume, currently_in_test_context, given, settings
 from hypothesis import strategies as st
 
 import funcnet as fn
-from funcnet import blocks, tree
+from funcnet import blocks, memory, tree
 from tests.naive import Evaluation, Key, Net, Op, Watch
 from tests.strategies import BATCHES, PATTERNS, Problem, linear, network_of, op, pattern, problems
 
@@ -107,6 +107,14 @@ def small_blocks() -> Generator[None]:
         yield
 
 
+@contextmanager
+def params_where_they_are() -> Generator[None]:
+    """Programs read params where they are, however few these are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "WORTH", 0)
+        yield
+
+
 def check_apply(problem: Problem) -> None:
     s = solved(problem)
     expected = output_of(problem, s.evaluation.outputs())
@@ -178,6 +186,17 @@ def check_gradients_in_blocks(problem: Problem) -> None:
         check_value_and_grad(problem)
 
 
+def check_values_of_params_where_they_are(problem: Problem) -> None:
+    with params_where_they_are():
+        check_apply(problem)
+        check_values_in_blocks(problem)
+
+
+def check_steps_from_params_where_they_are(problem: Problem) -> None:
+    with params_where_they_are():
+        check_steps(problem)
+
+
 CHECKS = [
     check_apply,
     check_vjp,
@@ -187,6 +206,8 @@ CHECKS = [
     check_steps,
     check_values_in_blocks,
     check_gradients_in_blocks,
+    check_values_of_params_where_they_are,
+    check_steps_from_params_where_they_are,
 ]
 every_check = pytest.mark.parametrize("check", CHECKS)
 every_pattern = pytest.mark.parametrize("name", PATTERNS)
