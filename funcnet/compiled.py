@@ -160,8 +160,10 @@ class Compiled(Generic[P]):
                     raise LookupError
             if vector is None:
                 space.read(leaves)
+            elif space.copies:
+                space.own[...] = vector
             elif vector is not space.source:
-                space.params[...] = vector
+                space.take(vector)
             return space, vector
         except (LookupError, AttributeError, TypeError, ValueError):
             pass  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
@@ -201,7 +203,7 @@ class Compiled(Generic[P]):
         if vector is None:
             space.read(leaves)
         elif vector is not space.source:
-            space.params[...] = vector
+            space.take(vector)
         space.register.remember(params, vector, leaves if vector is None else None)
         for inside, x in zip(space.inside, arrays, strict=True):
             inside[...] = x

@@ -48,7 +48,8 @@ class Layout(Generic[T]):
         self._nodes = [*mutable_nodes(self.structure)]
         self.is_dict: bool = structure.kind is dict
         self.nested: bool = len(self._nodes) > self.is_dict
-        self.with_numbers: list[Any] = [*keys_with_numbers(structure, self.shapes)] if self.is_dict else []
+        sizes: Any = tree.unflatten(structure, map(prod, shapes)) if self.is_dict else {}
+        self.with_numbers: list[Any] = [k for k, part in sizes.items() if min(tree.leaves(part), default=2) < 2]
 
     def _tree_maker(self, structure: tree.Structure[T]) -> Callable[[Any], T]:
         """What makes the tree whose leaves are views of a fresh flat vector, which becomes theirs."""
@@ -173,16 +174,6 @@ def fields_getter(places: Sequence[int]) -> Callable[[Any], Any]:
 def is_flat_tuple(structure: tree.Structure[Any]) -> bool:
     """Whether this is a tuple, named or not, of leaves."""
     return issubclass(structure.kind, tuple) and all(child.kind is object for child in structure.children)
-
-
-def keys_with_numbers(structure: tree.Structure[Any], shapes: list[tuple[int, ...]]) -> Iterator[Any]:
-    """The keys of a dict under which there are arrays of one element, or of none."""
-    start = 0
-    for key, child in zip(structure.keys, structure.children, strict=True):
-        stop = start + child.size
-        if any(prod(shape) < 2 for shape in shapes[start:stop]):
-            yield key
-        start = stop
 
 
 def mutable_nodes(structure: tree.Structure[Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -49,15 +49,17 @@ class Register(Generic[P]):
 class Memory(Generic[P]):
     """What one call runs in: params and arrays are copied in, its program runs, and then there are results.
 
-    params: what takes a flat vector of params by `[...] = `.     source: that which the program reads as it is, if any.
-    gradient: the flat vector; the program may write it over the params that it has taken.
+    own, gradient: flat vectors; the program may write the gradient over the params in its own one.
+    source: the flat vector from which it reads the params.     copies: whether others are copied to its own one.
     inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
     outputs, factors: batch-first, once it has run, and what each, a single number, is still to be multiplied by.
     fresh: what gives each output as the caller's own: a fresh array or a scalar.
     pool: where it belongs when nobody uses it.
     """
 
-    params: Any
+    own: Any
+    source: Any = None
+    copies: bool = True
     inside: Sequence[Any]
     program: list[Instruction]
     gradient: Any
@@ -70,8 +72,6 @@ class Memory(Generic[P]):
         self.layout: Layout[P] = register.layout
         self.with_numbers: list[Any] = register.layout.with_numbers
         self.pool = pool
-        self.own: Any = None
-        self.source: Any = None
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
 
     def read(self, leaves: Sequence[Array]) -> None:
@@ -79,6 +79,10 @@ class Memory(Generic[P]):
         self.places = self.places or self.layout.views(self.own)
         for view, leaf in zip(self.places, leaves, strict=True):
             view[...] = leaf
+
+    def take(self, vector: Any) -> None:
+        """Take in params, the views of a flat vector."""
+        self.own[...] = vector
 
     def copied(self, vector: Any) -> None:
         """Be told that the vector was copied in, and may come again."""
@@ -95,7 +99,8 @@ class Space(Memory[P]):
 
     def __init__(self, plan: Plan, register: Register[P], pool: deque[Memory[P]]) -> None:
         super().__init__(register, pool)
-        space = self.workspace = Workspace(plan)
+        self.workspace: Workspace = Workspace(plan)
+        space = self.workspace
         self.own: Any = space.params
         self.source: Any = self.own
         self.gradient: Any = space.gradient
@@ -105,13 +110,20 @@ class Space(Memory[P]):
         self.program: list[Instruction] = space.program
         self.inside: Sequence[Any] = [inlet(x) for x in space.inputs]
         self.binding: float = WORTH * len(space.readers) if space.can_move else inf
-        self.bytes_copied = 0
-        self.params: Any = self.own if self.own.nbytes <= self.binding else Elsewhere(self)
+        self.bytes_copied: int = 0
+        self.copies: bool = self.own.nbytes <= self.binding
 
     def read(self, leaves: Sequence[Array]) -> None:
         """Copy params in, leaf by leaf."""
         self.read_from(self.own)
         super().read(leaves)
+
+    def take(self, vector: Any) -> None:
+        """Have the params read where they are, or, if they are few, from a copy."""
+        self.copies = vector.nbytes <= self.binding
+        self.read_from(self.own if self.copies else vector)
+        if self.copies:
+            self.own[...] = vector
 
     def read_from(self, vector: Any) -> None:
         """Have the program read the params where they are, in this flat vector."""
@@ -125,24 +137,7 @@ class Space(Memory[P]):
         if self.bytes_copied > self.binding:
             self.bytes_copied = 0
             self.read_from(vector)
-            self.params = Elsewhere(self)
-
-
-class Elsewhere:
-    """Takes a vector of params where the program reads, or is to read, another one than its own."""
-
-    def __init__(self, space: Space[Any]) -> None:
-        self.space = space
-
-    def __setitem__(self, place: EllipsisType, vector: Any) -> None:
-        """Have it read where it is, or, if it is short, go back to copies."""
-        space = self.space
-        if vector.nbytes > space.binding:
-            space.read_from(vector)
-        else:
-            space.read_from(space.own)
-            space.params = space.own
-            space.own[...] = vector
+            self.copies = False
 
 
 def taker(y: Any, factor: float) -> Callable[[], Any]:
@@ -166,7 +161,6 @@ class Blocks(Memory[P]):
         self.spans = spans
         self.first: Space[P] = next(iter(self.spaces.values()))
         self.own: Any = np.empty_like(self.first.own)
-        self.params: Any = self.own
         self.gradient: Any = np.empty_like(self.first.gradient)
         self.inside: Sequence[Any] = [Held() for _ in self.first.inside]
         self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
@@ -181,7 +175,7 @@ class Blocks(Memory[P]):
         for start, stop in self.spans:
             space = self.spaces[stop - start]
             if space.source is not self.own:
-                space.params[...] = self.own  # over which the last block's cotangents may lie
+                space.take(self.own)  # over which the last block's cotangents may lie
             for inside, held in zip(space.inside, self.inside, strict=True):
                 inside[...] = held.array[start:stop]
             for f, args in space.program:

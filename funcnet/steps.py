@@ -207,7 +207,7 @@ def flat_state(layout: Layout[Any], like: Any, state: Any) -> Any:
                 f"train_step: the state has a {type(state).__name__}{length_of(state)} where this optimizer keeps a "
                 f"{type(like).__name__}{length_of(like)}: step.init(params) gives the first one"
             )
-        return rebuilt(like, [flat_state(layout, a, b) for a, b in zip(like, state, strict=True)])
+        return tree.new_tuple(type(like), [flat_state(layout, a, b) for a, b in zip(like, state, strict=True)])
     if not is_array(like):
         return state
     try:
@@ -224,14 +224,9 @@ def length_of(state: Any) -> str:
 def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node]) -> Any:
     """The state with trees of views in place of vectors; the dicts and lists of the trees are added to `nodes`."""
     if is_tuple(flat):
-        return rebuilt(flat, [with_trees(layout, part, nodes) for part in flat])
+        return tree.new_tuple(type(flat), [with_trees(layout, part, nodes) for part in flat])
     if not is_array(flat) or not flat.ndim:  # a number may be an array of no axes, as files give them
         return flat
     made = layout.tree(flat)
     nodes += layout.nodes(made)
     return made
-
-
-def rebuilt(parts: Any, items: list[Any]) -> Any:
-    """A tuple of the same kind, named or not, of other items."""
-    return parts._make(items) if hasattr(parts, "_make") else tuple(items)
