@@ -103,6 +103,14 @@ def _params_problem(params: Any) -> str:
     raise AssertionError("there is a problem")
 
 
+def stray(labels: Any, count: int) -> Any:
+    """The first of these integers that is none of 0 .. count - 1, if there is any."""
+    codes = labels.view(labels.dtype.str.replace("i", "u"))  # of which those of negative integers are the largest
+    if not labels.size or 0 <= labels.flat[codes.argmax()] < count:  # argmax takes an eighth of the time of max
+        return None
+    return labels[(labels < 0) | (labels >= count)][0]
+
+
 def is_array(x: object) -> TypeIs[np.ndarray[Any, np.dtype[Any]]]:
     """Whether this is an ndarray, of whatever dtype."""
     return isinstance(x, np.ndarray)

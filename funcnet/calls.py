@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.arrays import stray
 from funcnet.errors import LabelError, WeightError
 from funcnet.random import fold_in, generator
 from funcnet.tracing import Trace, Value
@@ -68,8 +69,7 @@ def take(table: Any, index: Any) -> Any:
 def take_into(where: str, table: Any, index: Any, out: Any) -> None:
     """Write the rows of a table that integers name."""
     rows = len(table)
-    if index.size and (index.min() < 0 or index.max() >= rows):
-        wrong = index[(index < 0) | (index >= rows)][0]
+    if (wrong := stray(index, rows)) is not None:
         raise LabelError(
             f"{where}index {wrong} is none of the {rows} rows of the table, which are numbered 0 to {rows - 1}"
         )
@@ -130,8 +130,7 @@ def one_hot(labels: Any, like: Any) -> Any:
 def one_hot_into(where: str, labels: Any, out: Any) -> None:
     """Write rows of zeros with a 1 where the label says."""
     classes = out.shape[1]
-    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
-        wrong = labels[(labels < 0) | (labels >= classes)][0]
+    if (wrong := stray(labels, classes)) is not None:
         raise LabelError(
             f"{where}label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
         )

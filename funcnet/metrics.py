@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from funcnet.arrays import Array, accept_array
+from funcnet.arrays import Array, accept_array, stray
 from funcnet.errors import LabelError, ShapeError, WeightError
 
 
@@ -82,8 +82,7 @@ def _classes(
     if not scores.size:
         raise ShapeError(f"{kind}: there are no rows")
     classes = scores.shape[-1]
-    if labels and (t.min() < 0 or t.max() >= classes):
-        wrong = t[(t < 0) | (t >= classes)][0]
+    if labels and (wrong := stray(t, classes)) is not None:
         raise LabelError(
             f"{kind}: label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
         )

@@ -196,7 +196,7 @@ def contraction(space: Workspace, a: Any, b: Any, out: Any) -> list[Instruction]
     return [(a.dot, (b, out))]
 
 
-FEW_RESULTS, MANY_RESULTS, MANY_COLUMNS, LONG_ROWS = 1200, 8192, 150, 128
+FEW, FEW_RESULTS, MANY_RESULTS, MANY_COLUMNS, LONG_ROWS = 4096, 1200, 8192, 150, 128
 
 
 @cache
@@ -224,8 +224,12 @@ def inner_product(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instru
 
 
 def reduction(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
-    """Sum over an axis; in a matrix it is a product with ones."""
+    """Sum over an axis; in a matrix it is a product with ones, as is the sum of a few numbers."""
     x, axes, dtype = inputs
+    few = len(axes) == x.ndim and 0 < x.size <= FEW and (x.flags.c_contiguous or x.flags.f_contiguous)
+    if few and x.dtype == out.dtype:
+        x = x.ravel("K")
+        return x.dot, (space.full(1.0, x), out)
     if x.ndim == 2 and x.flags.f_contiguous and x.size and x.dtype == out.dtype:
         if axes == (0,):
             return x.T.dot, (space.full(1.0, x[:, 0]), out)
