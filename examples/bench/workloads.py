@@ -59,6 +59,7 @@ class Data(NamedTuple):
 
 
 _DISK = (2, 25, 25, 25, 2)
+_WIDE = (784, 512, 512, 512, 10)
 
 WORKLOADS = (
     Workload("tiny", "2-8-1 tanh, batch 1", "chain", (2, 8, 1), 1),
@@ -75,6 +76,7 @@ WORKLOADS = (
     Workload("two-output", "64-128-128 trunk, heads of 10 and 3, batch 256", "heads", (64, 128, 128, 10, 3), 256),
     Workload("large", "2-25-25-25-2 tanh, batch 64,000", "chain", _DISK, 64000),
     Workload("infer-1", "2-25-25-25-2 tanh, forward only, batch 1", "chain", _DISK, 1, infer=True),
+    Workload("infer-wide", "784-512-512-512-10 tanh, forward only, batch 1", "chain", _WIDE, 1, infer=True),
     Workload("infer-100k", "2-25-25-25-2 tanh, forward only, batch 100,000", "chain", _DISK, 100_000, infer=True),
 )
 
