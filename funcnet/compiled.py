@@ -56,7 +56,7 @@ class Program(Generic[P]):
     A call that fails does not put its workspace back, so whatever state it left is never seen again.
     plans: by the number of rows; two where a large batch is cut into blocks of two lengths.
     spans: (start, stop) of the blocks.
-    size: the bytes that a workspace needs, about.
+    size: the bytes that a workspace needs, about, with the params that it may read where they are.
     """
 
     def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], register: Register[P]) -> None:
@@ -64,7 +64,8 @@ class Program(Generic[P]):
         self.spans = spans
         self.register = register
         self.pool: deque[Memory[P]] = deque(maxlen=POOLED)
-        self.size: int = sum(plan.size + OF_A_CALL * len(plan.calls) for plan in plans.values())
+        of_params = register.layout.count * register.layout.dtype.itemsize
+        self.size: int = of_params + sum(plan.size + OF_A_CALL * len(plan.calls) for plan in plans.values())
 
     def take(self) -> Memory[P]:
         """A workspace that nobody uses."""
@@ -153,11 +154,14 @@ class Compiled(Generic[P]):
                     raise LookupError
                 inside[i][...] = x
             seen, copy, nodes, vector, leaves = space.register.last
-            if params is not seen or (params is not copy and params != copy) or (nodes and not are_as_they_were(nodes)):
+            if params is not seen or (nodes and not are_as_they_were(nodes)):
                 raise LookupError
-            for name in space.with_numbers:
-                if params[name] is not copy[name]:
+            if copy is not None:
+                if params != copy or [*params] != space.names:
                     raise LookupError
+                for name in space.with_numbers:
+                    if params[name] is not copy[name]:
+                        raise LookupError
             if vector is None:
                 space.read(leaves)
             elif space.copies:
@@ -218,7 +222,9 @@ class Compiled(Generic[P]):
         held = sum(program.size for program in programs.values())
         while len(programs) > KEPT or (len(programs) > 1 and held > HELD):
             first = next(iter(programs))
-            held -= programs.pop(first).size
+            let_go = programs.pop(first)
+            held -= let_go.size
+            let_go.pool.clear()  # whose workspaces know it: nobody need look for such circles
             self._recent.clear()
             self._latest = None, ()
 

@@ -25,8 +25,8 @@ class Layout(Generic[T]):
     The vector is a record with a field for each leaf and one, overlapping, for them all: NumPy makes the view that a
     field is several times as fast as a slice and a reshape.
 
-    nested: whether a dict or a list stands anywhere but at the top, where a dict may.
-    with_numbers: the keys of the dict at the top under which there are arrays of one element.
+    only_dict: whether nothing in the tree can change but a dict at the top.
+    with_numbers: its keys under which there are arrays of one element.
     """
 
     def __init__(self, structure: tree.Structure[T], shapes: list[tuple[int, ...]], dtype: np.dtype[Any]) -> None:
@@ -46,9 +46,8 @@ class Layout(Generic[T]):
         self._fields = itemgetter(*(self.record.names or ())) if shapes else None
         self.tree: Callable[[Any], T] = self._tree_maker(structure)
         self._nodes = [*mutable_nodes(self.structure)]
-        self.is_dict: bool = structure.kind is dict
-        self.nested: bool = len(self._nodes) > self.is_dict
-        sizes: Any = tree.unflatten(structure, map(prod, shapes)) if self.is_dict else {}
+        self.only_dict: bool = self._nodes == [()] and structure.kind is dict
+        sizes: Any = tree.unflatten(structure, map(prod, shapes)) if self.only_dict else {}
         self.with_numbers: list[Any] = [k for k, part in sizes.items() if min(tree.leaves(part), default=2) < 2]
 
     def _tree_maker(self, structure: tree.Structure[T]) -> Callable[[Any], T]:

@@ -26,24 +26,26 @@ class Register(Generic[P]):
     Params which a step has made, or which come again, are recognised, and go in by a single copy of the flat vector
     that they are views of.
 
-    last: (params, a copy of their dict, where there are others in it those and what they hold, their vector, else
-        their leaves), set at once, so that threads see no half of it.
+    last: (params, a copy of their dict, where there are others in it those and what they hold instead, their vector,
+        else their leaves), set at once, so that threads see no half of it.
     kept: what whoever runs the programs keeps for its next call.
     """
 
     def __init__(self, layout: Layout[P]) -> None:
         self.layout = layout
-        self.last: tuple[Any, Any, Any, Any, Any] = self, (), (), None, None  # which no params are
+        self.last: tuple[Any, Any, Any, Any, Any] = self, None, None, None, None  # which no params are
         self.kept: Any = None
 
     def remember(self, params: Any, vector: Any, leaves: Any = None) -> None:
         """Keep params, their vector or else their leaves, and what hangs in their dicts and lists.
 
-        A dict of tuples of arrays equals its copy later only if it holds the same items, since NumPy will not say
-        whether others are equal; where they have one element it does, and a call looks whether they are the same.
+        Tuples of arrays equal those remembered only if they are the same, since NumPy will not say whether others are
+        equal; where these have one element it does, and a call looks whether they are the same.
         """
-        copy = params.copy() if self.layout.is_dict else params
-        self.last = params, copy, self.layout.nodes(params) if self.layout.nested else (), vector, leaves
+        if self.layout.only_dict:
+            self.last = params, params.copy(), None, vector, leaves
+        else:
+            self.last = params, None, self.layout.nodes(params), vector, leaves
 
 
 class Memory(Generic[P]):
@@ -70,6 +72,7 @@ class Memory(Generic[P]):
     def __init__(self, register: Register[P], pool: deque[Memory[P]]) -> None:
         self.register = register
         self.layout: Layout[P] = register.layout
+        self.names: list[Any] = [*register.layout.structure.keys]
         self.with_numbers: list[Any] = register.layout.with_numbers
         self.pool = pool
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
@@ -119,7 +122,9 @@ class Space(Memory[P]):
         super().read(leaves)
 
     def take(self, vector: Any) -> None:
-        """Have the params read where they are, or, if they are few, from a copy."""
+        """Have the params read where they are, or, if they are few, from a copy. ValueError unless it is flat."""
+        if vector.ndim != 1:
+            raise ValueError
         self.copies = vector.nbytes <= self.binding
         self.read_from(self.own if self.copies else vector)
         if self.copies:

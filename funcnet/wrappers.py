@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, count
+from funcnet.arrays import Array, count, is_array
 from funcnet.core import OperatorKey
 from funcnet.errors import OptionError, ParamsError
 from funcnet.updates import Optimizer, P, S, check_optimizer, each, expect, full_like, joint, stateless
@@ -46,9 +46,15 @@ def _accumulate(
     n = int(expect(AccumulateState, state).mini_step) + 1
     mean = each(lambda u, m: m + (u - m) / n, updates, state.mean)
     if n < k:
-        return each(np.zeros_like, updates), AccumulateState(n, state.inner, mean)
+        inner = tree.map(copied, state.inner)
+        return each(np.zeros_like, updates), AccumulateState(n, inner, mean)
     new, inner = optimizer.update(mean, state.inner, params)
     return new, AccumulateState(0, inner, each(np.zeros_like, mean))
+
+
+def copied(x: Any) -> Any:
+    """The array as the caller's own; a number is itself."""
+    return x.copy() if is_array(x) else x
 
 
 def masked(optimizer: Optimizer, where: Where) -> Optimizer:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import re
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,6 +123,34 @@ def test_programs_that_need_much_memory_are_let_go_sooner(kind: Kind, monkeypatc
     assert [run(rows) for rows in (18, 19, 20)] == [2, 2, 2]
     monkeypatch.setattr(compiled, "HELD", 0)
     assert run(16) == 1
+
+
+@every_kind
+def test_a_program_that_is_let_go_frees_its_memory_at_once(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = kind(20)
+    call._replace(arrays=tuple(x[:17] for x in call.arrays))()
+    ((space,),) = (program.pool for program in programs(call.compiled))
+    slab = weakref.ref(space.own)
+    del space
+    monkeypatch.setattr(compiled, "KEPT", 1)
+    gc.disable()
+    try:
+        call()
+        assert slab() is None
+    finally:
+        gc.enable()
+
+
+@every_kind
+def test_params_that_a_program_may_read_where_they_are_count_as_its_memory(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "OF_A_CALL", 0)
+    call = kind()
+    call()
+    (program,) = programs(call.compiled)
+    of_params = sum(p.nbytes for p in tree.leaves(call.params))
+    assert program.size == of_params + sum(plan.size for plan in program.plans.values())
 
 
 @every_kind

@@ -168,7 +168,7 @@ def test_a_mean_without_a_var_is_refused() -> None:
     half = calibrated()._replace(var=None)
     with pytest.raises(fn.ParamsError, match="mean and var both None or both arrays"):
         fn.batch_norm().apply(half, normal(5, 4))
-    with pytest.raises(fn.ParamsError, match=r"must be BatchNorm\(scale, bias, mean, var\), not Norm"):
+    with pytest.raises(fn.ParamsError, match=r"must be BatchNorm\(scale, bias, mean, var\), not Norm$"):
         fn.batch_norm().apply(fn.Norm(np.ones(4), np.ones(4)), normal(5, 4))  # type: ignore[arg-type]
 
 

@@ -41,6 +41,18 @@ def test_k_gradients_are_one_of_their_mean() -> None:
         np.testing.assert_allclose(p, q, rtol=1e-12)
 
 
+def test_a_state_between_two_updates_is_the_callers_own() -> None:
+    net = fn.linear(2)
+    params, _ = net.init(fn.key(0), (2,))
+    x = np.ones((3, 2), np.float32)
+    step = fn.train_step(net, fn.mse(), fn.accumulate(fn.adam(0.1), 3))
+    _, first, _ = step(params, step.init(params), x, x)
+    _, second, _ = step(params, first, x, x)
+    kept = [np.shares_memory(a, b) for a, b in zip(tree.leaves(first), tree.leaves(second), strict=True)]
+    assert len(kept) > 8
+    assert not any(kept)
+
+
 def test_accumulating_one_is_the_optimizer_itself() -> None:
     g = np.array([1.0, 2.0])
     u, _ = fn.accumulate(fn.sgd(0.1, 0.9), 1).update(g, fn.accumulate(fn.sgd(0.1, 0.9), 1).init(g), g)

@@ -172,7 +172,7 @@ class Reached(Exception):
 def _statistics(params: BatchNorm, x: Array) -> tuple[Array, Array, Array | None, Array | None]:
     """The params, after checking that they fit the input."""
     if type(params) is not BatchNorm or (params.mean is None) != (params.var is None):
-        what = "mean and var both None or both arrays" if type(params) is BatchNorm else f"not {params!r:.60}"
+        what = "mean and var both None or both arrays" if type(params) is BatchNorm else f"not {type(params).__name__}"
         raise ParamsError(f"its params must be BatchNorm(scale, bias, mean, var), {what}")
     s, b, mean, var = params
     if isinstance(mean, Probe):
