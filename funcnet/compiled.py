@@ -85,6 +85,8 @@ class Compiled(Generic[P]):
     kind: str
     random: bool
     """Whether a key makes a difference."""
+    gives_params: bool = True
+    """Whether a call returns what is shaped as the params, whose order of keys then counts."""
     ending = ""
     """What a call does after its program, for the listing."""
 
@@ -157,7 +159,7 @@ class Compiled(Generic[P]):
             if params is not seen or (nodes and not are_as_they_were(nodes)):
                 raise LookupError
             if copy is not None:
-                if params != copy or [*params] != space.names:
+                if params != copy or (self.gives_params and [*params] != space.names):
                     raise LookupError
                 for name in space.with_numbers:
                     if params[name] is not copy[name]:
@@ -252,6 +254,8 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
 
     several: whether the output is a tuple.
     """
+
+    gives_params = False
 
     def __init__(
         self,
