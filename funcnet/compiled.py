@@ -226,7 +226,7 @@ class Compiled(Generic[P]):
             first = next(iter(programs))
             let_go = programs.pop(first)
             held -= let_go.size
-            let_go.pool.clear()  # whose workspaces know it: nobody need look for such circles
+            let_go.pool.clear()  # its workspaces refer to it, and would wait for the collector
             self._recent.clear()
             self._latest = None, ()
 
