@@ -31,11 +31,9 @@ def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
 def even(rows: int, most: int) -> int:
     """The length of blocks, at most so long, of which only the last may be shorter.
 
-    Where that leaves a choice, features lie a multiple of a cache line apart, but not of 1,024 bytes and more, where
-    they would share few places in the cache.
+    Features then lie a multiple of a cache line apart, but not of 1,024 bytes and more, where they would share few
+    places in the cache.
     """
-    if most <= 2 * LINE:
-        return -(-rows // -(-rows // most))
     most -= (most - LINE) % (2 * LINE)  # an odd multiple of a line
     count = -(-rows // most)
     length = LINE * -(-rows // (count * LINE))

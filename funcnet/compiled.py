@@ -159,9 +159,9 @@ class Compiled(Generic[P]):
             if params is not seen or (nodes and not are_as_they_were(nodes)):
                 raise LookupError
             if copy is not None:
-                if params != copy or (self.gives_params and [*params] != space.names):
+                if params != copy or (self.gives_params and [*params] != space.layout.names):
                     raise LookupError
-                for name in space.with_numbers:
+                for name in space.layout.with_numbers:
                     if params[name] is not copy[name]:
                         raise LookupError
             if vector is None:

@@ -26,7 +26,8 @@ class Layout(Generic[T]):
     field is several times as fast as a slice and a reshape.
 
     only_dict: whether nothing in the tree can change but a dict at the top.
-    with_numbers: its keys under which there are arrays of one element.
+    names: the keys at the top, in their order.
+    with_numbers: those of a dict alone under which there are arrays of one element.
     """
 
     def __init__(self, structure: tree.Structure[T], shapes: list[tuple[int, ...]], dtype: np.dtype[Any]) -> None:
@@ -46,6 +47,7 @@ class Layout(Generic[T]):
         self._fields = itemgetter(*(self.record.names or ())) if shapes else None
         self.tree: Callable[[Any], T] = self._tree_maker(structure)
         self._nodes = [*mutable_nodes(self.structure)]
+        self.names: list[Any] = [*structure.keys]
         self.only_dict: bool = self._nodes == [()] and structure.kind is dict
         sizes: Any = tree.unflatten(structure, map(prod, shapes)) if self.only_dict else {}
         self.with_numbers: list[Any] = [k for k, part in sizes.items() if min(tree.leaves(part), default=2) < 2]

@@ -54,8 +54,7 @@ class Memory(Generic[P]):
     own, gradient: flat vectors; the program may write the gradient over the params in its own one.
     source: the flat vector from which it reads the params.     copies: whether others are copied to its own one.
     inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
-    outputs, factors: batch-first, once it has run, and what each, a single number, is still to be multiplied by.
-    fresh: what gives each output as the caller's own: a fresh array or a scalar.
+    fresh: what gives each output, once it has run, as the caller's own: a fresh array or a scalar.
     pool: where it belongs when nobody uses it.
     """
 
@@ -65,15 +64,11 @@ class Memory(Generic[P]):
     inside: Sequence[Any]
     program: list[Instruction]
     gradient: Any
-    outputs: list[Any]
-    factors: list[float]
     fresh: list[Callable[[], Any]]
 
     def __init__(self, register: Register[P], pool: deque[Memory[P]]) -> None:
         self.register = register
         self.layout: Layout[P] = register.layout
-        self.names: list[Any] = [*register.layout.structure.keys]
-        self.with_numbers: list[Any] = register.layout.with_numbers
         self.pool = pool
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
 
@@ -108,7 +103,6 @@ class Space(Memory[P]):
         self.source: Any = self.own
         self.gradient: Any = space.gradient
         self.outputs: list[Any] = space.outputs
-        self.factors: list[float] = plan.factors
         self.fresh: list[Callable[[], Any]] = [taker(y, f) for y, f in zip(space.outputs, plan.factors, strict=True)]
         self.program: list[Instruction] = space.program
         self.inside: Sequence[Any] = [inlet(x) for x in space.inputs]
@@ -149,8 +143,7 @@ def taker(y: Any, factor: float) -> Callable[[], Any]:
     """What gives the array as it is then, or the number, multiplied by the factor."""
     if y.ndim:
         return cast("Callable[[], Any]", y.copy)
-    number = partial(y.__getitem__, ())
-    return number if factor == 1.0 else lambda: number() * factor
+    return partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor
 
 
 class Blocks(Memory[P]):
@@ -169,7 +162,7 @@ class Blocks(Memory[P]):
         self.gradient: Any = np.empty_like(self.first.gradient)
         self.inside: Sequence[Any] = [Held() for _ in self.first.inside]
         self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
-        self.factors: list[float] = self.first.factors
+        self.factors: list[float] = next(iter(plans.values())).factors
         self.program: list[Instruction] = [(self._run, ())]
 
     def _run(self) -> None:

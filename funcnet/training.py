@@ -114,7 +114,7 @@ class ValueAndGrad(Differentiated[P]):
         space, _ = self.enter(params, arrays, key)
         for f, args in space.program:
             f(*args)
-        loss, gradient = space.outputs[0][()] * space.factors[0], space.layout.tree(space.gradient.copy())
+        loss, gradient = space.fresh[0](), space.layout.tree(space.gradient.copy())
         if self.check_finite and not all_finite(loss, space.gradient):
             raise not_finite(self.kind, self.net, params, arrays, key, loss, gradient)
         space.pool.append(space)
@@ -153,7 +153,7 @@ class SGDStep(Differentiated[P]):
         for f, args in space.program:
             f(*args)
         vector = (space.layout.joined(params) if vector is None else vector) - space.gradient
-        new, loss = space.layout.tree(vector), space.outputs[0][()] * space.factors[0]
+        new, loss = space.layout.tree(vector), space.fresh[0]()
         if self.check_finite and not all_finite(loss, vector):
             gradient = space.layout.tree(space.gradient / self.scale)
             raise not_finite(self.kind, self.net, params, arrays, key, loss, gradient)

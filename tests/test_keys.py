@@ -99,6 +99,7 @@ def test_shared_operators_draw_apart() -> None:
 def test_a_random_program_runs_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "FEWEST", 2)
     monkeypatch.setattr(blocks, "CACHE", 1)
+    monkeypatch.setattr(blocks, "LINE", 2)
     net, params, x = drawn("network", rows=9)
     expected, _ = net.apply.vjp(params, x, key=fn.key(1))
     np.testing.assert_allclose(net.apply(params, x, key=fn.key(1)), expected, rtol=1e-5, atol=1e-6)

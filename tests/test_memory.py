@@ -46,6 +46,7 @@ def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     if "in blocks" in request.param:
         monkeypatch.setattr(blocks, "FEWEST", 2)
         monkeypatch.setattr(blocks, "CACHE", 1)
+        monkeypatch.setattr(blocks, "LINE", 2)
     return 9
 
 

@@ -104,6 +104,7 @@ def small_blocks() -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "FEWEST", 2)
         patch.setattr(blocks, "CACHE", 1)
+        patch.setattr(blocks, "LINE", 2)
         yield
 
 
