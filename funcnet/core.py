@@ -67,6 +67,8 @@ class Function(Generic[P, Y]):
     arity: how many inputs it takes; None means one or more.
     labels: which of its inputs may be integers, whose cotangent is None.
     random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
+    total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
+        rows, or the sum of their weights. None for any other function; the losses of batches then add up.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class Function(Generic[P, Y]):
         *,
         labels: Iterable[int] = (),
         random: bool = False,
+        total_weight: Callable[..., float] | None = None,
     ) -> None:
         self.kind = kind
         self.function = function
         self.arity = arity
         self.labels: frozenset[int] = frozenset(labels)
         self.random: bool = random
+        self.total_weight: Callable[..., float] | None = total_weight
 
     def __repr__(self) -> str:
         """The kind of layer."""
@@ -219,9 +223,10 @@ def layer(
     *,
     labels: Iterable[int] = (),
     random: bool = False,
+    total_weight: Callable[..., float] | None = None,
 ) -> Layer[P, Y]:
     """Make the pair from the function and from what draws its params. Both must be picklable."""
-    apply = Function(kind, function, arity, labels=labels, random=random)
+    apply = Function(kind, function, arity, labels=labels, random=random, total_weight=total_weight)
     return Layer(LayerInit(apply, draw), apply)
 
 

@@ -59,7 +59,18 @@ def loss(
     """The loss of a kernel; `over` tells whether L_n is the mean or the sum of the terms of a sample."""
     choice(f"{kind}: reduction", reduction, ("mean", "sum", "none"))
     function = partial(_weighted if flag(f"{kind}: weighted", weighted) else _plain, kernel, over == "mean", reduction)
-    return layer(kind, function, no_params, arity + bool(weighted), labels=labels)
+    total = (sum_of_weights if weighted else number_of_rows) if reduction == "mean" else None
+    return layer(kind, function, no_params, arity + bool(weighted), labels=labels, total_weight=total)
+
+
+def number_of_rows(*inputs: Array) -> float:
+    """What a batch weighs in a mean over batches where each row counts once."""
+    return float(len(inputs[0]))
+
+
+def sum_of_weights(*inputs: Array) -> float:
+    """What a batch weighs in a mean over batches where the last input holds the weights."""
+    return float(inputs[-1].sum(dtype=np.float64))
 
 
 def _plain(
