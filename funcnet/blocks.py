@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from funcnet.calls import inner_into, put_back_into
 from funcnet.plan import Plan
-from funcnet.tracing import Call, Stateful, Value
+from funcnet.tracing import Call, Value
 
 CACHE = 1 << 20  # bytes: what the rows of one block may take in all, about a core's second-level cache
 SMALL_PRODUCT = 1_000_000  # multiplications up to which OpenBLAS has a faster kernel; other libraries do not mind
@@ -42,23 +41,20 @@ def even(rows: int, most: int) -> int:
 
 def product_size(call: Call) -> int:
     """Multiplications for each row in a matrix product over rows; 1 for any other call."""
-    if call.function is not np.matmul or call.output.batch_axis is None:
-        return 1
-    left: Value = call.inputs[0]
-    return left.shape[-1] * call.output.shape[-1]
+    return max(call.multiply_adds() // call.output.shape[0], 1) if call.output.batch_axis == 0 else 1
 
 
 def separable(plan: Plan) -> bool:
     """Whether the results of blocks of rows add up to those of the batch, or stand one behind the other."""
     sums: set[int] = set()
     for call in plan.calls:
-        partial = [id(x.root) in sums for x in call.reads()]
-        if isinstance(call.function, Stateful) or any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs):
+        partial = [id(x.root) in sums for x in call.operands()]
+        if call.primitive.opaque or any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs):
             return False  # nobody knows whether it mixes rows, or whether an array holds something for each row
         if call.output.batch_axis is not None:
-            if any(partial) or not any(x.batch_axis is not None for x in call.reads()):
+            if any(partial) or not any(x.batch_axis is not None for x in call.operands()):
                 return False  # rows that come from no rows, such as random ones, would be the same in every block
-        elif any(x.batch_axis is not None for x in call.reads()) or any(partial):
+        elif any(x.batch_axis is not None for x in call.operands()) or any(partial):
             if not (is_sum_over_rows(call) or (all(partial) and is_linear(call))):
                 return False
             sums.add(id(call.output))
@@ -74,20 +70,15 @@ def alike(whole: Plan, block: Plan) -> bool:
 
 
 def numbers(call: Call) -> list[object]:
-    """The inputs of a call that are no values."""
-    return [x for x in call.inputs if not isinstance(x, Value)]
+    """The inputs of a call that are no values, and its attributes."""
+    return [*(x for x in call.inputs if not isinstance(x, Value)), *call.attributes.items()]
 
 
 def is_sum_over_rows(call: Call) -> bool:
     """Whether the call adds something up over all rows."""
-    if any(x.batch_axis is None for x in call.reads()):
-        return False
-    return call.function in (np.matmul, inner_into, put_back_into) or call.function == np.add.reduce
+    return call.primitive.sums_rows and all(x.batch_axis is not None for x in call.operands())
 
 
 def is_linear(call: Call) -> bool:
     """Whether the call, given sums over blocks, gives the sum over blocks of what it would give."""
-    numbers = sum(not isinstance(x, Value) for x in call.inputs)
-    if call.function is np.multiply:
-        return numbers == 1
-    return call.function in (np.add, np.subtract, np.negative, np.positive) and not numbers
+    return call.primitive.linear_with == sum(not isinstance(x, Value) for x in call.inputs)

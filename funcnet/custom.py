@@ -13,7 +13,9 @@ from funcnet import random, tree
 from funcnet.arrays import Array, Shape
 from funcnet.core import Function, Layer, Pullback, pair
 from funcnet.errors import DTypeError, ParamsError, ShapeError
-from funcnet.tracing import Stateful, Trace, Value
+from funcnet.forms import Attributes, Instruction, Memory, Operands
+from funcnet.primitive import Primitive
+from funcnet.tracing import Trace, Value
 
 P = TypeVar("P", default=Any)
 
@@ -106,12 +108,13 @@ class Opaque(Generic[P]):
         whole = self.promised(tuple(x.shape for x in inputs), trace.dtype)
         axis = 0 if whole else None
         site, given = Site(self, structure, len(leaves)), (*leaves, *inputs)
-        y = trace.emit(Part(site, Box.forward), given, whole, trace.dtype, axis)
+        y = trace.emit(FORWARD, given, whole, trace.dtype, axis, site=site, name=f"{self.kind} forward")
 
         def pullback(g: Value) -> tuple[P, tuple[Any, ...]]:
-            done = trace.emit(Part(site, Box.backward), (g, y, *given), (), trace.dtype, None)
+            done = trace.emit(BACKWARD, (g, y, *given), (), trace.dtype, None, site=site, name=f"{self.kind} backward")
+            name = f"{self.kind} cotangent"
             cotangents = [
-                trace.emit(Part(site, Box.cotangent, i), (done,), x.shape, x.dtype, x.batch_axis)
+                trace.emit(COTANGENT, (done,), x.shape, x.dtype, x.batch_axis, site=site, place=i, name=name)
                 for i, x in enumerate(given)
             ]
             return tree.unflatten(structure, cotangents[: len(leaves)]), tuple(cotangents[len(leaves) :])
@@ -125,21 +128,6 @@ class Site(NamedTuple):
     opaque: Opaque[Any]
     structure: tree.Structure[Any]
     leaves: int
-
-
-class Part(Stateful):
-    """One of the calls of an opaque layer; in each workspace they share a box."""
-
-    def __init__(self, site: Site, method: Callable[..., None], *arguments: Any) -> None:
-        self.site: Site = site
-        self.method: Callable[..., None] = method
-        self.arguments: tuple[Any, ...] = arguments
-        self.__name__: str = f"{site.opaque.kind} {method.__name__}"
-
-    def bind(self, state: dict[int, Any]) -> Callable[..., None]:
-        """The call, with the box of this workspace."""
-        box = state.setdefault(id(self.site), Box(self.site))
-        return partial(self.method, box, *self.arguments)
 
 
 class Box:
@@ -165,6 +153,30 @@ class Box:
     def cotangent(self, which: int, done: Array, out: Array) -> None:
         """Hand out one of the cotangents, those of params first."""
         out[...] = self.cotangents[which]
+
+
+def forward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """Run the function of the layer, which stands in this place."""
+    return [(box_of(memory, attributes["site"]).forward, (*operands, out))]
+
+
+def backward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """Run its pullback."""
+    return [(box_of(memory, attributes["site"]).backward, (*operands, out))]
+
+
+def cotangent(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """Hand out one of the cotangents that the pullback gave."""
+    return [(partial(box_of(memory, attributes["site"]).cotangent, attributes["place"]), (*operands, out))]
+
+
+def box_of(memory: Memory, site: Site) -> Box:
+    """What the calls of one layer share in one workspace."""
+    box: Box = memory.state.setdefault(id(site), Box(site))
+    return box
+
+
+FORWARD, BACKWARD, COTANGENT = (Primitive(f.__name__, f, opaque=True) for f in (forward, backward, cotangent))
 
 
 def read_only(array: Array) -> Array:

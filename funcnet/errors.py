@@ -54,6 +54,10 @@ class WeightError(FuncnetError, ValueError):
     """Weights of samples that add up to nothing."""
 
 
+class TracingError(FuncnetError, TypeError):
+    """NumPy code of a layer that cannot be recorded."""
+
+
 class KeyTypeError(FuncnetError, TypeError):
     """What was given as a random key is not one."""
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from funcnet.calls import gate_into, nonzero_into
-from funcnet.tracing import Call, Value
+from funcnet.tracing import Value
 
 
 class Home:
@@ -37,12 +34,6 @@ class Home:
 def nbytes(value: Value) -> int:
     """Bytes of the value, without a row of ones."""
     return value.elements * value.dtype.itemsize
-
-
-def is_elementwise(call: Call) -> bool:
-    """Whether the call may write over an operand as it reads it."""
-    ufunc = isinstance(call.function, np.ufunc) and call.function is not np.matmul
-    return ufunc or call.function in (nonzero_into, gate_into)
 
 
 def same_form(a: Value, b: Value) -> bool:

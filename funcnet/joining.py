@@ -11,15 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-
-from funcnet.calls import nonzero_into
-from funcnet.homes import Home, is_elementwise, nbytes, same_form
+from funcnet.homes import Home, nbytes, same_form
 from funcnet.tracing import Call, Value
 
 SMALL = 1 << 17  # bytes of a shelf up to which a call saved is worth more than the cache that it takes
-ARITHMETIC = frozenset({np.add, np.subtract, np.multiply, np.negative, nonzero_into})
-"""What gives the same bits wherever in memory its operands lie."""
 
 Form: TypeAlias = tuple[Any, ...]
 """What a call does to the only value that it reads."""
@@ -36,7 +31,7 @@ class Joined(NamedTuple):
 
 
 def join(calls: Sequence[Call]) -> Joined:
-    """Join what can be joined; every `Value.reads` tells how often the value is read."""
+    """Join what can be joined; every `Value.use_count` tells how often the value is read."""
     joined = Joined([], [], {})
     several = [alike for alike in by_form(calls) if len(alike) > 1]
     made = {id(call.output): i for i, call in enumerate(calls)} if several else {}
@@ -46,7 +41,7 @@ def join(calls: Sequence[Call]) -> Joined:
         members = ready_together(alike, made)
         if len(members) < 2 or sum(map(whole_size, members)) > SMALL:
             continue
-        readers = readers or {id(x): call for call in calls for x in call.reads()}
+        readers = readers or {id(x): call for call in calls for x in call.operands()}
         steps = [members, *steps_after(members, readers)]
         instead.update((id(call), []) for step in steps for call in step)
         instead[id(members[0])] = [step[0] for step in steps]
@@ -68,9 +63,9 @@ def by_form(calls: Sequence[Call]) -> list[Step]:
 
 def form_of(call: Call) -> Form | None:
     """What the call does to the only value that it reads; None for a call that cannot be joined to others."""
-    if call.function not in ARITHMETIC:
+    if not call.primitive.fusible:
         return None
-    reads, y = call.reads(), call.output
+    reads, y = call.operands(), call.output
     if not reads or any(v is not reads[0] for v in reads):
         return None
     x = reads[0]
@@ -80,15 +75,15 @@ def form_of(call: Call) -> Form | None:
         return None
     if not all(v is x or type(v) in (float, int) for v in call.inputs):
         return None
-    return call.function, x.dtype, y.dtype, tuple(None if v is x else repr(v) for v in call.inputs)
+    return call.primitive.name, x.dtype, y.dtype, tuple(None if v is x else repr(v) for v in call.inputs)
 
 
 def ready_together(alike: Step, made: dict[int, int]) -> Step:
     """Those of the calls that have places to give, the first one and all whose values are there by then."""
-    free = [call for call in alike if call.reads()[0].home is None and call.output.home is None]
+    free = [call for call in alike if call.operands()[0].home is None and call.output.home is None]
     ready: dict[int, Call] = {}
     for call in free:
-        x = call.reads()[0]
+        x = call.operands()[0]
         if made[id(x)] < made[id(free[0].output)]:
             ready.setdefault(id(x), call)
     return [*ready.values()]
@@ -101,7 +96,7 @@ def whole_size(call: Call) -> int:
 
 def steps_after(step: Step, readers: dict[int, Call]) -> Iterator[Step]:
     """What is done next to all results alike, again and again, where nobody else reads them."""
-    while all(call.output.reads == 1 and id(call.output) in readers for call in step):
+    while all(call.output.use_count == 1 and id(call.output) in readers for call in step):
         step = [readers[id(call.output)] for call in step]
         forms = {form_of(call) for call in step}
         if len(forms) > 1 or None in forms or any(call.output.home is not None for call in step):
@@ -113,12 +108,12 @@ def put_on_shelves(steps: list[Step], joined: Joined) -> None:
     """Give the values their places, and have the first call of each step read and write the whole shelf."""
     before, after = Home(), Home()
     joined.shelves.extend((before, after))
-    values = [call.reads()[0] for call in steps[0]]
+    values = [call.operands()[0] for call in steps[0]]
     whole = shelved(values, before, joined)
     for value in values:
         settle(value)
     for first, *others in steps:
-        (x, *_), values = first.reads(), [first.output, *(call.output for call in others)]
+        (x, *_), values = first.operands(), [first.output, *(call.output for call in others)]
         first.inputs = tuple(whole if v is x else v for v in first.inputs)
         first.output = whole = shelved(values, after, joined)
         whole.call = first
@@ -139,10 +134,10 @@ def shelved(values: list[Value], home: Home, joined: Joined) -> Value:
 def settle(value: Value) -> None:
     """Let what an elementwise call makes the value of stand in its place already, where nobody else reads that."""
     call = value.call
-    if call is None or not is_elementwise(call) or value.elements < 2:
+    if call is None or not call.primitive.elementwise or value.elements < 2:
         return
-    for x in call.reads():
-        alone = x.reads == 1 and x.call is not None and x.base is None and x.home is None
+    for x in call.operands():
+        alone = x.use_count == 1 and x.call is not None and x.base is None and x.home is None
         if alone and same_form(x, value):
             x.home, x.offset = value.home, value.offset
             settle(x)

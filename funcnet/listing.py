@@ -12,6 +12,8 @@ from funcnet.plan import Plan
 from funcnet.tracing import Call, Value
 from funcnet.views import Slice
 
+SHOWN = frozenset({"axes", "axis", "data", "rate"})  # the attributes of calls that a reader needs
+
 
 def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> str:
     """The program of a plan, as it runs."""
@@ -77,7 +79,8 @@ class Names:
 
     def assignment(self, call: Call) -> tuple[str, str]:
         """(the shape and name of the result, the call)."""
-        arguments = ", ".join(self.of(x) for x in call.inputs if x is not None)
+        attributes = (f"{k}={v}" for k, v in call.attributes.items() if k in SHOWN and v is not None)
+        arguments = ", ".join([*map(self.of, call.inputs), *attributes])
         return f"{self.of(call.output)} {call.output.shape}", f"= {function_name(call)}({arguments})"
 
     def place(self, call: Call) -> str:
@@ -85,7 +88,7 @@ class Names:
         home, offset = call.output.home, call.output.offset
         if home in self.fixed:
             return "the gradient"
-        over = [self.of(v) for v in call.reads() if v.home is home and v.offset == offset]
+        over = [self.of(v) for v in call.operands() if v.home is home and v.offset == offset]
         return f"memory {self.homes[id(home)] - 1}" + (f", in place of {over[0]}" if over else "")
 
 
@@ -102,9 +105,5 @@ def slice_name(step: Any) -> str:
 
 
 def function_name(call: Call) -> str:
-    """The NumPy function behind a call."""
-    function = getattr(call.function, "func", call.function)
-    for ufunc in (np.add, np.maximum):
-        if function == ufunc.reduce:
-            return f"{ufunc.__name__}.reduce"
-    return str(getattr(function, "__name__", type(function).__name__)).removesuffix("_into")
+    """The primitive, or the layer of a user's own, that is called."""
+    return str(call.attributes.get("name", call.primitive.name))

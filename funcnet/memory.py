@@ -14,8 +14,9 @@ from typing_extensions import TypeVar
 
 from funcnet.arrays import Array
 from funcnet.flat import Layout
+from funcnet.forms import Instruction
 from funcnet.plan import Plan
-from funcnet.program import Instruction, Workspace
+from funcnet.program import Workspace
 
 P = TypeVar("P", default=Any)
 

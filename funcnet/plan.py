@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.homes import Home, is_elementwise, nbytes, same_form
+from funcnet.homes import Home, nbytes, same_form
 from funcnet.joining import join
+from funcnet.primitive import ADD, COPY, MATMUL, MULTIPLY, SUM
 from funcnet.tracing import Call, Trace, Value
 from funcnet.views import Slice
 
@@ -74,7 +75,7 @@ class Plan:
             if cotangent.view is LAST and root.home is self.homes[1] and ends_at(root) == ends_at(parameter):
                 continue  # written together with the cotangent of the weight
             if root.call is None or root.home is not None or not (cotangent is root or heads(cotangent, after)):
-                root = trace.emit(np.positive, (cotangent,), parameter.shape, parameter.dtype, None)
+                root = trace.emit(COPY, (cotangent,), parameter.shape, parameter.dtype, None)
                 copies.append(trace.calls.pop())
             root.home, root.offset = self.homes[1], parameter.offset
         return copies
@@ -82,7 +83,7 @@ class Plan:
     def _find_homes(self) -> None:
         """Give every value a home: of an input that its call is the last to read, else a free one, else a new one."""
         for i, call in enumerate(self.calls):
-            for value in call.reads():
+            for value in call.operands():
                 value.root.last = i
         for value in self.outputs:
             value.root.last = FOREVER
@@ -93,7 +94,7 @@ class Plan:
             output = call.output
             if output.home is None:
                 output.home = overwritable(call, i, fixed) or self._take(output, free)
-            for value in call.reads():
+            for value in call.operands():
                 root = value.root
                 if root.last == i and root.home is not output.home and root.home not in fixed:
                     free.add(root.home)
@@ -112,7 +113,7 @@ class Plan:
         sizes = {parameter.offset: parameter.elements for parameter in self.parameters}
         last: dict[int, int] = {}
         for i, call in enumerate(self.calls):
-            for value in call.reads():
+            for value in call.operands():
                 if value.root.home is params:
                     last.update((place, i) for place in places(value.root, sizes))
         return not any(y.root.home is params for y in self.outputs) and all(
@@ -161,7 +162,7 @@ def unscaled(outputs: Iterable[Value]) -> tuple[list[Value], list[float]]:
     """
     pairs: list[tuple[Value, float]] = []
     for y in outputs:
-        x, factor = y.call.inputs if y.call is not None and y.call.function is np.multiply else (y, 1.0)
+        x, factor = y.call.inputs if y.call is not None and y.call.primitive is MULTIPLY else (y, 1.0)
         scaled = not y.shape and type(factor) is float and x.dtype == y.dtype
         pairs.append((x, factor) if scaled else (y, 1.0))
     return [y for y, _ in pairs], [factor for _, factor in pairs]
@@ -170,13 +171,13 @@ def unscaled(outputs: Iterable[Value]) -> tuple[list[Value], list[float]]:
 def live(calls: Sequence[Call], results: Iterable[Value]) -> list[Call]:
     """The calls that the results need, and for each value how often it is read."""
     for value in results:
-        value.root.reads += 1
+        value.root.use_count += 1
     kept: list[Call] = []
     for call in reversed(calls):
-        if call.output.reads:
+        if call.output.use_count:
             kept.append(call)
-            for value in call.reads():
-                value.root.reads += 1
+            for value in call.operands():
+                value.root.use_count += 1
     return kept[::-1]
 
 
@@ -185,13 +186,13 @@ def ride_bias(calls: Sequence[Call]) -> list[Call]:
     dropped: set[int] = set()
     products: dict[int, list[Call]] = {}
     for call in calls:
-        if call.function is np.matmul:
+        if call.primitive is MATMUL:
             left, g = call.inputs
             if left.view is np.transpose and can_have_ones(left.base):
                 products.setdefault(id(g), []).append(call)
-        elif call.function is np.add:
+        elif call.primitive is ADD:
             dropped.update(add_bias(call))
-        elif call.function == np.add.reduce and call.inputs[1] == (0,) and products.get(id(call.inputs[0])):
+        elif call.primitive is SUM and call.attributes["axes"] == (0,) and products.get(id(call.inputs[0])):
             stack_cotangents(products[id(call.inputs[0])].pop(), call.output)
             dropped.add(id(call))
     return [call for call in calls if id(call) not in dropped]
@@ -201,7 +202,7 @@ def add_bias(call: Call) -> list[int]:
     """Make one product of x W + b where W and b are neighbours; return the product that it replaces."""
     y, b = call.inputs
     product = y.call if isinstance(y, Value) and isinstance(b, Value) else None
-    if product is None or product.function is not np.matmul or y.reads > 1:
+    if product is None or product.primitive is not MATMUL or y.use_count > 1:
         return []
     x, W = product.inputs
     if not can_have_ones(x) or W.home is None or b.home is not W.home or W.base or b.base or W.ndim != 2:
@@ -210,7 +211,7 @@ def add_bias(call: Call) -> list[int]:
         return []
     stack = Value(W.trace, (W.shape[0] + 1, W.shape[1]), W.dtype, None)
     stack.home, stack.offset = W.home, W.offset
-    call.function, call.inputs = np.matmul, (with_ones(x), stack)
+    call.primitive, call.inputs = MATMUL, (with_ones(x), stack)
     return [id(product)]
 
 
@@ -247,11 +248,11 @@ def overwritable(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
 
     One element alone is left in place: NumPy checks such operands for overlap, which takes longer than the call.
     """
-    output, reads = call.output, call.reads()
-    if not is_elementwise(call) or output.elements < 2:
+    output, operands = call.output, call.operands()
+    if not call.primitive.elementwise or output.elements < 2:
         return None
-    for value in reads:
-        alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in reads)
+    for value in operands:
+        alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in operands)
         if alone and same_form(value, output) and value.home not in fixed and value.home.fits(output):
             return value.home.admit(output)  # type: ignore[no-any-return]
     return None

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from functools import cache, partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from funcnet.calls import gate_into, inner_into, nonzero_into
+from funcnet.forms import Instruction
 from funcnet.homes import Home
 from funcnet.plan import ALIGNMENT, Plan
-from funcnet.tracing import Call, Stateful, Value
-
-Instruction: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+from funcnet.tracing import Call, Value
 
 
 class Workspace:
@@ -49,11 +44,11 @@ class Workspace:
         for call in plan.calls:
             start = len(self.program)
             self.program += self._bind(call)
-            if any(map(self._is_params, call.reads())):
+            if any(map(self._is_params, call.operands())):
                 self.readers.append((slice(start, len(self.program)), call))
         self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
         self.can_move: bool = not any(map(self._is_params, plan.outputs))
-        beside = [value for _, call in self.readers for value in (*call.reads(), call.output)]
+        beside = [value for _, call in self.readers for value in (*call.operands(), call.output)]
         self._beside_params = {id(v): self._arrays[id(v)] for v in beside if not self._is_params(v)}
         del self._arrays, self._allotted, self._views
 
@@ -143,22 +138,7 @@ class Workspace:
     def _bind(self, call: Call) -> list[Instruction]:
         """The call with arrays in place of values, in the fastest of its forms that gives the same."""
         inputs = tuple(self.array(x) if isinstance(x, Value) else x for x in call.inputs)
-        out = self.array(call.output)
-        if call.function is np.matmul:
-            return product(self, inputs[0], inputs[1], out)
-        special = FORMS.get(call.function)
-        return [special(self, inputs, out) if special else self._plainly(call.function, inputs, out)]
-
-    def _plainly(self, function: Any, inputs: tuple[Any, ...], out: Any) -> Instruction:
-        """The call itself."""
-        if isinstance(function, Stateful):
-            return function.bind(self.state), (*inputs, out)
-        if not isinstance(function, np.ufunc):
-            return function, (*inputs, out)
-        inputs = tuple(self.constant(x) if isinstance(x, (int, float)) else x for x in inputs)
-        if function is np.multiply and inputs[0] is inputs[1]:
-            return np.square, self.in_line(inputs[0], out)
-        return function, self.in_line(*inputs, out)
+        return call.primitive.form(self, call.attributes, inputs, self.array(call.output))
 
 
 def aligned(size: int) -> Any:
@@ -166,100 +146,3 @@ def aligned(size: int) -> Any:
     memory = np.zeros(size + ALIGNMENT, np.uint8)
     skip = -memory.ctypes.data % ALIGNMENT
     return memory[skip : skip + size]
-
-
-def product(space: Workspace, a: Any, b: Any, out: Any) -> list[Instruction]:
-    """a b, by the method of the array that leaves the result contiguous."""
-    if out.ndim == 2 and out.flags.c_contiguous:
-        if a.flags.c_contiguous and b.flags.f_contiguous:
-            return contraction(space, a, b, out)
-        return [(a.dot, (b, out))]
-    if out.ndim == 2 and out.flags.f_contiguous:
-        return [(b.T.dot, (a.T, out.T))]
-    return [(np.matmul, (a, b, out))]
-
-
-def contraction(space: Workspace, a: Any, b: Any, out: Any) -> list[Instruction]:
-    """a b where the sum runs along the rows of a and of b^T, as in every x^T g.
-
-    OpenBLAS has a fast kernel for it up to so many results only, and for other products a faster one: with AVX-512 it
-    pays to compute some rows at a time, or, where they are short, to copy b into the other order first.
-    """
-    (rows, length), columns = a.shape, b.shape[1]
-    if rows * columns > FEW_RESULTS and columns <= MANY_COLUMNS and short_of_kernels():
-        if length >= LONG_ROWS:
-            step = max(8, FEW_RESULTS // columns)
-            return [(a[k : k + step].dot, (b, out[k : k + step])) for k in range(0, rows, step)]
-        if rows * columns <= MANY_RESULTS:
-            turned = space.scratch(b.shape)
-            return [(turned.__setitem__, (..., b)), (a.dot, (turned, out))]
-    return [(a.dot, (b, out))]
-
-
-FEW, FEW_RESULTS, MANY_RESULTS, MANY_COLUMNS, LONG_ROWS = 4096, 1200, 8192, 150, 128
-
-
-@cache
-def short_of_kernels() -> bool:
-    """Whether NumPy computes products with the kernels that OpenBLAS has for AVX-512.
-
-    It takes them where the CPU has that, unless it is told by OPENBLAS_CORETYPE to take those of another CPU.
-    """
-    told = os.environ.get("OPENBLAS_CORETYPE", "")
-    if told and told.lower() not in ("skylakex", "cooperlake", "sapphirerapids"):
-        return False
-    config: Any = np.show_config("dicts")
-    simd = config.get("SIMD Extensions", {})
-    blas = config.get("Build Dependencies", {}).get("blas", {})
-    wide = any(name.startswith(("AVX512", "X86_V4")) for name in simd.get("found", ()))
-    return wide and "openblas" in blas.get("name", "")
-
-
-def inner_product(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
-    """sum a_i b_i, by the vectors as they lie in memory."""
-    a, b = inputs
-    if a.strides == b.strides and (a.flags.c_contiguous or a.flags.f_contiguous):
-        return a.ravel("K").dot, (b.ravel("K"), out)
-    return inner_into, (a, b, out)
-
-
-def reduction(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
-    """Sum over an axis; in a matrix it is a product with ones, as is the sum of a few numbers."""
-    x, axes, dtype = inputs
-    few = len(axes) == x.ndim and 0 < x.size <= FEW and (x.flags.c_contiguous or x.flags.f_contiguous)
-    if few and x.dtype == out.dtype:
-        x = x.ravel("K")
-        return x.dot, (space.full(1.0, x), out)
-    if x.ndim == 2 and x.flags.f_contiguous and x.size and x.dtype == out.dtype:
-        if axes == (0,):
-            return x.T.dot, (space.full(1.0, x[:, 0]), out)
-        if axes == (1,):
-            return space.full(1.0, x[0]).dot, (x.T, out)
-    return np.add.reduce, (x, axes, dtype, out)
-
-
-def extremum(ufunc: np.ufunc, space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
-    """`np.maximum` and `np.minimum` take `out` by name only, and are fastest against a whole array."""
-    *arrays, out = space.in_line(*(space.full(x, out) if isinstance(x, (int, float)) else x for x in inputs), out)
-    return partial(ufunc, *arrays, out=out), ()
-
-
-def nonzero(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
-    """The mask of `gate`, on the bits."""
-    return np.sign, space.in_line(space.bits(inputs[0]), space.bits(out))
-
-
-def gate(space: Workspace, inputs: tuple[Any, ...], out: Any) -> Instruction:
-    """`gate` on the bits."""
-    g, mask = (space.constant(x) if isinstance(x, (int, float)) else x for x in inputs)
-    return np.multiply, space.in_line(space.bits(g), space.bits(mask), space.bits(out))
-
-
-FORMS: dict[Any, Callable[[Workspace, tuple[Any, ...], Any], Instruction]] = {
-    inner_into: inner_product,
-    nonzero_into: nonzero,
-    gate_into: gate,
-    np.add.reduce: reduction,
-    np.maximum: partial(extremum, np.maximum),
-    np.minimum: partial(extremum, np.minimum),
-}

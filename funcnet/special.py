@@ -11,10 +11,14 @@ x^2 / 2 more, which exp makes of the rounding of its argument.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 
 from funcnet.arrays import Array
-from funcnet.calls import elementwise_call
+from funcnet.forms import plain
+from funcnet.primitive import Primitive
+from funcnet.tracing import Value
 
 CENTRE = (
     0.3989422804014327,
@@ -55,10 +59,13 @@ TAIL = (
 )
 
 
-def normal_cdf(x: Array) -> Array:
+def normal_cdf(x: Any) -> Array:
     """Phi x = 1 / sqrt(2 pi) int_-inf^x exp(-t^2 / 2) dt, for an array or a recorded value."""
-    y: Array = elementwise_call(normal_cdf_into, x)
-    return y
+    if isinstance(x, Value):
+        return cast("Any", x.trace.emit(NORMAL_CDF, (x,), x.shape, x.dtype, x.batch_axis))  # type: ignore[no-any-return]
+    out: Array = np.empty_like(x)
+    normal_cdf_into(x, out)
+    return out
 
 
 def normal_cdf_into(x: Array, out: Array) -> None:
@@ -68,6 +75,9 @@ def normal_cdf_into(x: Array, out: Array) -> None:
     tail = np.exp(size * size * -0.5) * _polynomial(TAIL, (size - 4.0) / (size + 4.0))
     below = np.where(size > 1.0, tail, centre)
     np.abs((x > 0.0) - below, out)  # 1 - below or below, sooner than by np.where
+
+
+NORMAL_CDF = Primitive("normal_cdf", plain(normal_cdf_into))
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:

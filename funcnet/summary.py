@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
-from math import prod
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import DType, Shape
-from funcnet.calls import inner_into
 from funcnet.compose import check, matching, parts
 from funcnet.core import Function, Layer, OperatorKey
 from funcnet.errors import DTypeError
@@ -18,7 +16,7 @@ from funcnet.graph import Shared
 from funcnet.layers.merge import add
 from funcnet.network import Network
 from funcnet.random import key as random_key
-from funcnet.tracing import Call, Trace
+from funcnet.tracing import Trace
 
 Path: TypeAlias = tuple[OperatorKey, ...]
 """The keys that lead to an operator: its own, and before it those of the operators that it stands in."""
@@ -180,7 +178,7 @@ class _Outline:
         values = [trace.input((1, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
         output, _ = apply.function(symbols, *values)
         shape = output.shape if output.batch_axis is None else output.shape[1:]
-        return shape, sum(map(multiply_adds, trace.calls))
+        return shape, sum(call.multiply_adds() for call in trace.calls)
 
 
 def _results(path: Path, layer: Layer[Any, Any], children: tuple[Operator, ...]) -> tuple[Path, ...]:
@@ -189,15 +187,6 @@ def _results(path: Path, layer: Layer[Any, Any], children: tuple[Operator, ...])
     if isinstance(function, Network):
         return tuple((*path, key) for key in function.graph.outputs)
     return (children[-1].path,)
-
-
-def multiply_adds(call: Call) -> int:
-    """How many multiplications, each with an addition, a call makes."""
-    counts: dict[Any, Callable[[], int]] = {
-        np.matmul: lambda: call.inputs[0].shape[-1] * call.output.elements,
-        inner_into: lambda: prod(call.inputs[0].shape),
-    }
-    return counts.get(call.function, lambda: 0)()
 
 
 def path_name(path: Path) -> str:

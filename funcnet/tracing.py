@@ -7,46 +7,61 @@ what, how long a value lives and what may be overwritten are facts that can be r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from math import prod
 from operator import methodcaller
 from types import EllipsisType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from funcnet.errors import DTypeError
-from funcnet.views import Slice, sliced_axis
-
-BOOL = np.dtype(np.bool_)
-REMEDY = {"an input": "cast it, for instance x.astype(np.float32)", "a constant": "use a Python number, float(c)"}
-LOGIC = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
-COMPARISONS: frozenset[np.ufunc] = frozenset(
-    {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isnan, np.isinf, np.isfinite}
-    | {np.signbit, np.logical_and, np.logical_or, np.logical_xor, np.logical_not}
+from funcnet.primitive import MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
+from funcnet.views import (
+    RECORDABLE,
+    MissingAttributeError,
+    Slice,
+    permutation,
+    product_shape,
+    refuse,
+    reshaped,
+    sliced_axis,
 )
 
+BOOL = np.dtype(np.bool_)
+BITWISE = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
+
 Axes: TypeAlias = int | tuple[int, ...] | None
-Recordable: TypeAlias = "Callable[..., Any] | Stateful"
-"""What a call may call: `function(*inputs, output)`, or what is bound to such a function in every workspace."""
 
 
 class Call:
-    """One NumPy call, `function(*inputs, output)`: it reads its inputs (values, arrays, numbers), writes its output."""
+    """One call of a primitive: it reads its inputs (values, arrays, numbers) and writes its output.
 
-    __slots__ = ("function", "inputs", "output", "scope")
+    attributes: what it is told beside its inputs, by name: plain data.
+    scope: the operator that it comes from, for listings and errors.
+    """
 
-    def __init__(self, function: Recordable, inputs: tuple[Any, ...], output: Value, scope: str) -> None:
-        self.function: Recordable = function
+    __slots__ = ("attributes", "inputs", "output", "primitive", "scope")
+
+    def __init__(
+        self, primitive: Primitive, inputs: tuple[Any, ...], output: Value, attributes: Mapping[str, Any], scope: str
+    ) -> None:
+        self.primitive: Primitive = primitive
         self.inputs: tuple[Any, ...] = inputs
         self.output: Value = output
+        self.attributes: Mapping[str, Any] = attributes
         self.scope: str = scope
 
-    def reads(self) -> list[Value]:
+    def operands(self) -> list[Value]:
         """The values among the inputs."""
         return [x for x in self.inputs if isinstance(x, Value)]
+
+    def multiply_adds(self) -> int:
+        """How many multiplications, each with an addition, it makes."""
+        return self.primitive.multiply_adds([x.shape for x in self.operands()], self.output.shape)
 
 
 class Trace:
@@ -88,15 +103,16 @@ class Trace:
 
     def emit(
         self,
-        function: Recordable,
+        primitive: Primitive,
         inputs: tuple[Any, ...],
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         batch_axis: int | None,
+        **attributes: Any,
     ) -> Value:
         """Record one call and return the value that it writes."""
         value = Value(self, shape, dtype, batch_axis)
-        value.call = Call(function, inputs, value, self.scope)
+        value.call = Call(primitive, inputs, value, attributes, self.scope)
         self.calls.append(value.call)
         return value
 
@@ -108,12 +124,12 @@ class Value(NDArrayOperatorsMixin):
     call: the call that writes it; None for inputs, params and views.
     base, view: a view is `view(base)` and costs no call when the program runs.
     offset: for a parameter, and for its cotangent, the place in the flat vector of all params.
-    reads, last, home, ones: how often it is read, by which call last, where it lives, and the view of it that has one
-    more feature, constantly 1: written by the plan.
+    use_count, last, home, ones: how often it is read, by which call last, where it lives, and the view of it that has
+    one more feature, constantly 1: written by the plan.
     """
 
     __slots__ = (
-        "base", "batch_axis", "call", "dtype", "home", "last", "offset", "ones", "reads", "shape", "trace", "view"
+        "base", "batch_axis", "call", "dtype", "home", "last", "offset", "ones", "shape", "trace", "use_count", "view"
     )  # fmt: skip
 
     def __init__(self, trace: Trace, shape: tuple[int, ...], dtype: np.dtype[Any], batch_axis: int | None) -> None:
@@ -125,7 +141,7 @@ class Value(NDArrayOperatorsMixin):
         self.base: Value | None = None
         self.view: Callable[[Any], Any] | None = None
         self.offset: int = 0
-        self.reads: int = 0
+        self.use_count: int = 0
         self.last: int = -1
         self.home: Any = None
         self.ones: Value | None = None
@@ -163,6 +179,7 @@ class Value(NDArrayOperatorsMixin):
 
     def transpose(self, axes: tuple[int, ...]) -> Value:
         """The axes in another order, a view."""
+        axes = permutation(axes, self.ndim)
         axis = None if self.batch_axis is None else axes.index(self.batch_axis)
         return self.as_view(partial(np.transpose, axes=axes), tuple(self.shape[i] for i in axes), axis)
 
@@ -175,80 +192,83 @@ class Value(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Value:
         """Record the call of a ufunc."""
         if method != "__call__" or options:
-            raise TypeError(f"np.{ufunc.__name__}.{method} with options {sorted(options)} cannot be recorded")
+            refuse(f"np.{ufunc.__name__}{f'.{method}' * (method != '__call__')} with options {sorted(options)}")
+        if ufunc.nout != 1 or (ufunc.signature and ufunc is not np.matmul):
+            refuse(f"np.{ufunc.__name__}, which has {ufunc.nout} outputs of signature {ufunc.signature},")
+        self._check(ufunc.__name__, inputs)
         if ufunc is np.matmul:
             return self._matmul(*inputs)
-        if ufunc.nout != 1:
-            raise TypeError(f"np.{ufunc.__name__} has {ufunc.nout} outputs and cannot be recorded")
         shape = self.shape
         others = [x.shape for x in inputs if x is not self and type(x) not in (float, int)]
         if any(other != shape for other in others):
             shape = np.broadcast_shapes(shape, *others)
         values = [x for x in inputs if isinstance(x, Value)]
-        dtype = BOOL if ufunc in COMPARISONS or ufunc in LOGIC else self.trace.dtype
-        self._check(inputs)
+        primitive = of_ufunc(ufunc)
         if ufunc is np.multiply and type(inputs[1]) is float and inputs[1] == 1.0 and self.dtype != BOOL:
             return self
-        if ufunc in LOGIC and any(v.dtype != BOOL for v in values):
-            raise TypeError(f"np.{ufunc.__name__} is recorded for masks only")
+        if ufunc in BITWISE and any(v.dtype != BOOL for v in values):
+            refuse(f"np.{ufunc.__name__} of numbers, not masks,")
         axes = {len(shape) - v.ndim + v.batch_axis for v in values if v.batch_axis is not None}
         if len(axes) > 1:
-            raise TypeError(f"np.{ufunc.__name__} of values whose rows lie along different axes cannot be recorded")
-        return self.trace.emit(ufunc, inputs, shape, dtype, next(iter(axes), None))
+            refuse(f"np.{ufunc.__name__} of values whose rows lie along different axes")
+        dtype = BOOL if primitive.mask else self.trace.dtype
+        return self.trace.emit(primitive, inputs, shape, dtype, next(iter(axes), None))
 
-    def _check(self, operands: Iterable[Any]) -> np.dtype[Any]:
+    def _check(self, name: str, operands: Iterable[Any]) -> np.dtype[Any]:
         """Refuse what is neither of the trace's dtype, nor a mask, nor a Python number."""
         dtype = self.trace.dtype
         for operand in operands:
-            found = getattr(operand, "dtype", dtype)
+            if type(operand) in (float, int):
+                continue
+            found = getattr(operand, "dtype", None)
+            if found is None:
+                refuse(f"np.{name} with {operand!r:.60}, of type {type(operand).__name__},")
             if found is not dtype and found != dtype and found != BOOL:
-                what = "an input" if isinstance(operand, Value) else "a constant"
-                raise DTypeError(f"{what} of dtype {found} meets {dtype}: {REMEDY[what]}")
+                other = "an input", "cast it, for instance x.astype(np.float32)"
+                what, fix = other if isinstance(operand, Value) else ("a constant", "use a Python number, float(c)")
+                raise DTypeError(f"{what} of dtype {found} meets {dtype}: {fix}")
         return dtype
 
-    def _matmul(self, a: Value, b: Value) -> Value:
-        last = None if b.batch_axis != b.ndim - 1 else len(a.shape) - 1
-        contracted = (a.batch_axis == a.ndim - 1, b.batch_axis == b.ndim - 2)
-        if contracted[0] != contracted[1] and any(contracted) or (a.batch_axis == 0 and b.batch_axis is not None):
-            raise TypeError("a product that mixes rows cannot be recorded: use a custom_layer")
-        shape = (*a.shape[:-1], b.shape[-1])
-        return self.trace.emit(np.matmul, (a, b), shape, self._check((a, b)), 0 if a.batch_axis == 0 else last)
+    def _matmul(self, a: Any, b: Any) -> Value:
+        """The product of two values of two axes or more; those before the last two are broadcast."""
+        if not all(isinstance(x, Value) and x.ndim > 1 for x in (a, b)):
+            refuse("a product of anything but two values of two or more axes")
+        shape, axis = product_shape(a.shape, a.batch_axis, b.shape, b.batch_axis)
+        return self.trace.emit(MATMUL, (a, b), shape, self.trace.dtype, axis)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Value:
         """Record one of the NumPy functions beyond ufuncs that layers call."""
         if function not in FUNCTIONS:
-            raise TypeError(f"{function.__name__} cannot be recorded")
+            refuse(f"np.{function.__name__}")
         return FUNCTIONS[function](*args, **kwargs)
 
     def sum(self, axis: Axes = None, dtype: Any = None, keepdims: bool = False) -> Value:
         """Sum over axes, or over all elements; a mask is summed in the dtype named."""
-        return self._reduce(np.add, axis, dtype, keepdims)
+        if dtype not in (None, self.trace.dtype):
+            refuse(f"a sum in {np.dtype(dtype)}")
+        return self._reduce(SUM, axis, keepdims)
 
     def max(self, axis: Axes = None, keepdims: bool = False) -> Value:
         """Largest element along axes, or of all."""
-        return self._reduce(np.maximum, axis, None, keepdims)
+        return self._reduce(MAX, axis, keepdims)
 
-    def _reduce(self, ufunc: np.ufunc, axis: Axes, dtype: Any, keepdims: bool) -> Value:
-        given = range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        axes = tuple(i % self.ndim for i in given)
+    def _reduce(self, primitive: Primitive, axis: Axes, keepdims: bool) -> Value:
+        axes = normalize_axis_tuple(range(self.ndim) if axis is None else axis, self.ndim)
         shape = tuple(n for i, n in enumerate(self.shape) if i not in axes)
         kept = self.batch_axis is not None and self.batch_axis not in axes
         batch_axis = sum(i not in axes for i in range(self.batch_axis or 0)) if kept else None
-        value = self.trace.emit(ufunc.reduce, (self, axes, dtype), shape, self._check((self,)), batch_axis)
+        self._check(primitive.name, (self,))
+        value = self.trace.emit(primitive, (self,), shape, self.trace.dtype, batch_axis, axes=axes)
         return value[tuple(None if i in axes else slice(None) for i in range(self.ndim))] if keepdims else value
 
     def reshape(self, *shape: int) -> Value:
         """The same elements in row-major order under another shape, whose rows are the same rows or cut from them."""
-        shape = tuple(self._length(shape) if n == -1 else n for n in shape)
+        shape = reshaped(self.shape, shape, self.batch_axis, self.trace.rows)
         if shape == self.shape:
             return self
         if shape[-1:] == self.shape[-1:]:  # the features stay together, and so they are stored: see `Plan.layout`
             return self.as_view(methodcaller("reshape", shape), shape, self.batch_axis)
-        return self.trace.emit(reshape_into, (self,), shape, self.dtype, self.batch_axis)
-
-    def _length(self, shape: tuple[int, ...]) -> int:
-        known = -prod(shape)
-        return prod(self.shape) // known if known else 0
+        return self.trace.emit(RESHAPE, (self,), shape, self.dtype, self.batch_axis)
 
     def __getitem__(self, index: int | slice | EllipsisType | tuple[Any, ...] | None) -> Value:
         """A basic slice of the features, a view."""
@@ -259,42 +279,20 @@ class Value(NDArrayOperatorsMixin):
 
     def __bool__(self) -> bool:
         """Refused: its content is not known yet."""
-        raise TypeError("a recorded function cannot branch on values, which are not known yet: use a custom_layer")
+        refuse("a branch on a value, or its conversion to a number, before it is known")
+
+    __float__ = __int__ = __index__ = __bool__
+
+    if not TYPE_CHECKING:  # or it would count as whatever protocol is asked for
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Refused: an attribute that arrays have and values lack."""
+            if name.startswith("__"):
+                raise AttributeError(name)  # NumPy and copy look for such
+            raise MissingAttributeError(f"the attribute {name!r} of an array cannot be recorded: {RECORDABLE}")
 
     __iter__ = None  # nor be walked row by row
 
 
-class Stateful:
-    """A function of a call that keeps something from one call to another: bound anew in every workspace."""
-
-    def bind(self, state: dict[int, Any]) -> Callable[..., Any]:
-        """The function to call, with its state in the workspace's."""
-        raise NotImplementedError
-
-
-def concatenate(values: Sequence[Value], axis: int) -> Value:
-    """Record the joining of values along an axis."""
-    first = values[0]
-    axis %= first.ndim
-    if axis == first.batch_axis:
-        raise TypeError("rows cannot be joined to rows where calls are recorded: a layer treats them all alike")
-    shape = (*first.shape[:axis], sum(v.shape[axis] for v in values), *first.shape[axis + 1 :])
-    return first.trace.emit(partial(concatenate_into, axis), tuple(values), shape, first.dtype, first.batch_axis)
-
-
-def broadcast_to(value: Value, shape: tuple[int, ...]) -> Value:
-    """Record the copying of a value along axes of length 1 into a larger shape."""
-    return value.trace.emit(np.positive, (value,), shape, value.dtype, value.batch_axis)
-
-
-def concatenate_into(axis: int, *arrays: Any) -> None:
-    """Join all but the last array into the last."""
-    np.concatenate(arrays[:-1], axis, arrays[-1])
-
-
-def reshape_into(x: Any, out: Any) -> None:
-    """Copy x, in row-major order, into an array of another shape."""
-    out[...] = x.reshape(out.shape)
-
-
-FUNCTIONS: dict[Any, Callable[..., Value]] = {np.concatenate: concatenate, np.broadcast_to: broadcast_to}
+FUNCTIONS: dict[Any, Callable[..., Value]] = {}
+"""What records a NumPy function that is no ufunc."""

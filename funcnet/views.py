@@ -1,8 +1,27 @@
-"""Slices, as views of arrays and of values that are not there yet."""
+"""Shapes and batch axes of recorded slices and products, and the refusal of what cannot be recorded."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from funcnet.errors import ShapeError, TracingError
+
+Shape: TypeAlias = tuple[int, ...]
+RECORDABLE = "write it in NumPy ufuncs, operators, @, sum, max, reshape and slices, or use a custom_layer"
+
+
+class MissingAttributeError(TracingError, AttributeError):
+    """A TracingError that `hasattr` understands."""
+
+
+def refuse(what: str) -> NoReturn:
+    """Raise the error that names what cannot be recorded, and the fix."""
+    raise TracingError(f"{what} cannot be recorded: {RECORDABLE}")
 
 
 class Slice:
@@ -31,8 +50,59 @@ def sliced_axis(index: tuple[Any, ...], ndim: int, axis: int) -> int:
     for step in (*index[:at], *rest, *index[at + 1 :]):
         if source == axis and step is not None:
             if step != slice(None):
-                raise TypeError("rows cannot be sliced where calls are recorded: a layer treats them all alike")
+                refuse("a slice of rows, which a layer treats all alike,")
             break
         source += step is not None
         place += step is None or isinstance(step, slice)
     return place
+
+
+def product_shape(a: Shape, a_rows: int | None, b: Shape, b_rows: int | None) -> tuple[Shape, int | None]:
+    """The shape of a @ b and its batch axis, from those of two operands of two axes or more.
+
+    Rows of both may be summed over, or stand at one place of the product.
+    """
+    if a[-1] != b[-2]:
+        raise ShapeError(f"matmul: shapes {a} and {b} do not fit: {a[-1]} and {b[-2]} must be equal")
+    stack = np.broadcast_shapes(a[:-2], b[:-2])
+    ndim = len(stack) + 2
+    summed: list[bool] = []
+    kept: set[int] = set()
+    for axis, length, contracted in ((a_rows, len(a), -1), (b_rows, len(b), -2)):
+        if axis is not None:
+            summed.append(axis - length == contracted)
+            kept.add(ndim + axis - length)
+    if any(summed):
+        if summed != [True, True]:
+            refuse("a product that mixes rows")
+        return (*stack, a[-2], b[-1]), None
+    if len(kept) > 1:
+        refuse("a product that mixes rows")
+    return (*stack, a[-2], b[-1]), next(iter(kept), None)
+
+
+def reshaped(old: Shape, new: Shape, batch_axis: int | None, rows: int) -> Shape:
+    """The new shape, a length of -1 filled in. The rows of a batch stay, or are cut into smaller ones."""
+    known = -prod(new)
+    shape = tuple((prod(old) // known if known else 0) if n == -1 else n for n in new)
+    if prod(shape) != prod(old) or min(shape, default=0) < 0:
+        raise ShapeError(f"reshape: {old} has {prod(old)} elements, which do not fill {new}")
+    if batch_axis is not None and shape != old and (batch_axis or not shape or (rows and shape[0] % rows)):
+        refuse(f"a reshape of {old} to {new}, which mixes rows,")
+    return shape
+
+
+def joined_shape(shapes: Sequence[Shape], axis: int) -> Shape:
+    """The shape of arrays joined along an axis."""
+    (first, *_) = others = [(*shape[:axis], *shape[axis + 1 :]) for shape in shapes]
+    if any(other != first for other in others):
+        raise ShapeError(f"concatenate: shapes {', '.join(map(str, shapes))} differ beside axis {axis}")
+    return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis:])
+
+
+def permutation(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """All axes, counted from the first, in the order given."""
+    order: tuple[int, ...] = normalize_axis_tuple(axes, ndim)
+    if len(order) != ndim:
+        raise ShapeError(f"transpose: {axes} names {len(order)} of {ndim} axes")
+    return order

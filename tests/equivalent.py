@@ -107,10 +107,10 @@ REASONS: dict[str, list[str]] = {
         "layers.norm._batch_norm: mean is None or var is None -> var is None (condition)",
     ],
     "NumPy takes any length below 0 for the one that it is to find, -2 as -1": [
-        "calls.put_back_into: 1 -> 2 (off by one) #2",
+        "calls.scatter_add_into: 1 -> 2 (off by one) #2",
     ],
     "integers are not float32, which alone is widened": [
-        "calls.put_back_into: index * features (upcast)",
+        "calls.scatter_add_into: index * features (upcast)",
     ],
     "g is the pullback's own, and is read once more, where a > b; there a >= b, so that it still holds what it held": [
         "layers.merge._maximum: g * (a >= b) (in place)",

@@ -21,7 +21,7 @@ PACKAGE = Path(fn.__file__).parent
 
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: list[list[str]] = [
-    ["errors", "tree", "random", "arrays", "views", "tracing", "calls", "core"],
+    ["errors", "tree", "random", "arrays", "views", "forms", "primitive", "tracing", "calls", "core"],
     [
         "initializers",
         "special",

@@ -11,6 +11,8 @@ import pytest
 import funcnet as fn
 from funcnet import blocks
 from funcnet.core import Result, layer, no_params
+from funcnet.forms import plain
+from funcnet.primitive import Primitive
 from funcnet.random import generator
 from funcnet.tracing import Value
 
@@ -19,12 +21,15 @@ def draw_into(key: Any, out: Any) -> None:
     out[...] = generator(key).normal(size=out.shape)
 
 
+DRAW = Primitive("draw", plain(draw_into))
+
+
 def noisy(params: tuple[()], x: Any, key: Any = None) -> Result[tuple[()]]:
     """x, and random numbers where there is a key."""
     if key is None:
         return x, lambda g: ((), (g,))
     if isinstance(x, Value):
-        noise: Any = x.trace.emit(draw_into, (key,), x.shape, x.dtype, 0)
+        noise: Any = x.trace.emit(DRAW, (key,), x.shape, x.dtype, 0)
     else:
         noise = np.empty_like(x)
         draw_into(key, noise)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.calls import gate, inner
+from funcnet.calls import inner, relu_grad
+from funcnet.forms import Instruction, short_of_kernels
 from funcnet.plan import Plan
-from funcnet.program import Instruction, Workspace, aligned, short_of_kernels
+from funcnet.program import Workspace, aligned
 from funcnet.tracing import Trace
 
 DTYPES = [np.float32, np.float64]
@@ -113,7 +114,7 @@ def test_a_sum_along_rows_in_each_of_its_forms(
     name: str, short: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features, units, rows, instructions = CONTRACTIONS[name]
-    monkeypatch.setattr("funcnet.program.short_of_kernels", lambda: short)
+    monkeypatch.setattr("funcnet.forms.short_of_kernels", lambda: short)
     arrays = [whole(rows, features, dtype=dtype), whole(rows, units, dtype=dtype, seed=1)]
 
     def product(x: Any, g: Any) -> Any:
@@ -302,24 +303,27 @@ NOWHERE_NEGATIVE = [0.0, 1e-45, 1.5, 3e38, np.inf, np.nan]
 def test_a_gate_on_bits_is_a_product_with_a_mask(g: float, rows: int, dtype: Any) -> None:
     y = np.resize(np.array(NOWHERE_NEGATIVE, dtype), (rows, 6))
     gs = np.full_like(y, g)
-    np.testing.assert_array_equal(run(lambda g, y: gate(g, y), [gs, y]), plain(gate, [gs, y]), strict=True)
+    np.testing.assert_array_equal(run(lambda g, y: relu_grad(g, y), [gs, y]), plain(relu_grad, [gs, y]), strict=True)
 
 
 @pytest.mark.parametrize("g", [np.inf, -np.inf, np.nan])
 def test_a_closed_gate_lets_nothing_through(g: float) -> None:
     gs, y = np.full((2, 2), g, np.float32), np.array([[0.0, 1.0], [2.0, 0.0]], np.float32)
     expected = np.array([[0.0, g], [g, 0.0]], np.float32)
-    np.testing.assert_array_equal(run(lambda g, y: gate(g, y), [gs, y]), expected)
-    np.testing.assert_array_equal(plain(gate, [gs, y]), expected)
+    np.testing.assert_array_equal(run(lambda g, y: relu_grad(g, y), [gs, y]), expected)
+    np.testing.assert_array_equal(plain(relu_grad, [gs, y]), expected)
 
 
 def test_a_gate_over_a_slice_and_sequences() -> None:
     g, y = numbers(5, 6), np.abs(numbers(5, 6, seed=1)) * (numbers(5, 6, seed=2) > 0)
-    functions: list[Callable[..., Any]] = [lambda g, y: gate(g[:, 1:], y[:, 1:]), lambda g, y: gate(g[:, ::-1], y)]
+    functions: list[Callable[..., Any]] = [
+        lambda g, y: relu_grad(g[:, 1:], y[:, 1:]),
+        lambda g, y: relu_grad(g[:, ::-1], y),
+    ]
     for function in functions:
         np.testing.assert_array_equal(run(function, [g, y]), function(g, y), strict=True)
     g3, y3 = g.reshape(5, 2, 3), y.reshape(5, 2, 3)
-    np.testing.assert_array_equal(run(lambda g, y: gate(g, y), [g3, y3]), gate(g3, y3), strict=True)
+    np.testing.assert_array_equal(run(lambda g, y: relu_grad(g, y), [g3, y3]), relu_grad(g3, y3), strict=True)
 
 
 def relu_gradient(x: Any) -> Any:

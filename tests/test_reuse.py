@@ -44,7 +44,7 @@ def backward(call: Call) -> bool:
 
 
 def in_place(plan: Plan, call: Call) -> bool:
-    return call.output.home not in plan.homes[:2] and any(v.root.home is call.output.home for v in call.reads())
+    return call.output.home not in plan.homes[:2] and any(v.root.home is call.output.home for v in call.operands())
 
 
 def reads_ones(call: Call) -> bool:
@@ -53,7 +53,7 @@ def reads_ones(call: Call) -> bool:
 
 def bases(call: Call) -> list[Value]:
     """What a call reads, and whatever that is a view of."""
-    found = call.reads()
+    found = call.operands()
     for value in found:
         if value.base is not None:
             found.append(value.base)
@@ -69,6 +69,10 @@ def lives_after_another(plan: Plan) -> bool:
             return True
         seen.append(home)
     return False
+
+
+def is_add(call: Call) -> bool:
+    return call.primitive.name == "add"
 
 
 def any_call(condition: Callable[[Plan, Call], bool]) -> Callable[[Program[Any]], bool]:
@@ -94,24 +98,24 @@ USES: dict[str, Callable[[Program[Any]], bool]] = {
     "the gradient of a bias rides in a product": any_call(lambda plan, call: reads_ones(call) and backward(call)),
     "a bias is added by itself": any_call(
         lambda plan, call: (
-            call.function is np.add and any(v.home is plan.homes[0] for v in call.reads()) and not backward(call)
+            call.primitive.name == "add"
+            and any(v.home is plan.homes[0] for v in call.operands())
+            and not backward(call)
         )
     ),
     "cotangents are added where they meet": any_call(
-        lambda plan, call: call.function is np.add and backward(call) and not writes_gradient(plan, call)
+        lambda plan, call: is_add(call) and backward(call) and not writes_gradient(plan, call)
     ),
-    "gradients of shared params are added": any_call(
-        lambda plan, call: call.function is np.add and writes_gradient(plan, call)
-    ),
+    "gradients of shared params are added": any_call(lambda plan, call: is_add(call) and writes_gradient(plan, call)),
     "the gradient lies over the params": any_plan(lambda plan: plan.over_params and plan.homes[0].size > 0),
     "cotangents of inputs are left out": any_plan(
-        lambda plan: any(call.function is np.matmul and backward(call) for call in plan.left_out)
+        lambda plan: any(call.primitive.name == "matmul" and backward(call) for call in plan.left_out)
     ),
     "calls that do the same are joined": any_plan(lambda plan: bool(plan.parts)),
     "joined calls are followed by joined ones": any_plan(lambda plan: len(plan.parts) > 2),
     "a value is squared in one call": any_call(
         lambda plan, call: (
-            call.function is np.multiply and len(call.reads()) == 2 and len({*map(id, call.reads())}) == 1
+            call.primitive.name == "multiply" and len(call.operands()) == 2 and len({*map(id, call.operands())}) == 1
         )
     ),
 }

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import pi, sqrt
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
 from funcnet.arrays import Array, fraction, positive
-from funcnet.calls import gate
+from funcnet.calls import relu_grad
 from funcnet.core import Layer, NoParams, Result, layer, no_params, pair
-from funcnet.errors import DTypeError, OptionError
+from funcnet.errors import DTypeError, FuncnetError, OptionError, TracingError
 from funcnet.special import normal_cdf
+from funcnet.tracing import Value
+from funcnet.views import RECORDABLE
 
 ScalarResult: TypeAlias = tuple[Array, Callable[[Array], Array]]
 Scalar: TypeAlias = Callable[[Array], ScalarResult]
@@ -41,10 +43,20 @@ def _name(function: Any) -> str:
 
 
 def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParams]:
-    y, pull = pair(function(x))
+    y, pull = pair(_recorded(function, x) if isinstance(cast("Any", x), Value) else function(x))
     if y.dtype != x.dtype:
         raise DTypeError(f"the function gives {y.dtype} for {x.dtype}: use Python numbers for its constants, float(c)")
     return y, lambda g: ((), (pull(g),))
+
+
+def _recorded(function: Scalar, x: Any) -> Any:
+    """What the function gives for a value; what NumPy or Python refuses there cannot be recorded."""
+    try:
+        return function(x)
+    except FuncnetError:
+        raise
+    except (TypeError, AttributeError, ValueError) as error:
+        raise TracingError(f"its function cannot be recorded: {error}: {RECORDABLE}") from error
 
 
 def identity() -> Layer[NoParams]:
@@ -100,7 +112,7 @@ def relu() -> Layer[NoParams]:
 
 def _relu(x: Array) -> ScalarResult:
     y = np.maximum(x, 0.0)
-    return y, lambda g: gate(g, y)
+    return y, lambda g: relu_grad(g, y)
 
 
 def leaky_relu(slope: float = 0.01) -> Layer[NoParams]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape, count
-from funcnet.calls import put_back, take
+from funcnet.calls import gather, scatter_add
 from funcnet.core import Function, Layer, Result, unpack
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.initializers import Initializer, normal
@@ -55,6 +55,6 @@ def _embedding(params: Table, i: Array) -> Result[Table]:
         raise DTypeError(f"its input has dtype {i.dtype}, but must be integers: cast it, x.astype(int)")
 
     def pullback(g: Array) -> tuple[Table, tuple[Any, ...]]:
-        return Table(put_back(g, i, E)), (None,)
+        return Table(scatter_add(g, i, E)), (None,)
 
-    return take(E, i), pullback
+    return gather(E, i), pullback

@@ -1,0 +1,171 @@
+"""The fastest NumPy instructions for a call: how each kind of call is bound to arrays.
+
+A form takes the memory it may ask for constants and scratch arrays, the call's attributes, its operands and its output,
+all as arrays, and gives instructions, `for f, args in instructions: f(*args)`, with the same result as the plain call.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+Instruction: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+Attributes: TypeAlias = Mapping[str, Any]
+Operands: TypeAlias = tuple[Any, ...]
+Form: TypeAlias = "Callable[[Memory, Attributes, Operands, Any], list[Instruction]]"
+"""(memory, attributes, operands, output) -> instructions."""
+
+FEW, FEW_RESULTS, MANY_RESULTS, MANY_COLUMNS, LONG_ROWS = 4096, 1200, 8192, 150, 128
+
+
+class Memory(Protocol):
+    """What a form asks the workspace for."""
+
+    state: dict[int, Any]
+    """What the calls of a layer of a user's own keep from one to the next, by the identity of the layer's place."""
+
+    def full(self, number: float, like: Any) -> Any:
+        """A whole array of one number, laid out like another."""
+        ...
+
+    def constant(self, number: float) -> Any:
+        """The number as a 0-d array."""
+        ...
+
+    def scratch(self, shape: tuple[int, ...]) -> Any:
+        """An array for one instruction to hand to the next."""
+        ...
+
+    def in_line(self, *arrays: Any) -> tuple[Any, ...]:
+        """The arrays of an elementwise call as vectors, if all lie alike in memory."""
+        ...
+
+    def bits(self, array: Any) -> Any:
+        """The bits of an array of numbers as unsigned integers."""
+        ...
+
+
+def plain(run: Callable[..., None]) -> Form:
+    """The call itself, with its attributes by name."""
+
+    def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+        return [(partial(run, **attributes) if attributes else run, (*operands, out))]
+
+    return form
+
+
+def elementwise(ufunc: np.ufunc) -> Form:
+    """A ufunc over vectors where the operands lie alike, its numbers as 0-d arrays."""
+
+    def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+        arrays = tuple(memory.constant(x) if isinstance(x, (int, float)) else x for x in operands)
+        if ufunc is np.multiply and arrays[0] is arrays[1]:
+            return [(np.square, memory.in_line(arrays[0], out))]
+        return [(ufunc, memory.in_line(*arrays, out))]
+
+    return form
+
+
+def extremum(ufunc: np.ufunc) -> Form:
+    """`np.maximum` and `np.minimum` take `out` by name only, and are fastest against a whole array."""
+
+    def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+        whole = (memory.full(x, out) if isinstance(x, (int, float)) else x for x in operands)
+        *arrays, out = memory.in_line(*whole, out)
+        return [(partial(ufunc, *arrays, out=out), ())]
+
+    return form
+
+
+def product(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """a b, by the method of the array that leaves the result contiguous."""
+    a, b = operands
+    if a.ndim == b.ndim == out.ndim == 2:
+        if out.flags.c_contiguous:
+            if a.flags.c_contiguous and b.flags.f_contiguous:
+                return contraction(memory, a, b, out)
+            return [(a.dot, (b, out))]
+        if out.flags.f_contiguous:
+            return [(b.T.dot, (a.T, out.T))]
+    return [(np.matmul, (a, b, out))]
+
+
+def contraction(memory: Memory, a: Any, b: Any, out: Any) -> list[Instruction]:
+    """a b where the sum runs along the rows of a and of b^T, as in every x^T g.
+
+    OpenBLAS has a fast kernel for it up to so many results only, and for other products a faster one: with AVX-512 it
+    pays to compute some rows at a time, or, where they are short, to copy b into the other order first.
+    """
+    (rows, length), columns = a.shape, b.shape[1]
+    if rows * columns > FEW_RESULTS and columns <= MANY_COLUMNS and short_of_kernels():
+        if length >= LONG_ROWS:
+            step = max(8, FEW_RESULTS // columns)
+            return [(a[k : k + step].dot, (b, out[k : k + step])) for k in range(0, rows, step)]
+        if rows * columns <= MANY_RESULTS:
+            turned = memory.scratch(b.shape)
+            return [(turned.__setitem__, (..., b)), (a.dot, (turned, out))]
+    return [(a.dot, (b, out))]
+
+
+@cache
+def short_of_kernels() -> bool:
+    """Whether NumPy computes products with the kernels that OpenBLAS has for AVX-512.
+
+    It takes them where the CPU has that, unless OPENBLAS_CORETYPE names another CPU.
+    """
+    named = os.environ.get("OPENBLAS_CORETYPE", "")
+    if named and named.lower() not in ("skylakex", "cooperlake", "sapphirerapids"):
+        return False
+    config: Any = np.show_config("dicts")
+    simd = config.get("SIMD Extensions", {})
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    wide = any(name.startswith(("AVX512", "X86_V4")) for name in simd.get("found", ()))
+    return wide and "openblas" in blas.get("name", "")
+
+
+def inner_product(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """sum a_i b_i, by the vectors as they lie in memory."""
+    a, b = operands
+    if a.strides == b.strides and (a.flags.c_contiguous or a.flags.f_contiguous):
+        return [(a.ravel("K").dot, (b.ravel("K"), out))]
+    return [(inner_into, (a, b, out))]
+
+
+def inner_into(a: Any, b: Any, out: Any) -> None:
+    """Sum of a_i b_i over all elements."""
+    out[...] = np.vdot(a, b)
+
+
+def sum_over_axes(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """Sum over axes; in a matrix it is a product with ones, as is the sum of a few numbers."""
+    (x,), axes = operands, attributes["axes"]
+    few = len(axes) == x.ndim and 0 < x.size <= FEW and (x.flags.c_contiguous or x.flags.f_contiguous)
+    if few and x.dtype == out.dtype:
+        x = x.ravel("K")
+        return [(x.dot, (memory.full(1.0, x), out))]
+    if x.ndim == 2 and x.flags.f_contiguous and x.size and x.dtype == out.dtype:
+        if axes == (0,):
+            return [(x.T.dot, (memory.full(1.0, x[:, 0]), out))]
+        if axes == (1,):
+            return [(memory.full(1.0, x[0]).dot, (x.T, out))]
+    return [(np.add.reduce, (x, axes, out.dtype, out))]
+
+
+def max_over_axes(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """The largest element along axes."""
+    return [(np.maximum.reduce, (*operands, attributes["axes"], None, out))]
+
+
+def nonzero(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """1 where any bit is set, else 0, on the bits."""
+    return [(np.sign, memory.in_line(memory.bits(operands[0]), memory.bits(out)))]
+
+
+def relu_grad(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """Keep or clear all bits of g, by a product of unsigned integers."""
+    g, mask = (memory.constant(x) if isinstance(x, (int, float)) else x for x in operands)
+    return [(np.multiply, memory.in_line(memory.bits(g), memory.bits(mask), memory.bits(out)))]
