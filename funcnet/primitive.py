@@ -81,7 +81,7 @@ MASKS: frozenset[np.ufunc] = frozenset(
     | {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
 )
 FUSIBLE = frozenset({np.add, np.subtract, np.multiply, np.negative})
-LINEAR_WITH = {np.add: 0, np.subtract: 0, np.negative: 0, np.positive: 0, np.multiply: 1}
+LINEAR_WITH: dict[np.ufunc, int] = {np.add: 0, np.subtract: 0, np.negative: 0, np.positive: 0, np.multiply: 1}
 EXTREMA = frozenset({np.maximum, np.minimum})
 _UFUNCS: dict[np.ufunc, Primitive] = {np.matmul: MATMUL}
 
