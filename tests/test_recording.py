@@ -180,7 +180,7 @@ def len_of(x: Any) -> int:
 def test_expressions(features: list[int], chosen: list[Step]) -> None:
     def function(x: Any) -> Any:
         for _, step in chosen:
-            x = step(x) if np.ndim(x) else x  # NumPy lets numbers pass for arrays of one axis
+            x = step(x) if x.ndim else x  # NumPy lets numbers pass for arrays of one axis
         return x
 
     x = whole(ROWS, *features)
