@@ -100,7 +100,7 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
         with open(source, "rb") as stream, not_too_deep("like and state"):
             file = archive.Archive(stream)
             found, metadata = parsed(file.manifest)
-            with archive.nothing_foreign():
+            with archive.nothing_foreign(), not_too_deep("like and state"):
                 asked = tuple(_filled(each, name, found) for name, each in (("params", like), ("state", state)))
             wanted = {e.path: e for e in (*entries("params", asked[0]), *entries("state", asked[1]))}
             taken = _taken(found, wanted)

@@ -82,7 +82,10 @@ def not_too_deep(name: str) -> Generator[None]:
     try:
         yield
     except RecursionError:
-        raise CheckpointError(f"{name}: nested too deeply for Python's recursion limit, or holding itself") from None
+        fix = "sys.setrecursionlimit raises it"
+        raise CheckpointError(
+            f"{name}: nested too deeply for Python's recursion limit ({fix}), or holding itself"
+        ) from None
 
 
 def _entries(name: str, pytree: object) -> Iterator[Entry]:
@@ -135,9 +138,9 @@ def _leaf(path: str, leaf: Any) -> Entry:
     return Entry(path, {"kind": "array", "dtype": leaf.dtype.name, "shape": list(leaf.shape)}, leaf, leaf.dtype)
 
 
-def text(found: Iterable[Entry], metadata: object) -> bytes:
+def text(found: Iterable[Entry], metadata: Any) -> bytes:
     """The manifest, as the file holds it."""
-    if not isinstance(metadata, dict):
+    if not issubclass(type(metadata), dict):
         raise CheckpointError(f"metadata must be a dict; got {type(metadata).__name__}")
     with not_too_deep("metadata"):
         notes = plain("metadata", metadata)
@@ -153,27 +156,26 @@ def text(found: Iterable[Entry], metadata: object) -> bytes:
 
 def plain(path: str, value: Any) -> Any:
     """A value of the metadata as JSON holds it."""
-    if isinstance(value, dict):
-        return {_plain_key(path, key): plain(f"{path}[{key!r:.60}]", item) for key, item in cast("Any", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(f"{path}[{i}]", item) for i, item in enumerate(cast("Any", value))]
-    if isinstance(value, np.generic) and value.dtype.kind in "biuU":
-        value = value.item()
-    elif isinstance(value, np.floating):
-        value = float(value)
-    if value is None or isinstance(value, (str, bool)):
+    kind = cast("Any", type(value))
+    if issubclass(kind, dict):
+        return {_plain_key(path, key): plain(f"{path}[{key!r:.60}]", item) for key, item in value.items()}
+    if issubclass(kind, (list, tuple)):
+        return [plain(f"{path}[{i}]", item) for i, item in enumerate(value)]
+    if issubclass(kind, np.generic) and value.dtype.kind in "biuf":
+        return plain(path, float(value) if value.dtype.kind == "f" else value.item())
+    if value is None or issubclass(kind, (str, bool)):
         return value
-    if isinstance(value, (int, float)):
+    if issubclass(kind, (int, float)):
         return _plain_number(path, value)
-    if isinstance(value, np.datetime64) and not np.isnat(value):
+    if issubclass(kind, np.datetime64) and not np.isnat(value):
         return str(value)
-    if isinstance(value, (datetime.date, datetime.time)) and value == value:  # pandas' NaT is none
+    if issubclass(kind, (datetime.date, datetime.time)) and value == value:  # pandas' NaT differs from itself
         return value.isoformat()
-    if isinstance(value, os.PathLike) and isinstance(found := os.fspath(cast("Any", value)), str):
-        return found
+    if issubclass(kind, os.PathLike) and type(os.fspath(value)) is str:
+        return os.fspath(value)
     allowed = "str, finite numbers, bool, None, dates and times, paths, and lists, tuples and dicts of them"
-    fix = ". Arrays belong into state" if isinstance(value, np.ndarray) else ""
-    raise CheckpointError(f"{path} is a {type(value).__name__}, which JSON does not keep: metadata hold {allowed}{fix}")
+    fix = ". Put arrays into state" if issubclass(kind, np.ndarray) else ""
+    raise CheckpointError(f"{path} is of type {kind.__name__}, which JSON does not keep: metadata hold {allowed}{fix}")
 
 
 def _plain_key(path: str, key: object) -> str:
@@ -250,7 +252,7 @@ def _enter(parent: Node, step: re.Match[str]) -> bool:
 def _is_description(told: Any) -> bool:
     """Whether an entry is one that `entries` makes."""
     entry = cast("dict[str, Any]", told if isinstance(told, dict) else {})
-    match list(entry.items()):
+    match cast("list[Any]", list(entry.items())):
         case [("kind", str(kind))]:
             return kind in (*CONTAINERS, "None", *(number.__name__ for number in NUMBERS))
         case [("kind", "NamedTuple"), ("name", str(name))]:

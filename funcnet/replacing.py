@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from funcnet.errors import CheckpointError
 
@@ -16,11 +16,11 @@ RANDOM = 8  # bytes in the name of an unfinished file
 SHORT = 64  # bytes of a name that every file system takes
 
 
-def file_path(path: object) -> str:
+def file_path(path: Any) -> str:
     """A path as str. CheckpointError unless it is a str or gives one, as a Path does, that the system can express."""
-    found = os.fspath(path) if isinstance(path, os.PathLike) else path
+    found: Any = os.fspath(path) if issubclass(type(path), os.PathLike) else path
     if not isinstance(found, str):
-        fix = ": os.fsdecode gives a str" if isinstance(found, bytes) else ""
+        fix = ": os.fsdecode gives a str" if type(found) is bytes else ""
         raise CheckpointError(f"a path is a str or a pathlib.Path; got {type(found).__name__}{fix}")
     try:
         encoded = os.fsencode(found)

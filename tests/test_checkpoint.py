@@ -275,10 +275,10 @@ class Array(np.ndarray[Any, np.dtype[Any]]):
         ({(1, 2): A}, r"params has the key \(1, 2\): keys in a file are int or str"),
         ([{True: A}], r"params\[0\] has the key True"),
         ({np.int64(1): A}, r"params has the key np\.int64\(1\): .* use its item"),
-        (10**5000, "params is an int of 16,610 bits: an int is kept in 64 bits"),
+        pytest.param(10**5000, "params is an int of 16,610 bits: an int is kept in 64 bits", id="huge"),
         ({10**5000: A}, "params has an int of 16,610 bits as a key"),
         ({"k" * 70_000: A}, r"params\['kkkk.* is a path of 70,010 bytes"),
-        ({"k" * 40_000: {"k" * 40_000: A}}, r"params\['kkkk.* is a path of 80,012 bytes"),
+        ({"k" * 40_000: {"k" * 40_000: A}}, r"params\['kkkk.* is a path of 80,014 bytes"),
         ({"\ud800" * 20_000: A}, "is a path of 120,010 bytes"),
         (nested(5_000), "params: nested too deeply"),
         (CIRCLE, "params: nested too deeply"),
@@ -309,8 +309,8 @@ def test_what_the_disk_refuses_is_told_by_its_own_error(path: Path) -> None:
 
 
 def test_keys_of_any_text_and_size_that_fit(path: Path) -> None:
-    keys = ["", "\0", "\n", "'", '"', "'\"", "\\", "\\'", "]", "['a']", ".a", "\ud800", "\ud83d\ude00", "\u2028", "é", "界", "a/b",
-            "../x", "k" * 65_000, 2**1000, -(2**1000), 0, -1, "0", "-1", "manifest.json"]  # fmt: skip
+    keys = ["", "\0", "\n", "'", '"', "'\"", "\\", "\\'", "]", "['a']", ".a", "\ud800", "\ud83d\ude00", "\u2028", "é", "界",
+            "a/b", "../x", "k" * 65_000, 2**1000, -(2**1000), 0, -1, "0", "-1", "manifest.json"]  # fmt: skip
     params = {key: {key: np.full(1, i)} for i, key in enumerate(keys) if len(str(key)) < 400} | {"k" * 65_000: A}
     fn.save(path, params)
     assert bits(fn.load(path, params).params) == bits(params)
@@ -323,16 +323,15 @@ def test_a_tree_as_deep_as_python_walks(path: Path) -> None:
     for like in (nested(5_000), CIRCLE):
         with pytest.raises(fn.CheckpointError, match="nested too deeply"):
             fn.load(path, like)
-    saved, depth = 200, 200
-    while saved == depth:  # near the limit it is saved and loaded, or refused by name
-        depth += 1
+    for depth in range(200, 1_000, 3):  # near the limit it is saved and loaded, or refused by name
         try:
             fn.save(path, nested(depth))
-            saved = depth
-            assert fn.load(path, nested(depth)).params == nested(depth)
+            found = fn.load(path, nested(depth)).params
         except fn.CheckpointError as error:
-            assert "nested too deeply" in str(error)
+            refusal = str(error)
             break
+        assert found == nested(depth)
+    assert "nested too deeply for Python's recursion limit (sys.setrecursionlimit raises it)" in refusal
 
 
 # What `like` leaves open
@@ -344,7 +343,7 @@ def test_none_takes_the_array_that_the_file_has(path: Path) -> None:
     fn.save(path, params)
     assert bits(fn.load(path, params).params) == bits(params)  # None stays None
     x = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
-    calibrated = fn.calibrate(net, params, x)
+    calibrated = fn.calibrate(net, params, [x])
     fn.save(path, calibrated)
     like, _ = net.init(fn.key(1), (2,))
     found = fn.load(path, like).params
@@ -372,9 +371,8 @@ def test_none_takes_nothing_but_an_array(path: Path, saved: Any) -> None:
 
 def test_a_state_that_is_an_array_is_not_taken_unasked(path: Path) -> None:
     fn.save(path, A, state=fn.key(0))
-    assert difference(path, A) == ["state: the file has uint32 (4,), but None was asked for"] or True
-    with pytest.raises(fn.CheckpointError, match="but None was asked for"):
-        fn.load(path, A)
+    told = f"state: the file has {fn.key(0).dtype} {fn.key(0).shape}, but None was asked for"
+    assert difference(path, A) == [told]
 
 
 plain_leaves = st.one_of(arrays.map(lambda a: a.astype(a.dtype.newbyteorder("="))), st.integers(-9, 9), st.floats())
@@ -402,9 +400,7 @@ def test_an_empty_dict_takes_any_dict(history: Any, tmp_path_factory: pytest.Tem
 
 def test_an_empty_dict_takes_no_namedtuple_and_nothing_but_a_dict(path: Path) -> None:
     fn.save(path, {"a": {"b": fn.Weight(A)}})
-    assert difference(path, {"a": {}})[0] == "params['a']['b']: the file has Weight, but list was asked for" or True
-    with pytest.raises(fn.CheckpointError, match=r"params\['a'\]\['b'\]: the file has Weight"):
-        fn.load(path, {"a": {}})
+    assert difference(path, {"a": {}})[0].startswith("params['a']['b']: the file has Weight, but")
     for saved in ([], (), [A], A, 1, fn.Weight(A)):
         fn.save(path, {"a": saved})
         assert difference(path, {"a": {}})[0].endswith("but dict was asked for")
@@ -412,7 +408,7 @@ def test_an_empty_dict_takes_no_namedtuple_and_nothing_but_a_dict(path: Path) ->
 
 def test_a_namedtuple_that_is_defined_anew_is_the_same(path: Path) -> None:
     def define(*fields: str) -> Any:
-        return NamedTuple("State", [(name, Any) for name in fields])  # type: ignore[misc]
+        return NamedTuple("State", [(name, Any) for name in fields])
 
     old, new = define("weight", "bias"), define("weight", "bias")
     fn.save(path, {1: old(A, B)})
@@ -420,7 +416,6 @@ def test_a_namedtuple_that_is_defined_anew_is_the_same(path: Path) -> None:
     assert type(found) is new
     assert type(found) is not old
     assert difference(path, {1: define("weight", "other")(A, B)})
-    assert difference(path, {1: define("bias", "weight")(B, A)}) if False else True
 
 
 # A part of a checkpoint
@@ -430,7 +425,7 @@ def test_a_new_head_on_a_saved_body(path: Path) -> None:
     saved = {"body": fn.Affine(A + 1, B + 2), "head": fn.Affine(A + 3, B + 4)}
     fn.save(path, saved, state=(1, A), metadata={"epoch": 3})
     wide = np.full((3, 5), 7, np.float32)
-    like = {"head": fn.Affine(wide, B), "body": fn.Affine(A, B), "more": [wide]}
+    like: dict[str, Any] = {"head": fn.Affine(wide, B), "body": fn.Affine(A, B), "more": [wide]}
     found = fn.load(path, like, partial=True)
     assert_type(found, fn.PartialCheckpoint[dict[str, Any], None])
     assert bits(found.params) == bits({"head": fn.Affine(wide, B + 4), "body": saved["body"], "more": [wide]})
@@ -447,7 +442,7 @@ def test_a_new_head_on_a_saved_body(path: Path) -> None:
 
 def test_a_leaf_is_taken_only_below_the_same_nodes(path: Path) -> None:
     fn.save(path, {1: fn.Affine(A + 1, B + 1), 2: [B + 1], 3: {"a": B + 1}})
-    like = {1: fn.testing_norm(B, B) if False else Momentum(0, B), 2: (B,), 3: {"a": B}}
+    like = {1: Momentum(0, B), 2: (B,), 3: {"a": B}}
     found = fn.load(path, like, partial=True)
     assert bits(found.params) == bits({**like, 3: {"a": B + 1}})
     assert found.missing == ("params[1].steps", "params[1].trace", "params[2][0]")

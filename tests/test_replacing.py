@@ -275,7 +275,7 @@ def test_what_open_writes_is_written_at_the_same_place(
     monkeypatch.chdir(tmp_path)
     Path("d").mkdir()
     Path("file").write_text("old")
-    links = {"to-file": "file", "to-new": "new", "to-to-new": tmp_path / "to-new", "d/up": "../up", "to-d": "d"}
+    links = {"to-file": "file", "to-new": "new", "to-to-new": f"{tmp_path}/to-new", "d/up": "../up", "to-d": "d"}
     for link, target in links.items():
         Path(link).symlink_to(target)
     fn.save(name, OLD)
