@@ -143,17 +143,16 @@ def _filled(like: Any, path: str, found: Nodes) -> Any:
         return like
     if node.spec is not None:
         return _filled_leaf(like, path, node)
-    if like is None or (kind not in (dict, list, tuple) and not hasattr(kind, "_fields")):
+    fields = getattr(kind, "_fields", None)
+    if (fields is None and kind not in (dict, list, tuple)) or described(path, kind) != node.told:
         return like
-    if described(path, kind) != node.told:
-        return like
+    if kind is dict and not like:
+        return _stand_in(path, found)
     if kind is dict:
-        if not like:
-            return _stand_in(path, found)
         return {key: _filled(item, f"{path}[{key!r}]", found) for key, item in like.items()}
-    steps = [f".{name}" for name in kind._fields] if hasattr(kind, "_fields") else [f"[{i}]" for i in range(len(like))]
+    steps = [f"[{i}]" for i in range(len(like))] if fields is None else [f".{name}" for name in fields]
     items = [_filled(item, path + step, found) for step, item in zip(steps, like, strict=True)]
-    return items if kind is list else tree.new_tuple(kind, items)
+    return items if type(like) is list else tree.new_tuple(kind, items)
 
 
 def _filled_leaf(like: Any, path: str, node: Node) -> Any:

@@ -171,7 +171,7 @@ def plain(path: str, value: Any) -> Any:
         return str(value)
     if issubclass(kind, (datetime.date, datetime.time)) and value == value:  # pandas' NaT differs from itself
         return value.isoformat()
-    if issubclass(kind, os.PathLike) and type(os.fspath(value)) is str:
+    if hasattr(kind, "__fspath__") and type(os.fspath(value)) is str:
         return os.fspath(value)
     allowed = "str, finite numbers, bool, None, dates and times, paths, and lists, tuples and dicts of them"
     fix = ". Put arrays into state" if issubclass(kind, np.ndarray) else ""
@@ -252,12 +252,16 @@ def _enter(parent: Node, step: re.Match[str]) -> bool:
 def _is_description(told: Any) -> bool:
     """Whether an entry is one that `entries` makes."""
     entry = cast("dict[str, Any]", told if isinstance(told, dict) else {})
-    match cast("list[Any]", list(entry.items())):
+    match list(entry.items()):
         case [("kind", str(kind))]:
             return kind in (*CONTAINERS, "None", *(number.__name__ for number in NUMBERS))
         case [("kind", "NamedTuple"), ("name", str(name))]:
             return name.isidentifier()
-        case [("kind", "array"), ("dtype", str(dtype)), ("shape", list(shape))]:
-            return dtype in DTYPES and all(type(n) is int and n >= 0 for n in shape)
+        case [("kind", "array"), ("dtype", str(dtype)), ("shape", shape)]:
+            return dtype in DTYPES and _is_shape(shape)
         case _:
             return False
+
+
+def _is_shape(shape: Any) -> bool:
+    return type(shape) is list and all(type(n) is int and n >= 0 for n in cast("list[Any]", shape))
