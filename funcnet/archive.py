@@ -150,7 +150,8 @@ def _chunks(contents: Iterable[bytes | memoryview]) -> Generator[bytes | memoryv
 def cleared(array: Stored) -> Stored:
     """The array itself, or a copy with one pattern of bits for equal elements: bools of 0 and 1, padding of zeros."""
     if array.dtype.kind == "b":
-        return np.not_equal(array.view(np.uint8), 0, out=np.empty(array.shape, np.bool_))
+        ones: Stored = np.not_equal(array.view(np.uint8), 0).reshape(array.shape)
+        return ones
     if EXTENDED and array.dtype.char in "gG":
         copied = array.copy()
         copied.reshape(-1).view(np.uint8).reshape(-1, np.dtype(np.longdouble).itemsize)[:, 10:] = 0

@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from funcnet import archive, tree
 from funcnet.errors import CheckpointError
-from funcnet.manifest import NUMBERS, Entry, Node, described, entries, not_too_deep, parsed, text
+from funcnet.manifest import ARRAYS, NUMBERS, Entry, Node, described, entries, not_too_deep, parsed, text
 from funcnet.replacing import file_path, replace
 
 P = TypeVar("P", default=Any)
@@ -129,7 +129,7 @@ def _stored(entry: Entry) -> archive.Stored:
 def _restored(like: Any, array: archive.Stored | None) -> Any:
     """An array from the file as the kind of leaf that `like` is; a copy of `like` where there is none."""
     if array is None:
-        return np.array(like) if isinstance(like, np.ndarray) else like
+        return np.array(like) if type(like) in ARRAYS else like
     if type(like) in NUMBERS:
         return array.item()
     native = array.astype(like.dtype, copy=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import json
 import math
-import os
 import re
 from ast import literal_eval
 from collections.abc import Generator, Iterable, Iterator
@@ -171,8 +170,8 @@ def plain(path: str, value: Any) -> Any:
         return str(value)
     if issubclass(kind, (datetime.date, datetime.time)) and value == value:  # pandas' NaT differs from itself
         return value.isoformat()
-    if hasattr(kind, "__fspath__") and type(os.fspath(value)) is str:
-        return os.fspath(value)
+    if hasattr(type(value), "__fspath__"):
+        return plain(path, value.__fspath__())
     allowed = "str, finite numbers, bool, None, dates and times, paths, and lists, tuples and dicts of them"
     fix = ". Put arrays into state" if issubclass(kind, np.ndarray) else ""
     raise CheckpointError(f"{path} is of type {kind.__name__}, which JSON does not keep: metadata hold {allowed}{fix}")
@@ -264,4 +263,5 @@ def _is_description(told: Any) -> bool:
 
 
 def _is_shape(shape: Any) -> bool:
-    return type(shape) is list and all(type(n) is int and n >= 0 for n in cast("list[Any]", shape))
+    kind: Any = type(shape)
+    return kind is list and all(type(n) is int and n >= 0 for n in shape)

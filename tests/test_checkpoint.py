@@ -409,7 +409,7 @@ def test_an_empty_dict_takes_no_namedtuple_and_nothing_but_a_dict(path: Path) ->
 
 def test_a_namedtuple_that_is_defined_anew_is_the_same(path: Path) -> None:
     def define(*fields: str) -> Any:
-        return namedtuple("State", fields)  # noqa: PYI024 (the fields are not known before)
+        return namedtuple("State", fields)  # noqa: PYI024  # pyright: ignore[reportUntypedNamedTuple]
 
     old, new = define("weight", "bias"), define("weight", "bias")
     fn.save(path, {1: old(A, B)})

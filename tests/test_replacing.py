@@ -307,6 +307,7 @@ def test_a_fifo_a_socket_and_a_device_are_neither_replaced_nor_waited_for(tmp_pa
         (b"file", "got bytes: os.fsdecode"),
         (3, "got int"),
         (None, "got NoneType"),
+        (Path, "got type"),
         ("a\0b", "holds a NUL"),
         ("\ud800", "cannot be a file's name"),
         ("a\udc80\ud9ff", "cannot be a file's name"),
