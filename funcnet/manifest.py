@@ -170,7 +170,7 @@ def plain(path: str, value: Any) -> Any:
         return str(value)
     if issubclass(kind, (datetime.date, datetime.time)) and value == value:  # pandas' NaT differs from itself
         return value.isoformat()
-    if hasattr(type(value), "__fspath__"):
+    if hasattr(cast("Any", type(value)), "__fspath__"):
         return plain(path, value.__fspath__())
     allowed = "str, finite numbers, bool, None, dates and times, paths, and lists, tuples and dicts of them"
     fix = ". Put arrays into state" if issubclass(kind, np.ndarray) else ""

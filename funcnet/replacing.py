@@ -18,7 +18,8 @@ SHORT = 64  # bytes of a name that every file system takes
 
 def file_path(path: Any) -> str:
     """A path as str. CheckpointError unless it is a str or gives one, as a Path does, that the system can express."""
-    found = path.__fspath__() if hasattr(type(path), "__fspath__") else path
+    kind: Any = type(path)
+    found = path.__fspath__() if hasattr(kind, "__fspath__") else path
     if not isinstance(found, str):
         fix = ": os.fsdecode gives a str" if type(found) is bytes else ""
         raise CheckpointError(f"a path is a str or a pathlib.Path; got {type(found).__name__}{fix}")
