@@ -263,5 +263,5 @@ def _is_description(told: Any) -> bool:
 
 
 def _is_shape(shape: Any) -> bool:
-    kind: Any = type(shape)
+    kind = cast("Any", type(shape))
     return kind is list and all(type(n) is int and n >= 0 for n in shape)

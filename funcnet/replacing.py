@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from funcnet.errors import CheckpointError
 
@@ -18,7 +18,7 @@ SHORT = 64  # bytes of a name that every file system takes
 
 def file_path(path: Any) -> str:
     """A path as str. CheckpointError unless it is a str or gives one, as a Path does, that the system can express."""
-    kind: Any = type(path)
+    kind = cast("Any", type(path))
     found = path.__fspath__() if hasattr(kind, "__fspath__") else path
     if not isinstance(found, str):
         fix = ": os.fsdecode gives a str" if type(found) is bytes else ""
