@@ -68,7 +68,7 @@ from funcnet.training import sgd_step, value_and_grad, vjp
 if _typing.TYPE_CHECKING:
     from funcnet.batches import minibatches
     from funcnet.calibration import calibrate
-    from funcnet.checkpoint import Checkpoint, load, save
+    from funcnet.checkpoint import Checkpoint, PartialCheckpoint, load, save
     from funcnet.fitting import Fit, evaluate, fit
     from funcnet.metrics import accuracy, confusion_matrix, r2
     from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
@@ -183,6 +183,7 @@ __all__ = [
     "orthogonal",
     "parallel",
     "ParamsError",
+    "PartialCheckpoint",
     "permute",
     "piecewise_constant_schedule",
     "poisson_nll",
@@ -237,7 +238,7 @@ __all__ = [
 _LATER = {
     "batches": ["minibatches"],
     "calibration": ["calibrate"],
-    "checkpoint": ["Checkpoint", "load", "save"],
+    "checkpoint": ["Checkpoint", "load", "PartialCheckpoint", "save"],
     "fitting": ["evaluate", "Fit", "fit"],
     "metrics": ["accuracy", "confusion_matrix", "r2"],
     "optimizers": ["adagrad", "adam", "adamw", "learning_rate", "lion", "rmsprop", "sgd"],

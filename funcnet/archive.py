@@ -1,21 +1,23 @@
-"""The file of a checkpoint: an npz in which no byte changes unnoticed.
+"""The bytes of a checkpoint: an npz in which every byte is determined by its content.
 
     manifest.json, <name>.npy, <name>.npy, ..., the zip's directory, SHA-256 of all before it, in hexadecimal
 
-The digest stands where a zip has its comment, so `numpy.load` reads the file too. Nothing is compressed, and equal
-content is an equal file. What is read is never looked into for how much memory it wants: whoever reads says what has to
-be there, and bytes that are not exactly that are refused.
+The digest is the zip's comment, so `numpy.load` reads the file too. Nothing is compressed; every date, flag and
+attribute has one value, so equal content gives equal files. The reader computes the bytes that the writer would write
+and refuses a file that has others. Sizes in headers are never trusted: before memory is taken for an array, the size of
+the file has to be the one that the manifest implies.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import struct
-import zipfile
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+import zlib
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
+from itertools import accumulate
 from math import prod
 from typing import Any, BinaryIO, NamedTuple, TypeAlias, cast
 
@@ -28,12 +30,16 @@ Stored: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 MANIFEST = "manifest.json"
 DIGEST = 64  # characters
-CHUNK = 1 << 20  # bytes read at a time
-FOREIGN = (zipfile.BadZipFile, struct.error, EOFError, KeyError, OSError, OverflowError, RuntimeError, ValueError)
+CHUNK = 1 << 20  # bytes written or read at a time
+NAME_BYTES = 0xFFFF - len(".npy")  # of a zip member's name
+WIDE = 0xFFFFFFFF  # sizes and offsets from here on are kept in ZIP64 fields
+JANUARY_1980 = 0x21  # the first day that a zip can name
+EXTENDED = np.finfo(np.longdouble).nmant == 63  # a long double has 10 bytes of value, then padding
+FOREIGN = (struct.error, EOFError, KeyError, OverflowError, RuntimeError, SyntaxError, TypeError, ValueError)
 
 
 class Spec(NamedTuple):
-    """What an array in the file has to be."""
+    """The dtype and shape of an array in the file."""
 
     dtype: np.dtype[Any]
     shape: Shape
@@ -47,132 +53,190 @@ class Spec(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The bytes of its elements."""
-        return prod(self.shape) * self.dtype.itemsize
+        """The bytes of its member."""
+        return len(self.header) + prod(self.shape) * self.dtype.itemsize
 
 
-def kept_by_json(value: object) -> bool:
-    """Whether a value comes back from JSON as it was."""
-    try:
-        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
-    except (TypeError, ValueError, RecursionError):
-        return False
+class Member(NamedTuple):
+    """An entry of the zip."""
+
+    name: str
+    size: int
+    offset: int
+    crc: int = 0
+
+    def header(self) -> bytes:
+        """The local header before its content."""
+        wide = self.size >= WIDE
+        extra = struct.pack("<HHQQ", 1, 16, self.size, self.size) if wide else b""
+        fields = self._common(wide)
+        return b"PK\3\4" + fields + struct.pack("<H", len(extra)) + self.name.encode() + extra
+
+    def listed(self) -> bytes:
+        """Its entry in the directory at the end."""
+        values = [*([self.size] * 2 * (self.size >= WIDE)), *([self.offset] * (self.offset >= WIDE))]
+        extra = struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values) if values else b""
+        tail = struct.pack("<HHHHLL", len(extra), 0, 0, 0, 0o600 << 16, min(self.offset, WIDE))
+        fields = self._common(bool(values))
+        return b"PK\1\2" + struct.pack("<BB", 45 if values else 20, 3) + fields + tail + self.name.encode() + extra
+
+    def _common(self, wide: bool) -> bytes:
+        """The fields of both: version, flags (UTF-8 or not), method, time, date, CRC, sizes, length of the name."""
+        version, flags, small = 45 if wide else 20, 0 if self.name.isascii() else 0x800, min(self.size, WIDE)
+        length = len(self.name.encode())
+        return struct.pack("<HHHHHLLLH", version, flags, 0, 0, JANUARY_1980, self.crc, small, small, length)
 
 
-def write(path: str, manifest: Mapping[str, Any], arrays: Mapping[str, Stored]) -> None:
-    """Write the file beside its place, and move it there when all of it is on the disk."""
-    path = os.path.realpath(path)
-    folder, name = os.path.split(path)
-    part = os.path.join(folder, f".{name}.{os.urandom(8).hex()}.part")
-    try:
-        with open(part, "x+b") as stream:
-            _write_members(stream, manifest, arrays)
-            _seal(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(part)
-        raise
-    if os.name == "posix":  # where the name too has to reach the disk
-        _sync_folder(folder)
+def _members(sizes: Mapping[str, int]) -> list[Member]:
+    """The members one behind another, as yet without CRC."""
+    lengths = (len(Member(name, size, 0).header()) + size for name, size in sizes.items())
+    return [Member(*each) for each in zip(sizes, sizes.values(), accumulate(lengths, initial=0), strict=False)]
 
 
-def _write_members(stream: BinaryIO, manifest: Mapping[str, Any], arrays: Mapping[str, Stored]) -> None:
-    with zipfile.ZipFile(stream, "w") as archive:
-        archive.comment = bytes(DIGEST)
-        archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest))
-        for name, array in arrays.items():
-            spec, info = Spec(array.dtype, array.shape), zipfile.ZipInfo(f"{name}.npy")
-            info.file_size = len(spec.header) + spec.size
-            with archive.open(info, "w") as member:
-                member.write(spec.header)
-                member.write(cast("bytes", array.ravel().view(np.uint8)))  # any buffer will do
+def _behind(member: Member) -> int:
+    """The offset of what follows a member."""
+    return member.offset + len(member.header()) + member.size
 
 
-def _seal(stream: BinaryIO) -> None:
-    """Write the digest in its place."""
-    digest = _digest(stream, stream.seek(0, os.SEEK_END) - DIGEST)
-    stream.seek(-DIGEST, os.SEEK_END)
-    stream.write(digest)
+def _end(members: list[Member]) -> bytes:
+    """The directory behind the members, up to the digest."""
+    last, count = members[-1], len(members)
+    start = _behind(last)
+    directory = b"".join(member.listed() for member in members)
+    size, behind = len(directory), start + len(directory)
+    wide = b""
+    if count >= 0xFFFF or size >= WIDE or start >= WIDE:
+        wide = b"PK\6\6" + struct.pack("<QHHLLQQQQ", 44, 45, 45, 0, 0, count, count, size, start)
+        wide += b"PK\6\7" + struct.pack("<LQL", 0, behind, 1)
+    shown = min(count, 0xFFFF)
+    fields = (0, 0, shown, shown, min(size, WIDE), min(start, WIDE), DIGEST)
+    return directory + wide + b"PK\5\6" + struct.pack("<HHHHLLH", *fields)
 
 
-def _digest(stream: BinaryIO, size: int) -> bytes:
-    """SHA-256 of the first so many bytes, in hexadecimal."""
-    found = hashlib.sha256()
-    stream.seek(0)
-    for start in range(0, size, CHUNK):
-        found.update(stream.read(min(CHUNK, size - start)))
-    return found.hexdigest().encode("ascii")
+def write(stream: BinaryIO, manifest: bytes, arrays: Mapping[str, Stored]) -> None:
+    """Write the whole file to an empty stream. The arrays are C-contiguous, little-endian and `cleared`."""
+    if len(manifest) >= WIDE:
+        raise CheckpointError(f"the paths and the metadata take {len(manifest):,} bytes; at most 4 GiB are kept")
+    specs = {name: Spec(array.dtype, array.shape) for name, array in arrays.items()}
+    sizes = {MANIFEST: len(manifest), **{f"{name}.npy": spec.size for name, spec in specs.items()}}
+    contents: list[list[bytes | memoryview]] = [[manifest]]
+    contents.extend([specs[name].header, _bytes(array)] for name, array in arrays.items())
+    digest, members = hashlib.sha256(), list[Member]()
+    for member, content in zip(_members(sizes), contents, strict=True):
+        crc = 0
+        for chunk in _chunks(content):
+            crc = zlib.crc32(chunk, crc)
+        members.append(member._replace(crc=crc))
+        for chunk in _chunks([members[-1].header(), *content]):
+            digest.update(chunk)
+            stream.write(chunk)
+    end = _end(members)
+    digest.update(end)
+    stream.write(end + digest.hexdigest().encode("ascii"))
 
 
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _bytes(array: Stored) -> memoryview:
+    """The bytes of an array, without a copy."""
+    return memoryview(cast("bytes", array.reshape(-1).view(np.uint8)))  # any buffer will do
+
+
+def _chunks(contents: Iterable[bytes | memoryview]) -> Generator[bytes | memoryview]:
+    """The contents in pieces, so that an interrupt need not wait for all of a large array."""
+    for content in contents:
+        for start in range(0, len(content), CHUNK):
+            yield content[start : start + CHUNK]
+
+
+def cleared(array: Stored) -> Stored:
+    """The array itself, or a copy with one pattern of bits for equal elements: bools of 0 and 1, padding of zeros."""
+    if array.dtype.kind == "b":
+        ones: Stored = np.not_equal(array.view(np.uint8), 0).reshape(array.shape)
+        return ones
+    if EXTENDED and array.dtype.char in "gG":
+        copied = array.copy()
+        copied.reshape(-1).view(np.uint8).reshape(-1, np.dtype(np.longdouble).itemsize)[:, 10:] = 0
+        return copied
+    return array
 
 
 class Archive:
-    """A file open for reading, whose digest is right.
+    """A file open for reading, whose digest is right and which begins with a manifest.
 
-    manifest: what `write` was given, or whatever else stands there.
+    manifest: the bytes of the manifest, not yet parsed.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
-        size = stream.seek(0, os.SEEK_END)
-        digest = _digest(stream, size - DIGEST)
-        if size <= DIGEST or stream.read(DIGEST) != digest:
+    def __init__(self, stream: BufferedReader) -> None:
+        self.stream: BufferedReader = stream
+        self.size: int = stream.seek(0, os.SEEK_END)
+        if self.size <= DIGEST or not self._digest_fits():
             raise CheckpointError(
                 "it is damaged, cut short, or no checkpoint at all: it does not end with the SHA-256 of what is before"
             )
+        stream.seek(0)
+        start = stream.read(len(Member(MANIFEST, 0, 0).header()))
         with nothing_foreign():
-            self.archive: zipfile.ZipFile = zipfile.ZipFile(stream)
-            self.members: list[zipfile.ZipInfo] = self.archive.infolist()
-            self._check_members(size)
-            self.manifest: Any = json.loads(self.archive.read(MANIFEST))
-
-    def _check_members(self, size: int) -> None:
-        """Refuse what `write` does not write, above all members that would grow when they are read."""
-        for member in self.members:
-            if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+            crc, size = struct.unpack_from("<LL", start, 14)
+            self.manifest: bytes = stream.read(min(size, self.size))
+            if start != Member(MANIFEST, size, 0, crc).header() or zlib.crc32(self.manifest) != crc:
                 raise CheckpointError(
-                    f"its member {member.filename!r} is compressed or encrypted, as none is that was saved"
+                    "it is no checkpoint that was saved by funcnet: it does not begin with a manifest"
                 )
-        if sum(member.file_size for member in self.members) > size:
-            raise CheckpointError("its members claim to be larger than the file")
 
-    def arrays(self, specs: Mapping[str, Spec]) -> dict[str, Stored]:
-        """The arrays, all that there are, by name; each is checked before there is memory for any."""
-        names = [member.filename for member in self.members]
-        if names != [MANIFEST, *(f"{name}.npy" for name in specs)]:
-            raise CheckpointError("its members are not those that its manifest tells of")
-        for member, spec in zip(self.members[1:], specs.values(), strict=True):
-            if member.file_size != len(spec.header) + spec.size:
-                raise CheckpointError(f"its member {member.filename!r} has another size than its manifest tells")
+    def _digest_fits(self) -> bool:
+        """Whether the file ends with the digest of what is before."""
+        found = hashlib.sha256()
+        self.stream.seek(0)
+        for start in range(0, self.size - DIGEST, CHUNK):
+            found.update(self.stream.read(min(CHUNK, self.size - DIGEST - start)))
+        return self.stream.read(DIGEST) == found.hexdigest().encode("ascii")
+
+    def arrays(self, specs: Mapping[str, Spec], wanted: Iterable[str]) -> dict[str, Stored]:
+        """The wanted ones of the arrays that the file has to hold. All are checked."""
+        chosen = set(wanted)
         with nothing_foreign():
-            return {
-                name: self._array(member, spec)
-                for member, (name, spec) in zip(self.members[1:], specs.items(), strict=True)
-            }
+            sizes = {MANIFEST: len(self.manifest), **{f"{name}.npy": spec.size for name, spec in specs.items()}}
+            members = _members(sizes)
+            if _behind(members[-1]) + len(_end(members)) + DIGEST != self.size:
+                raise CheckpointError("it has another size than its manifest implies")
+            found: dict[str, Stored] = {}
+            checked = [members[0]._replace(crc=zlib.crc32(self.manifest))]
+            for member, (name, spec) in zip(members[1:], specs.items(), strict=True):
+                array, crc = self._array(member, spec)
+                checked.append(member._replace(crc=crc))
+                if name in chosen:
+                    found[name] = array
+            if self.stream.read() != _end(checked) + self._digest():
+                raise CheckpointError("the directory at its end is not the one that its members imply")
+        return found
 
-    def _array(self, member: zipfile.ZipInfo, spec: Spec) -> Stored:
-        with self.archive.open(member) as stream:
-            if stream.read(len(spec.header)) != spec.header:
-                raise CheckpointError(f"its member {member.filename!r} is not the array of which its manifest tells")
-            array: Stored = np.empty(spec.shape, spec.dtype)
-            target, at = array.reshape(-1).view(np.uint8), 0
-            while chunk := stream.read(CHUNK):  # to the end, where the sum is checked
-                target[at : at + len(chunk)] = np.frombuffer(chunk, np.uint8)
-                at += len(chunk)
-        return array
+    def _digest(self) -> bytes:
+        """The last bytes."""
+        self.stream.seek(-DIGEST, os.SEEK_END)
+        return self.stream.read()
+
+    def _array(self, member: Member, spec: Spec) -> tuple[Stored, int]:
+        """(array, CRC) of a member, whose bytes are those that the writer gives it."""
+        self.stream.seek(member.offset)
+        length, header = len(member.header()), spec.header
+        start = self.stream.read(length + len(header))
+        array: Stored = np.empty(spec.shape, spec.dtype)
+        crc = zlib.crc32(header)
+        target, at = _bytes(array), 0
+        while at < len(target):
+            read = self.stream.readinto(target[at : at + CHUNK])
+            if not read:
+                raise CheckpointError("it became shorter while it was read")
+            crc = zlib.crc32(target[at : at + read], crc)
+            at += read
+        one = cleared(array)
+        if start != member._replace(crc=crc).header() + header or (one is not array and _bytes(one) != _bytes(array)):
+            raise CheckpointError(f"its member {member.name!r} is not the array that its manifest describes")
+        return array, crc
 
 
 @contextmanager
 def nothing_foreign() -> Generator[None]:
-    """What goes wrong meanwhile is the file's fault: its digest is right, so `write` has not written it."""
+    """An error while a file with the right digest is interpreted is the file's fault: `write` has not written it."""
     try:
         yield
     except CheckpointError:

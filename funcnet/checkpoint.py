@@ -4,198 +4,220 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, Generic, NamedTuple, TypeAlias, cast, overload
+from functools import partial
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
 from typing_extensions import TypeVar
 
-from funcnet import tree
+from funcnet import archive, tree
 from funcnet.errors import CheckpointError
+from funcnet.manifest import ARRAYS, NUMBERS, Entry, Node, described, entries, not_too_deep, parsed, text
+from funcnet.replacing import file_path, replace
 
 P = TypeVar("P", default=Any)
 S = TypeVar("S", default=None)
 FilePath: TypeAlias = "str | os.PathLike[str]"
-
-FORMAT = "funcnet checkpoint"
-VERSION = 1
-NUMBERS: dict[type, np.dtype[Any]] = {int: np.dtype(np.int64), float: np.dtype(np.float64)}
-ARRAYS = (np.ndarray, np.memmap)  # exactly these: others may hold more than their elements
-ELEMENTS = "biufc"  # bool, integers, floating, complex
+Nodes: TypeAlias = dict[str, Node]
 
 
 class Checkpoint(NamedTuple, Generic[P, S]):
-    """What `load` gives: the params, the state, the metadata that were saved."""
+    """What `load` returns: the params, the state and the metadata that were saved."""
 
     params: P
     state: S
     metadata: dict[str, Any]
 
 
+class PartialCheckpoint(NamedTuple, Generic[P, S]):
+    """What `load` returns with `partial=True`.
+
+    params, state: the leaves of the file where they fit, else copies of those of `like` and `state`.
+    missing: the paths of the leaves that were asked for and not taken from the file.
+    unexpected: the paths of the leaves of the file that were not taken.
+    """
+
+    params: P
+    state: S
+    metadata: dict[str, Any]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+
 def save(path: FilePath, params: Any, *, state: Any = None, metadata: dict[str, Any] | None = None) -> None:
-    """Write params, and what else a training needs to go on, to one file. The same content gives the same bytes.
+    """Write params, and what else a training needs to go on, to one file. Equal content gives equal files.
 
     params, state: pytrees of arrays, NumPy scalars, floats, and ints of up to 64 bits, with int and str as dict keys;
-    a state may be, for instance, `(optimizer_state, key, epoch)`.
-    metadata: a dict that JSON keeps: str, int, float, bool, None, lists, and dicts with str keys.
+    any NamedTuple, a `Fit` for instance; a state may be `(optimizer_state, key, epoch)`.
+    metadata: a dict with str keys of what JSON keeps: str, int, finite float, bool, None, and lists and dicts of them.
+    NumPy numbers come back as int, float and bool, tuples as lists, dates and times as ISO 8601 strings, paths as str.
 
     The file is an npz without pickle, with a manifest in JSON of the path, kind, shape and dtype of every node, so
     `np.load(path)["params[1].weight"]` reads an array too. It is written beside `path`, brought to the disk, and then
-    renamed: whatever happens meanwhile, `path` is the old file or the new one, whole. A process that is killed leaves
-    its unfinished file there, `.<name>.<hexadecimal>.part`.
-    Raises CheckpointError for what cannot be kept so, with its path; OSError where the disk refuses.
+    renamed: whatever happens meanwhile, an interrupt included, `path` is the old file or the new one, whole. A process
+    that is killed leaves its unfinished file there, `.<name>.<hexadecimal>.part`. Links are followed; a file that is
+    replaced keeps its permissions.
+    Raises CheckpointError for what cannot be kept so, with its path; OSError where `open(path, "w")` or the disk
+    refuses, and for a FIFO or a device. Nothing is written then.
     """
-    from funcnet import archive  # loads what takes as long as half of funcnet: only where there are files
-
-    notes = {} if metadata is None else metadata
-    if type(notes) is not dict or not archive.kept_by_json(notes):
-        allowed = "str, int, finite float, bool, None, lists, and dicts with str keys"
-        raise CheckpointError(
-            f"metadata must be a dict that comes back from JSON as it was, of {allowed}; got {notes!r:.200}"
-        )
-    entries = [*_entries("params", params), *_entries("state", state)]
-    manifest = {
-        "format": FORMAT,
-        "version": VERSION,
-        "entries": {entry.path: entry.told for entry in entries},
-        "metadata": notes,
-    }
-    arrays = {entry.path: _stored(entry) for entry in entries if entry.dtype is not None}
-    archive.write(os.fspath(path), manifest, arrays)
+    target = file_path(path)
+    found = [*entries("params", params), *entries("state", state)]
+    manifest = text(found, {} if metadata is None else metadata)
+    arrays = {entry.path: _stored(entry) for entry in found if entry.dtype is not None}
+    replace(target, partial(archive.write, manifest=manifest, arrays=arrays))
 
 
 @overload
-def load(path: FilePath, like: P) -> Checkpoint[P, None]: ...
+def load(path: FilePath, like: P, *, partial: Literal[False] = False) -> Checkpoint[P, None]: ...
 @overload
-def load(path: FilePath, like: P, *, state: S) -> Checkpoint[P, S]: ...
-def load(path: FilePath, like: Any, *, state: Any = None) -> Checkpoint[Any, Any]:
+def load(path: FilePath, like: P, *, state: S, partial: Literal[False] = False) -> Checkpoint[P, S]: ...
+@overload
+def load(path: FilePath, like: P, *, partial: Literal[True]) -> PartialCheckpoint[P, None]: ...
+@overload
+def load(path: FilePath, like: P, *, state: S, partial: Literal[True]) -> PartialCheckpoint[P, S]: ...
+def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False) -> Any:
     """Read what `save` has written: a Checkpoint(params, state, metadata).
 
     like, state: pytrees with the structure, shapes and dtypes of what was saved, as `net.init` and `optimizer.init`
-    give them. Their elements are not read; what comes back has their types and the order of their keys. An array of no
-    rows, such as `np.empty(0)` for a history, takes as many rows as there are in the file.
+    give them. Their elements are not read; what comes back has their types and the order of their keys. NamedTuples
+    match by the name of their class and its fields. What they leave open the file fills:
+    - an array of no rows, such as `np.empty(0)`, takes as many rows as there are in the file;
+    - None below the root takes an array of any shape and dtype, for instance the statistics of a calibrated batch_norm;
+    - an empty dict takes any dict of arrays, numbers, dicts, lists and tuples, for instance the history of a `Fit`.
+
+    partial: take the leaves whose path, shape and dtype fit, below nodes of the same kind, and keep copies of the
+    others of `like` and `state`. Returns a PartialCheckpoint, which lists what was left out on both sides: a leaf of
+    another shape is in both lists.
 
     The whole file is checked first, to the last bit and against `like` and `state`; only then is memory taken. No code
-    in a file is ever run. Raises CheckpointError where anything differs, which tells every difference; OSError where
-    the file cannot be read.
+    in a file is ever run. Raises CheckpointError for a file that `save` has not written, and, unless `partial`, where
+    anything differs, with every difference; OSError where the file cannot be read.
     """
-    from funcnet import archive
-
-    wanted = {entry.path: entry for entry in (*_entries("params", like), *_entries("state", state))}
+    source = file_path(path)
     try:
-        with open(path, "rb") as stream:
+        for name, pytree in (("like", like), ("state", state)):
+            entries(name, pytree)
+        with open(source, "rb") as stream, not_too_deep("like and state"):
             file = archive.Archive(stream)
-            found, metadata = _checked(file.manifest)
-            told = {path: _as_long(entry.told, found.get(path)) for path, entry in wanted.items()}
-            _compare(found, told)
-            leaves = [wanted[place] for place in found if wanted[place].dtype is not None]
-            shapes = {entry.path: tuple(told[entry.path].get("shape", ())) for entry in leaves}
-            arrays = file.arrays({entry.path: archive.Spec(_little(entry), shapes[entry.path]) for entry in leaves})
+            found, metadata = parsed(file.manifest)
+            with archive.nothing_foreign(), not_too_deep("like and state"):
+                asked = tuple(_filled(each, name, found) for name, each in (("params", like), ("state", state)))
+            wanted = {e.path: e for e in (*entries("params", asked[0]), *entries("state", asked[1]))}
+            taken = _taken(found, wanted)
+            if not partial:
+                _compare(found, wanted)
+            specs = {place: node.spec for place, node in found.items()}
+            arrays = file.arrays({place: spec for place, spec in specs.items() if spec is not None}, taken)
+            leaves = {entry.path: entry for entry in wanted.values() if entry.dtype is not None}
+            restored = [_restored(entry.leaf, arrays.get(place)) for place, entry in leaves.items()]
+            params, states = tree.unflatten(tree.structure(asked), restored)
     except CheckpointError as error:
-        raise CheckpointError(f"{os.fspath(path)}: {error}") from None
-    restored = [_restored(entry.leaf, arrays[entry.path]) for entry in wanted.values() if entry.dtype is not None]
-    params, states = tree.unflatten(tree.structure((like, state)), restored)
-    return Checkpoint(params, states, metadata)
+        raise CheckpointError(f"{source}: {error}") from None
+    if not partial:
+        return Checkpoint(params, states, metadata)
+    missing = tuple(place for place in leaves if place not in arrays)
+    unexpected = tuple(place for place, spec in specs.items() if spec is not None and place not in arrays)
+    return PartialCheckpoint(params, states, metadata, missing, unexpected)
 
 
-class Entry(NamedTuple):
-    """A node or a leaf: where it stands, what the manifest tells of it, and, of a leaf, itself and its dtype."""
-
-    path: str
-    told: dict[str, Any]
-    leaf: Any = None
-    dtype: np.dtype[Any] | None = None
+def _stored(entry: Entry) -> archive.Stored:
+    """A leaf as it goes into the file, where the first byte is the least on every machine."""
+    dtype = cast("np.dtype[Any]", entry.dtype).newbyteorder("<")
+    return archive.cleared(np.asarray(entry.leaf, dtype, order="C"))
 
 
-def _entries(name: str, pytree: object) -> Iterator[Entry]:
-    """Every node and leaf. The paths tell the int 1 from the str "1": `params[1]`, `params['1']`."""
-    leaves, structure = tree.flatten(pytree)
-    remaining = iter(leaves)
-    for path, node in tree.walk(structure, name):
-        if node.kind is object:
-            yield _leaf(path, next(remaining))
-        elif hasattr(node.kind, "_fields"):
-            yield Entry(path, {"kind": "NamedTuple", "name": node.kind.__name__})
-        else:
-            for key in (key for key in node.keys if type(key) not in (int, str)):
-                raise CheckpointError(f"{path} has the key {key!r:.60}: keys in a file are int or str")
-            yield Entry(path, {"kind": "None" if node.kind is type(None) else node.kind.__name__})
-
-
-def _leaf(path: str, leaf: Any) -> Entry:
-    """An array or a number."""
-    kind = cast("Any", type(leaf))
-    if kind in NUMBERS:
-        return Entry(path, {"kind": kind.__name__}, leaf, NUMBERS[kind])
-    if kind not in ARRAYS and not issubclass(kind, np.generic):
-        what = f"is {leaf!r:.60}, of type {kind.__name__}"
-        raise CheckpointError(f"{path} {what}: only arrays, int, float, None and trees of them are kept")
-    if leaf.dtype.kind not in ELEMENTS:
-        raise CheckpointError(f"{path} has dtype {leaf.dtype}: only numbers and bools are kept")
-    return Entry(path, {"kind": "array", "dtype": leaf.dtype.name, "shape": list(leaf.shape)}, leaf, leaf.dtype)
-
-
-def _little(entry: Entry) -> np.dtype[Any]:
-    """The dtype in the file, where the first byte is the least on every machine."""
-    return cast("np.dtype[Any]", entry.dtype).newbyteorder("<")
-
-
-def _stored(entry: Entry) -> np.ndarray[Any, np.dtype[Any]]:
-    """A leaf as it goes into the file."""
-    try:
-        return np.asarray(entry.leaf, _little(entry), order="C")
-    except OverflowError:
-        raise CheckpointError(f"{entry.path} is {entry.leaf}: an int is kept in 64 bits") from None
-
-
-def _restored(like: Any, array: np.ndarray[Any, np.dtype[Any]]) -> Any:
-    """An array from the file as the kind of leaf that `like` is."""
+def _restored(like: Any, array: archive.Stored | None) -> Any:
+    """An array from the file as the kind of leaf that `like` is; a copy of `like` where there is none."""
+    if array is None:
+        return np.array(like) if type(like) in ARRAYS else like
     if type(like) in NUMBERS:
         return array.item()
     native = array.astype(like.dtype, copy=False)
     return native[()] if isinstance(like, np.generic) else native
 
 
-def _checked(manifest: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(entries, metadata) of a manifest of the version that is read here."""
-    told = cast("dict[str, Any]", manifest if isinstance(manifest, dict) else {})
-    if told.get("format") != FORMAT:
-        raise CheckpointError("it is no checkpoint: its manifest is of another format")
-    if told.get("version") != VERSION:
-        fix = "load it with the funcnet that saved it, or a later one"
-        raise CheckpointError(f"it has format version {told.get('version')!r:.60}; this funcnet reads {VERSION}: {fix}")
-    entries, metadata = told.get("entries"), told.get("metadata")
-    if not isinstance(entries, dict) or not isinstance(metadata, dict):
-        raise CheckpointError("its manifest lacks the entries or the metadata")
-    return cast("dict[str, Any]", entries), cast("dict[str, Any]", metadata)
+def _filled(like: Any, path: str, found: Nodes) -> Any:
+    """`like` with stand-ins of no memory in the places that it leaves open and the file fills."""
+    node, kind = found.get(path), cast("Any", type(like))
+    if node is None:
+        return like
+    if node.spec is not None:
+        return _filled_leaf(like, path, node)
+    fields = getattr(kind, "_fields", None)
+    if (fields is None and kind not in (dict, list, tuple)) or described(path, kind) != node.told:
+        return like
+    if kind is dict and not like:
+        return _stand_in(path, found)
+    if kind is dict:
+        return {key: _filled(item, f"{path}[{key!r}]", found) for key, item in like.items()}
+    steps = [f"[{i}]" for i in range(len(like))] if fields is None else [f".{name}" for name in fields]
+    items = [_filled(item, path + step, found) for step, item in zip(steps, like, strict=True)]
+    return items if type(like) is list else tree.new_tuple(kind, items)
 
 
-def _as_long(told: dict[str, Any], found: Any) -> dict[str, Any]:
-    """What is asked for, with the rows that the file tells of where no rows are."""
-    entry = cast("dict[str, Any]", found if isinstance(found, dict) else {})
-    asked: list[int] = told.get("shape", [])
-    there = entry.get("shape")
-    if asked[:1] != [0] or not isinstance(there, list) or not there:
-        return told
-    rows = cast("Any", there)[0]
-    return {**told, "shape": [rows, *asked[1:]]} if type(rows) is int and rows >= 0 else told
+def _filled_leaf(like: Any, path: str, node: Node) -> Any:
+    """A stand-in for the array of the file where `like` leaves its rows, or all of it, open."""
+    if node.kind != "array":
+        return like
+    name, shape = node.told["dtype"], tuple(node.told["shape"])
+    if like is None and path != "state":  # state=None asks for no state
+        return _blank(np.dtype(name), shape)
+    if type(like) is np.ndarray and like.shape[:1] == (0,) and (like.dtype.name, like.shape[1:]) == (name, shape[1:]):
+        return _blank(like.dtype, shape) if shape else like
+    return like
 
 
-def _compare(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _stand_in(path: str, found: Nodes) -> Any:
+    """What the file has there, where its types need no class of the user's."""
+    node = found[path]
+    if node.kind == "array":
+        return _blank(np.dtype(node.told["dtype"]), tuple(node.told["shape"]))
+    numbers = {kind.__name__: kind(0) for kind in NUMBERS}
+    if node.kind in (*numbers, "None"):
+        return numbers.get(node.kind)
+    if node.kind == "dict":
+        return {key: _stand_in(f"{path}[{key!r}]", found) for key in node.keys}
+    items = [_stand_in(f"{path}[{key!r}]", found) for key in node.keys if node.kind != "NamedTuple"]
+    return tuple(items) if node.kind == "tuple" else items  # a NamedTuple is then told as a difference
+
+
+def _blank(dtype: np.dtype[Any], shape: tuple[int, ...]) -> archive.Stored:
+    """An array of one element shown at every place."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _taken(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
+    """The paths of the leaves that are alike on both sides, and every node above them too."""
+    alike: set[str | None] = {None}
+    taken: list[str] = []
+    for path, entry in wanted.items():
+        node = found.get(path)
+        if node is not None and node.told == entry.told and node.parent in alike:
+            alike.add(path)
+            taken += [path] * (entry.dtype is not None)
+    return taken
+
+
+def _compare(found: Nodes, wanted: dict[str, Entry]) -> None:
     """Refuse a file that differs from what was asked for, and tell every difference."""
-    problems = [
-        f"{path}: the file has {_named(found.get(path))}, but {_named(wanted.get(path))} was asked for"
-        for path in {**wanted, **found}
-        if path not in found or path not in wanted or found[path] != wanted[path]
-    ]
+    problems = list(_differences(found, wanted))
     if problems:
         count = f"{len(problems)} difference{'s' * (len(problems) > 1)}"
         raise CheckpointError("\n  ".join([f"{count} from what was asked for", *problems]))
 
 
-def _named(told: Any) -> str:
-    """What a manifest tells of a node, in a word or two; one from a file may tell anything."""
-    entry = cast("dict[str, Any]", told if isinstance(told, dict) else {"kind": told or "nothing"})
-    kind, shape = entry.get("kind"), entry.get("shape")
-    if kind == "array" and isinstance(shape, list):
-        return f"{entry.get('dtype')} {tuple(cast('Any', shape))}"
-    return f"{entry.get('name') if kind == 'NamedTuple' else kind}"
+def _differences(found: Nodes, wanted: dict[str, Entry]) -> Iterator[str]:
+    for path in {**wanted, **found}:
+        there = found[path].told if path in found else None
+        asked = wanted[path].told if path in wanted else None
+        if there != asked:
+            yield f"{path}: the file has {_named(there)}, but {_named(asked)} was asked for"
+
+
+def _named(told: dict[str, Any] | None) -> str:
+    """A node in a word or two."""
+    if told is None:
+        return "nothing"
+    if told["kind"] == "array":
+        return f"{told['dtype']} {tuple(told['shape'])}"
+    return str(told.get("name", told["kind"]))

@@ -65,6 +65,8 @@ FLOORS: list[list[str]] = [
     ],
     [
         "archive",
+        "manifest",
+        "replacing",
         "checkpoint",
         "summary",
         "diagrams",
