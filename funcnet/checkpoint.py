@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, cast, overload
@@ -19,6 +20,7 @@ P = TypeVar("P", default=Any)
 S = TypeVar("S", default=None)
 FilePath: TypeAlias = "str | os.PathLike[str]"
 Nodes: TypeAlias = dict[str, Node]
+SHOWN = 10  # keys listed in a warning
 
 
 class Checkpoint(NamedTuple, Generic[P, S]):
@@ -90,8 +92,9 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
     another shape is in both lists.
 
     The whole file is checked first, to the last bit and against `like` and `state`; only then is memory taken. No code
-    in a file is ever run. Raises CheckpointError for a file that `save` has not written, and, unless `partial`, where
-    anything differs, with every difference; OSError where the file cannot be read.
+    in a file is ever run. Keys that only the file's dicts have are left out with a warning. Raises CheckpointError for
+    a file that `save` has not written, and, unless `partial`, where anything else differs, with every difference;
+    OSError where the file cannot be read.
     """
     source = file_path(path)
     try:
@@ -104,8 +107,7 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
                 asked = tuple(_filled(each, name, found) for name, each in (("params", like), ("state", state)))
             wanted = {e.path: e for e in (*entries("params", asked[0]), *entries("state", asked[1]))}
             taken = _taken(found, wanted)
-            if not partial:
-                _compare(found, wanted)
+            left_out = [] if partial else _compare(found, wanted)
             specs = {place: node.spec for place, node in found.items()}
             arrays = file.arrays({place: spec for place, spec in specs.items() if spec is not None}, taken)
             leaves = {entry.path: entry for entry in wanted.values() if entry.dtype is not None}
@@ -113,6 +115,9 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
             params, states = tree.unflatten(tree.structure(asked), restored)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from None
+    if left_out:
+        named = ", ".join(left_out[:SHOWN]) + ", ..." * (len(left_out) > SHOWN)
+        warnings.warn(f"{source}: `like` does not name {named} of the file: left out", stacklevel=2)
     if not partial:
         return Checkpoint(params, states, metadata)
     missing = tuple(place for place in leaves if place not in arrays)
@@ -198,20 +203,28 @@ def _taken(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
     return taken
 
 
-def _compare(found: Nodes, wanted: dict[str, Entry]) -> None:
-    """Refuse a file that differs from what was asked for, and tell every difference."""
-    problems = list(_differences(found, wanted))
-    if problems:
-        count = f"{len(problems)} difference{'s' * (len(problems) > 1)}"
-        raise CheckpointError("\n  ".join([f"{count} from what was asked for", *problems]))
+def _compare(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
+    """Refuse a file that differs from what was asked for, and tell every difference.
+
+    Where dicts of the file have more keys, and nothing else differs, return the paths of these keys.
+    """
+    problems = dict(_differences(found, wanted))
+    tops = [path for path in problems if path not in wanted and found[path].parent in wanted]
+    parents = [found[path].parent or "" for path in tops]
+    if problems.keys().isdisjoint(wanted) and all(parent and found[parent].kind == "dict" for parent in parents):
+        return tops
+    count = f"{len(problems)} difference{'s' * (len(problems) > 1)}"
+    told = (f"{path}: {difference}" for path, difference in problems.items())
+    raise CheckpointError("\n  ".join([f"{count} from what was asked for", *told]))
 
 
-def _differences(found: Nodes, wanted: dict[str, Entry]) -> Iterator[str]:
+def _differences(found: Nodes, wanted: dict[str, Entry]) -> Iterator[tuple[str, str]]:
+    """(path, difference) of every node that is not the same on both sides."""
     for path in {**wanted, **found}:
         there = found[path].told if path in found else None
         asked = wanted[path].told if path in wanted else None
         if there != asked:
-            yield f"{path}: the file has {_named(there)}, but {_named(asked)} was asked for"
+            yield path, f"the file has {_named(there)}, but {_named(asked)} was asked for"
 
 
 def _named(told: dict[str, Any] | None) -> str:

@@ -190,7 +190,8 @@ A, B = np.zeros((2, 3), np.float32), np.zeros(3, np.float32)
     ("saved", "like", "told"),
     [
         ({1: A}, {1: A, 2: B}, ["params[2]: the file has nothing, but float32 (3,) was asked for"]),
-        ({1: A, 2: B}, {1: A}, ["params[2]: the file has float32 (3,), but nothing was asked for"]),
+        ((A, B), (A,), ["params[1]: the file has float32 (3,), but nothing was asked for"]),
+        ({1: A, 2: B}, {1: B}, ["params[1]: ", "params[2]: the file has float32 (3,), but nothing was asked for"]),
         ({1: A}, {1: A.T}, ["params[1]: the file has float32 (2, 3), but float32 (3, 2) was asked for"]),
         ({1: A}, {1: A[None]}, ["params[1]: the file has float32 (2, 3), but float32 (1, 2, 3) was asked for"]),
         ({1: A}, {1: A.astype(float)}, ["params[1]: the file has float32 (2, 3), but float64 (2, 3) was asked for"]),
@@ -472,3 +473,20 @@ def test_a_part_of_any_tree(saved: Any, like: Any, tmp_path_factory: pytest.Temp
     assert {p for p in found.missing if p not in missing} == {
         "params['asked']" + p for p, _ in tree.leaves_with_path(like)
     }
+
+
+@pytest.mark.parametrize(
+    ("saved", "like", "left_out"),
+    [
+        ({1: A, 2: B}, {1: A}, r"params\[2\]"),
+        ({"body": {1: A, 2: B}, "head": (A, B)}, {"body": {2: B}}, r"params\['body'\]\[1\], params\['head'\]"),
+    ],
+)
+def test_keys_that_were_not_asked_for_are_left_out_with_a_warning(
+    path: Path, saved: Any, like: Any, left_out: str
+) -> None:
+    fn.save(path, saved, metadata={"a": 1})
+    with pytest.warns(UserWarning, match=f"`like` does not name {left_out} of the file: left out"):
+        found = fn.load(path, like)
+    assert tree.structure(found.params) == tree.structure(like)
+    assert found.metadata == {"a": 1}
