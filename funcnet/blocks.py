@@ -48,13 +48,13 @@ def separable(plan: Plan) -> bool:
     """Whether the results of blocks of rows add up to those of the batch, or stand one behind the other."""
     sums: set[int] = set()
     for call in plan.calls:
-        partial = [id(x.root) in sums for x in call.operands()]
+        partial = [id(x.root) in sums for x in call.operands]
         if call.primitive.opaque or any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs):
             return False  # nobody knows whether it mixes rows, or whether an array holds something for each row
         if call.output.batch_axis is not None:
-            if any(partial) or not any(x.batch_axis is not None for x in call.operands()):
+            if any(partial) or not any(x.batch_axis is not None for x in call.operands):
                 return False  # rows that come from no rows, such as random ones, would be the same in every block
-        elif any(x.batch_axis is not None for x in call.operands()) or any(partial):
+        elif any(x.batch_axis is not None for x in call.operands) or any(partial):
             if not (is_sum_over_rows(call) or (all(partial) and is_linear(call))):
                 return False
             sums.add(id(call.output))
@@ -76,7 +76,7 @@ def numbers(call: Call) -> list[object]:
 
 def is_sum_over_rows(call: Call) -> bool:
     """Whether the call adds something up over all rows."""
-    return call.primitive.sums_rows and all(x.batch_axis is not None for x in call.operands())
+    return call.primitive.sums_rows and all(x.batch_axis is not None for x in call.operands)
 
 
 def is_linear(call: Call) -> bool:

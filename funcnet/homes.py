@@ -39,3 +39,8 @@ def nbytes(value: Value) -> int:
 def same_form(a: Value, b: Value) -> bool:
     """Whether the elements of both lie alike in memory."""
     return (a.shape, a.dtype.itemsize, a.batch_axis) == (b.shape, b.dtype.itemsize, b.batch_axis)
+
+
+def ends_at(value: Value) -> int:
+    """Where a parameter, or a cotangent in its place, ends in the flat vector."""
+    return value.offset + value.elements

@@ -1,9 +1,10 @@
-"""Make small calls that do the same to several values one call, over values that lie side by side.
+"""Fewer calls for the same result: biases folded into products, and small calls that do the same made as one.
 
-On a few hundred numbers a NumPy call takes hardly longer than on one. Where values are all there before the first of
-them goes through an arithmetic call with nothing but numbers beside it, as the outputs of tanh do on the way back,
-through y^2 and then 1 - y^2, they get places one behind the other, a shelf, and so do the results; each such call is
-then made once, for the whole shelf. Nothing else ever lives on a shelf.
+A bias is folded into the product before it: x W + b = [x 1] [W; b], and [x 1]^T g is the cotangent of both at once.
+
+On a few hundred numbers a NumPy call takes hardly longer than on one. Independent small calls of one primitive with the
+same constants are fused: their operands are allocated contiguously, on a shelf, and so are their results; one call then
+handles them all. Nothing else ever lives on a shelf.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from funcnet.homes import Home, nbytes, same_form
-from funcnet.tracing import Call, Value
+import numpy as np
 
+from funcnet.homes import Home, ends_at, nbytes, same_form
+from funcnet.primitive import ADD, MATMUL, SUM
+from funcnet.tracing import Call, Value
+from funcnet.views import Slice
+
+ALL_BUT_LAST, LAST = Slice(slice(None, -1)), Slice(-1)
 SMALL = 1 << 17  # bytes of a shelf up to which a call saved is worth more than the cache that it takes
 
 Form: TypeAlias = tuple[Any, ...]
@@ -41,7 +47,7 @@ def join(calls: Sequence[Call]) -> Joined:
         members = ready_together(alike, made)
         if len(members) < 2 or sum(map(whole_size, members)) > SMALL:
             continue
-        readers = readers or {id(x): call for call in calls for x in call.operands()}
+        readers = readers or {id(x): call for call in calls for x in call.operands}
         steps = [members, *steps_after(members, readers)]
         instead.update((id(call), []) for step in steps for call in step)
         instead[id(members[0])] = [step[0] for step in steps]
@@ -65,7 +71,7 @@ def form_of(call: Call) -> Form | None:
     """What the call does to the only value that it reads; None for a call that cannot be joined to others."""
     if not call.primitive.fusible:
         return None
-    reads, y = call.operands(), call.output
+    reads, y = call.operands, call.output
     if not reads or any(v is not reads[0] for v in reads):
         return None
     x = reads[0]
@@ -80,10 +86,10 @@ def form_of(call: Call) -> Form | None:
 
 def ready_together(alike: Step, made: dict[int, int]) -> Step:
     """Those of the calls that have places to give, the first one and all whose values are there by then."""
-    free = [call for call in alike if call.operands()[0].home is None and call.output.home is None]
+    free = [call for call in alike if call.operands[0].home is None and call.output.home is None]
     ready: dict[int, Call] = {}
     for call in free:
-        x = call.operands()[0]
+        x = call.operands[0]
         if made[id(x)] < made[id(free[0].output)]:
             ready.setdefault(id(x), call)
     return [*ready.values()]
@@ -108,13 +114,13 @@ def put_on_shelves(steps: list[Step], joined: Joined) -> None:
     """Give the values their places, and have the first call of each step read and write the whole shelf."""
     before, after = Home(), Home()
     joined.shelves.extend((before, after))
-    values = [call.operands()[0] for call in steps[0]]
+    values = [call.operands[0] for call in steps[0]]
     whole = shelved(values, before, joined)
     for value in values:
         settle(value)
     for first, *others in steps:
-        (x, *_), values = first.operands(), [first.output, *(call.output for call in others)]
-        first.inputs = tuple(whole if v is x else v for v in first.inputs)
+        (x, *_), values = first.operands, [first.output, *(call.output for call in others)]
+        first.read(tuple(whole if v is x else v for v in first.inputs))
         first.output = whole = shelved(values, after, joined)
         whole.call = first
 
@@ -136,9 +142,68 @@ def settle(value: Value) -> None:
     call = value.call
     if call is None or not call.primitive.elementwise or value.elements < 2:
         return
-    for x in call.operands():
+    for x in call.operands:
         alone = x.use_count == 1 and x.call is not None and x.base is None and x.home is None
         if alone and same_form(x, value):
             x.home, x.offset = value.home, value.offset
             settle(x)
             return
+
+
+def fold_bias(calls: Sequence[Call]) -> list[Call]:
+    """Turn x W + b into [x 1] [W; b], and the pair x^T g, sum_n g into [x 1]^T g."""
+    dropped: set[int] = set()
+    products: dict[int, list[Call]] = {}
+    for call in calls:
+        if call.primitive is MATMUL:
+            left, g = call.inputs
+            if left.view is np.transpose and can_have_ones(left.base):
+                products.setdefault(id(g), []).append(call)
+        elif call.primitive is ADD:
+            dropped.update(add_bias(call))
+        elif call.primitive is SUM and call.attributes["axes"] == (0,) and products.get(id(call.inputs[0])):
+            stack_cotangents(products[id(call.inputs[0])].pop(), call.output)
+            dropped.add(id(call))
+    return [call for call in calls if id(call) not in dropped]
+
+
+def add_bias(call: Call) -> list[int]:
+    """Make one product of x W + b where W and b are neighbours; return the product that it replaces."""
+    y, b = call.inputs
+    product = y.call if isinstance(y, Value) and isinstance(b, Value) else None
+    if product is None or product.primitive is not MATMUL or y.use_count > 1:
+        return []
+    x, W = product.inputs
+    if not can_have_ones(x) or W.home is None or b.home is not W.home or W.base or b.base or W.ndim != 2:
+        return []
+    if ends_at(W) != b.offset:
+        return []
+    stack = Value(W.trace, (W.shape[0] + 1, W.shape[1]), W.dtype, None)
+    stack.home, stack.offset = W.home, W.offset
+    call.primitive = MATMUL
+    call.read((with_ones(x), stack))
+    return [id(product)]
+
+
+def stack_cotangents(product: Call, bias_cotangent: Value) -> None:
+    """Have x^T g compute [x 1]^T g, of which the cotangents of the weight and of the bias are views."""
+    x_transposed, g = product.inputs
+    dW = product.output
+    stack = Value(dW.trace, (dW.shape[0] + 1, dW.shape[1]), dW.dtype, None)
+    product.read((with_ones(x_transposed.base).T, g))
+    product.output, stack.call = stack, product
+    for part, view in ((dW, ALL_BUT_LAST), (bias_cotangent, LAST)):
+        part.base, part.view, part.call = stack, view, None
+
+
+def can_have_ones(x: Value) -> bool:
+    """Whether a feature of ones can be stored behind x."""
+    return x.base is None and x.ndim == 2 and x.batch_axis == 0
+
+
+def with_ones(x: Value) -> Value:
+    """The value [x 1], in the memory of x."""
+    if x.ones is None:
+        x.ones = Value(x.trace, (x.shape[0], x.shape[1] + 1), x.dtype, 0)
+        x.ones.base = x
+    return x.ones

@@ -88,7 +88,7 @@ class Names:
         home, offset = call.output.home, call.output.offset
         if home in self.fixed:
             return "the gradient"
-        over = [self.of(v) for v in call.operands() if v.home is home and v.offset == offset]
+        over = [self.of(v) for v in call.operands if v.home is home and v.offset == offset]
         return f"memory {self.homes[id(home)] - 1}" + (f", in place of {over[0]}" if over else "")
 
 

@@ -16,20 +16,19 @@ How an array lies in memory:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from funcnet.homes import Home, nbytes, same_form
-from funcnet.joining import join
-from funcnet.primitive import ADD, COPY, MATMUL, MULTIPLY, SUM
+from funcnet.homes import Home, ends_at, nbytes, same_form
+from funcnet.joining import ALL_BUT_LAST, LAST, Joined, fold_bias, join
+from funcnet.primitive import COPY, MULTIPLY
 from funcnet.tracing import Call, Trace, Value
-from funcnet.views import Slice
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 FOREVER = 1 << 60
-ALL_BUT_LAST, LAST = Slice(slice(None, -1)), Slice(-1)
+PASSES = frozenset({"fold_bias", "fusion", "in_place"})  # those without which a program gives the same, slower
 
 
 class Plan:
@@ -42,32 +41,45 @@ class Plan:
         one and the same, and the next ones are the shelves of joined calls.
     parts: for the whole of a shelf, by its identity, the values that stand there.
     size: the bytes of memory that one run needs.
+    passes: which of the passes that a program can do without are made.
+
+    The trace is not changed: the passes work on copies of its values and calls.
     """
 
-    def __init__(self, trace: Trace, outputs: Sequence[Value], gradient: Sequence[Value] = ()) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        outputs: Sequence[Value],
+        gradient: Sequence[Value] = (),
+        passes: Collection[str] = PASSES,
+    ) -> None:
+        copies = Copies(trace)
+        outputs, gradient = copies.of_all(outputs), copies.of_all(gradient)
         self.dtype: np.dtype[Any] = trace.dtype
-        self.parameters: list[Value] = trace.parameters
-        self.inputs: list[Value] = trace.inputs
+        self.parameters: list[Value] = copies.of_all(trace.parameters)
+        self.inputs: list[Value] = copies.of_all(trace.inputs)
         self.outputs: list[Value]
         self.factors: list[float]
         self.parts: dict[int, list[Value]]
         self.outputs, self.factors = unscaled(outputs)
-        bytes_of_params = sum(map(nbytes, trace.parameters))
+        bytes_of_params = sum(map(nbytes, self.parameters))
         self.homes: list[Home] = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
         for parameter in self.parameters:
             parameter.home = self.homes[0]
-        self.calls: list[Call] = ride_bias(live(trace.calls, (*self.outputs, *gradient)))
+        self.calls: list[Call] = eliminate_dead_code(copies.calls, (*self.outputs, *gradient))
+        if "fold_bias" in passes:
+            self.calls = fold_bias(self.calls)
         if gradient:
-            self.calls += self._place_gradient(trace, gradient)
-        self.calls, shelves, self.parts = join(self.calls)
+            self.calls += self._place_gradient(gradient)
+        self.calls, shelves, self.parts = join(self.calls) if "fusion" in passes else Joined(self.calls, [], {})
         self.homes += shelves
         kept = {id(call) for call in self.calls}
-        self.left_out: list[Call] = [call for call in trace.calls if id(call) not in kept]
-        self._find_homes()
+        self.left_out: list[Call] = [call for call in copies.calls if id(call) not in kept]
+        self._find_homes("in_place" in passes)
         self.over_params: bool = bool(gradient) and self._gradient_fits_over_params()
         self.size: int = self._lay_out()
 
-    def _place_gradient(self, trace: Trace, gradient: Sequence[Value]) -> list[Call]:
+    def _place_gradient(self, gradient: Sequence[Value]) -> list[Call]:
         """Have each cotangent written where it belongs in the flat vector; return the copies where that cannot be."""
         copies: list[Call] = []
         for parameter, cotangent, after in zip(self.parameters, gradient, [*gradient[1:], None], strict=True):
@@ -75,15 +87,16 @@ class Plan:
             if cotangent.view is LAST and root.home is self.homes[1] and ends_at(root) == ends_at(parameter):
                 continue  # written together with the cotangent of the weight
             if root.call is None or root.home is not None or not (cotangent is root or heads(cotangent, after)):
-                root = trace.emit(COPY, (cotangent,), parameter.shape, parameter.dtype, None)
-                copies.append(trace.calls.pop())
+                root = Value(parameter.trace, parameter.shape, parameter.dtype, None)
+                root.call = Call(COPY, (cotangent,), root, {}, "")
+                copies.append(root.call)
             root.home, root.offset = self.homes[1], parameter.offset
         return copies
 
-    def _find_homes(self) -> None:
+    def _find_homes(self, in_place: bool) -> None:
         """Give every value a home: of an input that its call is the last to read, else a free one, else a new one."""
         for i, call in enumerate(self.calls):
-            for value in call.operands():
+            for value in call.operands:
                 value.root.last = i
         for value in self.outputs:
             value.root.last = FOREVER
@@ -93,8 +106,8 @@ class Plan:
         for i, call in enumerate(self.calls):
             output = call.output
             if output.home is None:
-                output.home = overwritable(call, i, fixed) or self._take(output, free)
-            for value in call.operands():
+                output.home = (in_place_buffer(call, i, fixed) if in_place else None) or self._take(output, free)
+            for value in call.operands:
                 root = value.root
                 if root.last == i and root.home is not output.home and root.home not in fixed:
                     free.add(root.home)
@@ -113,7 +126,7 @@ class Plan:
         sizes = {parameter.offset: parameter.elements for parameter in self.parameters}
         last: dict[int, int] = {}
         for i, call in enumerate(self.calls):
-            for value in call.operands():
+            for value in call.operands:
                 if value.root.home is params:
                     last.update((place, i) for place in places(value.root, sizes))
         return not any(y.root.home is params for y in self.outputs) and all(
@@ -132,6 +145,33 @@ class Plan:
             home.start = start
             start += -(-(home.size + home.row) // ALIGNMENT) * ALIGNMENT
         return start
+
+
+class Copies:
+    """Copies of all values and calls of a trace, for the passes to work on."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._made: dict[int, Value] = {}
+        self.calls: list[Call] = []
+        for call in trace.calls:
+            inputs = tuple([self.of(x) if isinstance(x, Value) else x for x in call.inputs])
+            output = self.of(call.output)
+            output.call = Call(call.primitive, inputs, output, call.attributes, call.scope)
+            self.calls.append(output.call)
+
+    def of(self, value: Value) -> Value:
+        """The copy of a value, always the same one."""
+        found = self._made.get(id(value))
+        if found is None:
+            found = self._made[id(value)] = Value(value.trace, value.shape, value.dtype, value.batch_axis)
+            found.offset, found.view = value.offset, value.view
+            if value.base is not None:
+                found.base = self.of(value.base)
+        return found
+
+    def of_all(self, values: Iterable[Value]) -> list[Value]:
+        """The copies of several values."""
+        return [self.of(value) for value in values]
 
 
 class Free:
@@ -168,7 +208,7 @@ def unscaled(outputs: Iterable[Value]) -> tuple[list[Value], list[float]]:
     return [y for y, _ in pairs], [factor for _, factor in pairs]
 
 
-def live(calls: Sequence[Call], results: Iterable[Value]) -> list[Call]:
+def eliminate_dead_code(calls: Sequence[Call], results: Iterable[Value]) -> list[Call]:
     """The calls that the results need, and for each value how often it is read."""
     for value in results:
         value.root.use_count += 1
@@ -176,66 +216,9 @@ def live(calls: Sequence[Call], results: Iterable[Value]) -> list[Call]:
     for call in reversed(calls):
         if call.output.use_count:
             kept.append(call)
-            for value in call.operands():
+            for value in call.operands:
                 value.root.use_count += 1
     return kept[::-1]
-
-
-def ride_bias(calls: Sequence[Call]) -> list[Call]:
-    """Turn x W + b into [x 1] [W; b], and the pair x^T g, sum_n g into [x 1]^T g."""
-    dropped: set[int] = set()
-    products: dict[int, list[Call]] = {}
-    for call in calls:
-        if call.primitive is MATMUL:
-            left, g = call.inputs
-            if left.view is np.transpose and can_have_ones(left.base):
-                products.setdefault(id(g), []).append(call)
-        elif call.primitive is ADD:
-            dropped.update(add_bias(call))
-        elif call.primitive is SUM and call.attributes["axes"] == (0,) and products.get(id(call.inputs[0])):
-            stack_cotangents(products[id(call.inputs[0])].pop(), call.output)
-            dropped.add(id(call))
-    return [call for call in calls if id(call) not in dropped]
-
-
-def add_bias(call: Call) -> list[int]:
-    """Make one product of x W + b where W and b are neighbours; return the product that it replaces."""
-    y, b = call.inputs
-    product = y.call if isinstance(y, Value) and isinstance(b, Value) else None
-    if product is None or product.primitive is not MATMUL or y.use_count > 1:
-        return []
-    x, W = product.inputs
-    if not can_have_ones(x) or W.home is None or b.home is not W.home or W.base or b.base or W.ndim != 2:
-        return []
-    if ends_at(W) != b.offset:
-        return []
-    stack = Value(W.trace, (W.shape[0] + 1, W.shape[1]), W.dtype, None)
-    stack.home, stack.offset = W.home, W.offset
-    call.primitive, call.inputs = MATMUL, (with_ones(x), stack)
-    return [id(product)]
-
-
-def stack_cotangents(product: Call, bias_cotangent: Value) -> None:
-    """Have x^T g compute [x 1]^T g, of which the cotangents of the weight and of the bias are views."""
-    x_transposed, g = product.inputs
-    dW = product.output
-    stack = Value(dW.trace, (dW.shape[0] + 1, dW.shape[1]), dW.dtype, None)
-    product.inputs, product.output, stack.call = (with_ones(x_transposed.base).T, g), stack, product
-    for part, view in ((dW, ALL_BUT_LAST), (bias_cotangent, LAST)):
-        part.base, part.view, part.call = stack, view, None
-
-
-def can_have_ones(x: Value) -> bool:
-    """Whether a feature of ones can be stored behind x."""
-    return x.base is None and x.ndim == 2 and x.batch_axis == 0
-
-
-def with_ones(x: Value) -> Value:
-    """The value [x 1], in the memory of x."""
-    if x.ones is None:
-        x.ones = Value(x.trace, (x.shape[0], x.shape[1] + 1), x.dtype, 0)
-        x.ones.base = x
-    return x.ones
 
 
 def heads(cotangent: Value, after: Value | None) -> bool:
@@ -243,12 +226,12 @@ def heads(cotangent: Value, after: Value | None) -> bool:
     return cotangent.view is ALL_BUT_LAST and after is not None and after.view is LAST and after.base is cotangent.base
 
 
-def overwritable(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
+def in_place_buffer(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
     """The home of an input that an elementwise call may overwrite: one that nobody reads any more, not even by a view.
 
     One element alone is left in place: NumPy checks such operands for overlap, which takes longer than the call.
     """
-    output, operands = call.output, call.operands()
+    output, operands = call.output, call.operands
     if not call.primitive.elementwise or output.elements < 2:
         return None
     for value in operands:
@@ -264,8 +247,3 @@ def places(value: Value, sizes: dict[int, int]) -> Iterator[int]:
     while place < ends_at(value):
         yield place
         place += sizes[place]
-
-
-def ends_at(value: Value) -> int:
-    """Where a parameter, or a cotangent in its place, ends in the flat vector."""
-    return value.offset + value.elements

@@ -44,11 +44,11 @@ class Workspace:
         for call in plan.calls:
             start = len(self.program)
             self.program += self._bind(call)
-            if any(map(self._is_params, call.operands())):
+            if any(map(self._is_params, call.operands)):
                 self.readers.append((slice(start, len(self.program)), call))
         self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
         self.can_move: bool = not any(map(self._is_params, plan.outputs))
-        beside = [value for _, call in self.readers for value in (*call.operands(), call.output)]
+        beside = [value for _, call in self.readers for value in (*call.operands, call.output)]
         self._beside_params = {id(v): self._arrays[id(v)] for v in beside if not self._is_params(v)}
         del self._arrays, self._allotted, self._views
 

@@ -40,28 +40,30 @@ Axes: TypeAlias = int | tuple[int, ...] | None
 class Call:
     """One call of a primitive: it reads its inputs (values, arrays, numbers) and writes its output.
 
+    operands: the values among the inputs.
     attributes: what it is told beside its inputs, by name: plain data.
     scope: the operator that it comes from, for listings and errors.
     """
 
-    __slots__ = ("attributes", "inputs", "output", "primitive", "scope")
+    __slots__ = ("attributes", "inputs", "operands", "output", "primitive", "scope")
 
     def __init__(
         self, primitive: Primitive, inputs: tuple[Any, ...], output: Value, attributes: Mapping[str, Any], scope: str
     ) -> None:
         self.primitive: Primitive = primitive
-        self.inputs: tuple[Any, ...] = inputs
         self.output: Value = output
         self.attributes: Mapping[str, Any] = attributes
         self.scope: str = scope
+        self.read(inputs)
 
-    def operands(self) -> list[Value]:
-        """The values among the inputs."""
-        return [x for x in self.inputs if isinstance(x, Value)]
+    def read(self, inputs: tuple[Any, ...]) -> None:
+        """Read these inputs."""
+        self.inputs: tuple[Any, ...] = inputs
+        self.operands: list[Value] = [x for x in inputs if isinstance(x, Value)]
 
     def multiply_adds(self) -> int:
         """How many multiplications, each with an addition, it makes."""
-        return self.primitive.multiply_adds([x.shape for x in self.operands()], self.output.shape)
+        return self.primitive.multiply_adds([x.shape for x in self.operands], self.output.shape)
 
 
 class Trace:

@@ -64,7 +64,7 @@ def product_shape(a: Shape, a_rows: int | None, b: Shape, b_rows: int | None) ->
     """
     if a[-1] != b[-2]:
         raise ShapeError(f"matmul: shapes {a} and {b} do not fit: {a[-1]} and {b[-2]} must be equal")
-    stack = np.broadcast_shapes(a[:-2], b[:-2])
+    stack = np.broadcast_shapes(a[:-2], b[:-2]) if len(a) + len(b) > 4 else ()
     ndim = len(stack) + 2
     summed: list[bool] = []
     kept: set[int] = set()

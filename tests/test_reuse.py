@@ -44,7 +44,7 @@ def backward(call: Call) -> bool:
 
 
 def in_place(plan: Plan, call: Call) -> bool:
-    return call.output.home not in plan.homes[:2] and any(v.root.home is call.output.home for v in call.operands())
+    return call.output.home not in plan.homes[:2] and any(v.root.home is call.output.home for v in call.operands)
 
 
 def reads_ones(call: Call) -> bool:
@@ -53,7 +53,7 @@ def reads_ones(call: Call) -> bool:
 
 def bases(call: Call) -> list[Value]:
     """What a call reads, and whatever that is a view of."""
-    found = call.operands()
+    found = call.operands
     for value in found:
         if value.base is not None:
             found.append(value.base)
@@ -98,9 +98,7 @@ USES: dict[str, Callable[[Program[Any]], bool]] = {
     "the gradient of a bias rides in a product": any_call(lambda plan, call: reads_ones(call) and backward(call)),
     "a bias is added by itself": any_call(
         lambda plan, call: (
-            call.primitive.name == "add"
-            and any(v.home is plan.homes[0] for v in call.operands())
-            and not backward(call)
+            call.primitive.name == "add" and any(v.home is plan.homes[0] for v in call.operands) and not backward(call)
         )
     ),
     "cotangents are added where they meet": any_call(
@@ -115,7 +113,7 @@ USES: dict[str, Callable[[Program[Any]], bool]] = {
     "joined calls are followed by joined ones": any_plan(lambda plan: len(plan.parts) > 2),
     "a value is squared in one call": any_call(
         lambda plan, call: (
-            call.primitive.name == "multiply" and len(call.operands()) == 2 and len({*map(id, call.operands())}) == 1
+            call.primitive.name == "multiply" and len(call.operands) == 2 and len({*map(id, call.operands)}) == 1
         )
     ),
 }
@@ -130,7 +128,7 @@ def no_reuse() -> Iterator[None]:
     """Every value has memory of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "join", lambda calls: Joined(list(calls), [], {}))
-        patch.setattr(plan, "overwritable", lambda call, number, fixed: None)
+        patch.setattr(plan, "in_place_buffer", lambda call, number, fixed: None)
         patch.setattr(plan.Free, "take", lambda free, value: None)
         patch.setattr(plan.Plan, "_gradient_fits_over_params", lambda plan: False)
         yield
