@@ -69,6 +69,7 @@ class Function(Generic[P, Y]):
     random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
     total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
         rows, or the sum of their weights. None for any other function; the losses of batches then add up.
+    transposed: of a layer with one weight, the function of the same params that multiplies by the weight transposed.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Function(Generic[P, Y]):
         labels: Iterable[int] = (),
         random: bool = False,
         total_weight: Callable[..., float] | None = None,
+        transposed: Function[P, Y] | None = None,
     ) -> None:
         self.kind = kind
         self.function = function
@@ -87,6 +89,7 @@ class Function(Generic[P, Y]):
         self.labels: frozenset[int] = frozenset(labels)
         self.random: bool = random
         self.total_weight: Callable[..., float] | None = total_weight
+        self.transposed: Function[P, Y] | None = transposed
 
     def __repr__(self) -> str:
         """The kind of layer."""
@@ -197,9 +200,9 @@ def pair(result: Any) -> Any:
 
 
 def unpack(kind: type[P], params: Any) -> P:
-    """Params of that NamedTuple, or an error that tells what was given instead."""
+    """Params of that NamedTuple, by name and fields, or an error that tells what was given instead."""
     given = cast("Any", type(params))
-    if given is not kind or not all(hasattr(leaf, "shape") for leaf in params):
+    if not tree.same_kind(given, kind) or not all(hasattr(leaf, "shape") for leaf in params):
         told = given.__name__ if given is not tuple else f"a tuple of {len(params)}" if params else "()"
         raise ParamsError(f"its params must be {kind.__name__}({', '.join(kind.__annotations__)}), not {told}")
     return cast(P, params)
@@ -224,9 +227,12 @@ def layer(
     labels: Iterable[int] = (),
     random: bool = False,
     total_weight: Callable[..., float] | None = None,
+    transposed: Function[P, Y] | None = None,
 ) -> Layer[P, Y]:
     """Make the pair from the function and from what draws its params. Both must be picklable."""
-    apply = Function(kind, function, arity, labels=labels, random=random, total_weight=total_weight)
+    apply = Function(
+        kind, function, arity, labels=labels, random=random, total_weight=total_weight, transposed=transposed
+    )
     return Layer(LayerInit(apply, draw), apply)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import random, tree
-from funcnet.arrays import Array, Shape
+from funcnet.arrays import Array, Shape, count
 from funcnet.core import Function, Layer, Pullback, pair
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.tracing import Stateful, Trace, Value
@@ -37,7 +37,8 @@ def custom_layer(
     `funcnet.testing.check_layer` proves that the pullback is right, and all else that a layer promises.
     """
     kind = name or str(getattr(function, "__name__", "custom"))
-    return Layer(init, Function(kind, Opaque(kind, init, function), inputs))
+    arity = None if inputs is None else count("custom_layer: inputs", inputs)
+    return Layer(init, Function(kind, Opaque(kind, init, function), arity))
 
 
 class Opaque(Generic[P]):

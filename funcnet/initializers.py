@@ -13,7 +13,6 @@ Normals are plain, not truncated; a uniform on [-a, a) has variance a^2 / 3. Eve
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
@@ -21,6 +20,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from funcnet.arrays import as_int, finite, not_negative
 from funcnet.errors import DTypeError, OptionError, ShapeError
 from funcnet.random import Key, generator
 
@@ -71,17 +71,17 @@ def ones() -> Initializer:
 
 def constant(value: float) -> Initializer:
     """W = value, which must be finite (OptionError). Reads no key."""
-    return partial(_filled, _finite("value", value))
+    return partial(_filled, finite("value", value))
 
 
 def normal(stddev: float) -> Initializer:
     """W ~ N(0, stddev^2)        Var W = stddev^2. OptionError unless stddev is finite and at least 0."""
-    return partial(_normal, _natural("stddev", stddev))
+    return partial(_normal, not_negative("stddev", stddev))
 
 
 def uniform(scale: float) -> Initializer:
     """W ~ U[-scale, scale)        Var W = scale^2 / 3. OptionError unless scale is finite and at least 0."""
-    return partial(_uniform, _natural("scale", scale))
+    return partial(_uniform, not_negative("scale", scale))
 
 
 def glorot_normal() -> Initializer:
@@ -141,7 +141,7 @@ def orthogonal(scale: float = 1.0) -> Initializer:
     Sources: A. M. Saxe, J. L. McClelland and S. Ganguli, Exact solutions to the nonlinear dynamics of learning in deep
     linear neural networks, 2014; F. Mezzadri, How to generate random matrices from the classical compact groups, 2007.
     """
-    return partial(_orthogonal, _natural("scale", scale))
+    return partial(_orthogonal, not_negative("scale", scale))
 
 
 def accept_initializer(name: str, value: object) -> Initializer:
@@ -218,19 +218,19 @@ def _fans(shape: Shape) -> tuple[int, int]:
 
 def _matrix(shape: Shape) -> Shape:
     """`shape`, of rank 2 or more."""
-    if len(_shape(shape)) < 2:
+    lengths = _shape(shape)
+    if len(lengths) < 2:
         raise ShapeError(f"this initializer needs a weight of shape (..., in, out); got {shape}. Use normal or zeros.")
-    return shape
+    return lengths
 
 
 def _shape(shape: Shape) -> Shape:
-    """`shape`, a tuple of ints of at least 0."""
-    try:
-        if min(map(operator.index, shape), default=0) >= 0:
-            return tuple(shape)
-    except TypeError:
-        pass
-    raise ShapeError(f"a shape is a tuple of ints of at least 0; got {shape!r}.")
+    """`shape` as a tuple of ints of at least 0."""
+    lengths = [as_int(n) for n in shape] if isinstance(cast("object", shape), (tuple, list)) else [None]
+    found = tuple(n for n in lengths if n is not None and n >= 0)
+    if len(found) != len(lengths):
+        raise ShapeError(f"a shape is a tuple of ints of at least 0; got {shape!r}.")
+    return found
 
 
 def _dtype(dtype: Any) -> DType:
@@ -242,21 +242,3 @@ def _dtype(dtype: Any) -> DType:
     except TypeError:
         pass
     raise DTypeError(f"parameters are float32 or float64; got dtype {dtype!r}.")
-
-
-def _natural(name: str, value: float) -> float:
-    """`value` as a finite float of at least 0."""
-    x = _finite(name, value)
-    if x < 0:
-        raise OptionError(f"{name} must be at least 0; got {value!r}.")
-    return x
-
-
-def _finite(name: str, value: float) -> float:
-    """`value` as a finite float."""
-    try:
-        if math.isfinite(value):
-            return float(value)
-    except TypeError:
-        pass
-    raise OptionError(f"{name} must be a finite number; got {value!r}.")

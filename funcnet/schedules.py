@@ -13,7 +13,9 @@ from itertools import accumulate
 from operator import mul
 from typing import TypeAlias, cast
 
-from funcnet.arrays import count, finite, fraction, natural, not_negative, positive
+import numpy as np
+
+from funcnet.arrays import count, finite, flag, fraction, natural, not_negative, positive
 from funcnet.errors import OptionError
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -75,7 +77,7 @@ def exponential_decay(
     a, rate = finite("init_value", init_value), positive("decay_rate", decay_rate)
     steps, begin = count("transition_steps", transition_steps), natural("transition_begin", transition_begin)
     end = None if end_value is None else finite("end_value", end_value)
-    return partial(_exponential, a, steps, rate, begin, staircase, end)
+    return partial(_exponential, a, steps, rate, begin, flag("staircase", staircase), end)
 
 
 def _exponential(a: float, steps: int, rate: float, begin: int, staircase: bool, end: float | None, t: int) -> float:
@@ -126,12 +128,12 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
     boundaries: one fewer than the schedules, in rising order; the first schedule begins at 0.
     """
     for name, given in (("schedules", schedules), ("boundaries", boundaries)):
-        if not isinstance(cast("object", given), Sequence):
+        if not isinstance(cast("object", given), (Sequence, np.ndarray)):
             raise OptionError(f"join_schedules: {name} must be a list, not {given!r:.60}")
     for schedule in schedules:
         check_schedule("join_schedules", schedule)
     starts = [0, *(natural("a boundary", b) for b in boundaries)]
-    if not schedules or len(starts) != len(schedules):
+    if not len(schedules) or len(starts) != len(schedules):
         raise OptionError(
             f"join_schedules: {len(schedules)} schedules need {max(len(schedules) - 1, 0)} boundaries between them, "
             f"not {len(starts) - 1}"
@@ -159,11 +161,10 @@ def warmup_cosine_decay_schedule(
     decay_steps counts from the very first step, so it is above warmup_steps. (Optax: warmup_cosine_decay_schedule)
     """
     peak, steps = positive("peak_value", peak_value), count("warmup_steps", warmup_steps)
-    if count("decay_steps", decay_steps) <= steps:
-        raise OptionError(
-            f"decay_steps includes the warm-up, so it must be above warmup_steps {steps}: not {decay_steps}"
-        )
-    decay = cosine_decay_schedule(peak, decay_steps - steps, finite("end_value", end_value) / peak, exponent)
+    whole = count("decay_steps", decay_steps)
+    if whole <= steps:
+        raise OptionError(f"decay_steps includes the warm-up, so it must be above warmup_steps {steps}: not {whole}")
+    decay = cosine_decay_schedule(peak, whole - steps, finite("end_value", end_value) / peak, exponent)
     return join_schedules([linear_schedule(init_value, peak, steps), decay], [steps])
 
 

@@ -14,10 +14,10 @@ from funcnet.calls import inner_into
 from funcnet.compose import check, matching, parts
 from funcnet.core import Function, Layer, OperatorKey
 from funcnet.errors import DTypeError
-from funcnet.graph import Shared
 from funcnet.layers.merge import add
 from funcnet.network import Network
 from funcnet.random import key as random_key
+from funcnet.sharing import Shared
 from funcnet.tracing import Call, Trace
 
 Path: TypeAlias = tuple[OperatorKey, ...]
@@ -155,13 +155,13 @@ class _Outline:
     ) -> Iterator[Operator]:
         outside = dict(zip(net.graph.inputs, inputs, strict=True))
         for key in net.graph.order:
-            layer = net.layers[key]
-            shares = layer.key if isinstance(layer, Shared) else None
+            operator = net.layers[key]
+            shares = operator.key if isinstance(operator, Shared) else None
             source = key if shares is None else shares
             fed_by = tuple((*path, j) for j in net.graph.predecessors[key]) or (outside[key],)
             own = params.get(source, ())
             counted = owned and shares is None
-            yield self.operator((*path, key), net.layers[source], own, fed_by, shares=shares, owned=counted)
+            yield self.operator((*path, key), net.layer(key), own, fed_by, shares=shares, owned=counted)
 
     def _traced(self, apply: Function[Any, Any], params: Any, inputs: tuple[Source, ...]) -> tuple[Shape, int]:
         """The shape of the output, and the cost, both read off the calls for one row."""

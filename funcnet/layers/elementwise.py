@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from funcnet.arrays import Array, fraction, positive
+from funcnet.arrays import Array, flag, fraction, positive
 from funcnet.calls import gate
 from funcnet.core import Layer, NoParams, Result, layer, no_params, pair
 from funcnet.errors import DTypeError, OptionError
@@ -149,7 +149,7 @@ def gelu(approximate: bool = False) -> Layer[NoParams]:
     Phi, phi: the standard normal's distribution and density. approximate: by tanh, y = x (1 + tanh u) / 2 with
     u = sqrt(2 / pi) (x + 0.044715 x^3).
     """
-    return elementwise(_gelu_tanh if approximate else _gelu, "gelu")
+    return elementwise(_gelu_tanh if flag("gelu: approximate", approximate) else _gelu, "gelu")
 
 
 def _gelu(x: Array) -> ScalarResult:

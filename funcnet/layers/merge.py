@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.arrays import Array, Shape
+from funcnet.arrays import Array, Shape, as_int
 from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.errors import ShapeError
 
@@ -136,12 +136,10 @@ def reshape(*shape: int | Shape) -> Layer[NoParams]:
 
     Shapes: any -> `shape`, row-major; one length may be -1. Raises ShapeError where the sizes differ.
     """
-    lengths: tuple[Any, ...] = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-    if (
-        not all(isinstance(n, int) and not isinstance(n, bool) and (n >= 0 or n == -1) for n in lengths)
-        or lengths.count(-1) > 1
-    ):
-        raise ShapeError(f"reshape: a shape is lengths without the batch axis, one of which may be -1, not {lengths}")
+    given: tuple[Any, ...] = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+    lengths = tuple(n for n in map(as_int, given) if n is not None and n >= -1)
+    if len(lengths) < len(given) or lengths.count(-1) > 1:
+        raise ShapeError(f"reshape: a shape is lengths without the batch axis, one of which may be -1, not {given}")
     return layer("reshape", partial(_reshape, lengths), no_params)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from funcnet import tree
 from funcnet.arrays import Array, DType, Shape, positive
 from funcnet.calls import zeros_like
 from funcnet.core import Layer, Result, layer, unpack
@@ -171,8 +172,9 @@ class Reached(Exception):
 
 def _statistics(params: BatchNorm, x: Array) -> tuple[Array, Array, Array | None, Array | None]:
     """The params, after checking that they fit the input."""
-    if type(params) is not BatchNorm or (params.mean is None) != (params.var is None):
-        what = "mean and var both None or both arrays" if type(params) is BatchNorm else f"not {type(params).__name__}"
+    fits = tree.same_kind(type(params), BatchNorm)
+    if not fits or (params.mean is None) != (params.var is None):
+        what = "mean and var both None or both arrays" if fits else f"not {type(params).__name__}"
         raise ParamsError(f"its params must be BatchNorm(scale, bias, mean, var), {what}")
     s, b, mean, var = params
     if isinstance(mean, Probe):
