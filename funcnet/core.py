@@ -11,7 +11,7 @@ Given arrays it computes; given the symbolic values of `funcnet.tracing` it reco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -32,6 +32,7 @@ from funcnet.arrays import (
     params_dtype,
 )
 from funcnet.calls import folded
+from funcnet.display import Written, shown
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
 from funcnet.tracing import Trace, Value
@@ -90,10 +91,18 @@ class Function(Generic[P, Y]):
         self.random: bool = random
         self.total_weight: Callable[..., float] | None = total_weight
         self.transposed: Function[P, Y] | None = transposed
+        self.depth: int = 0
+        """How many layers stand around the innermost one."""
+        self.written: Written | None = None
+        """The call that made the layer."""
 
     def __repr__(self) -> str:
         """The kind of layer."""
         return f"<{self.kind}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: nothing about it ever changes."""
+        return self
 
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
@@ -164,6 +173,20 @@ class Layer(NamedTuple, Generic[P, Y]):
 
     init: Init[P]
     apply: Function[P, Y]
+
+    def __repr__(self) -> str:
+        """The call that made it; of a network, the table of its operators."""
+        table = getattr(self.apply.function, "table", None)
+        return shown(self) if table is None else str(table())
+
+    def _repr_markdown_(self) -> str | None:
+        """A network as a diagram, for a notebook."""
+        flowchart = getattr(self.apply.function, "flowchart", None)
+        return None if flowchart is None else f"```mermaid\n{flowchart()}\n```"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: nothing about it ever changes."""
+        return self
 
 
 class LayerInit(Generic[P]):

@@ -12,12 +12,14 @@ from typing_extensions import TypeVar
 from funcnet import random, tree
 from funcnet.arrays import Array, Shape, count
 from funcnet.core import Function, Layer, Pullback, pair
+from funcnet.display import shows_call
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.tracing import Stateful, Trace, Value
 
 P = TypeVar("P", default=Any)
 
 
+@shows_call
 def custom_layer(
     init: Callable[..., tuple[P, Shape]],
     function: Callable[..., tuple[Array, Pullback[P]]],

@@ -45,6 +45,10 @@ class Graph:
         if check.problems:
             raise GraphError(tuple(dict.fromkeys(check.problems)))
 
+    def __repr__(self) -> str:
+        """How many operators there are."""
+        return f"{len(self.order)} operator{'s' * (len(self.order) != 1)}"
+
 
 class _Check:
     """Collects the problems of the two dicts; what is not a problem goes on to the next check.

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from funcnet.arrays import as_int, finite, not_negative
+from funcnet.display import shows_call
 from funcnet.errors import DTypeError, OptionError, ShapeError
 from funcnet.random import Key, generator
 
@@ -59,31 +60,37 @@ class Initializer(Protocol):
         ...
 
 
+@shows_call
 def zeros() -> Initializer:
     """W = 0: the usual start of a bias. Reads no key."""
     return partial(_filled, 0.0)
 
 
+@shows_call
 def ones() -> Initializer:
     """W = 1: the usual start of a gain. Reads no key."""
     return partial(_filled, 1.0)
 
 
+@shows_call
 def constant(value: float) -> Initializer:
     """W = value, which must be finite (OptionError). Reads no key."""
     return partial(_filled, finite("value", value))
 
 
+@shows_call
 def normal(stddev: float) -> Initializer:
     """W ~ N(0, stddev^2)        Var W = stddev^2. OptionError unless stddev is finite and at least 0."""
     return partial(_normal, not_negative("stddev", stddev))
 
 
+@shows_call
 def uniform(scale: float) -> Initializer:
     """W ~ U[-scale, scale)        Var W = scale^2 / 3. OptionError unless scale is finite and at least 0."""
     return partial(_uniform, not_negative("scale", scale))
 
 
+@shows_call
 def glorot_normal() -> Initializer:
     """W ~ N(0, s^2)        Var W = s^2 = 2 / (fan_in + fan_out): for tanh. ShapeError below rank 2.
 
@@ -92,6 +99,7 @@ def glorot_normal() -> Initializer:
     return partial(_fan_normal, _glorot)
 
 
+@shows_call
 def glorot_uniform() -> Initializer:
     """W ~ U[-a, a)        a^2 = 6 / (fan_in + fan_out)        Var W = 2 / (fan_in + fan_out). ShapeError below rank 2.
 
@@ -100,6 +108,7 @@ def glorot_uniform() -> Initializer:
     return partial(_fan_uniform, _glorot)
 
 
+@shows_call
 def he_normal() -> Initializer:
     """W ~ N(0, s^2)        Var W = s^2 = 2 / fan_in: for ReLU, which halves the second moment. ShapeError below rank 2.
 
@@ -108,6 +117,7 @@ def he_normal() -> Initializer:
     return partial(_fan_normal, _he)
 
 
+@shows_call
 def he_uniform() -> Initializer:
     """W ~ U[-a, a)        a^2 = 6 / fan_in        Var W = 2 / fan_in: for ReLU. ShapeError below rank 2.
 
@@ -116,6 +126,7 @@ def he_uniform() -> Initializer:
     return partial(_fan_uniform, _he)
 
 
+@shows_call
 def lecun_normal() -> Initializer:
     """W ~ N(0, s^2)        Var W = s^2 = 1 / fan_in. ShapeError below rank 2.
 
@@ -124,6 +135,7 @@ def lecun_normal() -> Initializer:
     return partial(_fan_normal, _lecun)
 
 
+@shows_call
 def lecun_uniform() -> Initializer:
     """W ~ U[-a, a)        a^2 = 3 / fan_in        Var W = 1 / fan_in. ShapeError below rank 2.
 
@@ -132,6 +144,7 @@ def lecun_uniform() -> Initializer:
     return partial(_fan_uniform, _lecun)
 
 
+@shows_call
 def orthogonal(scale: float = 1.0) -> Initializer:
     """W^T W = scale^2 I if fan_in >= out, else W W^T = scale^2 I        Var W = scale^2 / max(fan_in, out).
 

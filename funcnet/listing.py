@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.display import one_line
 from funcnet.homes import Home
 from funcnet.plan import Plan
 from funcnet.tracing import Call, Value
@@ -18,7 +19,7 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
     names = Names(plan, paths)
     heading = f"{title}: {len(plan.calls)} calls, {plan.dtype}, {plan.size:,} bytes of memory"
     lines = [heading, "  inputs: " + ", ".join(f"{names.of(x)} {x.shape}" for x in plan.inputs)]
-    rows = [(call.scope, *names.assignment(call), names.place(call)) for call in plan.calls]
+    rows = [(one_line(call.scope), *names.assignment(call), names.place(call)) for call in plan.calls]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     lines += [
         "  " + "  ".join(text.ljust(w) for text, w in zip(row, (*widths, 0), strict=True)).rstrip() for row in rows
@@ -29,7 +30,7 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
         lines.append(f"  then: {ending}")
     if plan.left_out:
         lines.append("  left out, for nobody needs them or they ride in another call:")
-        lines += [f"    {call.scope}: {function_name(call)} {call.output.shape}" for call in plan.left_out]
+        lines += [f"    {one_line(call.scope)}: {function_name(call)} {call.output.shape}" for call in plan.left_out]
     return "\n".join(lines)
 
 
@@ -107,4 +108,4 @@ def function_name(call: Call) -> str:
     for ufunc in (np.add, np.maximum):
         if function == ufunc.reduce:
             return f"{ufunc.__name__}.reduce"
-    return str(getattr(function, "__name__", type(function).__name__)).removesuffix("_into")
+    return one_line(str(getattr(function, "__name__", type(function).__name__)).removesuffix("_into"))

@@ -11,14 +11,16 @@ from typing_extensions import TypeVar
 from funcnet import tree
 from funcnet.arrays import Array
 from funcnet.compiled import CompiledFunction
-from funcnet.compose import any_random, check, serial
+from funcnet.compose import any_random, check, nested, serial
 from funcnet.core import Layer, OperatorKey, Pullback, has_no_params
+from funcnet.display import Written, key_name
 from funcnet.drawing import NetworkInit, Step, told
 from funcnet.drawing import NetworkParams as NetworkParams
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
 from funcnet.graph import Graph, is_series
 from funcnet.random import Key
 from funcnet.sharing import Shared, transposed
+from funcnet.sketch import flowchart, table
 from funcnet.tracing import Trace, Value
 
 Operators: TypeAlias = "Mapping[Any, Layer[Any, Any] | Shared | Sequence[Layer[Any, Any]]]"
@@ -82,7 +84,9 @@ def network(
         labels=function.labels(),
         random=function.random,
     )
-    return Layer(NetworkInit(graph, function.steps), apply)
+    applies = [step.layer.apply for step in function.steps]
+    written = Written("network", (graph,))
+    return nested(Layer(NetworkInit(graph, function.steps), apply), applies, written)
 
 
 def in_series(layers: Sequence[Layer[Any, Any]]) -> Layer[Any, Any]:
@@ -114,6 +118,14 @@ class Network:
             return operator
         source: Layer[Any, Any] = self.layers[operator.key]
         return Layer(source.init, transposed(source)) if operator.transposed else source
+
+    def table(self) -> str:
+        """The operators, a line each."""
+        return table(self.graph, self.layers)
+
+    def flowchart(self) -> str:
+        """The operators as a Mermaid flowchart."""
+        return flowchart(self.graph, self.layers)
 
     def labels(self) -> list[int]:
         """Which inputs may be integers: those that go, perhaps through identities, nowhere but to labels."""
@@ -152,7 +164,7 @@ class Network:
         outside = dict(zip(self.graph.inputs, inputs, strict=True))
         with scoped(inputs[0]) as scope:
             for k, source, (_, apply), fed_by in self.steps:
-                scope(f"{k} {apply.kind}")
+                scope(f"{key_name(k)} {apply.kind}")
                 xs = [values[j] for j in fed_by] if fed_by else [outside[k]]
                 try:
                     values[k], pullbacks[k] = apply.compute(own.get(source, ()), *xs, key=apply.key_under(key, k))
@@ -172,7 +184,7 @@ class Network:
         outside: dict[OperatorKey, Any] = {}
         with scoped(example) as scope:
             for key, source, (_, apply), fed_by in reversed(self.steps):
-                scope(f"{key} {apply.kind} backward")
+                scope(f"{key_name(key)} {apply.kind} backward")
                 if key not in cotangents:  # its value went nowhere but to labels
                     outside.setdefault(key, None)
                     continue

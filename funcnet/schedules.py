@@ -16,6 +16,7 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from funcnet.arrays import count, finite, flag, fraction, natural, not_negative, positive
+from funcnet.display import shows_call
 from funcnet.errors import OptionError
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -36,6 +37,7 @@ def at(schedule: Schedule, t: int) -> float:
     return finite("what a schedule returns", schedule(t))
 
 
+@shows_call
 def constant_schedule(value: float) -> Schedule:
     """s(t) = value        (Optax: constant_schedule)"""
     return partial(_constant, finite("value", value))
@@ -45,6 +47,7 @@ def _constant(value: float, t: int) -> float:
     return value
 
 
+@shows_call
 def linear_schedule(init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0) -> Schedule:
     """s(t) = a + (b - a) u,  u = (t - transition_begin) / transition_steps cut to [0, 1]
 
@@ -60,6 +63,7 @@ def _linear(a: float, b: float, steps: int, begin: int, t: int) -> float:
     return a + (b - a) * min(max(t - begin, 0), steps) / steps
 
 
+@shows_call
 def exponential_decay(
     init_value: float,
     transition_steps: int,
@@ -89,6 +93,7 @@ def _exponential(a: float, steps: int, rate: float, begin: int, staircase: bool,
     return max(value, end) if rate < 1 else min(value, end)
 
 
+@shows_call
 def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
     """s(t) = init_value ((1 - alpha) c^exponent + alpha),  c = (1 + cos(pi min(t / decay_steps, 1))) / 2
 
@@ -103,6 +108,7 @@ def _cosine(a: float, steps: int, alpha: float, exponent: float, t: int) -> floa
     return a * ((1.0 - alpha) * math.pow(c, exponent) + alpha)
 
 
+@shows_call
 def piecewise_constant_schedule(init_value: float, boundaries_and_scales: Mapping[int, float]) -> Schedule:
     """s(t) = init_value times the scales of all boundaries b <= t        (Optax: piecewise_constant_schedule)
 
@@ -122,6 +128,7 @@ def _piecewise(boundaries: tuple[int, ...], values: tuple[float, ...], t: int) -
     return values[bisect_right(boundaries, t)]
 
 
+@shows_call
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """s(t) = s_i(t - b_i) from boundary b_i on, where the next schedule begins        (Optax: join_schedules)
 
@@ -148,6 +155,7 @@ def _joined(schedules: tuple[Schedule, ...], starts: tuple[int, ...], t: int) ->
     return schedules[i](t - starts[i])
 
 
+@shows_call
 def warmup_cosine_decay_schedule(
     init_value: float,
     peak_value: float,
@@ -168,6 +176,7 @@ def warmup_cosine_decay_schedule(
     return join_schedules([linear_schedule(init_value, peak, steps), decay], [steps])
 
 
+@shows_call
 def onecycle_schedule(
     transition_steps: int,
     peak_value: float,

@@ -13,6 +13,7 @@ from funcnet.arrays import DType, Shape
 from funcnet.calls import inner_into
 from funcnet.compose import check, matching, parts
 from funcnet.core import Function, Layer, OperatorKey
+from funcnet.display import aligned, key_name, one_line
 from funcnet.errors import DTypeError
 from funcnet.layers.merge import add
 from funcnet.network import Network
@@ -49,7 +50,8 @@ class Operator(NamedTuple):
     @property
     def label(self) -> str:
         """Its kind, and whose params it uses where they are not its own."""
-        return self.kind if self.shares is None else f"{self.kind}, params of {path_name((self.shares,))}"
+        kind = one_line(self.kind)
+        return kind if self.shares is None else f"{kind}, params of {key_name(self.shares)}"
 
     def walk(self) -> Iterator[Operator]:
         """The operator, and all in it, depth first."""
@@ -78,7 +80,7 @@ class Summary(NamedTuple):
         alone = len(self.inputs) == 1
         inputs = [(source_name(i, alone), "input", "", str(shape), "", "") for i, shape in enumerate(self.inputs)]
         total = ("total", "", "", str(self.output), f"{self.parameters:,}", f"{self.multiply_adds:,}")
-        return aligned([head, *inputs, *(_cells(row, alone) for row in self.rows), total])
+        return aligned([head, *inputs, *(_cells(row, alone) for row in self.rows), total], numbers=2)
 
 
 def summary(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> Summary:
@@ -201,8 +203,8 @@ def multiply_adds(call: Call) -> int:
 
 
 def path_name(path: Path) -> str:
-    """The keys of a path; one that cannot be printed is told as Python writes it."""
-    return "/".join(str(key) if str(key).isprintable() else repr(key) for key in path)
+    """The keys of a path."""
+    return "/".join(map(key_name, path))
 
 
 def source_name(source: Source, alone: bool) -> str:
@@ -218,16 +220,3 @@ def _cells(row: Operator, alone: bool) -> tuple[str, ...]:
     fed_by = ", ".join(source_name(source, alone) for source in row.inputs)
     counts = (f"{row.parameters:,}", f"{row.multiply_adds:,}")
     return (inward + path_name(row.path), row.label, fed_by, str(row.output), *counts)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their heads: the last two, of numbers, to the right, the others to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if place >= len(row) - 2 else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (rows[0], ["-" * width for width in widths], *rows[1:])
-    ]
-    return "\n".join(lines)

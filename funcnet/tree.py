@@ -68,7 +68,10 @@ def flatten(tree: T) -> tuple[list[Any], Structure[T]]:
     Example: `flatten({1: (x, y), 2: None})` has the leaves `[x, y]`.
     """
     found: list[Any] = []
-    return found, _flatten(tree, found)
+    try:
+        return found, _flatten(tree, found)
+    except RecursionError:
+        raise too_deep() from None
 
 
 def unflatten(structure: Structure[T], leaves: Iterable[Any]) -> T:
@@ -76,7 +79,10 @@ def unflatten(structure: Structure[T], leaves: Iterable[Any]) -> T:
     given = list(leaves)
     if len(given) != structure.size:
         raise ParamsError(f"a structure with {structure.size} leaves cannot hold {len(given)}.")
-    tree: T = _unflatten(structure, iter(given))
+    try:
+        tree: T = _unflatten(structure, iter(given))
+    except RecursionError:
+        raise too_deep() from None
     return tree
 
 
@@ -180,6 +186,11 @@ def _unflatten(s: Structure[Any], found: Iterator[Any]) -> Any:
     if kind is dict:
         return dict(zip(s.keys, values, strict=True))
     return values if kind is list else new_tuple(kind, values)
+
+
+def too_deep() -> ParamsError:
+    """The error for a tree that Python's stack does not hold."""
+    return ParamsError("a tree is nested too deep: some hundred levels are the most")
 
 
 def same_kind(a: Any, b: Any) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, is_array, params_dtype
+from funcnet.display import shown, shows_call
 from funcnet.errors import OptionError, ParamsError, ShapeError
 
 P = TypeVar("P")
@@ -40,6 +41,10 @@ class Optimizer(NamedTuple):
 
     init: Callable[[Any], Any]
     update: Update
+
+    def __repr__(self) -> str:
+        """The call that made it."""
+        return shown(self)
 
 
 class Uniform(partial[Any]):
@@ -81,6 +86,7 @@ def apply_updates(params: P, updates: P) -> P:
     return each(np.add, params, updates)
 
 
+@shows_call
 def chain(*parts: Optimizer) -> Optimizer:
     """The updates of each part are what the next one takes: u_i = f_i(u_{i-1}), u_0 the gradient.
 

@@ -11,6 +11,7 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import Array, count, is_array, is_key, listed, named
 from funcnet.core import OperatorKey
+from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
 from funcnet.updates import Optimizer, P, S, check_optimizer, each, expect, full_like, joint, stateless
 
@@ -28,6 +29,7 @@ class AccumulateState(NamedTuple):
     mean: Any
 
 
+@shows_call
 def accumulate(optimizer: Optimizer, k: int) -> Optimizer:
     """The optimizer, given the mean of k gradients at every k-th call; the updates between are zeros.
 
@@ -58,6 +60,7 @@ def copied(x: Any) -> Any:
     return x.copy() if is_array(x) else x
 
 
+@shows_call
 def masked(optimizer: Optimizer, where: Where) -> Optimizer:
     """The optimizer for the params that are chosen; the updates of all others pass through as they came.
 
@@ -123,9 +126,9 @@ def chosen(where: Chosen, params: P) -> P:
 
 def by_key(params: Any) -> dict[Any, Any]:
     """The params of each operator of a network by its key, or of each layer of a serial by its position."""
-    kind = cast("Any", type(params))
+    kind, parts = cast("Any", type(params)), cast("Iterable[Any]", params)
     if kind is tuple or kind is list:
-        return dict(enumerate(cast("Any", params)))
+        return dict(enumerate(parts))
     if kind is not dict:
         raise ParamsError(
             "params are chosen by operator key in a network's dict, by position in the tuple of a serial; elsewhere by "
@@ -134,6 +137,7 @@ def by_key(params: Any) -> dict[Any, Any]:
     return cast("dict[Any, Any]", params)
 
 
+@shows_call
 def freeze(where: Where) -> Optimizer:
     """u' = 0 for the params that are chosen as in `fn.masked`: they keep their values. (Optax: freeze)
 

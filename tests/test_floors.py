@@ -21,7 +21,7 @@ PACKAGE = Path(fn.__file__).parent
 
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: list[list[str]] = [
-    ["errors", "tree", "advice", "arrays", "random", "views", "tracing", "calls", "core"],
+    ["errors", "display", "tree", "advice", "arrays", "random", "views", "tracing", "calls", "core"],
     [
         "initializers",
         "special",
@@ -47,6 +47,7 @@ FLOORS: list[list[str]] = [
         "blocks",
         "flat",
         "drawing",
+        "sketch",
         "listing",
         "program",
     ],

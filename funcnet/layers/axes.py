@@ -11,11 +11,13 @@ import numpy as np
 from funcnet.arrays import Array, as_int, count, flag
 from funcnet.calls import pad
 from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.display import shows_call
 from funcnet.errors import OptionError, ShapeError
 
 Axes: TypeAlias = int | tuple[int, ...]
 
 
+@shows_call
 def mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     """y = sum x / n over one axis or several, n their elements        dx = g / n for each of them
 
@@ -32,6 +34,7 @@ def _mean(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> 
     return y * share, lambda g: pull(g * share)
 
 
+@shows_call
 def sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     """y = sum x over one axis or several        dx = g for each of their elements
 
@@ -46,6 +49,7 @@ def _sum(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> R
     return y, lambda g: ((), (np.broadcast_to(_kept(places, keepdims, x, g), x.shape),))
 
 
+@shows_call
 def max(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     """y = max x over one axis or several        dx = g / k where x = y, else 0, k the number of such elements
 
@@ -67,6 +71,7 @@ def _max(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> R
     return y, pullback
 
 
+@shows_call
 def slice(start: int | None, stop: int | None, step: int = 1, *, axis: int = -1) -> Layer[NoParams]:
     """y = x[start:stop:step] along one axis        dx = g there, 0 elsewhere
 
@@ -100,6 +105,7 @@ def _slice(part: builtins.slice, axes: tuple[int, ...], params: NoParams, x: Arr
     return np.positive(x[index]), lambda g: ((), (pad(g, index, x),))  # copied, for the layout that others rely on
 
 
+@shows_call
 def permute(*axes: int) -> Layer[NoParams]:
     """y = x with the axes behind the batch in another order        dx = g with them in their own
 

@@ -15,6 +15,7 @@ import numpy as np
 from funcnet.arrays import Array, flag, fraction, positive
 from funcnet.calls import gate
 from funcnet.core import Layer, NoParams, Result, layer, no_params, pair
+from funcnet.display import shows_call
 from funcnet.errors import DTypeError, OptionError
 from funcnet.special import normal_cdf
 
@@ -23,6 +24,7 @@ Scalar: TypeAlias = Callable[[Array], ScalarResult]
 """x -> (y, pullback of y): a scalar function of every element, written in NumPy ufuncs."""
 
 
+@shows_call
 def elementwise(function: Scalar, name: str | None = None) -> Layer[NoParams]:
     """A layer of a scalar function and its derivative; `function` returns (y, pullback) and must be picklable.
 
@@ -47,6 +49,7 @@ def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParam
     return y, lambda g: ((), (pull(g),))
 
 
+@shows_call
 def identity() -> Layer[NoParams]:
     """y = x        dx = g
 
@@ -59,6 +62,7 @@ def _identity(x: Array) -> ScalarResult:
     return x, lambda g: g
 
 
+@shows_call
 def tanh() -> Layer[NoParams]:
     """y = tanh x        dx = g (1 - y^2)"""
     return elementwise(_tanh)
@@ -72,6 +76,7 @@ def _tanh(x: Array) -> ScalarResult:
     return y, lambda g: g * (1.0 - y * y)
 
 
+@shows_call
 def sigmoid() -> Layer[NoParams]:
     """y = 1 / (1 + exp(-x)) = exp x / (exp x + 1)        dx = g y (1 - y)
 
@@ -93,6 +98,7 @@ def _logistic(x: Array) -> Array:
     return y
 
 
+@shows_call
 def relu() -> Layer[NoParams]:
     """y = max(x, 0)        dx = g [x > 0]        (Nair and Hinton 2010)"""
     return elementwise(_relu)
@@ -103,6 +109,7 @@ def _relu(x: Array) -> ScalarResult:
     return y, lambda g: gate(g, y)
 
 
+@shows_call
 def leaky_relu(slope: float = 0.01) -> Layer[NoParams]:
     """y = x where x > 0, else slope x        dx = g where x > 0, else slope g        (Maas et al. 2013)
 
@@ -118,6 +125,7 @@ def _leaky_relu(slope: float, x: Array) -> ScalarResult:
     return y, lambda g: g * (x > 0.0) + g * (x <= 0.0) * slope
 
 
+@shows_call
 def elu(alpha: float = 1.0) -> Layer[NoParams]:
     """y = x where x > 0, else alpha (exp x - 1)        dx = g where x > 0, else g alpha exp x
 
@@ -129,6 +137,7 @@ def elu(alpha: float = 1.0) -> Layer[NoParams]:
 ALPHA, SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
+@shows_call
 def selu() -> Layer[NoParams]:
     """y = scale elu(x, alpha), alpha = 1.67326, scale = 1.05070        (Klambauer et al. 2017)"""
     return elementwise(partial(_elu, ALPHA, SCALE), "selu")
@@ -143,6 +152,7 @@ def _elu(alpha: float, scale: float, x: Array) -> ScalarResult:
     return y, lambda g: g * (x > 0.0) * scale + g * (x <= 0.0) * (falling + alpha * scale)
 
 
+@shows_call
 def gelu(approximate: bool = False) -> Layer[NoParams]:
     """y = x Phi(x)        dx = g (Phi(x) + x phi(x))        (Hendrycks and Gimpel 2016)
 
@@ -165,6 +175,7 @@ def _gelu_tanh(x: Array) -> ScalarResult:
     return y, lambda g: g * (s + y * (1.0 - s) * (square * (6.0 * a * c) + 2.0 * c))
 
 
+@shows_call
 def silu() -> Layer[NoParams]:
     """y = x sigmoid(x)        dx = g s (1 + x (1 - s)), s = sigmoid(x)        (Elfwing et al. 2018)"""
     return elementwise(_silu)
@@ -176,6 +187,7 @@ def _silu(x: Array) -> ScalarResult:
     return y, lambda g: g * (s + y * (1.0 - s))
 
 
+@shows_call
 def softplus() -> Layer[NoParams]:
     """y = log(1 + exp x) = max(x, 0) + log1p(exp(-|x|))        dx = g sigmoid(x)
 
@@ -190,6 +202,7 @@ def _softplus(x: Array) -> ScalarResult:
     return y, lambda g: g * (np.exp(np.minimum(x, 0.0)) / (small + 1.0))  # keeps its digits in both tails
 
 
+@shows_call
 def exp() -> Layer[NoParams]:
     """y = exp x        dx = g y"""
     return elementwise(_exp)

@@ -10,6 +10,7 @@ import numpy as np
 from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape, count
 from funcnet.calls import put_back, take
 from funcnet.core import Function, Layer, Result, unpack
+from funcnet.display import shows_call
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.initializers import Initializer, accept_initializer, normal
 from funcnet.layers.linear import drawn, times_transposed
@@ -22,6 +23,7 @@ class Table(NamedTuple):
     table: Array
 
 
+@shows_call
 def embedding(vocabulary: int, features: int, *, table_init: Initializer | None = None) -> Layer[Table]:
     """y = E[i]        dE[j] = sum of g where i = j        no di: integers have no cotangent
 

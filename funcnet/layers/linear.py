@@ -12,6 +12,7 @@ import numpy as np
 from funcnet.arrays import Array, DType, Matrix, Shape, Vector, count, flag
 from funcnet.calls import zeros_like
 from funcnet.core import Function, Layer, Result, layer, unpack
+from funcnet.display import shows_call
 from funcnet.errors import ParamsError, ShapeError
 from funcnet.initializers import Initializer, accept_initializer, lecun_normal, zeros
 from funcnet.random import Key, split
@@ -40,6 +41,7 @@ def linear(
 ) -> Layer[Affine]: ...
 @overload
 def linear(units: int, *, use_bias: Literal[False], weight_init: Initializer | None = None) -> Layer[Weight]: ...
+@shows_call
 def linear(
     units: int,
     *,

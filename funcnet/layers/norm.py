@@ -12,6 +12,7 @@ from funcnet import tree
 from funcnet.arrays import Array, DType, Shape, positive
 from funcnet.calls import zeros_like
 from funcnet.core import Layer, Result, layer, unpack
+from funcnet.display import shows_call
 from funcnet.errors import ParamsError, ShapeError
 from funcnet.random import Key
 
@@ -40,6 +41,7 @@ class BatchNorm(NamedTuple):
     var: Array | None
 
 
+@shows_call
 def scale() -> Layer[Scale]:
     """y = x s        ds = sum_n g_n x_n        dx = g s
 
@@ -53,6 +55,7 @@ def _scale(params: Scale, x: Array) -> Result[Scale]:
     return x * s, lambda g: (Scale(_over_rows(g * x)), (g * s,))
 
 
+@shows_call
 def layer_norm(*, epsilon: float = 1e-5) -> Layer[Norm]:
     """y = h s + b, h = (x - m) / r, r = sqrt(v + epsilon), m and v the mean and variance of x over the last axis
 
@@ -89,6 +92,7 @@ def _unstandardised(k: Array, h: Array, r: Array, mean: Callable[[Array], Array]
     return dx
 
 
+@shows_call
 def rms_norm(*, epsilon: float = 1e-5) -> Layer[Scale]:
     """y = h s, h = x / r, r = sqrt(mean x^2 + epsilon), the mean over the last axis
 
@@ -111,6 +115,7 @@ def _rms_norm(epsilon: float, params: Scale, x: Array) -> Result[Scale]:
     return h * s, pullback
 
 
+@shows_call
 def batch_norm(*, epsilon: float = 1e-5) -> Layer[BatchNorm]:
     """y = h s + b, h = (x - m) / r, r = sqrt(v + epsilon), m and v the mean and variance of each feature over all rows
 
