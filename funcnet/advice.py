@@ -53,22 +53,27 @@ def _times(dtype: np.dtype[Any]) -> str:
 
 def _objects(x: Any, array: np.ndarray[Any, Any], labels: bool) -> str:
     """Strings, or Python objects of any kind."""
-    values = array.ravel().tolist()
+    has, values = f"has dtype {array.dtype} and holds", array.ravel().tolist()
     missing = [i for i, value in enumerate(values) if is_missing(value)]
     if missing:
-        what = f"holds missing values, {values[missing[0]]!r} first at {missing[0]}"
-        return f"{what} (dtype {array.dtype}): fill them or leave out their rows"
-    kinds = sorted({type(value).__name__ for value in values})
+        return f"{has} missing values, {values[missing[0]]!r} first at {missing[0]}: fill them or leave out their rows"
+    numbers = _are_numbers(array)
     if all(isinstance(value, (str, bytes)) for value in values):
-        if values and not labels and _are_numbers(array):
-            return f"holds numbers as strings (dtype {array.dtype}): {_to_float(x, array)}"
-        rest = "" if labels else "; a floating input then takes them cast, y.astype(np.float32)"
-        return f"holds strings (dtype {array.dtype}): encode them as integers, {ENCODE}{rest}"
-    if not _are_numbers(array):
-        return f"holds Python objects, {', '.join(kinds)} (dtype {array.dtype}): make them numbers of one kind"
-    if labels and all(isinstance(value, (int, np.integer, np.bool_)) for value in values):
-        return f"holds Python objects (dtype {array.dtype}): labels are integers, {_cast(x, 'y', 'int')}"
-    return f"holds Python objects (dtype {array.dtype}): {_to_float(x, array)}"
+        if numbers and not labels:
+            return f"{has} numbers as strings: {_to_float(x, array)}"
+        rest = "" if labels else "; where a floating array is wanted, cast those, y.astype(np.float32)"
+        return f"{has} strings: encode them as integers, {ENCODE}{rest}"
+    if not numbers:
+        kinds = ", ".join(sorted({type(value).__name__ for value in values}))
+        return f"{has} Python objects of type {kinds}: make them numbers of one kind"
+    if labels and all(is_integer(value) for value in values):
+        return f"{has} Python objects: labels are integers, {_cast(x, 'y', 'int')}"
+    return f"{has} Python objects: {_to_float(x, array)}"
+
+
+def is_integer(value: Any) -> bool:
+    """Whether this is an integer or a bool."""
+    return isinstance(value, (int, np.integer, np.bool_))
 
 
 def _frame(frame: Any) -> str:

@@ -11,6 +11,7 @@ Given arrays it computes; given the symbolic values of `funcnet.tracing` it reco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, cast
 
 import numpy as np
@@ -101,8 +102,8 @@ class Function(Generic[P, Y]):
         return f"<{self.kind}>"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Itself: nothing about it ever changes."""
-        return self
+        """A copy that shares what never changes: its function, and all that is nested in it."""
+        return copy(self)
 
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
@@ -185,8 +186,8 @@ class Layer(NamedTuple, Generic[P, Y]):
         return None if flowchart is None else f"```mermaid\n{flowchart()}\n```"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Itself: nothing about it ever changes."""
-        return self
+        """A copy that shares what never changes."""
+        return self._replace(apply=copy(self.apply))
 
 
 class LayerInit(Generic[P]):

@@ -28,10 +28,16 @@ def shows_call(make: F) -> F:
     @wraps(make)
     def made(*args: Any, **kwargs: Any) -> Any:
         result = make(*args, **kwargs)
-        bearer(result).written = Written(make.__name__, args, tuple(kwargs.items()))
+        options = tuple((name, plain(value)) for name, value in kwargs.items())
+        bearer(result).written = Written(make.__name__, tuple(map(plain, args)), options)
         return result
 
     return cast(F, made)
+
+
+def plain(x: Any) -> Any:
+    """A NumPy number as Python's; anything else as it is."""
+    return cast("Any", x).item() if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and not x.ndim) else x
 
 
 def bearer(x: Any) -> Any:
@@ -62,7 +68,7 @@ def shown(x: Any, levels: int = LEVELS) -> str:
         return f"<{getattr(carrier, 'kind', getattr(carrier, '__name__', type(carrier).__name__))}>"
     if callable(x) and hasattr(x, "__name__"):
         return str(x.__name__)
-    return repr(cast("Any", x).item() if isinstance(x, np.generic) else x)
+    return repr(plain(x))
 
 
 def key_name(key: Any) -> str:
