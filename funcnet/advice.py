@@ -87,10 +87,10 @@ def _frame(frame: Any) -> str:
         encode = f'pd.get_dummies(df, columns={listed}).astype("float32")'
         remove = f"df.drop(columns={listed})"
         return f"has columns that are not numbers, {told}: encode them, {encode}, or leave them out, {remove}"
-    empty = [name for name, _, _ in columns if any(map(is_missing, _some(frame, name)))]
+    empty = [name for i, (name, _, _) in enumerate(columns) if any(map(is_missing, _objects_in(frame.iloc[:, i])))]
     if empty:
         named = ", ".join(map(repr, empty[:SHOWN])) + ", ..." * (len(empty) > SHOWN)
-        fill = 'df.fillna(0).astype("float32")'
+        fill = 'df.astype("float32").fillna(0)'
         return f"has missing values in the columns {named}: fill them, {fill}, or leave out their rows"
     return 'has columns that are not all floating: cast them, df.astype("float32")'
 
@@ -100,9 +100,9 @@ def _column_kind(dtype: Any) -> str:
     return str(getattr(dtype, "kind", "O"))
 
 
-def _some(frame: Any, name: Any) -> Iterable[Any]:
+def _objects_in(column: Any) -> Iterable[Any]:
     """The values of a column that may hold objects; a NumPy column has no missing value but NaN, which is a float."""
-    return [] if isinstance(frame[name].dtype, np.dtype) else frame[name].tolist()
+    return [] if isinstance(column.dtype, np.dtype) else column.tolist()
 
 
 def is_missing(value: Any) -> bool:
