@@ -37,9 +37,10 @@ def shows_call(make: F) -> F:
 
 def plain(x: Any) -> Any:
     """A NumPy number as Python's, a copy of a list or a dict, which may be changed later; anything else as it is."""
-    if isinstance(x, (np.generic, np.ndarray)) and not x.shape:
-        return cast("Any", x).item()
-    return cast("Any", x.copy() if type(x) in (list, dict) else x)
+    kind = cast("Any", type(x))
+    if issubclass(kind, np.generic) or (issubclass(kind, np.ndarray) and not x.ndim):
+        return x.item()
+    return x.copy() if kind in (list, dict) else x
 
 
 def bearer(x: Any) -> Any:

@@ -140,6 +140,11 @@ def test_tables_and_diagrams_tell_1_from_its_string() -> None:
         assert "#39;1#39;: tanh" in text
     assert "'1': tanh" in fn.to_dot(net, (2,))
     assert [line.split()[0] for line in repr(net).splitlines()[3:]] == ["1", "'1'", "2"]
+    step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    x = np.ones((2, 2), np.float32)
+    step(net.init(fn.key(0), (2,))[0], x, x)
+    assert [line.split("  ")[1] for line in str(step).splitlines()[2:5]] == ["1 linear", "'1' tanh", "2 linear"]
+    assert "  '1' tanh backward" in str(step)
 
 
 def test_a_name_forges_no_line() -> None:
