@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from funcnet.arrays import flag, named
 from funcnet.core import Function, Layer, OperatorKey
+from funcnet.display import shown
 from funcnet.errors import GraphError
 
 
@@ -44,5 +45,7 @@ def transposed(layer: Layer[Any, Any]) -> Function[Any, Any]:
     """
     found: Function[Any, Any] | None = getattr(getattr(layer, "apply", None), "transposed", None)
     if found is None:
-        raise GraphError(f"transposed: {layer!r:.60} has no weight to transpose: give a linear or an embedding layer")
+        raise GraphError(
+            f"transposed: {shown(layer):.60} has no weight to transpose: give a linear or an embedding layer"
+        )
     return found

@@ -107,7 +107,7 @@ def check_optimizer(where: str, optimizer: object) -> None:
     if not isinstance(optimizer, Optimizer):
         name = getattr(optimizer, "__name__", "") if callable(optimizer) else ""
         hint = f": call it, fn.{name}(...)" if name else ": fn.adam(1e-3) makes one"
-        raise OptionError(f"{where} is {optimizer!r:.60} and not an optimizer{hint}")
+        raise OptionError(f"{where} is {shown(optimizer):.60} and not an optimizer{hint}")
 
 
 def _init_chain(parts: tuple[Optimizer, ...], params: Any) -> tuple[Any, ...]:
