@@ -22,7 +22,7 @@ from funcnet.errors import (
     ShapeError,
     WeightError,
 )
-from funcnet.graph import Graph, shared
+from funcnet.graph import Graph
 from funcnet.initializers import (
     constant,
     glorot_normal,
@@ -62,6 +62,7 @@ from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_en
 from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
 from funcnet.network import network, trace
 from funcnet.random import Key, fold_in, key, split
+from funcnet.sharing import shared, transposed
 from funcnet.summary import Operator, Summary, summary
 from funcnet.training import sgd_step, value_and_grad, vjp
 
@@ -224,6 +225,7 @@ __all__ = [
     "to_mermaid",
     "trace",
     "train_step",
+    "transposed",
     "tree",
     "uniform",
     "value_and_grad",

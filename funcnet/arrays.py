@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Sequence
 from numbers import Real
@@ -11,6 +12,7 @@ import numpy as np
 from typing_extensions import TypeIs, TypeVar
 
 from funcnet import tree
+from funcnet.advice import advice, dense
 from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -32,11 +34,13 @@ T = TypeVar("T")
 
 def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
     """A shape as a tuple of lengths, none negative."""
-    if not isinstance(shape, (tuple, list)) or not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
+    lengths = [as_int(n) for n in shape] if isinstance(shape, (tuple, list)) else [None]
+    found = tuple(n for n in lengths if n is not None and n >= 0)
+    if len(found) != len(lengths):
         raise ShapeError(
             f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not {shape!r}"
         )
-    return tuple(int(n) for n in shape)
+    return found
 
 
 def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
@@ -53,6 +57,7 @@ def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
 def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     """A floating ndarray made of what the caller gave, or an error that says how to mend it; or integers, as labels."""
     refuse_mask(name, x)
+    x = dense(x)
     if isinstance(x, np.matrix):
         raise DTypeError(f"{name} is an np.matrix: pass np.asarray(x)")
     try:
@@ -60,7 +65,7 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     except ValueError:
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
     if array.dtype.kind != "f" and not (labels and array.dtype.kind in "iu"):
-        raise DTypeError(f"{name} {_dtype_problem(x, array.dtype)}")
+        raise DTypeError(f"{name} {advice(x, array, labels)}")
     return array
 
 
@@ -68,18 +73,6 @@ def refuse_mask(name: str, x: object) -> None:
     """Refuse an array some of whose elements are masked out."""
     if "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray):  # NumPy loads it only where it is used
         raise DTypeError(f"{name} is a masked array, whose mask would be lost: fill it first, x.filled(...)")
-
-
-def _dtype_problem(x: object, dtype: np.dtype[Any]) -> str:
-    """Why this is no floating array, and what to do."""
-    kind = cast("Any", type(x))
-    if dtype.kind == "O" and not hasattr(x, "__array__") and kind not in (list, tuple):
-        return f"is a {kind.__name__}, not an array{': params come first, then the inputs' * (kind is dict)}"
-    if dtype == np.uint64 and np.shape(cast("Any", x)) == (2,):
-        return "is a random key: pass it by its name, key=key"
-    if dtype.kind == "c":
-        return f"has dtype {dtype}, not a floating one: take its parts, x.real and x.imag"
-    return f"has dtype {dtype}, not a floating one: cast it, for instance x.astype(np.float32)"
 
 
 def params_dtype(params: Any, leaves: Sequence[Any]) -> np.dtype[np.floating[Any]] | None:
@@ -176,18 +169,64 @@ def accept_cotangent(kind: str, cotangent: object, output: Y, dtype: np.dtype[np
     return tree.map(accept, output, cotangent)
 
 
+def as_int(value: Any) -> int | None:
+    """A Python or NumPy integer as an int; None for anything else. A bool is no integer here."""
+    if type(value) is int:
+        return value
+    if isinstance(value, (bool, np.bool_)):  # NumPy 2.0 takes its bools for indices, with a warning
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def as_float(value: Any) -> float | None:
+    """A Python or NumPy number, or an array of rank 0 that holds one, as a float; None for anything else."""
+    number: Any = value[()] if is_array(value) and not value.ndim else value
+    if isinstance(number, (bool, np.bool_)) or not isinstance(number, Real):
+        return None
+    try:
+        return float(number)
+    except OverflowError:  # an int beyond the largest float
+        return None
+
+
+def as_key(value: Any) -> int | str | None:
+    """An operator's key as a Python int or str; None for what is no key."""
+    return str.__str__(value) if isinstance(value, str) else as_int(value)
+
+
+def is_key(key: Any) -> bool:
+    """Whether this can be an operator's key: int or str, and no bool."""
+    return as_key(key) is not None
+
+
+def named(key: Any) -> Any:
+    """A key as a Python int or str; what is no key as it is."""
+    found = as_key(key)
+    return key if found is None else found
+
+
+def listed(keys: Any) -> Any:
+    """An array of keys as a list."""
+    return keys.tolist() if is_array(keys) else keys
+
+
 def positive(name: str, value: object) -> float:
     """A finite number above zero, as a Python float."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < np.inf:
+    number = as_float(value)
+    if number is None or not 0 < number < np.inf:
         raise OptionError(f"{name} must be a finite number above 0, not {value!r}")
-    return float(value)
+    return number
 
 
 def fraction(name: str, value: object) -> float:
     """A number from 0 up to, but not, 1, as a Python float."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+    number = as_float(value)
+    if number is None or not 0 <= number < 1:
         raise OptionError(f"{name} must be in [0, 1), not {value!r}")
-    return float(value)
+    return number
 
 
 def count(name: str, value: object) -> int:
@@ -201,9 +240,10 @@ def natural(name: str, value: object) -> int:
 
 
 def _at_least(least: int, name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    number = as_int(value)
+    if number is None or number < least:
         raise OptionError(f"{name} must be an int of at least {least}, not {value!r}")
-    return value
+    return number
 
 
 def choice(name: str, value: T, options: tuple[T, ...]) -> T:
@@ -222,9 +262,10 @@ def flag(name: str, value: object) -> bool:
 
 def finite(name: str, value: object) -> float:
     """A finite number, as a Python float."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not -np.inf < float(value) < np.inf:
+    number = as_float(value)
+    if number is None or not -np.inf < number < np.inf:
         raise OptionError(f"{name} must be a finite number, not {value!r}")
-    return float(value)
+    return number
 
 
 def not_negative(name: str, value: object) -> float:

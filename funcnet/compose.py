@@ -11,7 +11,8 @@ from typing_extensions import TypeIs
 
 from funcnet.arrays import Array, DType, Shape
 from funcnet.compiled import CompiledFunction
-from funcnet.core import Function, Layer, NoParams, Pullback, Result, Y, has_no_params
+from funcnet.core import Function, Layer, NoParams, P, Pullback, Result, Y, has_no_params
+from funcnet.display import Written
 from funcnet.errors import FuncnetError, GraphError, ShapeError, located
 from funcnet.layers.merge import add
 from funcnet.random import Key, fold_in
@@ -22,6 +23,7 @@ C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
+DEEPEST = 50  # layers in layers: Python runs out of stack, first where they are pickled, at about 80
 AnyLayer: TypeAlias = Layer[Any, Any]
 AnyFunction: TypeAlias = Function[Any, Any]
 
@@ -63,7 +65,7 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
         labels=next((labels_of(a) for a in applies if a.kind != "identity"), ()),
         random=any_random(applies),
     )
-    return Layer(partial(_init_serial, layers), apply)
+    return nested(Layer(partial(_init_serial, layers), apply), applies, Written("serial", layers))
 
 
 def _serial(
@@ -129,7 +131,8 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
         labels=[i for i in labels_of(applies[0]) if all(i in labels_of(a) for a in applies)],
         random=any_random((*applies, join.apply)),
     )
-    return Layer(partial(_init_parallel, layers, join), apply)
+    written = Written("parallel", layers, () if merge is None else (("merge", merge),))
+    return nested(Layer(partial(_init_parallel, layers, join), apply), applies, written)
 
 
 def _parallel(
@@ -177,7 +180,9 @@ def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
     apply: CompiledFunction[Any, Any] = CompiledFunction(
         "residual", partial(_residual, chain.apply), 1, random=chain.apply.random
     )
-    return Layer(partial(_init_residual, chain), apply)
+    return nested(
+        Layer(partial(_init_residual, chain), apply), [layer.apply for layer in layers], Written("residual", layers)
+    )
 
 
 def _residual(
@@ -202,6 +207,23 @@ def _init_residual(
     params, output = chain.init(key, shape, dtype=dtype)
     same(shape, output)
     return params, output
+
+
+def nested(made: Layer[P, Y], applies: Iterable[AnyFunction], written: Written) -> Layer[P, Y]:
+    """The layer made of others; one that is nested too deep for Python's stack refuses all that is asked of it."""
+    made.apply.depth = 1 + max(apply.depth for apply in applies)
+    made.apply.written = written
+    if made.apply.depth <= DEEPEST:
+        return made
+    refuse = partial(too_deep, made.apply.kind)
+    apply: CompiledFunction[P, Y] = CompiledFunction(made.apply.kind, refuse, made.apply.arity)
+    apply.depth = made.apply.depth
+    return Layer(refuse, apply)
+
+
+def too_deep(kind: str, *_: Any, **__: Any) -> Any:
+    """Raise the error."""
+    raise GraphError(f"{kind}: layers are nested more than {DEEPEST} deep: put them side by side, fn.serial(*layers)")
 
 
 def same(shape: Shape, output: Shape) -> None:

@@ -11,7 +11,8 @@ Given arrays it computes; given the symbolic values of `funcnet.tracing` it reco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, cast
+from copy import copy
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -32,6 +33,7 @@ from funcnet.arrays import (
     params_dtype,
 )
 from funcnet.calls import folded
+from funcnet.display import Written, shown
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
 from funcnet.tracing import Trace, Value
@@ -69,6 +71,7 @@ class Function(Generic[P, Y]):
     random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
     total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
         rows, or the sum of their weights. None for any other function; the losses of batches then add up.
+    transposed: of a layer with one weight, the function of the same params that multiplies by the weight transposed.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Function(Generic[P, Y]):
         labels: Iterable[int] = (),
         random: bool = False,
         total_weight: Callable[..., float] | None = None,
+        transposed: Function[P, Y] | None = None,
     ) -> None:
         self.kind = kind
         self.function = function
@@ -87,10 +91,19 @@ class Function(Generic[P, Y]):
         self.labels: frozenset[int] = frozenset(labels)
         self.random: bool = random
         self.total_weight: Callable[..., float] | None = total_weight
+        self.transposed: Function[P, Y] | None = transposed
+        self.depth: int = 0
+        """How many layers stand around the innermost one."""
+        self.written: Written | None = None
+        """The call that made the layer."""
 
     def __repr__(self) -> str:
         """The kind of layer."""
         return f"<{self.kind}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy that shares what never changes: its function, and all that is nested in it."""
+        return copy(self)
 
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
@@ -162,6 +175,20 @@ class Layer(NamedTuple, Generic[P, Y]):
     init: Init[P]
     apply: Function[P, Y]
 
+    def __repr__(self) -> str:
+        """The call that made it; of a network, the table of its operators."""
+        table = getattr(self.apply.function, "table", None)
+        return shown(self) if table is None else str(table())
+
+    def _repr_markdown_(self) -> str | None:
+        """A network as a diagram, for a notebook."""
+        flowchart = getattr(self.apply.function, "flowchart", None)
+        return None if flowchart is None else f"```mermaid\n{flowchart()}\n```"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy that shares what never changes."""
+        return self._replace(apply=copy(self.apply))
+
 
 class LayerInit(Generic[P]):
     """`init` of a layer: params from `draw(key, *input_shapes, dtype)`, the output's shape read off the function."""
@@ -197,9 +224,9 @@ def pair(result: Any) -> Any:
 
 
 def unpack(kind: type[P], params: Any) -> P:
-    """Params of that NamedTuple, or an error that tells what was given instead."""
+    """Params of that NamedTuple, by name and fields, or an error that tells what was given instead."""
     given = cast("Any", type(params))
-    if given is not kind or not all(hasattr(leaf, "shape") for leaf in params):
+    if not tree.same_kind(given, kind) or not all(hasattr(leaf, "shape") for leaf in params):
         told = given.__name__ if given is not tuple else f"a tuple of {len(params)}" if params else "()"
         raise ParamsError(f"its params must be {kind.__name__}({', '.join(kind.__annotations__)}), not {told}")
     return cast(P, params)
@@ -224,9 +251,12 @@ def layer(
     labels: Iterable[int] = (),
     random: bool = False,
     total_weight: Callable[..., float] | None = None,
+    transposed: Function[P, Y] | None = None,
 ) -> Layer[P, Y]:
     """Make the pair from the function and from what draws its params. Both must be picklable."""
-    apply = Function(kind, function, arity, labels=labels, random=random, total_weight=total_weight)
+    apply = Function(
+        kind, function, arity, labels=labels, random=random, total_weight=total_weight, transposed=transposed
+    )
     return Layer(LayerInit(apply, draw), apply)
 
 

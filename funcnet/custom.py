@@ -10,8 +10,9 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import random, tree
-from funcnet.arrays import Array, Shape
+from funcnet.arrays import Array, Shape, count
 from funcnet.core import Function, Layer, Pullback, pair
+from funcnet.display import shows_call
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.forms import Attributes, Instruction, Memory, Operands
 from funcnet.primitive import Primitive
@@ -20,6 +21,7 @@ from funcnet.tracing import Trace, Value
 P = TypeVar("P", default=Any)
 
 
+@shows_call
 def custom_layer(
     init: Callable[..., tuple[P, Shape]],
     function: Callable[..., tuple[Array, Pullback[P]]],
@@ -39,7 +41,8 @@ def custom_layer(
     `funcnet.testing.check_layer` proves that the pullback is right, and all else that a layer promises.
     """
     kind = name or str(getattr(function, "__name__", "custom"))
-    return Layer(init, Function(kind, Opaque(kind, init, function), inputs))
+    arity = None if inputs is None else count("custom_layer: inputs", inputs)
+    return Layer(init, Function(kind, Opaque(kind, init, function), arity))
 
 
 class Opaque(Generic[P]):

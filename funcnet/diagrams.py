@@ -9,9 +9,9 @@ import numpy as np
 
 from funcnet.arrays import DType, Shape
 from funcnet.core import Layer
+from funcnet.display import one_line
+from funcnet.sketch import mermaid_text
 from funcnet.summary import Operator, Source, outline, path_name, source_name
-
-PLAIN = frozenset(" _,:()/")
 
 
 def to_mermaid(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> str:
@@ -41,13 +41,8 @@ class Syntax(NamedTuple):
     text: Callable[[str], str]
 
 
-def _mermaid_text(text: str) -> str:
-    """All but letters, digits and what is no syntax, not of Markdown either, by their number."""
-    return "".join(c if c.isalnum() or c in PLAIN else f"#{ord(c)};" for c in text)
-
-
 def _dot_text(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return one_line(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 MERMAID = Syntax(
@@ -58,7 +53,7 @@ MERMAID = Syntax(
     group='subgraph {name}["{text}"]',
     close="end",
     arrow='{start} -->|"{text}"| {stop}',
-    text=_mermaid_text,
+    text=mermaid_text,
 )
 DOT = Syntax(
     first='digraph network {\n  node [shape=box, style=rounded, fontname="sans-serif"]\n  edge [fontname="sans-serif"]',

@@ -40,7 +40,7 @@ def _values(
     inputs = net.accept(params, arrays[: net.arity or 1], key)
     if isinstance(net.function, Network):
         values, _ = net.function.forward(params, inputs, key)
-        kinds = {step.key: step.apply.kind for step in net.function.steps}
+        kinds = {step.key: step.layer.apply.kind for step in net.function.steps}
         yield from ((f"the output of operator {k!r} ({kinds[k]})", y) for k, y in values.items())
     else:
         yield f"the output of {net.kind}", net.compute(params, *inputs, key=key)[0]

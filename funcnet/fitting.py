@@ -14,6 +14,7 @@ from funcnet.arrays import Array, count
 from funcnet.batches import Batch, Data, are_arrays, check_iterable, minibatches
 from funcnet.compose import check, is_layer
 from funcnet.core import Function, Layer
+from funcnet.display import shown
 from funcnet.errors import OptionError
 from funcnet.random import Key, fold_in
 from funcnet.steps import Metric, TrainStep, accept_metrics
@@ -170,7 +171,7 @@ def fit(
 def check_fit(step: Any, data: Data, epochs: int, validation: Data | None, patience: int | None) -> None:
     """Refuse what cannot be trained, or not for so long."""
     if not isinstance(step, (TrainStep, SGDStep)):
-        raise OptionError(f"fit: the step is {step!r:.60}: make one with fn.train_step or fn.sgd_step")
+        raise OptionError(f"fit: the step is {shown(step):.60}: make one with fn.train_step or fn.sgd_step")
     for name, given in (("data", data), ("validation", () if validation is None else validation)):
         check_iterable(f"fit: {name}", given)
         if epochs > 1 and not are_arrays(given) and iter(given) is given:

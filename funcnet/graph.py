@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
+from funcnet.arrays import is_key, listed, named
 from funcnet.core import Layer, OperatorKey
 from funcnet.errors import GraphError
+from funcnet.sharing import Shared
 
 Edges: TypeAlias = "dict[OperatorKey, tuple[OperatorKey, ...]]"
 SHOWN = 12  # keys listed in a message
-
-
-class Shared(NamedTuple):
-    """Operator `key` again, with the same parameters."""
-
-    key: OperatorKey
-
-
-def shared(key: OperatorKey) -> Shared:
-    """Stand for operator `key` once more in `operators`: the same parameters, whose gradients add up.
-
-    operators = {"left": fn.linear(8), "right": fn.shared("left"), "join": fn.subtract()}
-    """
-    return Shared(key)
 
 
 class Graph:
@@ -43,6 +31,7 @@ class Graph:
     def __init__(
         self, operators: Mapping[Any, Any], connectivity: Mapping[Any, Any], inputs: Any = None, output: Any = None
     ) -> None:
+        inputs, output = listed(inputs), listed(output)
         check = _Check(operators, connectivity)
         self.operators: dict[OperatorKey, Any] = check.operators
         self.connectivity: Edges = check.edges
@@ -55,6 +44,10 @@ class Graph:
         check.arities(self.inputs)
         if check.problems:
             raise GraphError(tuple(dict.fromkeys(check.problems)))
+
+    def __repr__(self) -> str:
+        """How many operators there are."""
+        return f"{len(self.order)} operator{'s' * (len(self.order) != 1)}"
 
 
 class _Check:
@@ -72,7 +65,7 @@ class _Check:
             self._report(f"operators is {_described(operators)}: give at least one, such as {{1: fn.linear(2)}}")
             operators = connectivity = {}
         given = dict[Any, Any](operators).items()
-        self.operators: dict[Any, Any] = {key: tuple(op) if _is_a(op, list) else op for key, op in given}
+        self.operators: dict[Any, Any] = {named(key): tuple(op) if _is_a(op, list) else op for key, op in given}
         for key, operator in self.operators.items():
             self._operator(key, operator)
         self.edges = self._edges(connectivity)
@@ -91,10 +84,19 @@ class _Check:
             self._report(f"{place} shares {self._unknown(operator.key)}")
         elif _is_a(operator, Shared) and _is_a(self.operators[operator.key], Shared):
             self._report(f"{place} shares {operator.key!r}, which is itself shared. Name the operator that it shares")
+        elif _is_a(operator, Shared) and operator.transposed:
+            self._transposed(place, operator.key)
         elif is_series(operator):
             self._series(place, operator)
         elif not _is_a(operator, Shared) and (fault := _fault(operator)):
             self._report(f"{place} is {fault}")
+
+    def _transposed(self, place: str, key: OperatorKey) -> None:
+        source = self.operators[key]
+        source = source[0] if is_series(source) and len(source) == 1 else source
+        if is_series(source) or (_is_a(source, Layer) and source.apply.transposed is None):
+            what = f"{place} shares operator {key!r} ({kind(source)}) transposed"
+            self._report(f"{what}, but it has no weight to transpose: give a linear or an embedding its own key")
 
     def _series(self, place: str, layers: tuple[Any, ...]) -> None:
         if not layers:
@@ -114,9 +116,9 @@ class _Check:
         edges: Edges = {}
         for key, successors in connectivity.items():
             if self._knows(key):
-                edges[key] = self._named(f"connectivity[{key!r}]", successors, feeder=key)
+                edges[named(key)] = self._named(f"connectivity[{named(key)!r}]", listed(successors), feeder=named(key))
             else:
-                self._report(f"connectivity has the key {self._unknown(key)}")
+                self._report(f"connectivity has the key {self._unknown(named(key))}")
                 self.open.update(self.operators)
         return {**edges, **{key: () for key in self.operators if key not in edges}}
 
@@ -129,7 +131,7 @@ class _Check:
             self._report(f"{what} is {_described(keys)}: write a list of keys, such as {example}")
             self.open.update(maybe_open)
             return ()
-        found = [*keys]
+        found = [*map(named, keys)]
         for key in (k for k in found if not self._knows(k)):
             self._report(f"{what} names {self._unknown(key)}")
             self.open.update(maybe_open)
@@ -237,11 +239,6 @@ def _is_a(value: Any, *kinds: type) -> bool:
 def is_series(operator: Any) -> bool:
     """Whether this is a tuple of layers, and no NamedTuple."""
     return type(operator) is tuple
-
-
-def is_key(key: Any) -> bool:
-    """Whether this can be an operator's key: int or str, and no bool."""
-    return _is_a(key, int, str) and not _is_a(key, bool)
 
 
 def arity(operator: Any) -> int | None:

@@ -13,7 +13,6 @@ Normals are plain, not truncated; a uniform on [-a, a) has variance a^2 / 3. Eve
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
@@ -21,6 +20,8 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from funcnet.arrays import as_int, finite, not_negative
+from funcnet.display import shows_call
 from funcnet.errors import DTypeError, OptionError, ShapeError
 from funcnet.random import Key, generator
 
@@ -59,31 +60,37 @@ class Initializer(Protocol):
         ...
 
 
+@shows_call
 def zeros() -> Initializer:
     """W = 0: the usual start of a bias. Reads no key."""
     return partial(_filled, 0.0)
 
 
+@shows_call
 def ones() -> Initializer:
     """W = 1: the usual start of a gain. Reads no key."""
     return partial(_filled, 1.0)
 
 
+@shows_call
 def constant(value: float) -> Initializer:
     """W = value, which must be finite (OptionError). Reads no key."""
-    return partial(_filled, _finite("value", value))
+    return partial(_filled, finite("value", value))
 
 
+@shows_call
 def normal(stddev: float) -> Initializer:
     """W ~ N(0, stddev^2)        Var W = stddev^2. OptionError unless stddev is finite and at least 0."""
-    return partial(_normal, _natural("stddev", stddev))
+    return partial(_normal, not_negative("stddev", stddev))
 
 
+@shows_call
 def uniform(scale: float) -> Initializer:
     """W ~ U[-scale, scale)        Var W = scale^2 / 3. OptionError unless scale is finite and at least 0."""
-    return partial(_uniform, _natural("scale", scale))
+    return partial(_uniform, not_negative("scale", scale))
 
 
+@shows_call
 def glorot_normal() -> Initializer:
     """W ~ N(0, s^2)        Var W = s^2 = 2 / (fan_in + fan_out): for tanh. ShapeError below rank 2.
 
@@ -92,6 +99,7 @@ def glorot_normal() -> Initializer:
     return partial(_fan_normal, _glorot)
 
 
+@shows_call
 def glorot_uniform() -> Initializer:
     """W ~ U[-a, a)        a^2 = 6 / (fan_in + fan_out)        Var W = 2 / (fan_in + fan_out). ShapeError below rank 2.
 
@@ -100,6 +108,7 @@ def glorot_uniform() -> Initializer:
     return partial(_fan_uniform, _glorot)
 
 
+@shows_call
 def he_normal() -> Initializer:
     """W ~ N(0, s^2)        Var W = s^2 = 2 / fan_in: for ReLU, which halves the second moment. ShapeError below rank 2.
 
@@ -108,6 +117,7 @@ def he_normal() -> Initializer:
     return partial(_fan_normal, _he)
 
 
+@shows_call
 def he_uniform() -> Initializer:
     """W ~ U[-a, a)        a^2 = 6 / fan_in        Var W = 2 / fan_in: for ReLU. ShapeError below rank 2.
 
@@ -116,6 +126,7 @@ def he_uniform() -> Initializer:
     return partial(_fan_uniform, _he)
 
 
+@shows_call
 def lecun_normal() -> Initializer:
     """W ~ N(0, s^2)        Var W = s^2 = 1 / fan_in. ShapeError below rank 2.
 
@@ -124,6 +135,7 @@ def lecun_normal() -> Initializer:
     return partial(_fan_normal, _lecun)
 
 
+@shows_call
 def lecun_uniform() -> Initializer:
     """W ~ U[-a, a)        a^2 = 3 / fan_in        Var W = 1 / fan_in. ShapeError below rank 2.
 
@@ -132,6 +144,7 @@ def lecun_uniform() -> Initializer:
     return partial(_fan_uniform, _lecun)
 
 
+@shows_call
 def orthogonal(scale: float = 1.0) -> Initializer:
     """W^T W = scale^2 I if fan_in >= out, else W W^T = scale^2 I        Var W = scale^2 / max(fan_in, out).
 
@@ -141,7 +154,7 @@ def orthogonal(scale: float = 1.0) -> Initializer:
     Sources: A. M. Saxe, J. L. McClelland and S. Ganguli, Exact solutions to the nonlinear dynamics of learning in deep
     linear neural networks, 2014; F. Mezzadri, How to generate random matrices from the classical compact groups, 2007.
     """
-    return partial(_orthogonal, _natural("scale", scale))
+    return partial(_orthogonal, not_negative("scale", scale))
 
 
 def accept_initializer(name: str, value: object) -> Initializer:
@@ -218,19 +231,19 @@ def _fans(shape: Shape) -> tuple[int, int]:
 
 def _matrix(shape: Shape) -> Shape:
     """`shape`, of rank 2 or more."""
-    if len(_shape(shape)) < 2:
+    lengths = _shape(shape)
+    if len(lengths) < 2:
         raise ShapeError(f"this initializer needs a weight of shape (..., in, out); got {shape}. Use normal or zeros.")
-    return shape
+    return lengths
 
 
 def _shape(shape: Shape) -> Shape:
-    """`shape`, a tuple of ints of at least 0."""
-    try:
-        if min(map(operator.index, shape), default=0) >= 0:
-            return tuple(shape)
-    except TypeError:
-        pass
-    raise ShapeError(f"a shape is a tuple of ints of at least 0; got {shape!r}.")
+    """`shape` as a tuple of ints of at least 0."""
+    lengths = [as_int(n) for n in shape] if isinstance(cast("object", shape), (tuple, list)) else [None]
+    found = tuple(n for n in lengths if n is not None and n >= 0)
+    if len(found) != len(lengths):
+        raise ShapeError(f"a shape is a tuple of ints of at least 0; got {shape!r}.")
+    return found
 
 
 def _dtype(dtype: Any) -> DType:
@@ -242,21 +255,3 @@ def _dtype(dtype: Any) -> DType:
     except TypeError:
         pass
     raise DTypeError(f"parameters are float32 or float64; got dtype {dtype!r}.")
-
-
-def _natural(name: str, value: float) -> float:
-    """`value` as a finite float of at least 0."""
-    x = _finite(name, value)
-    if x < 0:
-        raise OptionError(f"{name} must be at least 0; got {value!r}.")
-    return x
-
-
-def _finite(name: str, value: float) -> float:
-    """`value` as a finite float."""
-    try:
-        if math.isfinite(value):
-            return float(value)
-    except TypeError:
-        pass
-    raise OptionError(f"{name} must be a finite number; got {value!r}.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.display import one_line
 from funcnet.homes import Home
 from funcnet.plan import Plan
 from funcnet.tracing import Call, Value
@@ -20,7 +21,7 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
     names = Names(plan, paths)
     heading = f"{title}: {len(plan.calls)} calls, {plan.dtype}, {plan.size:,} bytes of memory"
     lines = [heading, "  inputs: " + ", ".join(f"{names.of(x)} {x.shape}" for x in plan.inputs)]
-    rows = [(call.scope, *names.assignment(call), names.place(call)) for call in plan.calls]
+    rows = [(one_line(call.scope), *names.assignment(call), names.place(call)) for call in plan.calls]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     lines += [
         "  " + "  ".join(text.ljust(w) for text, w in zip(row, (*widths, 0), strict=True)).rstrip() for row in rows
@@ -31,7 +32,7 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
         lines.append(f"  then: {ending}")
     if plan.left_out:
         lines.append("  left out, for nobody needs them or they ride in another call:")
-        lines += [f"    {call.scope}: {function_name(call)} {call.output.shape}" for call in plan.left_out]
+        lines += [f"    {one_line(call.scope)}: {function_name(call)} {call.output.shape}" for call in plan.left_out]
     return "\n".join(lines)
 
 
@@ -106,4 +107,4 @@ def slice_name(step: Any) -> str:
 
 def function_name(call: Call) -> str:
     """The primitive, or the layer of a user's own, that is called."""
-    return str(call.attributes.get("name", call.primitive.name))
+    return one_line(str(call.attributes.get("name", call.primitive.name)))

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast, overload
+from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape
+from funcnet.arrays import Array
 from funcnet.compiled import CompiledFunction
-from funcnet.compose import any_random, check, serial
-from funcnet.core import Function, Init, Layer, OperatorKey, Pullback, has_no_params
+from funcnet.compose import any_random, check, nested, serial
+from funcnet.core import Layer, OperatorKey, Pullback, has_no_params
+from funcnet.display import Written, key_name
+from funcnet.drawing import NetworkInit, Step, told
+from funcnet.drawing import NetworkParams as NetworkParams
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
-from funcnet.flat import packed
-from funcnet.graph import Graph, Shared, is_series
-from funcnet.random import Key, check_key, fold_in
+from funcnet.graph import Graph, is_series
+from funcnet.random import Key
+from funcnet.sharing import Shared, transposed
+from funcnet.sketch import flowchart, table
 from funcnet.tracing import Trace, Value
-
-NetworkParams: TypeAlias = "dict[OperatorKey, Any]"
-"""Params of a network: operator key -> params, for the operators that have any, in forward order."""
 
 Operators: TypeAlias = "Mapping[Any, Layer[Any, Any] | Shared | Sequence[Layer[Any, Any]]]"
 Connectivity: TypeAlias = "Mapping[Any, Sequence[OperatorKey]]"
@@ -83,22 +84,14 @@ def network(
         labels=function.labels(),
         random=function.random,
     )
-    return Layer(NetworkInit(function), apply)
+    applies = [step.layer.apply for step in function.steps]
+    written = Written("network", (graph,))
+    return nested(Layer(NetworkInit(graph, function.steps), apply), applies, written)
 
 
 def in_series(layers: Sequence[Layer[Any, Any]]) -> Layer[Any, Any]:
     """The layers as one; a single one is itself."""
     return serial(*layers) if len(layers) > 1 else layers[0]
-
-
-class Step(NamedTuple):
-    """One operator in its place in the forward pass."""
-
-    key: OperatorKey
-    source: OperatorKey
-    """Whose params it uses: its own key, or that of the operator it shares."""
-    apply: Function[Any, Any]
-    fed_by: tuple[OperatorKey, ...]
 
 
 class Network:
@@ -108,15 +101,31 @@ class Network:
         self.graph = graph
         self.layers: dict[OperatorKey, Any] = dict(layers)
         self.steps: list[Step] = [self._step(key) for key in graph.order]
-        self.random: bool = any_random(step.apply for step in self.steps)
+        self.random: bool = any_random(step.layer.apply for step in self.steps)
         self.without_params: set[OperatorKey] = {
             k for k, op in self.layers.items() if not isinstance(op, Shared) and has_no_params(op)
         }
 
     def _step(self, key: OperatorKey) -> Step:
-        layer = self.layers[key]
-        source = layer.key if isinstance(layer, Shared) else key
-        return Step(key, source, self.layers[source].apply, self.graph.predecessors[key])
+        operator = self.layers[key]
+        source = operator.key if isinstance(operator, Shared) else key
+        return Step(key, source, self.layer(key), self.graph.predecessors[key])
+
+    def layer(self, key: OperatorKey) -> Layer[Any, Any]:
+        """The layer of an operator; of one that shares, the layer that it shares, transposed if so."""
+        operator: Layer[Any, Any] | Shared = self.layers[key]
+        if not isinstance(operator, Shared):
+            return operator
+        source: Layer[Any, Any] = self.layers[operator.key]
+        return Layer(source.init, transposed(source)) if operator.transposed else source
+
+    def table(self) -> str:
+        """The operators, a line each."""
+        return table(self.graph, self.layers)
+
+    def flowchart(self) -> str:
+        """The operators as a Mermaid flowchart."""
+        return flowchart(self.graph, self.layers)
 
     def labels(self) -> list[int]:
         """Which inputs may be integers: those that go, perhaps through identities, nowhere but to labels."""
@@ -124,7 +133,7 @@ class Network:
 
     def _takes_labels(self, key: OperatorKey) -> bool:
         """Whether an operator, and all that an identity feeds, takes integers from its first input on."""
-        waiting, applies = [(key, 0)], {step.key: step.apply for step in self.steps}
+        waiting, applies = [(key, 0)], {step.key: step.layer.apply for step in self.steps}
         for k, place in waiting:
             if place not in applies[k].labels:
                 return False
@@ -154,8 +163,8 @@ class Network:
         pullbacks: dict[OperatorKey, Pullback[Any]] = {}
         outside = dict(zip(self.graph.inputs, inputs, strict=True))
         with scoped(inputs[0]) as scope:
-            for k, source, apply, fed_by in self.steps:
-                scope(f"{k} {apply.kind}")
+            for k, source, (_, apply), fed_by in self.steps:
+                scope(f"{key_name(k)} {apply.kind}")
                 xs = [values[j] for j in fed_by] if fed_by else [outside[k]]
                 try:
                     values[k], pullbacks[k] = apply.compute(own.get(source, ()), *xs, key=apply.key_under(key, k))
@@ -174,8 +183,8 @@ class Network:
         found: dict[OperatorKey, Any] = {}
         outside: dict[OperatorKey, Any] = {}
         with scoped(example) as scope:
-            for key, source, apply, fed_by in reversed(self.steps):
-                scope(f"{key} {apply.kind} backward")
+            for key, source, (_, apply), fed_by in reversed(self.steps):
+                scope(f"{key_name(key)} {apply.kind} backward")
                 if key not in cotangents:  # its value went nowhere but to labels
                     outside.setdefault(key, None)
                     continue
@@ -207,51 +216,6 @@ class Network:
                 f"params[{idle[0]!r}]: operator {idle[0]!r} ({self.layers[idle[0]].apply.kind}) has no params"
             )
         return params or {}
-
-
-class NetworkInit:
-    """`init` of a network: each operator's, with a key folded from its own operator key."""
-
-    def __init__(self, function: Network) -> None:
-        self.function = function
-
-    def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32) -> tuple[NetworkParams, Any]:
-        """Draw the params of all operators; an error tells of every operator whose inputs do not fit."""
-        check_key(key)
-        graph, steps, draws = self.function.graph, self.function.steps, accept_dtype(dtype)
-        given = [accept_shape("network", shape) for shape in input_shapes]
-        if len(given) != len(graph.inputs):
-            takes = f"{len(graph.inputs)} input{'s' * (len(graph.inputs) != 1)}"
-            raise ShapeError(f"the network has {takes}, but init was given {len(given)} shapes")
-        shapes: dict[OperatorKey, Any] = dict(zip(graph.inputs, given, strict=True))
-        params: NetworkParams = {}
-        problems: list[str] = []
-        for k, source, apply, fed_by in steps:
-            arriving = [shapes.get(j) for j in fed_by] if fed_by else [shapes[k]]
-            shapes[k] = None
-            if None in arriving:
-                continue  # whose cause is among the problems already
-            try:
-                init: Init[Any] = self.function.layers[source].init
-                own, shapes[k] = init(fold_in(key, source), *cast("list[Shape]", arriving), dtype=draws)
-                expected = params.setdefault(source, own)
-                if source != k and [x.shape for x in tree.leaves(expected)] != [x.shape for x in tree.leaves(own)]:
-                    raise ShapeError(f"it shares the params of operator {source!r}, whose inputs have another shape")
-            except FuncnetError as error:
-                problems.append(str(located(error, told(k, apply.kind, fed_by, arriving), outermost=True)))
-        if problems:
-            raise ShapeError("\n  ".join(problems))
-        held = {k: params[k] for k in graph.order if k in params and tree.leaves(params[k])}
-        output = tuple(shapes[k] for k in graph.outputs)
-        return packed(held, draws), output[0] if graph.single else output
-
-
-def told(key: OperatorKey, kind: str, fed_by: Sequence[OperatorKey], shapes: Sequence[Any]) -> str:
-    """An operator, and every predecessor with its shape."""
-    names = [f"operator {j!r}" for j in fed_by] or ["the input"]
-    return f"operator {key!r} ({kind}): fed by " + ", ".join(
-        f"{n} with shape {s}" for n, s in zip(names, shapes, strict=True)
-    )
 
 
 class scoped:

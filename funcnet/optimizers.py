@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from funcnet.arrays import flag, fraction, not_negative, positive
+from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
 from funcnet.schedules import Schedule, at
 from funcnet.transforms import add_decayed_weights, moment
@@ -84,6 +85,7 @@ def _by_momentum(
     return each(add, updates, m) if nesterov else m, TraceState(m)
 
 
+@shows_call
 def sgd(learning_rate: float | Schedule, momentum: float | None = None, *, nesterov: bool = False) -> Optimizer:
     """m' = g + momentum m        u = -learning_rate m', or -learning_rate (g + momentum m') by Nesterov
 
@@ -141,6 +143,7 @@ def _by_adam(o: AdamOptions, updates: P, state: AdamState, params: P | None = No
     return each(lambda g, m, n: direction(o.b1 * m + own * g, n), updates, mu, nu), AdamState(t, mu, nu)
 
 
+@shows_call
 def adam(
     learning_rate: float | Schedule,
     b1: float = 0.9,
@@ -159,6 +162,7 @@ def adam(
     return chain(by_adam(b1, b2, eps, eps_root, nesterov), by_learning_rate(learning_rate))
 
 
+@shows_call
 def adamw(
     learning_rate: float | Schedule,
     b1: float = 0.9,
@@ -193,6 +197,7 @@ class RmsOptions(NamedTuple):
     eps_in_sqrt: bool
 
 
+@shows_call
 def rmsprop(
     learning_rate: float | Schedule,
     decay: float = 0.9,
@@ -240,6 +245,7 @@ class AdagradState(NamedTuple):
     sum_of_squares: Any
 
 
+@shows_call
 def adagrad(learning_rate: float | Schedule, initial_accumulator_value: float = 0.1, eps: float = 1e-7) -> Optimizer:
     """v' = v + g^2        u = -learning_rate g / sqrt(v' + eps), 0 where v' is 0
 
@@ -268,6 +274,7 @@ class LionState(NamedTuple):
     mu: Any
 
 
+@shows_call
 def lion(
     learning_rate: float | Schedule,
     b1: float = 0.9,

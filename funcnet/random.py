@@ -11,12 +11,12 @@ NumPy, numpy.random.SeedSequence, after M. E. O'Neill, Developing a seed_seq alt
 
 from __future__ import annotations
 
-import operator
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from funcnet.arrays import as_int
 from funcnet.errors import KeyTypeError, OptionError
 
 # numpy.random is reached through `np`, which loads it on first use: a tenth of the time that importing NumPy takes.
@@ -88,8 +88,9 @@ def _remedy(mistaken: object) -> str:
         row = array.dtype == np.uint64 and array.ndim == 2 and array.shape[1] == 2
         fix = "Take one of its rows, for example keys[0]" if row else "Make one with fn.key(0)"
         return f"an array of {array.dtype} with shape {array.shape}. {fix}."
-    if isinstance(mistaken, int) and not isinstance(mistaken, bool) and mistaken >= 0:
-        return f"the int {mistaken}. Make a key of this seed with fn.key({mistaken})."
+    seed = as_int(mistaken)
+    if seed is not None and seed >= 0:
+        return f"the int {seed}. Make a key of this seed with fn.key({seed})."
     return f"{mistaken!r} ({type(mistaken).__name__}). Make a key with fn.key(0)."
 
 
@@ -127,12 +128,8 @@ def _natural(name: str, value: int) -> int:
 
 def _integer(name: str, value: int) -> int:
     """`value`, a Python or NumPy integer, as an int. A bool is none: True would name the same key as 1."""
-    if type(value) is int:
-        return value
-    try:
-        if not isinstance(value, (bool, np.bool_)):  # NumPy 2.0 takes its bools for indices, with a warning
-            return operator.index(value)
-    except TypeError:
-        pass
+    number = as_int(value)
+    if number is not None:
+        return number
     kinds = "an int or a str" if name == "data" else "an int"
     raise KeyTypeError(f"{name} must be {kinds}; got {value!r} ({type(value).__name__}).")

@@ -13,7 +13,10 @@ from itertools import accumulate
 from operator import mul
 from typing import TypeAlias, cast
 
-from funcnet.arrays import count, finite, fraction, natural, not_negative, positive
+import numpy as np
+
+from funcnet.arrays import count, finite, flag, fraction, natural, not_negative, positive
+from funcnet.display import shows_call
 from funcnet.errors import OptionError
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -34,6 +37,7 @@ def at(schedule: Schedule, t: int) -> float:
     return finite("what a schedule returns", schedule(t))
 
 
+@shows_call
 def constant_schedule(value: float) -> Schedule:
     """s(t) = value        (Optax: constant_schedule)"""
     return partial(_constant, finite("value", value))
@@ -43,6 +47,7 @@ def _constant(value: float, t: int) -> float:
     return value
 
 
+@shows_call
 def linear_schedule(init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0) -> Schedule:
     """s(t) = a + (b - a) u,  u = (t - transition_begin) / transition_steps cut to [0, 1]
 
@@ -58,6 +63,7 @@ def _linear(a: float, b: float, steps: int, begin: int, t: int) -> float:
     return a + (b - a) * min(max(t - begin, 0), steps) / steps
 
 
+@shows_call
 def exponential_decay(
     init_value: float,
     transition_steps: int,
@@ -75,7 +81,7 @@ def exponential_decay(
     a, rate = finite("init_value", init_value), positive("decay_rate", decay_rate)
     steps, begin = count("transition_steps", transition_steps), natural("transition_begin", transition_begin)
     end = None if end_value is None else finite("end_value", end_value)
-    return partial(_exponential, a, steps, rate, begin, staircase, end)
+    return partial(_exponential, a, steps, rate, begin, flag("staircase", staircase), end)
 
 
 def _exponential(a: float, steps: int, rate: float, begin: int, staircase: bool, end: float | None, t: int) -> float:
@@ -87,6 +93,7 @@ def _exponential(a: float, steps: int, rate: float, begin: int, staircase: bool,
     return max(value, end) if rate < 1 else min(value, end)
 
 
+@shows_call
 def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
     """s(t) = init_value ((1 - alpha) c^exponent + alpha),  c = (1 + cos(pi min(t / decay_steps, 1))) / 2
 
@@ -101,6 +108,7 @@ def _cosine(a: float, steps: int, alpha: float, exponent: float, t: int) -> floa
     return a * ((1.0 - alpha) * math.pow(c, exponent) + alpha)
 
 
+@shows_call
 def piecewise_constant_schedule(init_value: float, boundaries_and_scales: Mapping[int, float]) -> Schedule:
     """s(t) = init_value times the scales of all boundaries b <= t        (Optax: piecewise_constant_schedule)
 
@@ -120,18 +128,19 @@ def _piecewise(boundaries: tuple[int, ...], values: tuple[float, ...], t: int) -
     return values[bisect_right(boundaries, t)]
 
 
+@shows_call
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """s(t) = s_i(t - b_i) from boundary b_i on, where the next schedule begins        (Optax: join_schedules)
 
     boundaries: one fewer than the schedules, in rising order; the first schedule begins at 0.
     """
     for name, given in (("schedules", schedules), ("boundaries", boundaries)):
-        if not isinstance(cast("object", given), Sequence):
+        if not isinstance(cast("object", given), (Sequence, np.ndarray)):
             raise OptionError(f"join_schedules: {name} must be a list, not {given!r:.60}")
     for schedule in schedules:
         check_schedule("join_schedules", schedule)
     starts = [0, *(natural("a boundary", b) for b in boundaries)]
-    if not schedules or len(starts) != len(schedules):
+    if not len(schedules) or len(starts) != len(schedules):
         raise OptionError(
             f"join_schedules: {len(schedules)} schedules need {max(len(schedules) - 1, 0)} boundaries between them, "
             f"not {len(starts) - 1}"
@@ -146,6 +155,7 @@ def _joined(schedules: tuple[Schedule, ...], starts: tuple[int, ...], t: int) ->
     return schedules[i](t - starts[i])
 
 
+@shows_call
 def warmup_cosine_decay_schedule(
     init_value: float,
     peak_value: float,
@@ -159,14 +169,14 @@ def warmup_cosine_decay_schedule(
     decay_steps counts from the very first step, so it is above warmup_steps. (Optax: warmup_cosine_decay_schedule)
     """
     peak, steps = positive("peak_value", peak_value), count("warmup_steps", warmup_steps)
-    if count("decay_steps", decay_steps) <= steps:
-        raise OptionError(
-            f"decay_steps includes the warm-up, so it must be above warmup_steps {steps}: not {decay_steps}"
-        )
-    decay = cosine_decay_schedule(peak, decay_steps - steps, finite("end_value", end_value) / peak, exponent)
+    whole = count("decay_steps", decay_steps)
+    if whole <= steps:
+        raise OptionError(f"decay_steps includes the warm-up, so it must be above warmup_steps {steps}: not {whole}")
+    decay = cosine_decay_schedule(peak, whole - steps, finite("end_value", end_value) / peak, exponent)
     return join_schedules([linear_schedule(init_value, peak, steps), decay], [steps])
 
 
+@shows_call
 def onecycle_schedule(
     transition_steps: int,
     peak_value: float,

@@ -15,6 +15,7 @@ from typing_extensions import TypeVar
 from funcnet import tree
 from funcnet.arrays import Array, Labels, flag, is_array, is_tuple
 from funcnet.core import Layer
+from funcnet.display import shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.finite import all_finite, not_finite
 from funcnet.flat import Layout, Node, are_as_they_were
@@ -132,6 +133,7 @@ def train_step(
     metrics: Mapping[str, Metric],
     check_finite: bool = False,
 ) -> TrainStep[P, dict[str, Any]]: ...
+@shows_call
 def train_step(
     net: Layer[P, Any],
     loss: Layer[Any, Any] | None,

@@ -11,11 +11,12 @@ from funcnet import tree
 from funcnet.arrays import DType, Shape
 from funcnet.compose import check, matching, parts
 from funcnet.core import Function, Layer, OperatorKey
+from funcnet.display import aligned, key_name, one_line
 from funcnet.errors import DTypeError
-from funcnet.graph import Shared
 from funcnet.layers.merge import add
 from funcnet.network import Network
 from funcnet.random import key as random_key
+from funcnet.sharing import Shared
 from funcnet.tracing import Trace
 
 Path: TypeAlias = tuple[OperatorKey, ...]
@@ -47,7 +48,8 @@ class Operator(NamedTuple):
     @property
     def label(self) -> str:
         """Its kind, and whose params it uses where they are not its own."""
-        return self.kind if self.shares is None else f"{self.kind}, params of {path_name((self.shares,))}"
+        kind = one_line(self.kind)
+        return kind if self.shares is None else f"{kind}, params of {key_name(self.shares)}"
 
     def walk(self) -> Iterator[Operator]:
         """The operator, and all in it, depth first."""
@@ -76,7 +78,7 @@ class Summary(NamedTuple):
         alone = len(self.inputs) == 1
         inputs = [(source_name(i, alone), "input", "", str(shape), "", "") for i, shape in enumerate(self.inputs)]
         total = ("total", "", "", str(self.output), f"{self.parameters:,}", f"{self.multiply_adds:,}")
-        return aligned([head, *inputs, *(_cells(row, alone) for row in self.rows), total])
+        return aligned([head, *inputs, *(_cells(row, alone) for row in self.rows), total], numbers=2)
 
 
 def summary(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> Summary:
@@ -153,13 +155,13 @@ class _Outline:
     ) -> Iterator[Operator]:
         outside = dict(zip(net.graph.inputs, inputs, strict=True))
         for key in net.graph.order:
-            layer = net.layers[key]
-            shares = layer.key if isinstance(layer, Shared) else None
+            operator = net.layers[key]
+            shares = operator.key if isinstance(operator, Shared) else None
             source = key if shares is None else shares
             fed_by = tuple((*path, j) for j in net.graph.predecessors[key]) or (outside[key],)
             own = params.get(source, ())
             counted = owned and shares is None
-            yield self.operator((*path, key), net.layers[source], own, fed_by, shares=shares, owned=counted)
+            yield self.operator((*path, key), net.layer(key), own, fed_by, shares=shares, owned=counted)
 
     def _traced(self, apply: Function[Any, Any], params: Any, inputs: tuple[Source, ...]) -> tuple[Shape, int]:
         """The shape of the output, and the cost, both read off the calls for one row."""
@@ -190,8 +192,8 @@ def _results(path: Path, layer: Layer[Any, Any], children: tuple[Operator, ...])
 
 
 def path_name(path: Path) -> str:
-    """The keys of a path; one that cannot be printed is told as Python writes it."""
-    return "/".join(str(key) if str(key).isprintable() else repr(key) for key in path)
+    """The keys of a path."""
+    return "/".join(map(key_name, path))
 
 
 def source_name(source: Source, alone: bool) -> str:
@@ -207,16 +209,3 @@ def _cells(row: Operator, alone: bool) -> tuple[str, ...]:
     fed_by = ", ".join(source_name(source, alone) for source in row.inputs)
     counts = (f"{row.parameters:,}", f"{row.multiply_adds:,}")
     return (inward + path_name(row.path), row.label, fed_by, str(row.output), *counts)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their heads: the last two, of numbers, to the right, the others to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if place >= len(row) - 2 else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (rows[0], ["-" * width for width in widths], *rows[1:])
-    ]
-    return "\n".join(lines)

@@ -12,6 +12,7 @@ from funcnet.arrays import Array, Labels, flag, positive
 from funcnet.compiled import Compiled
 from funcnet.compose import check
 from funcnet.core import Function, Layer, Pullback
+from funcnet.display import Written, shown, shows_call
 from funcnet.errors import ShapeError
 from funcnet.finite import all_finite, not_finite
 from funcnet.plan import Plan
@@ -35,6 +36,8 @@ class Differentiated(Compiled[P]):
     """Base of what computes a loss and its gradient in one program. `scale` is the cotangent of the loss."""
 
     scale: float = 1.0
+    written: Written | None = None
+    """The call that made it."""
     shows_outputs: bool = False
     """Whether the program hands out the network's outputs, behind the loss."""
 
@@ -44,6 +47,10 @@ class Differentiated(Compiled[P]):
         self.net: Function[P, Any] = net.apply
         self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
         self.random: bool = net.apply.random
+
+    def __repr__(self) -> str:
+        """The call that made it."""
+        return shown(self)
 
     def may_be_labels(self, place: int) -> bool:
         """Whether the array in that place may be integers: an input of the network, or a target."""
@@ -121,6 +128,7 @@ class ValueAndGrad(Differentiated[P]):
         return loss, gradient
 
 
+@shows_call
 def value_and_grad(
     net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, check_finite: bool = False
 ) -> ValueAndGrad[P]:
@@ -162,6 +170,7 @@ class SGDStep(Differentiated[P]):
         return new, loss
 
 
+@shows_call
 def sgd_step(
     net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, learning_rate: float, check_finite: bool = False
 ) -> SGDStep[P]:

@@ -10,12 +10,14 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, flag, fraction, not_negative, positive
+from funcnet.display import shows_call
 from funcnet.errors import ParamsError
 from funcnet.schedules import Schedule, at, check_schedule
 from funcnet.updates import Optimizer, P, Uniform, each, expect, full_like, no_state, run_stateless, stateless
 from funcnet.wrappers import Where, masked
 
 
+@shows_call
 def clip(max_delta: float) -> Optimizer:
     """u' = min(max(u, -max_delta), max_delta), element by element        (Optax: clip)"""
     return stateless(partial(_clip, positive("max_delta", max_delta)))
@@ -25,6 +27,7 @@ def _clip(most: float, updates: P, params: P | None) -> P:
     return each(lambda u: np.clip(u, -most, most), updates)
 
 
+@shows_call
 def clip_by_norm(max_norm: float) -> Optimizer:
     """u' = u min(1, max_norm / |u|) for each array u of the tree        (Keras: clipnorm)"""
     most = positive("max_norm", max_norm)
@@ -35,6 +38,7 @@ def _clip_by_norm(most: float, updates: P, params: P | None) -> P:
     return each(lambda u: u * _shrink(most, norm(u)), updates)
 
 
+@shows_call
 def clip_by_global_norm(max_norm: float) -> Optimizer:
     """u' = u min(1, max_norm / |u|), |u| over all arrays together        (Pascanu et al. 2013; Optax)"""
     return stateless(partial(_clip_by_global_norm, positive("max_norm", max_norm)))
@@ -55,6 +59,7 @@ def norm(updates: Any) -> float:
     return sqrt(sum(float(np.vdot(u, u)) for u in leaves))
 
 
+@shows_call
 def add_decayed_weights(weight_decay: float, mask: Where | None = None) -> Optimizer:
     """u' = u + weight_decay p        (Optax: add_decayed_weights)
 
@@ -77,6 +82,7 @@ class ScheduleState(NamedTuple):
     value: float
 
 
+@shows_call
 def scale_by_schedule(schedule: Schedule) -> Optimizer:
     """u' = s(t) u, t the number of updates before        (Optax: scale_by_schedule)"""
     check_schedule("scale_by_schedule", schedule)
@@ -101,6 +107,7 @@ class EmaState(NamedTuple):
     ema: Any
 
 
+@shows_call
 def ema(decay: float, *, debias: bool = True) -> Optimizer:
     """m' = decay m + (1 - decay) u        u' = m' / (1 - decay^t), t counting from 1        (Optax: ema)
 

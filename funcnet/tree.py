@@ -5,8 +5,9 @@
     vector, unravel = ravel(tree)        unravel(vector) = tree
 
 A dict keeps the order in which its keys were inserted; they are never sorted, so that ints and strings mix freely.
-`map` matches dicts by key. Leaves are positions, so a Structure remembers the order: two trees have equal structures
-exactly if their leaves match one to one, and dicts whose keys stand in another order have not.
+`map` matches dicts by key, and NamedTuples by name and fields. Leaves are positions, so a Structure remembers the
+order: two trees have equal structures exactly if their leaves match one to one, and dicts whose keys stand in another
+order have not.
 A path reads as Python does: `[3].weight`, `['out'][0]`; it is empty for a tree that is one leaf.
 """
 
@@ -23,7 +24,18 @@ import numpy.typing as npt
 
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 
-__all__ = ["Structure", "flatten", "leaves", "leaves_with_path", "map", "ravel", "structure", "unflatten", "walk"]
+__all__ = [
+    "Structure",
+    "flatten",
+    "leaves",
+    "leaves_with_path",
+    "map",
+    "ravel",
+    "same_kind",
+    "structure",
+    "unflatten",
+    "walk",
+]
 
 T = TypeVar("T")
 Vector: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -56,7 +68,10 @@ def flatten(tree: T) -> tuple[list[Any], Structure[T]]:
     Example: `flatten({1: (x, y), 2: None})` has the leaves `[x, y]`.
     """
     found: list[Any] = []
-    return found, _flatten(tree, found)
+    try:
+        return found, _flatten(tree, found)
+    except RecursionError:
+        raise too_deep() from None
 
 
 def unflatten(structure: Structure[T], leaves: Iterable[Any]) -> T:
@@ -64,7 +79,10 @@ def unflatten(structure: Structure[T], leaves: Iterable[Any]) -> T:
     given = list(leaves)
     if len(given) != structure.size:
         raise ParamsError(f"a structure with {structure.size} leaves cannot hold {len(given)}.")
-    tree: T = _unflatten(structure, iter(given))
+    try:
+        tree: T = _unflatten(structure, iter(given))
+    except RecursionError:
+        raise too_deep() from None
     return tree
 
 
@@ -170,9 +188,21 @@ def _unflatten(s: Structure[Any], found: Iterator[Any]) -> Any:
     return values if kind is list else new_tuple(kind, values)
 
 
+def too_deep() -> ParamsError:
+    """The error for a tree that Python's stack does not hold."""
+    return ParamsError("a tree is nested too deep: some hundred levels are the most")
+
+
+def same_kind(a: Any, b: Any) -> bool:
+    """Whether two types are one, or NamedTuples of one name with the same fields: a class defined again is another."""
+    fields = getattr(a, "_fields", None)
+    return a is b or (fields is not None and fields == getattr(b, "_fields", None) and a.__name__ == b.__name__)
+
+
 def _step(kind: type, key: Hashable) -> str:
     """One step of a path: an attribute of a NamedTuple, else an index."""
-    return f"[{key!r}]" if kind in (dict, list, tuple) else f".{key}"
+    name = cast("Any", key).item() if isinstance(key, np.generic) else key
+    return f"[{name!r}]" if kind in (dict, list, tuple) else f".{key}"
 
 
 def _aligned(s: Structure[Any], tree: object, name: str) -> list[Any]:
@@ -192,7 +222,7 @@ def _match(s: Structure[Any], tree: object, path: str, ordered: list[Any], probl
     """Add the leaves of `tree` to `ordered` where it has the structure s, and what differs to `problems`."""
     entries = _entries(tree)
     kind = object if entries is None else type(tree)
-    if kind is not s.kind:
+    if not same_kind(kind, s.kind):
         problems.append(f"{path} is {_described(tree)}; expected {_expected(s)}.")
     elif entries is None:
         ordered.append(tree)

@@ -17,6 +17,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, is_array, params_dtype
+from funcnet.display import shown, shows_call
 from funcnet.errors import OptionError, ParamsError, ShapeError
 
 P = TypeVar("P")
@@ -40,6 +41,10 @@ class Optimizer(NamedTuple):
 
     init: Callable[[Any], Any]
     update: Update
+
+    def __repr__(self) -> str:
+        """The call that made it."""
+        return shown(self)
 
 
 class Uniform(partial[Any]):
@@ -81,6 +86,7 @@ def apply_updates(params: P, updates: P) -> P:
     return each(np.add, params, updates)
 
 
+@shows_call
 def chain(*parts: Optimizer) -> Optimizer:
     """The updates of each part are what the next one takes: u_i = f_i(u_{i-1}), u_0 the gradient.
 
@@ -101,7 +107,7 @@ def check_optimizer(where: str, optimizer: object) -> None:
     if not isinstance(optimizer, Optimizer):
         name = getattr(optimizer, "__name__", "") if callable(optimizer) else ""
         hint = f": call it, fn.{name}(...)" if name else ": fn.adam(1e-3) makes one"
-        raise OptionError(f"{where} is {optimizer!r:.60} and not an optimizer{hint}")
+        raise OptionError(f"{where} is {shown(optimizer):.60} and not an optimizer{hint}")
 
 
 def _init_chain(parts: tuple[Optimizer, ...], params: Any) -> tuple[Any, ...]:

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, count, is_array
+from funcnet.arrays import Array, count, is_array, is_key, listed, named
 from funcnet.core import OperatorKey
+from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
 from funcnet.updates import Optimizer, P, S, check_optimizer, each, expect, full_like, joint, stateless
 
 Where: TypeAlias = "OperatorKey | Collection[OperatorKey] | Callable[[str], bool]"
-"""Which params: those of an operator, of several, or those whose path, such as "[3].weight", a function says yes to."""
+"""Which params: those of an operator (its key, or its position in a serial), those of several operators, or those whose
+path, such as "[3].weight", a function returns True for."""
 Chosen: TypeAlias = "frozenset[OperatorKey] | Callable[[str], bool]"
 
 
@@ -27,6 +29,7 @@ class AccumulateState(NamedTuple):
     mean: Any
 
 
+@shows_call
 def accumulate(optimizer: Optimizer, k: int) -> Optimizer:
     """The optimizer, given the mean of k gradients at every k-th call; the updates between are zeros.
 
@@ -57,10 +60,12 @@ def copied(x: Any) -> Any:
     return x.copy() if is_array(x) else x
 
 
+@shows_call
 def masked(optimizer: Optimizer, where: Where) -> Optimizer:
     """The optimizer for the params that are chosen; the updates of all others pass through as they came.
 
-    where: an operator's key, a collection of keys, or a predicate on a path such as "[3].weight":
+    where: an operator's key, the position of a layer in a `serial`, a collection of either, or a predicate on a path
+    such as "[3].weight":
     `fn.masked(fn.add_decayed_weights(1e-4), lambda path: path.endswith(".weight"))`.
     State: the optimizer's own, with None in place of the params that are not chosen. (Optax: masked)
     """
@@ -71,13 +76,14 @@ def masked(optimizer: Optimizer, where: Where) -> Optimizer:
 
 def operator_keys(where: Any) -> frozenset[OperatorKey]:
     """One key, or several, as a set."""
-    keys: list[Any] = [*where] if isinstance(where, Collection) and not isinstance(where, str) else [where]
+    given: Any = listed(where)
+    keys: list[Any] = [*given] if isinstance(given, Collection) and not isinstance(given, str) else [given]
     for key in keys:
-        if not isinstance(key, (int, str)) or isinstance(key, bool):
+        if not is_key(key):
             raise OptionError(
                 f"masked: params are chosen by an operator's key, int or str, several, or a predicate, not {key!r:.60}"
             )
-    return frozenset(keys)
+    return frozenset(map(named, keys))
 
 
 def _init_masked(optimizer: Optimizer, where: Chosen, params: Any) -> Any:
@@ -109,16 +115,29 @@ def chosen(where: Chosen, params: P) -> P:
     """A tree of bools: which params are chosen."""
     if callable(where):
         return tree.unflatten(tree.structure(params), [bool(where(path)) for path, _ in tree.leaves_with_path(params)])
-    if not isinstance(params, dict):
-        raise ParamsError("params are chosen by operator key in a network's dict; elsewhere by a predicate on the path")
-    keys = cast("dict[Any, Any]", params)
-    unknown: Iterable[Any] = where - keys.keys()
+    parts = by_key(params)
+    unknown: Iterable[Any] = where - parts.keys()
     if unknown:
-        raise ParamsError(f"no operator with params has the key {', '.join(map(repr, unknown))}; there are {[*keys]}")
-    places = [key in where for key, own in keys.items() for _ in tree.leaves(own)]
-    return tree.unflatten(tree.structure(cast(P, params)), places)
+        what = "operator with params has the key" if isinstance(params, dict) else "layer has the position"
+        raise ParamsError(f"no {what} {', '.join(map(repr, unknown))}; there are {[*parts]}")
+    places = [key in where for key, own in parts.items() for _ in tree.leaves(own)]
+    return tree.unflatten(tree.structure(params), places)
 
 
+def by_key(params: Any) -> dict[Any, Any]:
+    """The params of each operator of a network by its key, or of each layer of a serial by its position."""
+    kind, parts = cast("Any", type(params)), cast("Iterable[Any]", params)
+    if kind is tuple or kind is list:
+        return dict(enumerate(parts))
+    if kind is not dict:
+        raise ParamsError(
+            "params are chosen by operator key in a network's dict, by position in the tuple of a serial; elsewhere by "
+            "a predicate on the path"
+        )
+    return cast("dict[Any, Any]", params)
+
+
+@shows_call
 def freeze(where: Where) -> Optimizer:
     """u' = 0 for the params that are chosen as in `fn.masked`: they keep their values. (Optax: freeze)
 

@@ -163,6 +163,9 @@ FORMULAS: dict[str, Formula] = {
     "parallel with merge": lambda p, x: np.concatenate([affine(p[0], x), affine(p[1], x)], axis=-1),
     "residual": lambda p, x: x + np.tanh(affine(p[0], x)),
     "network": lambda p, x: affine(p[1], x) + np.tanh(affine(p[1], x)),
+    "network with tied weights": lambda p, x: affine(p[1], x) @ p[1][0].T,
+    "network with tied weights without a bias": lambda p, x: affine(p[1], x) @ p[1][0].T,
+    "network with tied logits": lambda p, i: p[1][0][i] @ p[1][0].T,
     "network of two outputs": lambda p, x: (affine(p[1], x), np.tanh(affine(p[1], x))),
 }
 

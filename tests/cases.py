@@ -52,6 +52,13 @@ POSITIVE: dict[str, Any] = {"domain": np.abs}
 WEIGHTS = POSITIVE  # for which the sum is not 0 by chance
 VARIANCES: dict[str, Any] = {"domain": at_least_half}
 WHOLE_BATCH: dict[str, Any] = {"rowwise": False}
+
+
+def tied(layer: fn.Layer[Any]) -> fn.Layer[Any]:
+    """A layer, and its weight transposed."""
+    return fn.network({1: layer, 2: fn.shared(1, transposed=True)}, {1: [2]})
+
+
 CASES = [
     Case("linear", lambda: fn.linear(3), ((4,),)),
     Case("linear without bias", lambda: fn.linear(3, use_bias=False), ((4,),)),
@@ -172,4 +179,7 @@ CASES = [
     Case(
         "network of two outputs", lambda: fn.network({1: fn.linear(3), 2: fn.tanh()}, {1: [2]}, output=[1, 2]), ((4,),)
     ),
+    Case("network with tied weights", lambda: tied(fn.linear(3)), ((4,),)),
+    Case("network with tied weights without a bias", lambda: tied(fn.linear(3, use_bias=False)), ((5, 4),)),
+    Case("network with tied logits", lambda: tied(fn.embedding(7, 3)), ((),), options={"labels": {0: 7}}),
 ]

@@ -86,11 +86,11 @@ MATRIX: dict[str, Row] = {
     "objects": dtype(X.astype(object), "object"),
     "strings": dtype(X.astype(str), "<U"),
     "complex numbers": dtype(X.astype(complex), "complex128", r"x\.real"),
-    "dates": dtype(X.astype("M8[s]"), "datetime64"),
+    "dates": dtype(X.astype("M8[s]"), "datetime64", r"\(x - x\.min\(\)\) / np\.timedelta64\(1, 'D'\)"),
     "a masked array": dtype(np.ma.array(X, mask=X > 0), "masked", r"x\.filled"),
     "a matrix": dtype(X.view(np.matrix), "np.matrix", r"np\.asarray\(x\)"),
     "a ragged list": dtype([[1.0, 2.0, 3.0], [1.0]], "ragged", "pad or cut"),
-    "a table of objects": dtype(Frame(X.astype(object)), "object"),
+    "a table of objects": dtype(Frame(X.astype(object)), "object", r"np\.asarray\(x, np\.float32\)"),
     "nothing": dtype(None, "NoneType", "not an array"),
     "a generator": dtype((row for row in X), "generator", "not an array"),
     "float16, and no params": Row(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import funcnet as fn
+from funcnet.display import key_name
 from tests.cases import CASES, Case
 from tests.test_summary import NET, nested
 
@@ -121,12 +122,12 @@ def test_mermaid_reads_no_key_as_its_own_syntax() -> None:
     assert len(texts) == len(STRANGE) + 2
     assert all(re.fullmatch(r"(?:[\w _,:()/]|#\d+;)+", text) for text in texts)
     read = [re.sub(r"#(\d+);", lambda match: chr(int(match[1])), text) for text in texts[1:-1]]
-    assert read == [f"{key if key.isprintable() else repr(key)}: tanh" for key in STRANGE]
+    assert read == [f"{key_name(key)}: tanh" for key in STRANGE]
 
 
 def test_dot_reads_no_key_as_its_own_syntax() -> None:
     text = fn.to_dot(strange(), (2,))
-    assert r'[label="\": tanh"]' in text
+    assert r"""[label="'\"': tanh"]""" in text
     assert r'[label="\\N: tanh"]' in text
     assert len(text.splitlines()) == 4 + len(STRANGE) + 2 + len(STRANGE) + 1
 

@@ -21,7 +21,20 @@ PACKAGE = Path(fn.__file__).parent
 
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: list[list[str]] = [
-    ["errors", "tree", "random", "arrays", "views", "forms", "primitive", "tracing", "calls", "core"],
+    [
+        "errors",
+        "display",
+        "tree",
+        "advice",
+        "arrays",
+        "random",
+        "views",
+        "forms",
+        "primitive",
+        "tracing",
+        "calls",
+        "core",
+    ],
     [
         "initializers",
         "special",
@@ -39,12 +52,15 @@ FLOORS: list[list[str]] = [
         "losses.regression",
         "losses.classification",
         "custom",
+        "sharing",
         "graph",
         "homes",
         "joining",
         "plan",
         "blocks",
         "flat",
+        "drawing",
+        "sketch",
         "listing",
         "program",
     ],
@@ -81,7 +97,7 @@ FLOORS: list[list[str]] = [
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {"custom", "initializers", "special"}
-KNOW_NO_LAYER = ["graph", "homes", "joining", "plan", "program", "blocks", "flat", "listing"]
+KNOW_NO_LAYER = ["sharing", "graph", "drawing", "homes", "joining", "plan", "program", "blocks", "flat", "listing"]
 OPTIONAL = ["matplotlib", "tqdm", "hypothesis", "jax", "torch", "onnx", "mpi4py", "scipy"]
 LONGEST = 300
 

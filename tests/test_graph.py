@@ -85,7 +85,7 @@ MISTAKES = [
         "shared in a list",
         {1: [fn.shared(2)], 2: T},
         {1: [2]},
-        "operators[1][0] is Shared(key=2), a Shared" + GIVE,
+        "operators[1][0] is shared(2), a Shared" + GIVE,
     ),
     Mistake(
         "a layer of two inputs in a list",
@@ -112,7 +112,7 @@ MISTAKES = [
     Mistake("None as key", {None: L}, {}, "operators has the key None, a NoneType" + KEYS),
     Mistake("a tuple as key", {(1, 2): L}, {}, "operators has the key (1, 2), a tuple" + KEYS),
     Mistake(
-        "a NumPy integer as key", {1: L, 2: T}, {1: [np.int64(2)]}, "connectivity[1] names np.int64(2), an int64" + KEYS
+        "a NumPy bool as successor", {0: L, 1: T}, {0: [np.True_]}, "connectivity[0] names np.True_, a bool" + KEYS
     ),
     Mistake("a bool as successor", {0: L, 1: T}, {0: [True]}, "connectivity[0] names True, a bool" + KEYS),
     Mistake("a bool as feeder", {0: L, 1: T}, {False: [1]}, "connectivity has the key False, a bool" + KEYS),

@@ -143,7 +143,7 @@ def test_orthogonal_is_uniform() -> None:
     ("make", "name"), [(init.normal, "stddev"), (init.uniform, "scale"), (init.orthogonal, "scale")]
 )
 def test_scales_are_finite_and_not_negative(make: Any, name: str, value: object) -> None:
-    with pytest.raises(OptionError, match=rf"{name} must be .*; got {value!r}\."):
+    with pytest.raises(OptionError, match=rf"{name} must be .*, not {value!r}"):
         make(value)
 
 

@@ -87,7 +87,12 @@ def test_bad_classes_are_refused(metric: Any) -> None:
         (SCORES[:, 0], LABELS, fn.ShapeError, r"prediction \(40,\) must be rows of scores"),
         (SCORES, SCORES[:, :2], fn.ShapeError, r"target float32 \(40, 2\)"),
         (SCORES[:0], LABELS[:0], fn.ShapeError, "there are no rows"),
-        (SCORES.astype(str), LABELS, fn.DTypeError, "the prediction has dtype <U32, not a floating one"),
+        (
+            SCORES.astype(str),
+            LABELS,
+            fn.DTypeError,
+            "the prediction has dtype <U32 and holds",
+        ),
         (SCORES.astype(complex), LABELS, fn.DTypeError, "the prediction has dtype complex128"),
     ]
     for prediction, target, error, words in mistakes:

@@ -201,7 +201,7 @@ def test_an_empty_batch_has_no_mean(make: Any) -> None:
 def test_what_is_no_floating_array_is_refused_with_its_dtype(make: Any, x: Any) -> None:
     step = make(NET, fn.mse())
     step(PARAMS, X, X)
-    with pytest.raises(fn.DTypeError, match="input 0 has dtype .*, not a floating one: cast it"):
+    with pytest.raises(fn.DTypeError, match="input 0 has dtype "):
         step(PARAMS, x, X)
 
 

@@ -8,14 +8,16 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from funcnet.arrays import Array, count
+from funcnet.arrays import Array, as_int, count, flag
 from funcnet.calls import pad
 from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.display import shows_call
 from funcnet.errors import OptionError, ShapeError
 
 Axes: TypeAlias = int | tuple[int, ...]
 
 
+@shows_call
 def mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     """y = sum x / n over one axis or several, n their elements        dx = g / n for each of them
 
@@ -23,7 +25,7 @@ def mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     keepdims: leave the axes, with length 1. Shapes: any -> the same without the axes.
     Raises OptionError for what names no axis behind the batch, ShapeError for an axis that is not there or is empty.
     """
-    return layer("mean", partial(_mean, _axes("mean", axis), keepdims), no_params)
+    return layer("mean", partial(_mean, _axes("mean", axis), flag("mean: keepdims", keepdims)), no_params)
 
 
 def _mean(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> Result[NoParams]:
@@ -32,12 +34,13 @@ def _mean(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> 
     return y * share, lambda g: pull(g * share)
 
 
+@shows_call
 def sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     """y = sum x over one axis or several        dx = g for each of their elements
 
     Options, shapes, errors: those of `mean`.
     """
-    return layer("sum", partial(_sum, _axes("sum", axis), keepdims), no_params)
+    return layer("sum", partial(_sum, _axes("sum", axis), flag("sum: keepdims", keepdims)), no_params)
 
 
 def _sum(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> Result[NoParams]:
@@ -46,12 +49,13 @@ def _sum(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> R
     return y, lambda g: ((), (np.broadcast_to(_kept(places, keepdims, x, g), x.shape),))
 
 
+@shows_call
 def max(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     """y = max x over one axis or several        dx = g / k where x = y, else 0, k the number of such elements
 
     Options, shapes, errors: those of `mean`.
     """
-    return layer("max", partial(_max, _axes("max", axis), keepdims), no_params)
+    return layer("max", partial(_max, _axes("max", axis), flag("max: keepdims", keepdims)), no_params)
 
 
 def _max(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> Result[NoParams]:
@@ -67,6 +71,7 @@ def _max(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> R
     return y, pullback
 
 
+@shows_call
 def slice(start: int | None, stop: int | None, step: int = 1, *, axis: int = -1) -> Layer[NoParams]:
     """y = x[start:stop:step] along one axis        dx = g there, 0 elsewhere
 
@@ -74,13 +79,19 @@ def slice(start: int | None, stop: int | None, step: int = 1, *, axis: int = -1)
     axis: as in the arrays, 1 the first behind the batch, -1 the last; 0, the batch, is refused.
     Raises OptionError for bad options, ShapeError where the axis is not there, too short, or nothing is left of it.
     """
-    for name, value in (("start", start), ("stop", stop)):
-        if value is not None and not _is_int(value):
-            raise OptionError(f"slice: {name} must be an int or None, not {value!r}")
-    part = builtins.slice(start, stop, count("slice: step", step))
-    if not _is_int(axis):
+    part = builtins.slice(_end("start", start), _end("stop", stop), count("slice: step", step))
+    place = as_int(axis)
+    if place is None:
         raise OptionError(f"slice: axis must be one int, not {axis!r}")
-    return layer("slice", partial(_slice, part, _axes("slice", axis)), no_params)
+    return layer("slice", partial(_slice, part, _axes("slice", place)), no_params)
+
+
+def _end(name: str, value: int | None) -> int | None:
+    """Where a slice starts or stops, as an int or None."""
+    end = None if value is None else as_int(value)
+    if end is None and value is not None:
+        raise OptionError(f"slice: {name} must be an int or None, not {value!r}")
+    return end
 
 
 def _slice(part: builtins.slice, axes: tuple[int, ...], params: NoParams, x: Array) -> Result[NoParams]:
@@ -94,6 +105,7 @@ def _slice(part: builtins.slice, axes: tuple[int, ...], params: NoParams, x: Arr
     return np.positive(x[index]), lambda g: ((), (pad(g, index, x),))  # copied, for the layout that others rely on
 
 
+@shows_call
 def permute(*axes: int) -> Layer[NoParams]:
     """y = x with the axes behind the batch in another order        dx = g with them in their own
 
@@ -101,9 +113,10 @@ def permute(*axes: int) -> Layer[NoParams]:
     sequence of features. Shapes: (n_1, ..., n_k) -> (n_axes[0], ...).
     Raises OptionError where an axis is missing or named twice, ShapeError where the input has more or fewer.
     """
-    if not all(map(_is_int, axes)) or sorted(axes) != [*range(1, len(axes) + 1)]:
+    order = tuple(place for place in map(as_int, axes) if place is not None)
+    if len(order) < len(axes) or sorted(order) != [*range(1, len(axes) + 1)]:
         raise OptionError(f"permute: axes must be 1, 2, ... in any order, each once, such as (2, 1), not {axes}")
-    return layer("permute", partial(_permute, (0, *axes)), no_params)
+    return layer("permute", partial(_permute, (0, *order)), no_params)
 
 
 def _permute(order: tuple[int, ...], params: NoParams, x: Array) -> Result[NoParams]:
@@ -115,16 +128,13 @@ def _permute(order: tuple[int, ...], params: NoParams, x: Array) -> Result[NoPar
 
 def _axes(kind: str, axis: Any) -> tuple[int, ...]:
     """The axes as a tuple of ints, none of them the batch."""
-    axes: tuple[Any, ...] = axis if cast("Any", type(axis)) is tuple else (axis,)
-    if not axes or not all(map(_is_int, axes)):
+    given: tuple[Any, ...] = axis if cast("Any", type(axis)) is tuple else (axis,)
+    axes = tuple(place for place in map(as_int, given) if place is not None)
+    if not axes or len(axes) < len(given):
         raise OptionError(f"{kind}: axis must be an int, or a tuple of some, not {axis!r}")
     if 0 in axes:
         raise OptionError(f"{kind}: axis 0 is the batch, whose rows stay apart: name one behind it, 1 the first")
     return axes
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _places(axes: tuple[int, ...], x: Array) -> tuple[int, ...]:

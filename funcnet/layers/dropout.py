@@ -7,9 +7,11 @@ from functools import partial
 from funcnet.arrays import Array, fraction
 from funcnet.calls import dropout_mask
 from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.display import shows_call
 from funcnet.random import Key
 
 
+@shows_call
 def dropout(rate: float) -> Layer[NoParams]:
     """y = m x, m = 0 with probability rate, else 1 / (1 - rate), drawn for each element        dx = m g
 

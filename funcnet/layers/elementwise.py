@@ -12,9 +12,10 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from funcnet.arrays import Array, fraction, positive
+from funcnet.arrays import Array, flag, fraction, positive
 from funcnet.calls import relu_grad
 from funcnet.core import Layer, NoParams, Result, layer, no_params, pair
+from funcnet.display import shows_call
 from funcnet.errors import DTypeError, FuncnetError, OptionError, TracingError
 from funcnet.special import normal_cdf
 from funcnet.tracing import Value
@@ -25,6 +26,7 @@ Scalar: TypeAlias = Callable[[Array], ScalarResult]
 """x -> (y, pullback of y): a scalar function of every element, written in NumPy ufuncs."""
 
 
+@shows_call
 def elementwise(function: Scalar, name: str | None = None) -> Layer[NoParams]:
     """A layer of a scalar function and its derivative; `function` returns (y, pullback) and must be picklable.
 
@@ -59,6 +61,7 @@ def _recorded(function: Scalar, x: Any) -> Any:
         raise TracingError(f"its function cannot be recorded: {error}: {RECORDABLE}") from error
 
 
+@shows_call
 def identity() -> Layer[NoParams]:
     """y = x        dx = g
 
@@ -71,6 +74,7 @@ def _identity(x: Array) -> ScalarResult:
     return x, lambda g: g
 
 
+@shows_call
 def tanh() -> Layer[NoParams]:
     """y = tanh x        dx = g (1 - y^2)"""
     return elementwise(_tanh)
@@ -84,6 +88,7 @@ def _tanh(x: Array) -> ScalarResult:
     return y, lambda g: g * (1.0 - y * y)
 
 
+@shows_call
 def sigmoid() -> Layer[NoParams]:
     """y = 1 / (1 + exp(-x)) = exp x / (exp x + 1)        dx = g y (1 - y)
 
@@ -105,6 +110,7 @@ def _logistic(x: Array) -> Array:
     return y
 
 
+@shows_call
 def relu() -> Layer[NoParams]:
     """y = max(x, 0)        dx = g [x > 0]        (Nair and Hinton 2010)"""
     return elementwise(_relu)
@@ -115,6 +121,7 @@ def _relu(x: Array) -> ScalarResult:
     return y, lambda g: relu_grad(g, y)
 
 
+@shows_call
 def leaky_relu(slope: float = 0.01) -> Layer[NoParams]:
     """y = x where x > 0, else slope x        dx = g where x > 0, else slope g        (Maas et al. 2013)
 
@@ -130,6 +137,7 @@ def _leaky_relu(slope: float, x: Array) -> ScalarResult:
     return y, lambda g: g * (x > 0.0) + g * (x <= 0.0) * slope
 
 
+@shows_call
 def elu(alpha: float = 1.0) -> Layer[NoParams]:
     """y = x where x > 0, else alpha (exp x - 1)        dx = g where x > 0, else g alpha exp x
 
@@ -141,6 +149,7 @@ def elu(alpha: float = 1.0) -> Layer[NoParams]:
 ALPHA, SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
+@shows_call
 def selu() -> Layer[NoParams]:
     """y = scale elu(x, alpha), alpha = 1.67326, scale = 1.05070        (Klambauer et al. 2017)"""
     return elementwise(partial(_elu, ALPHA, SCALE), "selu")
@@ -155,13 +164,14 @@ def _elu(alpha: float, scale: float, x: Array) -> ScalarResult:
     return y, lambda g: g * (x > 0.0) * scale + g * (x <= 0.0) * (falling + alpha * scale)
 
 
+@shows_call
 def gelu(approximate: bool = False) -> Layer[NoParams]:
     """y = x Phi(x)        dx = g (Phi(x) + x phi(x))        (Hendrycks and Gimpel 2016)
 
     Phi, phi: the standard normal's distribution and density. approximate: by tanh, y = x (1 + tanh u) / 2 with
     u = sqrt(2 / pi) (x + 0.044715 x^3).
     """
-    return elementwise(_gelu_tanh if approximate else _gelu, "gelu")
+    return elementwise(_gelu_tanh if flag("gelu: approximate", approximate) else _gelu, "gelu")
 
 
 def _gelu(x: Array) -> ScalarResult:
@@ -177,6 +187,7 @@ def _gelu_tanh(x: Array) -> ScalarResult:
     return y, lambda g: g * (s + y * (1.0 - s) * (square * (6.0 * a * c) + 2.0 * c))
 
 
+@shows_call
 def silu() -> Layer[NoParams]:
     """y = x sigmoid(x)        dx = g s (1 + x (1 - s)), s = sigmoid(x)        (Elfwing et al. 2018)"""
     return elementwise(_silu)
@@ -188,6 +199,7 @@ def _silu(x: Array) -> ScalarResult:
     return y, lambda g: g * (s + y * (1.0 - s))
 
 
+@shows_call
 def softplus() -> Layer[NoParams]:
     """y = log(1 + exp x) = max(x, 0) + log1p(exp(-|x|))        dx = g sigmoid(x)
 
@@ -202,6 +214,7 @@ def _softplus(x: Array) -> ScalarResult:
     return y, lambda g: g * (np.exp(np.minimum(x, 0.0)) / (small + 1.0))  # keeps its digits in both tails
 
 
+@shows_call
 def exp() -> Layer[NoParams]:
     """y = exp x        dx = g y"""
     return elementwise(_exp)

@@ -10,9 +10,10 @@ import numpy as np
 from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape, count
 from funcnet.calls import gather, scatter_add
 from funcnet.core import Function, Layer, Result, unpack
+from funcnet.display import shows_call
 from funcnet.errors import DTypeError, ParamsError, ShapeError
-from funcnet.initializers import Initializer, normal
-from funcnet.layers.linear import drawn
+from funcnet.initializers import Initializer, accept_initializer, normal
+from funcnet.layers.linear import drawn, times_transposed
 from funcnet.random import Key, check_key
 
 
@@ -22,17 +23,21 @@ class Table(NamedTuple):
     table: Array
 
 
+@shows_call
 def embedding(vocabulary: int, features: int, *, table_init: Initializer | None = None) -> Layer[Table]:
     """y = E[i]        dE[j] = sum of g where i = j        no di: integers have no cotangent
 
     Inputs: integers i from 0 to vocabulary - 1. Shapes: (...,) -> (..., features); () is one integer a row.
+    `shared(key, transposed=True)` computes y = x E^T with the same table: logits of the vocabulary.
     table_init: an initializer, by default `normal(1.0)`.
     Raises OptionError where vocabulary or features is not a positive int, DTypeError for floating numbers, LabelError
     for an integer out of range. (Bengio et al. 2003)
     """
     shape = count("embedding: vocabulary", vocabulary), count("embedding: features", features)
-    apply = Function("embedding", _embedding, labels=[0])
-    return Layer(partial(_draw, shape, table_init or normal(1.0)), apply)
+    drawing = normal(1.0) if table_init is None else accept_initializer("embedding: table_init", table_init)
+    turned = Function("embedding transposed", _embedding_transposed)
+    apply = Function("embedding", _embedding, labels=[0], transposed=turned)
+    return Layer(partial(_draw, shape, drawing), apply)
 
 
 def _draw(
@@ -58,3 +63,14 @@ def _embedding(params: Table, i: Array) -> Result[Table]:
         return Table(scatter_add(g, i, E)), (None,)
 
     return gather(E, i), pullback
+
+
+def _embedding_transposed(params: Table, x: Array) -> Result[Table]:
+    (E,) = unpack(Table, params)
+    y, pull = times_transposed(E, x)
+
+    def pullback(g: Array) -> tuple[Table, tuple[Array, ...]]:
+        dE, dx = pull(g)
+        return Table(dE), (dx,)
+
+    return y, pullback

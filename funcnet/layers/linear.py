@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
-from funcnet.arrays import Array, DType, Matrix, Shape, Vector, count
-from funcnet.core import Layer, Result, layer, unpack
+from funcnet.arrays import Array, DType, Matrix, Shape, Vector, count, flag
+from funcnet.calls import zeros_like
+from funcnet.core import Function, Layer, Result, layer, unpack
+from funcnet.display import shows_call
 from funcnet.errors import ParamsError, ShapeError
 from funcnet.initializers import Initializer, accept_initializer, lecun_normal, zeros
 from funcnet.random import Key, split
@@ -38,6 +41,7 @@ def linear(
 ) -> Layer[Affine]: ...
 @overload
 def linear(units: int, *, use_bias: Literal[False], weight_init: Initializer | None = None) -> Layer[Weight]: ...
+@shows_call
 def linear(
     units: int,
     *,
@@ -48,15 +52,26 @@ def linear(
     """y = x W + b        dW = x^T g        db = sum_n g_n        dx = g W^T
 
     Shapes: (..., inputs) -> (..., units); the axes between batch and features are rows too.
+    `shared(key, transposed=True)` computes y = x W^T with the same weight, without the bias.
     weight_init, bias_init: initializers, by default `lecun_normal()` and `zeros()`.
     Raises OptionError where units is not a positive int, ShapeError where the input does not fit the weight.
     """
     units = count("linear: units", units)
     weights = lecun_normal() if weight_init is None else accept_initializer("linear: weight_init", weight_init)
-    if use_bias:
+    if flag("linear: use_bias", use_bias):
         biases = zeros() if bias_init is None else accept_initializer("linear: bias_init", bias_init)
-        return layer("linear", _affine, partial(_draw_affine, units, weights, biases))
-    return layer("linear", _product, partial(_draw_weight, units, weights))
+        return layer(
+            "linear",
+            _affine,
+            partial(_draw_affine, units, weights, biases),
+            transposed=Function("linear transposed", _affine_transposed),
+        )
+    return layer(
+        "linear",
+        _product,
+        partial(_draw_weight, units, weights),
+        transposed=Function("linear transposed", _product_transposed),
+    )
 
 
 def _draw_affine(units: int, weights: Initializer, biases: Initializer, key: Key, shape: Shape, dtype: DType) -> Affine:
@@ -111,6 +126,49 @@ def _product(params: Weight, x: Array) -> Result[Weight]:
         g = g.reshape(-1, W.shape[1])
         dx = (g @ W.T).reshape(*x.shape)
         return Weight(rows.T @ g), (dx,)
+
+    return y, pullback
+
+
+def _affine_transposed(params: Affine, x: Array) -> Result[Affine]:
+    W, b = unpack(Affine, params)
+    y, pull = times_transposed(W, x)
+
+    def pullback(g: Array) -> tuple[Affine, tuple[Array, ...]]:
+        dW, dx = pull(g)
+        return Affine(dW, zeros_like(b)), (dx,)
+
+    return y, pullback
+
+
+def _product_transposed(params: Weight, x: Array) -> Result[Weight]:
+    (W,) = unpack(Weight, params)
+    y, pull = times_transposed(W, x)
+
+    def pullback(g: Array) -> tuple[Weight, tuple[Array, ...]]:
+        dW, dx = pull(g)
+        return Weight(dW), (dx,)
+
+    return y, pullback
+
+
+def times_transposed(W: Array, x: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+    """y = x W^T        dW = g^T x        dx = g W
+
+    Shapes: W (n, m), x (..., m) -> (..., n). The pullback returns (dW, dx).
+    """
+    if W.ndim != 2:
+        raise ParamsError(f"the weight that it transposes is {W.shape}, but must be a matrix")
+    n, m = W.shape
+    if x.ndim < 2 or x.shape[-1] != m:
+        raise ShapeError(f"the weight that it transposes is {W.shape}, so it takes rows of {m} features")
+    rows = x.reshape(prod(x.shape[:-1]), m)
+    y = (rows @ W.T).reshape(*x.shape[:-1], n)
+
+    def pullback(g: Array) -> tuple[Array, Array]:
+        g = g.reshape(-1, n)
+        dx = (g @ W).reshape(*x.shape)
+        return g.T @ rows, dx
 
     return y, pullback
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.arrays import Array, Shape
+from funcnet.arrays import Array, Shape, as_int
 from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.display import shows_call
 from funcnet.errors import ShapeError
 
 
+@shows_call
 def add() -> Layer[NoParams]:
     """y = x_1 + ... + x_n        dx_i = g
 
@@ -30,6 +32,7 @@ def _add(params: NoParams, *inputs: Array) -> Result[NoParams]:
     return y, lambda g: ((), (g,) * len(inputs))
 
 
+@shows_call
 def subtract() -> Layer[NoParams]:
     """y = a - b        da = g        db = -g
 
@@ -43,6 +46,7 @@ def _subtract(params: NoParams, a: Array, b: Array) -> Result[NoParams]:
     return a - b, lambda g: ((), (g, -g))
 
 
+@shows_call
 def multiply() -> Layer[NoParams]:
     """y = x_1 ... x_n        dx_i = g prod_(j != i) x_j
 
@@ -66,6 +70,7 @@ def _multiply(params: NoParams, *inputs: Array) -> Result[NoParams]:
     return y, pullback
 
 
+@shows_call
 def average() -> Layer[NoParams]:
     """y = (x_1 + ... + x_n) / n        dx_i = g / n
 
@@ -84,6 +89,7 @@ def _average(params: NoParams, *inputs: Array) -> Result[NoParams]:
     return total * share, pullback
 
 
+@shows_call
 def maximum() -> Layer[NoParams]:
     """y = max(x_1, ..., x_n)        dx_i = g where x_i is the largest, else 0
 
@@ -107,6 +113,7 @@ def _maximum(params: NoParams, *inputs: Array) -> Result[NoParams]:
     return largest[-1], pullback
 
 
+@shows_call
 def concatenate() -> Layer[NoParams]:
     """y = [x_1, ..., x_n] along the last axis        dx_i = the part of g that x_i became
 
@@ -123,6 +130,7 @@ def _concatenate(params: NoParams, *inputs: Array) -> Result[NoParams]:
     return np.concatenate(inputs, axis=-1), lambda g: ((), tuple(g[..., part] for part in parts))
 
 
+@shows_call
 def flatten() -> Layer[NoParams]:
     """y = x with all axes but the batch in one        dx = g in the shape of x
 
@@ -131,17 +139,16 @@ def flatten() -> Layer[NoParams]:
     return layer("flatten", partial(_reshape, (-1,)), no_params)
 
 
+@shows_call
 def reshape(*shape: int | Shape) -> Layer[NoParams]:
     """y = x with the axes behind the batch in another shape        dx = g in the shape of x
 
     Shapes: any -> `shape`, row-major; one length may be -1. Raises ShapeError where the sizes differ.
     """
-    lengths: tuple[Any, ...] = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-    if (
-        not all(isinstance(n, int) and not isinstance(n, bool) and (n >= 0 or n == -1) for n in lengths)
-        or lengths.count(-1) > 1
-    ):
-        raise ShapeError(f"reshape: a shape is lengths without the batch axis, one of which may be -1, not {lengths}")
+    given: tuple[Any, ...] = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+    lengths = tuple(n for n in map(as_int, given) if n is not None and n >= -1)
+    if len(lengths) < len(given) or lengths.count(-1) > 1:
+        raise ShapeError(f"reshape: a shape is lengths without the batch axis, one of which may be -1, not {given}")
     return layer("reshape", partial(_reshape, lengths), no_params)
 
 

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from funcnet import tree
 from funcnet.arrays import Array, DType, Shape, positive
 from funcnet.calls import zeros_like
 from funcnet.core import Layer, Result, layer, unpack
+from funcnet.display import shows_call
 from funcnet.errors import ParamsError, ShapeError
 from funcnet.random import Key
 
@@ -39,6 +41,7 @@ class BatchNorm(NamedTuple):
     var: Array | None
 
 
+@shows_call
 def scale() -> Layer[Scale]:
     """y = x s        ds = sum_n g_n x_n        dx = g s
 
@@ -52,6 +55,7 @@ def _scale(params: Scale, x: Array) -> Result[Scale]:
     return x * s, lambda g: (Scale(_over_rows(g * x)), (g * s,))
 
 
+@shows_call
 def layer_norm(*, epsilon: float = 1e-5) -> Layer[Norm]:
     """y = h s + b, h = (x - m) / r, r = sqrt(v + epsilon), m and v the mean and variance of x over the last axis
 
@@ -88,6 +92,7 @@ def _unstandardised(k: Array, h: Array, r: Array, mean: Callable[[Array], Array]
     return dx
 
 
+@shows_call
 def rms_norm(*, epsilon: float = 1e-5) -> Layer[Scale]:
     """y = h s, h = x / r, r = sqrt(mean x^2 + epsilon), the mean over the last axis
 
@@ -110,6 +115,7 @@ def _rms_norm(epsilon: float, params: Scale, x: Array) -> Result[Scale]:
     return h * s, pullback
 
 
+@shows_call
 def batch_norm(*, epsilon: float = 1e-5) -> Layer[BatchNorm]:
     """y = h s + b, h = (x - m) / r, r = sqrt(v + epsilon), m and v the mean and variance of each feature over all rows
 
@@ -171,8 +177,9 @@ class Reached(Exception):
 
 def _statistics(params: BatchNorm, x: Array) -> tuple[Array, Array, Array | None, Array | None]:
     """The params, after checking that they fit the input."""
-    if type(params) is not BatchNorm or (params.mean is None) != (params.var is None):
-        what = "mean and var both None or both arrays" if type(params) is BatchNorm else f"not {type(params).__name__}"
+    fits = tree.same_kind(type(params), BatchNorm)
+    if not fits or (params.mean is None) != (params.var is None):
+        what = "mean and var both None or both arrays" if fits else f"not {type(params).__name__}"
         raise ParamsError(f"its params must be BatchNorm(scale, bias, mean, var), {what}")
     s, b, mean, var = params
     if isinstance(mean, Probe):

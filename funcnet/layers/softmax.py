@@ -6,9 +6,11 @@ import numpy as np
 
 from funcnet.arrays import Array
 from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.display import shows_call
 from funcnet.errors import ShapeError
 
 
+@shows_call
 def softmax() -> Layer[NoParams]:
     """y = exp x / sum exp x over the last axis        dx = y (g - sum g y)
 
@@ -23,6 +25,7 @@ def _softmax(params: NoParams, x: Array) -> Result[NoParams]:
     return y, lambda g: ((), (y * (g - (g * y).sum(axis=-1, keepdims=True)),))
 
 
+@shows_call
 def log_softmax() -> Layer[NoParams]:
     """y = x - log sum exp x over the last axis        dx = g - exp(y) sum g
 

@@ -10,6 +10,7 @@ import numpy as np
 from funcnet.arrays import Array, fraction
 from funcnet.calls import one_hot
 from funcnet.core import Layer, NoParams
+from funcnet.display import shows_call
 from funcnet.errors import ShapeError
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
 
@@ -22,6 +23,7 @@ def softmax_cross_entropy(
 def softmax_cross_entropy(
     *, label_smoothing: float = 0.0, reduction: Literal["none"], weighted: bool = False
 ) -> Layer[NoParams]: ...
+@shows_call
 def softmax_cross_entropy(
     *, label_smoothing: float = 0.0, reduction: Reduction = "mean", weighted: bool = False
 ) -> Layer[NoParams, Any]:
@@ -84,6 +86,7 @@ def sigmoid_cross_entropy(
 ) -> Layer[NoParams, Number]: ...
 @overload
 def sigmoid_cross_entropy(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
 def sigmoid_cross_entropy(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
     """L_n = -mean (t log p + (1 - t) log(1 - p)) over features, p = sigmoid z = 1 / (1 + exp(-z))
 
@@ -110,6 +113,7 @@ def _sigmoid_cross_entropy(terms: Terms, z: Array, t: Array) -> tuple[Any, Any]:
 def hinge(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
 @overload
 def hinge(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
 def hinge(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
     """L_n = mean m over features, m = max(0, 1 - y t)        dy = -g t [m > 0] / F        dt = -g y [m > 0] / F
 
@@ -134,6 +138,7 @@ def _hinge(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
 def kl_divergence(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
 @overload
 def kl_divergence(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
 def kl_divergence(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
     """L_n = sum_c t_c (log t_c - y_c)        dy = -g t        dt = g (log t - y + 1)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from funcnet.arrays import Array, positive
 from funcnet.core import Layer, NoParams
+from funcnet.display import shows_call
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
 
 
@@ -16,6 +17,7 @@ from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike
 def mse(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
 @overload
 def mse(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
 def mse(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
     """L_n = mean (y - t)^2 over features        dy = 2 g (y - t) / F        dt = -dy
 
@@ -43,6 +45,7 @@ def _mse(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
 def mae(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
 @overload
 def mae(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
 def mae(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
     """L_n = mean |y - t| over features        dy = g sign(y - t) / F        dt = -dy
 
@@ -70,6 +73,7 @@ def huber(
 ) -> Layer[NoParams, Number]: ...
 @overload
 def huber(delta: float = 1.0, *, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
 def huber(delta: float = 1.0, *, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
     """L_n = mean c (d - c / 2) over features        dy = g c / F        dt = -dy
 
@@ -96,6 +100,7 @@ def _huber(delta: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
 def poisson_nll(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
 @overload
 def poisson_nll(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
 def poisson_nll(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
     """L_n = mean (exp y - t y) over features        dy = g (exp y - t) / F        dt = -g y / F
 
@@ -122,6 +127,7 @@ def gaussian_nll(
 ) -> Layer[NoParams, Number]: ...
 @overload
 def gaussian_nll(*, epsilon: float = 1e-6, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
 def gaussian_nll(
     *, epsilon: float = 1e-6, reduction: Reduction = "mean", weighted: bool = False
 ) -> Layer[NoParams, Any]:

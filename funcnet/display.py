@@ -1,0 +1,104 @@
+"""How things show themselves: layers, optimizers and steps as the call that made them, keys, columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+LEVELS = 6  # of calls in calls that a repr shows
+SHOWN = 20  # arguments of a call that a repr shows
+INPUTS = frozenset("xy")  # how inputs and outputs are called in tables and diagrams, alone or with a number
+
+
+class Written(NamedTuple):
+    """The call that made something: its function's name, and the arguments."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+
+def shows_call(make: F) -> F:
+    """A function whose result shows the call that made it: a layer, an optimizer, a step or a partial."""
+
+    @wraps(make)
+    def made(*args: Any, **kwargs: Any) -> Any:
+        result = make(*args, **kwargs)
+        options = tuple((name, plain(value)) for name, value in kwargs.items())
+        bearer(result).written = Written(make.__name__, tuple(map(plain, args)), options)
+        return result
+
+    return cast(F, made)
+
+
+def plain(x: Any) -> Any:
+    """A NumPy number as Python's, a copy of a list or a dict, which may be changed later; anything else as it is."""
+    kind = cast("Any", type(x))
+    if issubclass(kind, np.generic) or (issubclass(kind, np.ndarray) and not x.ndim):
+        return x.item()
+    return x.copy() if kind in (list, dict) else x
+
+
+def bearer(x: Any) -> Any:
+    """What carries the call that made x: a layer's apply, an optimizer's update, or x itself."""
+    parts = ("apply", "update") if hasattr(x, "_fields") else ()
+    return next((getattr(x, part) for part in parts if hasattr(x, part)), x)
+
+
+def shown(x: Any, levels: int = LEVELS) -> str:
+    """The call that made x, in one line; a name for functions, and for anything else its repr."""
+    carrier = bearer(x)
+    written: Written | None = getattr(carrier, "written", None)
+    if written is not None:
+        if not levels:
+            return f"{written.name}(...)"
+        args = [shown(arg, levels - 1) for arg in written.args]
+        args += [f"{name}={shown(value, levels - 1)}" for name, value in written.kwargs]
+        more = [f"... {len(args) - SHOWN} more"] * (len(args) > SHOWN)
+        return f"{written.name}({', '.join([*args[:SHOWN], *more])})"
+    kind = cast("Any", type(x))
+    if kind in (list, tuple):
+        items = ", ".join(shown(item, levels - 1) for item in x) if levels else "..."
+        return f"[{items}]" if kind is list else f"({items}{',' * (len(x) == 1)})"
+    if kind is dict:
+        items = ", ".join(f"{key!r}: {shown(value, levels - 1)}" for key, value in x.items()) if levels else "..."
+        return f"{{{items}}}"
+    if carrier is not x:
+        return f"<{getattr(carrier, 'kind', getattr(carrier, '__name__', type(carrier).__name__))}>"
+    if callable(x) and hasattr(x, "__name__"):
+        return str(x.__name__)
+    return repr(plain(x))
+
+
+def key_name(key: Any) -> str:
+    """An operator's key as text: a string without quotes, but with them where it would look like something else.
+
+    That is an integer, several keys, the name of an input or an output, or a text that cannot be printed.
+    """
+    if not isinstance(key, str):
+        return repr(key)
+    number = key.lstrip("-").isdecimal() or (key[:1] in INPUTS and key[1:].isdecimal())
+    strange = not key.isprintable() or key != key.strip() or not key or "/" in key or key[0] in "'\""
+    return repr(key) if number or key in INPUTS or strange else key
+
+
+def one_line(text: str) -> str:
+    """The text, with what cannot be printed written as Python does."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def aligned(rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
+    """Columns under their heads: the last ones, of numbers, to the right, the others to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if place >= len(row) - numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (rows[0], ["-" * width for width in widths], *rows[1:])
+    ]
+    return "\n".join(lines)
