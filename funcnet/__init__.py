@@ -69,9 +69,12 @@ if _typing.TYPE_CHECKING:
     from funcnet.batches import minibatches
     from funcnet.calibration import calibrate
     from funcnet.checkpoint import Checkpoint, load, save
-    from funcnet.fitting import Fit, evaluate, fit
+    from funcnet.evaluation import evaluate
+    from funcnet.fit_result import Fit
+    from funcnet.fitting import fit
     from funcnet.metrics import accuracy, confusion_matrix, r2
     from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
+    from funcnet.plateau import reduce_on_plateau, set_learning_rate
     from funcnet.schedules import (
         Schedule,
         constant_schedule,
@@ -86,7 +89,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.steps import train_step
     from funcnet.transforms import add_decayed_weights, clip, clip_by_global_norm, clip_by_norm, ema, scale_by_schedule
     from funcnet.updates import Optimizer, apply_updates, chain
-    from funcnet.wrappers import accumulate, freeze, masked
+    from funcnet.wrappers import accumulate, averaged_params, ema_params, freeze, masked
 
 __all__ = [
     "accumulate",
@@ -100,6 +103,7 @@ __all__ = [
     "apply_updates",
     "Array",
     "average",
+    "averaged_params",
     "batch_norm",
     "BatchNorm",
     "calibrate",
@@ -120,6 +124,7 @@ __all__ = [
     "elementwise",
     "elu",
     "ema",
+    "ema_params",
     "embedding",
     "evaluate",
     "exp",
@@ -188,6 +193,7 @@ __all__ = [
     "poisson_nll",
     "Pullback",
     "r2",
+    "reduce_on_plateau",
     "relu",
     "reshape",
     "residual",
@@ -200,6 +206,7 @@ __all__ = [
     "Schedule",
     "selu",
     "serial",
+    "set_learning_rate",
     "sgd",
     "sgd_step",
     "Shape",
@@ -238,8 +245,11 @@ _LATER = {
     "batches": ["minibatches"],
     "calibration": ["calibrate"],
     "checkpoint": ["Checkpoint", "load", "save"],
-    "fitting": ["evaluate", "Fit", "fit"],
+    "evaluation": ["evaluate"],
+    "fit_result": ["Fit"],
+    "fitting": ["fit"],
     "metrics": ["accuracy", "confusion_matrix", "r2"],
+    "plateau": ["reduce_on_plateau", "set_learning_rate"],
     "optimizers": ["adagrad", "adam", "adamw", "learning_rate", "lion", "rmsprop", "sgd"],
     "schedules": [
         "constant_schedule",
@@ -255,7 +265,7 @@ _LATER = {
     "steps": ["train_step"],
     "transforms": ["add_decayed_weights", "clip", "clip_by_global_norm", "clip_by_norm", "ema", "scale_by_schedule"],
     "updates": ["apply_updates", "chain", "Optimizer"],
-    "wrappers": ["accumulate", "freeze", "masked"],
+    "wrappers": ["accumulate", "averaged_params", "ema_params", "freeze", "masked"],
 }
 
 

@@ -50,8 +50,11 @@ FLOORS: list[list[str]] = [
     ],
     ["memory", "compiled", "compose", "network"],
     [
+        "splitting",
         "batches",
+        "fit_result",
         "calibration",
+        "weighing",
         "finite",
         "training",
         "schedules",
@@ -61,6 +64,10 @@ FLOORS: list[list[str]] = [
         "optimizers",
         "steps",
         "metrics",
+        "evaluation",
+        "monitoring",
+        "callbacks",
+        "plateau",
         "fitting",
     ],
     [
