@@ -67,13 +67,13 @@ def _minibatches(data: Rows, stop: int, size: int, order: npt.NDArray[np.int64] 
         yield tuple([_rows(x, part if order is None else order[part]) for x in data])
 
 
-def _rows(x: Any, which: Any) -> npt.NDArray[Any]:
+def _rows(x: Any, which: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """Those rows, at the cost of no others."""
     if not is_array(x):
         return _dense(x[which])
     if isinstance(which, slice):
-        return cast("npt.NDArray[Any]", x[which])
-    if x.flags.carray:
+        return np.asarray(x[which])
+    if x.flags.c_contiguous and x.flags.aligned:
         return x.take(which, axis=0)  # which copies the whole of any other array
     return np.ascontiguousarray(x[which])
 
@@ -93,15 +93,16 @@ def accept_data(name: str, data: Any, batch_size: int | None = None) -> Rows | I
     """Arrays of all rows, made once of what was given; or the iterable of batches as it is."""
     if isinstance(data, Rows):
         return data
+    given = cast("list[Any]", data)
     items: tuple[Any, ...] = (data,) if _is_given_array(data) else ()
-    if isinstance(data, (tuple, list)) and data and all(map(_is_column, data)):
-        items = tuple(cast("list[Any]", data))
+    if isinstance(data, (tuple, list)) and given and all(map(_is_column, given)):
+        items = tuple(given)
     if not items:
-        if not hasattr(data, "__iter__"):
+        if not hasattr(given, "__iter__"):
             raise OptionError(
-                f"{name}: a tuple of arrays (input, target) or an iterable of such batches, not {data!r:.60}"
+                f"{name}: a tuple of arrays (input, target) or an iterable of such batches, not {given!r:.60}"
             )
-        return cast("Iterable[Any]", data)
+        return given
     columns = Rows(_column(f"{name}: array {i}", item) for i, item in enumerate(items))
     rows = {x.shape[0] if len(x.shape) else 0 for x in columns}
     if len(rows) > 1 or 0 in rows:
@@ -168,6 +169,6 @@ def accept_batch(batch: Any) -> Batch:
         raise OptionError(f"a batch, and data in arrays, is a tuple of arrays (input, target), not {batch!r:.60}")
     items = cast("list[Any]", batch)
     return tuple(
-        x if type(x) is np.ndarray else _dense(x) if is_sparse(x) else cast(Any, _column(f"array {i} of a batch", x))
+        x if type(x) is np.ndarray else _dense(x) if is_sparse(x) else _column(f"array {i} of a batch", x)
         for i, x in enumerate(items)
     )

@@ -19,6 +19,7 @@ from funcnet.splitting import inputs_taken
 
 P = TypeVar("P")
 SEQUENCES: tuple[Any, ...] = (tuple, list)
+LIST: Any = list
 
 
 def calibrate(net: Layer[P, Any], params: P | Fit[P], data: Data, batch_size: int | None = None) -> P:
@@ -51,9 +52,11 @@ def _taken(apply: Function[Any, Any], given: int) -> int:
 
 def _inputs_alone(data: Any) -> Any:
     """A list of arrays whose rows have one shape as batches of one array each."""
-    if type(data) is not list or not all(is_array(x) and x.ndim > 1 for x in data):
+    if not isinstance(data, LIST):
         return data
-    return [(x,) for x in data] if len({x.shape[1:] for x in data}) == 1 else data
+    given: list[Any] = [*data]
+    alike = len({x.shape[1:] if is_array(x) and x.ndim > 1 else i for i, x in enumerate(given)}) == 1
+    return [(x,) for x in given] if alike and is_array(given[0]) else given
 
 
 def with_statistics(

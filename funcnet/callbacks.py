@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from funcnet import tree
 from funcnet.arrays import is_array
 from funcnet.errors import OptionError
 from funcnet.fit_result import Fit, owned
+
+
+BOOLS: tuple[Any, ...] = (bool, np.bool_)
 
 
 class Listeners:
@@ -30,10 +33,10 @@ class Listeners:
         """(the Fit to go on from, whether to stop): each callback sees what the one before it returned."""
         stops = False
         for i, function in enumerate(self.functions):
-            result = function(fitted)
+            result: Any = function(fitted)
             if isinstance(result, Fit):
-                fitted = _replacement(i, result, fitted)
-            elif type(result) in (bool, np.bool_):
+                fitted = _replacement(i, cast("Any", result), fitted)
+            elif type(result) in BOOLS:
                 stops = stops or bool(result)
             elif result is not None and i not in self.warned:
                 self.warned.add(i)

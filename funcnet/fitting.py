@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from typing_extensions import TypeVar
+from typing_extensions import TypeIs, TypeVar
 
 from funcnet import tree
 from funcnet.arrays import count, flag
@@ -25,12 +25,13 @@ from funcnet.training import SGDStep
 from funcnet.weighing import Weigh, weigher
 
 P = TypeVar("P", default=Any)
+STEPS: tuple[Any, ...] = (TrainStep, SGDStep)
 
 
 class Loop(NamedTuple):
     """What stays the same from epoch to epoch."""
 
-    step: TrainStep[Any, Any] | SGDStep[Any]
+    step: Any
     data: Any
     batch_size: int | None
     key: Key | None
@@ -86,7 +87,7 @@ def fit(
     Raises OptionError for arguments that do not fit together, and what the step raises.
     """
     loop = check_fit(step, params, data, count("epochs", epochs), batch_size, key, validation)
-    names = ["loss", *(step.metrics if isinstance(step, TrainStep) else ())]
+    names = ["loss", *(step.metrics if has_state(step) else ())]
     names += [f"validation_{name}" for name in names] if validation is not None else []
     waits = None if patience is None else count("patience", patience)
     listeners, shows = Listeners(callbacks), flag("fit: verbose", verbose)
@@ -124,7 +125,7 @@ def check_fit(
     step: Any, params: Any, data: Any, epochs: int, batch_size: int | None, key: Key | None, validation: Any
 ) -> Loop:
     """Refuse what cannot be trained, or not for so long; make the data arrays."""
-    if not isinstance(step, (TrainStep, SGDStep)):
+    if not isinstance(step, STEPS):
         raise OptionError(f"fit: the step is {step!r:.60}: make one with fn.train_step or fn.sgd_step")
     found: list[Any] = []
     for name, given in (("data", data), ("validation", validation)):
@@ -139,16 +140,22 @@ def check_fit(
         )
     if lacks_statistics(params) and not can_be_read_again(found[0]):
         raise OptionError("fit: data is an iterator, but a batch_norm needs them once more: give a list of batches")
-    return Loop(step, found[0], batch_size, key, False, found[1], None, weigher(step.net, step.loss, step.taken))
+    weigh = weigher(step.net, step.loss, step.taken)
+    return Loop(step, found[0], batch_size, key, False, found[1], None, weigh)
+
+
+def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
+    """Whether the step has an optimizer, whose state it takes and returns."""
+    return isinstance(step, TrainStep)
 
 
 def first_fit(step: TrainStep[P, Any] | SGDStep[P], params: P | Fit[P]) -> Fit[P]:
     """Where training starts, with arrays of its own: before the first epoch, or after those of an earlier fit."""
     if not isinstance(params, Fit):
         own = owned(params)
-        return Fit(own, owned(step.init(own)) if isinstance(step, TrainStep) else None, {}, own)
+        return Fit(own, owned(step.init(own)) if has_state(step) else None, {}, own)
     fitted = owned(cast("Fit[P]", params))
-    if isinstance(step, TrainStep) and not lacks_statistics(fitted.last):
+    if has_state(step) and not lacks_statistics(fitted.last):
         trained = without_statistics(fitted.last)  # calibrated since then, unless the state knows of the statistics
         if tree.structure(step.init(trained)) == tree.structure(fitted.state):
             return fitted._replace(last=trained)
@@ -170,12 +177,13 @@ def trained(loop: Loop, fitted: Fit[P], batches: Iterator[Batch], key: Key | Non
     """(params, state, the loss and the metrics of the epoch) after one step on each batch."""
     step, params, state, mean = loop.step, fitted.last, fitted.state, Mean()
     key = key if step.random else None  # whose folding takes as long as a short step
+    metrics: Mapping[str, Metric] = getattr(step, "metrics", {})
     parts: list[tuple[Any, ...]] = []
     for place, batch in enumerate(batches):
         own = None if key is None else fold_in(key, place)
-        if isinstance(step, TrainStep):
+        if has_state(step):
             params, state, loss, outputs = step.advance(params, state, batch, own)
-            if step.metrics:
+            if metrics:
                 targets = tuple(np.array(x) for x in batch[step.taken(len(batch)) :])
                 parts.append(compared(tuple(outputs), targets))
         else:
@@ -183,7 +191,7 @@ def trained(loop: Loop, fitted: Fit[P], batches: Iterator[Batch], key: Key | Non
         mean.add(loss, loop.weigh(batch))
     if not mean.batches:
         raise OptionError("fit: the data are empty: give at least one batch, anew in every epoch")
-    return params, state, {"loss": mean.value(), **(of_all_rows(step.metrics, parts) if parts else {})}
+    return params, state, {"loss": mean.value(), **(of_all_rows(metrics, parts) if parts else {})}
 
 
 def calibrated(loop: Loop, params: P) -> P:
@@ -203,7 +211,7 @@ def validated(loop: Loop, params: Any) -> dict[str, Any]:
     if step.loss is None:
         return {"validation_loss": mean_loss(step.net, params, data, size, loop.weigh)}
     functions: dict[str, Metric] = {"loss": partial(loss_of, step.loss)}
-    if isinstance(step, TrainStep):
+    if has_state(step):
         functions |= step.metrics
     found = scores(step.net, functions, params, data, size, step.taken)
     return {f"validation_{name}": value for name, value in found.items()}
