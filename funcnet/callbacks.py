@@ -13,7 +13,6 @@ from funcnet.arrays import is_array
 from funcnet.errors import OptionError
 from funcnet.fit_result import Fit, owned
 
-
 BOOLS: tuple[Any, ...] = (bool, np.bool_)
 
 
