@@ -22,7 +22,7 @@ SEQUENCES: tuple[Any, ...] = (tuple, list)
 LIST: Any = list
 
 
-def calibrate(net: Layer[P, Any], params: P | Fit[P], data: Data, batch_size: int | None = None) -> P:
+def calibrate(net: Layer[P, Any], params: P | Fit[Any], data: Data, batch_size: int | None = None) -> P:
     """New params, in which every batch_norm holds the mean and var of its input over all rows of the data.
 
     m = mean x        v = mean (x - m)^2        in float64, merged from batch to batch (Chan et al. 1979)

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import is_array
+from funcnet.calibration import without_statistics
 from funcnet.errors import OptionError
 from funcnet.fit_result import Fit, owned
 
@@ -52,7 +53,7 @@ def _replacement(i: int, given: Fit[Any], before: Fit[Any]) -> Fit[Any]:
     """The Fit that a callback returned, as `fit`'s own, after checking that training can go on from it."""
     where = f"fit: callback {i} returned a Fit whose"
     for name in ("last", "params", "state"):
-        new, old = getattr(given, name), getattr(before, name)
+        new, old = (without_statistics(getattr(fitted, name)) for fitted in (given, before))
         if tree.structure(new) != tree.structure(old) or list(map(_spec, tree.leaves(new))) != list(
             map(_spec, tree.leaves(old))
         ):

@@ -27,20 +27,20 @@ Score: TypeAlias = Layer[Any, Any] | Metric
 
 @overload
 def evaluate(
-    net: Layer[P, Any], metrics: Mapping[str, Score], params: P | Fit[P], data: Data, batch_size: int | None = None
+    net: Layer[P, Any], metrics: Mapping[str, Score], params: P | Fit[Any], data: Data, batch_size: int | None = None
 ) -> dict[str, Any]: ...
 @overload
 def evaluate(
-    net: Layer[P, Any], metrics: Layer[Any, Any] | None, params: P | Fit[P], data: Data, batch_size: int | None = None
+    net: Layer[P, Any], metrics: Layer[Any, Any] | None, params: P | Fit[Any], data: Data, batch_size: int | None = None
 ) -> float: ...
 @overload
 def evaluate(
-    net: Layer[P, Any], metrics: Metric, params: P | Fit[P], data: Data, batch_size: int | None = None
+    net: Layer[P, Any], metrics: Metric, params: P | Fit[Any], data: Data, batch_size: int | None = None
 ) -> Any: ...
 def evaluate(
     net: Layer[P, Any],
     metrics: Mapping[str, Score] | Score | None,
-    params: P | Fit[P],
+    params: P | Fit[Any],
     data: Data,
     batch_size: int | None = None,
 ) -> Any:

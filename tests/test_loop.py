@@ -314,7 +314,7 @@ def auc(y: Any, t: Any) -> float:
     return float((pairs > 0).mean())
 
 
-METRICS = {"accuracy": fn.accuracy, "auc": auc, "matrix": fn.confusion_matrix}
+METRICS: dict[str, Any] = {"accuracy": fn.accuracy, "auc": auc, "matrix": fn.confusion_matrix}
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 22])

@@ -51,7 +51,8 @@ def test_history_is_the_loss_of_all_rows(name: str, size: int) -> None:
 def inside(loss: Any, targets: int) -> Any:
     """The loss as the output of the network, fed by identities."""
     names = [f"t{i}" for i in range(targets)]
-    operators = {1: fn.linear(3), **{n: fn.identity() for n in names}, "loss": loss}
+    operators: dict[Any, Any] = {1: fn.linear(3), "loss": loss}
+    operators.update({n: fn.identity() for n in names})
     return fn.network(operators, {k: ["loss"] for k in (1, *names)}, inputs=[1, *names], output="loss")
 
 
