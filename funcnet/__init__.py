@@ -70,9 +70,12 @@ if _typing.TYPE_CHECKING:
     from funcnet.batches import minibatches
     from funcnet.calibration import calibrate
     from funcnet.checkpoint import Checkpoint, PartialCheckpoint, load, save
-    from funcnet.fitting import Fit, evaluate, fit
+    from funcnet.evaluation import evaluate
+    from funcnet.fit_result import Fit
+    from funcnet.fitting import fit
     from funcnet.metrics import accuracy, confusion_matrix, r2
     from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
+    from funcnet.plateau import reduce_on_plateau, set_learning_rate
     from funcnet.schedules import (
         Schedule,
         constant_schedule,
@@ -87,7 +90,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.steps import train_step
     from funcnet.transforms import add_decayed_weights, clip, clip_by_global_norm, clip_by_norm, ema, scale_by_schedule
     from funcnet.updates import Optimizer, apply_updates, chain
-    from funcnet.wrappers import accumulate, freeze, masked
+    from funcnet.wrappers import accumulate, averaged_params, ema_params, freeze, masked
 
 __all__ = [
     "accumulate",
@@ -101,6 +104,7 @@ __all__ = [
     "apply_updates",
     "Array",
     "average",
+    "averaged_params",
     "batch_norm",
     "BatchNorm",
     "calibrate",
@@ -121,6 +125,7 @@ __all__ = [
     "elementwise",
     "elu",
     "ema",
+    "ema_params",
     "embedding",
     "evaluate",
     "exp",
@@ -190,6 +195,7 @@ __all__ = [
     "poisson_nll",
     "Pullback",
     "r2",
+    "reduce_on_plateau",
     "relu",
     "reshape",
     "residual",
@@ -202,6 +208,7 @@ __all__ = [
     "Schedule",
     "selu",
     "serial",
+    "set_learning_rate",
     "sgd",
     "sgd_step",
     "Shape",
@@ -241,8 +248,11 @@ _LATER = {
     "batches": ["minibatches"],
     "calibration": ["calibrate"],
     "checkpoint": ["Checkpoint", "load", "PartialCheckpoint", "save"],
-    "fitting": ["evaluate", "Fit", "fit"],
+    "evaluation": ["evaluate"],
+    "fit_result": ["Fit"],
+    "fitting": ["fit"],
     "metrics": ["accuracy", "confusion_matrix", "r2"],
+    "plateau": ["reduce_on_plateau", "set_learning_rate"],
     "optimizers": ["adagrad", "adam", "adamw", "learning_rate", "lion", "rmsprop", "sgd"],
     "schedules": [
         "constant_schedule",
@@ -258,7 +268,7 @@ _LATER = {
     "steps": ["train_step"],
     "transforms": ["add_decayed_weights", "clip", "clip_by_global_norm", "clip_by_norm", "ema", "scale_by_schedule"],
     "updates": ["apply_updates", "chain", "Optimizer"],
-    "wrappers": ["accumulate", "freeze", "masked"],
+    "wrappers": ["accumulate", "averaged_params", "ema_params", "freeze", "masked"],
 }
 
 

@@ -77,6 +77,8 @@ def refuse_mask(name: str, x: object) -> None:
 
 def params_dtype(params: Any, leaves: Sequence[Any]) -> np.dtype[np.floating[Any]] | None:
     """The one dtype of all arrays in params, whose leaves they are; None where there are no arrays."""
+    if getattr(params, "_fields", ())[:2] == ("params", "state"):
+        raise ParamsError(f"this is a {type(params).__name__}, which holds params: pass its .params")
     dtypes = {leaf.dtype for leaf in leaves if is_array(leaf)}
     if not all(map(is_array, leaves)) or len(dtypes) > 1 or not dtypes.issubset(DTYPES):
         raise ParamsError(_params_problem(params))

@@ -1,6 +1,9 @@
-"""Mini-batches: of arrays, in an order drawn from a key, or as an iterable gives them.
+"""Data as they come, made arrays once; and mini-batches of their rows.
 
-Data are a tuple of arrays, (input, target) or more of each, np.memmap too, or any iterable of such tuples, the batches.
+Data are one of two things. Arrays of all rows: a tuple or list such as (x, target), whose items are arrays, DataFrames,
+Series, lists of numbers, sparse matrices, np.memmap, or anything else with `__array__`; or one such array alone.
+Or batches: any iterable of such tuples. A list is batches where its items are tuples, arrays of all rows where they
+are arrays with the same number of rows.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeIs
 
-from funcnet.arrays import count, flag, is_array, is_tuple, refuse_mask
+from funcnet.arrays import accept_array, count, flag, is_array, refuse_mask
 from funcnet.errors import OptionError, ShapeError
 from funcnet.random import Key, generator
 
@@ -22,58 +25,150 @@ Data: TypeAlias = Batch | Iterable[Any]
 """Arrays of all rows, or an iterable of batches."""
 
 
+class Rows(tuple[Any, ...]):
+    """Arrays of all rows: each an ndarray or a sparse matrix in rows, all with the same number of rows."""
+
+    __slots__ = ()
+
+
 def minibatches(
     data: Data, batch_size: int | None = None, key: Key | None = None, *, drop_last: bool = False
 ) -> Iterator[Batch]:
     """Batches of rows, in an order drawn from the key; without one in their own order.
 
+    data: arrays of all rows, such as (x, target), or batches, which are handed on and for which there is no batch_size.
+    A tuple or list of arrays, DataFrames, Series, lists, sparse matrices is arrays of all rows; a list of tuples is
+    batches. Of an array, whatever its memory layout, and of np.memmap only the rows of the batch are read. A sparse
+    matrix becomes dense batch by batch; its integers become floats.
     The last batch is smaller where batch_size does not divide the number of rows. That costs a step a second program,
-    made once; drop_last leaves the batch out. An iterable of batches, for which there is no batch_size, is handed on.
-    Raises OptionError, ShapeError for arrays of different lengths.
+    made once; drop_last leaves the batch out.
+    Raises OptionError, DTypeError for what is no array of numbers, ShapeError for arrays of different lengths.
 
     Example: `for x, target in fn.minibatches((x, target), 32, fn.fold_in(key, epoch)): ...`.
     """
     drop_last = flag("drop_last", drop_last)
-    if not are_arrays(data):
-        check_iterable("data", data)
+    given = accept_data("data", data, batch_size)
+    if not isinstance(given, Rows):
         if batch_size is not None:
             raise OptionError("batch_size is for arrays, a tuple (input, target); these data are batches already")
-        return map(accept_batch, data)
+        return map(accept_batch, given)
     if batch_size is None:
         raise OptionError("batch_size is needed for data in arrays: for instance batch_size=32")
-    for i, x in enumerate(data):
-        refuse_mask(f"data: array {i}", x)
-    rows = {len(x) if x.ndim else 0 for x in data}
-    if len(rows) > 1 or 0 in rows:
-        shapes = ", ".join(str(x.shape) for x in data)
-        raise ShapeError(f"data of shapes {shapes}: axis 0 is the rows, at least one and the same number for all")
-    size, stop = count("batch_size", batch_size), rows.pop()
+    size, stop = count("batch_size", batch_size), number_of_rows(given)
     if drop_last and stop < size:
         raise OptionError(f"drop_last leaves no batch of {size} from {stop} rows: make batch_size smaller")
     order = None if key is None else generator(key).permutation(stop)
-    return _minibatches(data, stop - stop % size if drop_last else stop, size, order)
+    return _minibatches(given, stop - stop % size if drop_last else stop, size, order)
 
 
-def _minibatches(data: Batch, stop: int, size: int, order: npt.NDArray[np.int64] | None) -> Iterator[Batch]:
-    arrays = [np.asarray(x) for x in data]  # a view: of np.memmap the rows of a batch alone are read
+def _minibatches(data: Rows, stop: int, size: int, order: npt.NDArray[np.int64] | None) -> Iterator[Batch]:
     for start in range(0, stop, size):
         part = slice(start, start + size)
-        yield tuple([x[part] for x in arrays] if order is None else [x.take(order[part], axis=0) for x in arrays])
+        yield tuple([_rows(x, part if order is None else order[part]) for x in data])
 
 
-def check_iterable(name: str, data: object) -> None:
-    """Refuse what can hold no batches."""
-    if not hasattr(data, "__iter__"):
-        raise OptionError(f"{name}: a tuple of arrays (input, target) or an iterable of such batches, not {data!r:.60}")
+def _rows(x: Any, which: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Those rows, at the cost of no others."""
+    if not is_array(x):
+        return _dense(x[which])
+    if isinstance(which, slice):
+        return np.asarray(x[which])
+    if x.flags.c_contiguous and x.flags.aligned:
+        return x.take(which, axis=0)  # which copies the whole of any other array
+    return np.ascontiguousarray(x[which])
 
 
-def are_arrays(data: object) -> TypeIs[Batch]:
-    """Whether data are a tuple of arrays."""
-    return is_tuple(data) and bool(data) and all(map(is_array, data))
+def whole_or_batches(data: Data, batch_size: int | None) -> Iterator[Batch]:
+    """Batches in their own order; arrays as one batch where no size is given."""
+    given = accept_data("data", data, batch_size)
+    return minibatches(given, number_of_rows(given) if batch_size is None and isinstance(given, Rows) else batch_size)
+
+
+def number_of_rows(data: Rows) -> int:
+    """How many rows the arrays have."""
+    return int(data[0].shape[0])
+
+
+def accept_data(name: str, data: Any, batch_size: int | None = None) -> Rows | Iterable[Any]:
+    """Arrays of all rows, made once of what was given; or the iterable of batches as it is."""
+    if isinstance(data, Rows):
+        return data
+    given = cast("list[Any]", data)
+    items: tuple[Any, ...] = (data,) if _is_given_array(data) else ()
+    if isinstance(data, (tuple, list)) and given and all(map(_is_column, given)):
+        items = tuple(given)
+    if not items:
+        if not hasattr(given, "__iter__"):
+            raise OptionError(
+                f"{name}: a tuple of arrays (input, target) or an iterable of such batches, not {given!r:.60}"
+            )
+        return given
+    columns = Rows(_column(f"{name}: array {i}", item) for i, item in enumerate(items))
+    rows = {x.shape[0] if len(x.shape) else 0 for x in columns}
+    if len(rows) > 1 or 0 in rows:
+        if isinstance(data, list) and batch_size is None and 0 not in rows:
+            return [(x,) for x in columns]
+        shapes = ", ".join(str(x.shape) for x in columns)
+        raise ShapeError(f"{name} of shapes {shapes}: axis 0 is the rows, at least one and the same number for all")
+    return columns
+
+
+def can_be_read_again(data: object) -> bool:
+    """Whether going through data a second time gives the same again; an iterator is used up by the first."""
+    return isinstance(data, Rows) or iter(cast("Iterable[Any]", data)) is not data
+
+
+def is_sparse(x: object) -> TypeIs[Any]:
+    """Whether this is a sparse matrix or array of SciPy, known by its methods."""
+    return hasattr(x, "toarray") and hasattr(x, "tocsr")
+
+
+def _is_given_array(x: object) -> bool:
+    """Whether this is an array or can become one by itself."""
+    return is_array(x) or is_sparse(x) or (hasattr(x, "__array__") and not isinstance(x, type))
+
+
+def _is_column(x: object) -> bool:
+    """Whether this can be one of several arrays of all rows: an array, or lists of numbers without arrays in them."""
+    if not isinstance(x, (list, tuple)):
+        return _is_given_array(x)
+    items = cast("list[Any]", x)
+    return (
+        bool(items)
+        and all(isinstance(item, (list, tuple)) or np.isscalar(item) for item in items)
+        and not any(
+            _is_given_array(part) and not np.isscalar(part)
+            for item in items
+            if isinstance(item, (list, tuple))
+            for part in cast("list[Any]", item)
+        )
+    )
+
+
+def _column(name: str, x: Any) -> Any:
+    """An ndarray, of np.memmap a view; or a sparse matrix whose rows can be taken."""
+    if is_sparse(x):
+        return x.tocsr()
+    refuse_mask(name, x)
+    if is_array(x) and not isinstance(x, np.matrix):
+        return np.asarray(x)
+    return accept_array(name, x, labels=True)
+
+
+def _dense(x: Any) -> npt.NDArray[Any]:
+    """The rows of a sparse matrix as an array of floats."""
+    array: npt.NDArray[Any] = x.toarray()
+    return array if array.dtype.kind not in "biu" else array.astype(np.float64)
 
 
 def accept_batch(batch: Any) -> Batch:
-    """A batch as a tuple."""
+    """A batch as a tuple of arrays."""
+    if _is_given_array(batch):
+        batch = (batch,)
     if not isinstance(batch, (tuple, list)) or not batch:
         raise OptionError(f"a batch, and data in arrays, is a tuple of arrays (input, target), not {batch!r:.60}")
-    return tuple(cast("list[Any]", batch))
+    items = cast("list[Any]", batch)
+    return tuple(
+        x if type(x) is np.ndarray else _dense(x) if is_sparse(x) else _column(f"array {i} of a batch", x)
+        for i, x in enumerate(items)
+    )

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from funcnet import tree
 from funcnet.arrays import is_array
-from funcnet.batches import are_arrays, check_iterable
+from funcnet.batches import Data, accept_data, can_be_read_again, whole_or_batches
 from funcnet.compose import check
-from funcnet.core import Layer
+from funcnet.core import Function, Layer
 from funcnet.errors import OptionError, ShapeError
+from funcnet.fit_result import Fit, owned, params_of
 from funcnet.layers.norm import BatchNorm, Probe, Reached
+from funcnet.splitting import inputs_taken
 
 P = TypeVar("P")
 SEQUENCES: tuple[Any, ...] = (tuple, list)
+LIST: Any = list
 
 
-def calibrate(net: Layer[P, Any], params: P, batches: Iterable[Any]) -> P:
-    """New params, in which every batch_norm holds the mean and var of its input over all rows of all batches.
+def calibrate(net: Layer[P, Any], params: P | Fit[Any], data: Data, batch_size: int | None = None) -> P:
+    """New params, in which every batch_norm holds the mean and var of its input over all rows of the data.
 
     m = mean x        v = mean (x - m)^2        in float64, merged from batch to batch (Chan et al. 1979)
 
@@ -30,29 +32,70 @@ def calibrate(net: Layer[P, Any], params: P, batches: Iterable[Any]) -> P:
     Szegedy 2015, algorithm 2; Wu and Johnson 2021). Algorithm 2 multiplies by m / (m - 1) because it averages the
     variances of batches of m rows; the variance of all rows needs no such factor.
 
-    batches: gone through once for each batch_norm: arrays, or tuples that begin with the inputs of the network, such as
-    (x, target). What params held of mean and var before is forgotten. Under `shared` the first place counts.
+    `fit` does this to the params that it returns and validates; it is for a loop of your own.
+    params: or a `Fit`, whose params are taken.
+    data: as `evaluate` takes them: arrays of all rows, such as (x, target), all at once or batch_size at a time; or
+    batches, gone through once for each batch_norm. Of every batch the inputs of the network are read. An array alone
+    is an input alone; a list of arrays whose rows have the shape of the first's is a list of such batches.
+    What params held of mean and var before is forgotten. Under `shared` the first place counts.
     Where training goes on, decay of weights shrinks mean and var too, unless `mask` leaves them out.
     Raises OptionError for an iterator, which can be gone through but once, ShapeError where there are no rows.
     """
     check("calibrate", (net,), several=True)
-    check_iterable("calibrate: batches", batches)
-    if is_array(batches) or are_arrays(batches):
-        raise OptionError("calibrate: batches is one batch, not several: put it into a list, [(x, target)] or [x]")
-    if iter(batches) is batches:
-        raise OptionError("calibrate: batches is an iterator, which can be gone through but once: pass a list of them")
-    plain: P = _replaced(params, lambda norm: norm._replace(mean=None, var=None))
+    own: P = params_of(params)
+    return with_statistics(net.apply, own, _inputs_alone(data), batch_size, partial(_taken, net.apply))
+
+
+def _taken(apply: Function[Any, Any], given: int) -> int:
+    return inputs_taken("calibrate", apply, given)
+
+
+def _inputs_alone(data: Any) -> Any:
+    """A list of arrays whose rows have one shape as batches of one array each."""
+    if not isinstance(data, LIST):
+        return data
+    given: list[Any] = [*data]
+    alike = len({x.shape[1:] if is_array(x) and x.ndim > 1 else i for i, x in enumerate(given)}) == 1
+    return [(x,) for x in given] if alike and is_array(given[0]) else given
+
+
+def with_statistics(
+    apply: Function[P, Any], params: P, data: Data, batch_size: int | None, taken: Callable[[int], int]
+) -> P:
+    """What `calibrate` returns; taken: of so many arrays in a batch, how many are inputs of the network."""
+    given = accept_data("calibrate: data", data, batch_size)
+    if not can_be_read_again(given):
+        raise OptionError("calibrate: data is an iterator, which can be gone through but once: pass a list of batches")
+    plain: P = without_statistics(params)
     probed: P = _replaced(params, _with_probe)
     while True:
         probe, moments = Probe(), NONE
-        for batch in batches:
-            reached = _first_reached(net, plain, probed, batch)
+        for batch in whole_or_batches(given, batch_size):
+            inputs = apply.accept(plain, batch[: taken(len(batch))], None)
+            reached = _first_reached(apply, probed, inputs)
             if reached is None:
-                return tree.map(np.array, probed)
+                return owned(probed)
             probe, moments = reached.probe, merged(moments, moments_of(reached.x))
         if not moments.rows:
-            raise ShapeError("calibrate: there are no rows in the batches, and so no statistics")
+            raise ShapeError("calibrate: there are no rows in the data, and so no statistics")
         probed = _replaced(probed, partial(_with_moments, probe, moments))
+
+
+def without_statistics(params: P) -> P:
+    """The same params, as they are trained: every batch_norm takes its statistics from the batch."""
+    return cast(P, _replaced(params, lambda norm: norm._replace(mean=None, var=None)))
+
+
+def lacks_statistics(params: Any) -> bool:
+    """Whether there is a batch_norm that is not calibrated."""
+    found: list[bool] = []
+
+    def look(norm: BatchNorm) -> BatchNorm:
+        found.append(norm.mean is None)
+        return norm
+
+    _replaced(params, look)
+    return any(found)
 
 
 class Moments(NamedTuple):
@@ -80,12 +123,10 @@ def merged(a: Moments, b: Moments) -> Moments:
     return Moments(rows, a.mean + apart * share, a.squares + b.squares + apart**2 * (a.rows * share))
 
 
-def _first_reached(net: Layer[P, Any], plain: P, probed: P, batch: Any) -> Reached | None:
+def _first_reached(apply: Function[P, Any], probed: P, inputs: tuple[Any, ...]) -> Reached | None:
     """The first batch_norm with a probe that the forward pass comes to, and its input."""
-    arrays: tuple[Any, ...] = batch if cast("Any", type(batch)) is tuple else (batch,)
-    inputs = net.apply.accept(plain, arrays[: net.apply.arity], None)
     try:
-        net.apply.run(probed, inputs)
+        apply.run(probed, inputs)
     except Reached as reached:
         return reached
     return None

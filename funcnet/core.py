@@ -261,8 +261,8 @@ def layer(
 
 
 def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], dtype: DType) -> Shape:
-    """The shape that `function` gives, learnt by tracing it on a batch of one."""
-    trace = Trace(np.dtype(dtype), rows=1)
+    """The shape that `function` gives, learnt by tracing it on one row."""
+    trace = Trace(np.dtype(dtype), rows=1, total=2)  # of a batch, for what refuses a single row
     symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
     kinds = [np.dtype(np.intp) if i in apply.labels and not s else trace.dtype for i, s in enumerate(shapes)]
     inputs = [trace.input((1, *s), kind) for s, kind in zip(shapes, kinds, strict=True)]

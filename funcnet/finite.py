@@ -21,23 +21,39 @@ def all_finite(*arrays: Any) -> bool:
 
 
 def not_finite(
-    kind: str, net: Function[Any, Any], params: Any, arrays: tuple[Any, ...], key: Key | None, loss: Any, gradient: Any
+    kind: str,
+    net: Function[Any, Any],
+    taken: int,
+    params: Any,
+    arrays: tuple[Any, ...],
+    key: Key | None,
+    loss: Any,
+    gradient: Any,
 ) -> NonFiniteError:
-    """The error that names the first array, in the order of computing, that is not finite, and how much of it."""
+    """The error that names the first array, in the order of computing, that is not finite, and how much of it.
+
+    taken: how many of the arrays are inputs of the network.
+    """
     with np.errstate(all="ignore"):
-        for name, x in _values(net, params, arrays, key, loss, gradient):
+        for name, x in _values(net, taken, params, arrays, key, loss, gradient):
             if not all_finite(x):
                 return NonFiniteError(f"{kind}: {name} has {_count(np.asarray(x))}, the first that is not finite")
     return NonFiniteError(f"{kind}: the new params are not finite, though the gradient is: lower the learning rate")
 
 
 def _values(
-    net: Function[Any, Any], params: Any, arrays: tuple[Any, ...], key: Key | None, loss: Any, gradient: Any
+    net: Function[Any, Any],
+    taken: int,
+    params: Any,
+    arrays: tuple[Any, ...],
+    key: Key | None,
+    loss: Any,
+    gradient: Any,
 ) -> Iterator[tuple[str, Array]]:
     """What goes in, what every operator makes of it, the loss and the gradient, by name."""
     yield from ((f"params{path}", p) for path, p in tree.leaves_with_path(params))
     yield from ((f"input {i}", np.asarray(x)) for i, x in enumerate(arrays))
-    inputs = net.accept(params, arrays[: net.arity or 1], key)
+    inputs = net.accept(params, arrays[:taken], key)
     if isinstance(net.function, Network):
         values, _ = net.function.forward(params, inputs, key)
         kinds = {step.key: step.layer.apply.kind for step in net.function.steps}

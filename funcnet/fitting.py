@@ -1,128 +1,44 @@
-"""The loop: epochs of mini-batches, validation, early stopping; and a model's scores on a whole data set."""
+"""The loop: epochs of mini-batches, validation, early stopping."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeAlias, cast, overload
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
-from typing_extensions import TypeVar
+from typing_extensions import TypeIs, TypeVar
 
-from funcnet.arrays import Array, count
-from funcnet.batches import Batch, Data, are_arrays, check_iterable, minibatches
-from funcnet.compose import check, is_layer
-from funcnet.core import Function, Layer
-from funcnet.display import shown
+from funcnet import tree
+from funcnet.arrays import count, flag
+from funcnet.batches import Batch, Data, Rows, accept_data, can_be_read_again, minibatches
+from funcnet.calibration import lacks_statistics, with_statistics, without_statistics
+from funcnet.callbacks import Listeners, numbers
 from funcnet.errors import OptionError
+from funcnet.evaluation import Mean, compared, loss_of, mean_loss, of_all_rows, scores
+from funcnet.fit_result import Fit, owned
+from funcnet.monitoring import Monitor, monitor_of
 from funcnet.random import Key, fold_in
-from funcnet.steps import Metric, TrainStep, accept_metrics
-from funcnet.training import SGDStep, check_scalar
+from funcnet.steps import Metric, TrainStep
+from funcnet.training import SGDStep
+from funcnet.weighing import Weigh, weigher
 
 P = TypeVar("P", default=Any)
-Score: TypeAlias = Layer[Any, Any] | Metric
-"""A loss or a metric, of outputs and targets."""
+STEPS: tuple[Any, ...] = (TrainStep, SGDStep)
 
 
-class Fit(NamedTuple, Generic[P]):
-    """What `fit` returns, and takes to go on: a pytree, which can be saved as one.
+class Loop(NamedTuple):
+    """What stays the same from epoch to epoch."""
 
-    params: the best where there was early stopping, else the last.     last: those after the last epoch.
-    state: the optimizer's, after the last epoch; None for `sgd_step`.
-    history: name -> an array, an element an epoch: "loss" and the metrics, and "validation_loss" and so on.
-    """
-
-    params: P
-    state: Any
-    history: dict[str, npt.NDArray[Any]]
-    last: P
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs there were."""
-        return len(self.history.get("loss", ()))
-
-
-@overload
-def evaluate(
-    net: Layer[P, Any], metrics: Mapping[str, Score], params: P, data: Data, batch_size: int | None = None
-) -> dict[str, Any]: ...
-@overload
-def evaluate(
-    net: Layer[P, Any], metrics: Layer[Any, Any] | None, params: P, data: Data, batch_size: int | None = None
-) -> float: ...
-@overload
-def evaluate(net: Layer[P, Any], metrics: Metric, params: P, data: Data, batch_size: int | None = None) -> Any: ...
-def evaluate(
-    net: Layer[P, Any],
-    metrics: Mapping[str, Score] | Score | None,
-    params: P,
-    data: Data,
-    batch_size: int | None = None,
-) -> Any:
-    """A loss or a metric of all rows at once: metric(*outputs, *targets), the outputs computed batch by batch.
-
-    metrics: a loss, a metric such as `fn.accuracy`, or a dict of them, for which a dict of results comes back; None
-    where the network's output is the loss itself, which is averaged over the batches by their rows.
-    batch_size: for data in arrays; by default all rows at once. The outputs and targets of all batches are held in
-    memory, so that every metric is exact.
-    """
-    check("evaluate", (net,), several=True)
-    if metrics is None:
-        return mean_loss(net.apply, params, data, batch_size)
-    if is_layer(metrics) or callable(metrics):
-        return scores(net.apply, {"": metrics}, params, data, batch_size)[""]
-    return scores(net.apply, accept_metrics("evaluate", metrics), params, data, batch_size)
-
-
-def whole_or_batches(data: Data, batch_size: int | None) -> Iterator[Batch]:
-    """Batches in their own order; arrays as one batch where no size is given."""
-    return minibatches(data, len(data[0]) if batch_size is None and are_arrays(data) and data[0].ndim else batch_size)
-
-
-def scores(
-    apply: Function[Any, Any], metrics: Mapping[str, Score], params: Any, data: Data, batch_size: int | None
-) -> dict[str, Any]:
-    """Each metric of all rows."""
-    functions = {name: score_function(name, metric) for name, metric in metrics.items()}
-    taken = apply.arity or 1
-    parts: list[tuple[Any, ...]] = []
-    for batch in whole_or_batches(data, batch_size):
-        output = apply(params, *batch[:taken])
-        outputs = cast("tuple[Array, ...]", output if isinstance(output, tuple) else (output,))
-        parts.append((*outputs, *batch[taken:]))
-    if not parts:
-        raise OptionError("evaluate: the data are empty: give at least one batch")
-    whole = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-    return {name: function(*whole) for name, function in functions.items()}
-
-
-def mean_loss(apply: Function[Any, Any], params: Any, data: Data, batch_size: int | None) -> float:
-    """The output of a network that is a loss, averaged over the rows."""
-    losses: list[tuple[float, int]] = []
-    for batch in whole_or_batches(data, batch_size):
-        loss = apply(params, *batch)
-        check_scalar("evaluate", loss)
-        losses.append((float(loss), len(batch[0])))
-    if not losses:
-        raise OptionError("evaluate: the data are empty: give at least one batch")
-    return sum(loss * rows for loss, rows in losses) / sum(rows for _, rows in losses)
-
-
-def score_function(name: str, metric: Score) -> Metric:
-    """The function of outputs and targets that a loss, or a metric, is."""
-    if is_layer(metric):
-        return partial(_loss_of, metric.apply)
-    if not callable(metric):
-        raise OptionError(f"evaluate: the metric {name!r} is {metric!r:.60} and no loss or function (outputs, targets)")
-    return metric
-
-
-def _loss_of(loss: Function[Any, Any], output: Array, *others: Array) -> float:
-    """The loss, all floating arrays cast to the dtype of the first."""
-    same = (x.astype(output.dtype, copy=False) if x.dtype.kind == "f" else x for x in others)
-    return float(loss((), output, *same))
+    step: Any
+    data: Any
+    batch_size: int | None
+    key: Key | None
+    drop_last: bool
+    validation: Any
+    monitor: Monitor | None
+    weigh: Weigh
 
 
 def fit(
@@ -135,106 +51,173 @@ def fit(
     *,
     drop_last: bool = False,
     validation: Data | None = None,
+    monitor: str = "validation_loss",
+    mode: str | None = None,
+    min_delta: float = 0.0,
     patience: int | None = None,
     callbacks: Iterable[Callable[[Fit[P]], object]] = (),
     progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
+    verbose: bool = False,
 ) -> Fit[P]:
     """Train for so many epochs: pure, the same bits for the same arguments.
 
-    step: made by `train_step` or `sgd_step`.     params: the first, or what an earlier `fit` returned: it goes on from
-    there, up to `epochs` in all, and gives the same bits as one that never stopped.
-    key: each epoch's order of rows, and each step's own key, are folded from it; None: rows in order, no dropout.
+    step: made by `train_step` or `sgd_step`.
+    params: the first, or the `Fit` that an earlier call returned. Training resumes from its `last` up to `epochs` in
+    all, with the same bits as without the stop.
+    data, batch_size, drop_last: as `fn.minibatches` takes them; what is no array is made one once, before the first
+    epoch.     key: each epoch's order of rows, and each step's own key, are folded from it. None: rows in order; a
+    network with dropout is then refused.
     validation: data whose loss and metrics are computed after every epoch, without a key.
-    patience: stop after so many epochs without a smaller validation loss, and return the params of the smallest.
-    callbacks: called after every epoch with the `Fit` so far; one that returns a true value stops the loop.
-    progress: wraps the range of epochs, for instance `tqdm.tqdm`.
-    History holds each epoch's loss and metrics, averaged over its batches by their rows.
+    monitor: the name in the history that says which epoch was the best; its params are returned. By default the
+    validation loss, where there is validation; without it the last params are returned.
+    mode: "min" or "max"; None: by the name, "max" for one that ends with accuracy or r2, "min" for one with loss.
+    min_delta: how much better than the best so far an epoch has to be, above this.
+    patience: stop after so many epochs without a better one.
+    callbacks: called after every epoch with the `Fit` so far. True stops the loop; a `Fit` takes the place of the
+    current one, from which the loop goes on; None and False change nothing, nor does anything else, with a warning.
+    progress: wraps the range of epochs, for instance `tqdm.tqdm`, which then shows the history's last numbers too.
+    verbose: print one line an epoch.
+
+    History holds, an element an epoch: "loss", the mean over the batches by their rows or, for a weighted loss, by the
+    sum of their weights (the losses of batches add up for reduction "sum"); the metrics of the step, of all rows of
+    the epoch at once, each row's output being that of its own step; and the same of the validation data.
+    A batch_norm is calibrated on `data` for validation, for callbacks, and in the params that are returned, at the cost
+    of a forward pass for each batch_norm; `last` is not, so training goes on by batches.
+    A KeyboardInterrupt returns the `Fit` after the last whole epoch, with a warning; a second one is raised.
+    Raises OptionError for arguments that do not fit together, and what the step raises.
     """
-    check_fit(step, data, count("epochs", epochs), validation, patience)
-    listeners = check_listeners(callbacks, progress)
-    fitted = cast("Fit[P]", params) if isinstance(params, Fit) else first_fit(step, params)
-    epoch_numbers: Iterable[int] = range(fitted.epochs, epochs)
-    for epoch in epoch_numbers if progress is None else progress(epoch_numbers):
-        if is_over(fitted, patience):
-            break
-        own = None if key is None else fold_in(key, epoch)
-        shuffle = None if own is None else fold_in(own, "shuffle")
-        last, state, means = run_epoch(step, fitted, minibatches(data, batch_size, shuffle, drop_last=drop_last), own)
-        means |= validated(step, last, validation, batch_size)
-        fitted = extended(fitted, last, state, means, patience)
-        stops = [listener(fitted) for listener in listeners]
-        if any(stops):
-            break
+    loop = check_fit(step, params, data, count("epochs", epochs), batch_size, key, validation)
+    names = ["loss", *(step.metrics if has_state(step) else ())]
+    names += [f"validation_{name}" for name in names] if validation is not None else []
+    waits = None if patience is None else count("patience", patience)
+    listeners, shows = Listeners(callbacks), flag("fit: verbose", verbose)
+    loop = loop._replace(
+        drop_last=flag("drop_last", drop_last), monitor=monitor_of(monitor, mode, min_delta, names, waits is not None)
+    )
+    if progress is not None and not callable(progress):
+        raise OptionError(f"fit: progress must be a function of the epochs, such as tqdm.tqdm, not {progress!r:.60}")
+    fitted = first_fit(step, params)
+    try:
+        epoch_numbers: Iterable[int] = range(fitted.epochs, epochs)
+        epoch_numbers = epoch_numbers if progress is None else progress(epoch_numbers)
+        for epoch in epoch_numbers:
+            if is_over(fitted, loop.monitor, waits):
+                break
+            fitted = run_epoch(loop, fitted, epoch, bool(listeners.functions))
+            fitted, stops = listeners.call(fitted)
+            if hasattr(epoch_numbers, "set_postfix"):
+                cast("Any", epoch_numbers).set_postfix(numbers(fitted.history))
+            if shows:
+                shown = "  ".join(f"{name} {value}" for name, value in numbers(fitted.history).items())
+                print(f"epoch {fitted.epochs}/{epochs}  {shown}", flush=True)
+            if stops:
+                break
+    except KeyboardInterrupt:
+        warnings.warn(
+            f"fit: interrupted; what is returned is the Fit after {fitted.epochs} whole epochs, from which fit resumes",
+            UserWarning,
+            stacklevel=2,
+        )
+    return finished(loop, fitted)
+
+
+def check_fit(
+    step: Any, params: Any, data: Any, epochs: int, batch_size: int | None, key: Key | None, validation: Any
+) -> Loop:
+    """Refuse what cannot be trained, or not for so long; make the data arrays."""
+    if not isinstance(step, STEPS):
+        raise OptionError(f"fit: the step is {step!r:.60}: make one with fn.train_step or fn.sgd_step")
+    found: list[Any] = []
+    for name, given in (("data", data), ("validation", validation)):
+        accepted = None if given is None and name == "validation" else accept_data(f"fit: {name}", given, batch_size)
+        if accepted is not None and epochs > 1 and not can_be_read_again(accepted):
+            raise OptionError(f"fit: {name} is an iterator, which is used up after one epoch: give a list of batches")
+        found.append(accepted)
+    if step.random and key is None:
+        raise OptionError(
+            "fit: the network has dropout, or another random layer, which without a key does nothing: give one, "
+            "fit(..., key=fn.key(0)), or leave the layer out of the network"
+        )
+    if lacks_statistics(params) and not can_be_read_again(found[0]):
+        raise OptionError("fit: data is an iterator, but a batch_norm needs them once more: give a list of batches")
+    weigh = weigher(step.net, step.loss, step.taken)
+    return Loop(step, found[0], batch_size, key, False, found[1], None, weigh)
+
+
+def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
+    """Whether the step has an optimizer, whose state it takes and returns."""
+    return isinstance(step, TrainStep)
+
+
+def first_fit(step: TrainStep[P, Any] | SGDStep[P], params: P | Fit[P]) -> Fit[P]:
+    """Where training starts, with arrays of its own: before the first epoch, or after those of an earlier fit."""
+    if not isinstance(params, Fit):
+        own = owned(params)
+        return Fit(own, owned(step.init(own)) if has_state(step) else None, {}, own)
+    fitted = owned(cast("Fit[P]", params))
+    if has_state(step) and not lacks_statistics(fitted.last):
+        trained = without_statistics(fitted.last)  # calibrated since then, unless the state knows of the statistics
+        if tree.structure(step.init(trained)) == tree.structure(fitted.state):
+            return fitted._replace(last=trained)
     return fitted
 
 
-def check_fit(step: Any, data: Data, epochs: int, validation: Data | None, patience: int | None) -> None:
-    """Refuse what cannot be trained, or not for so long."""
-    if not isinstance(step, (TrainStep, SGDStep)):
-        raise OptionError(f"fit: the step is {shown(step):.60}: make one with fn.train_step or fn.sgd_step")
-    for name, given in (("data", data), ("validation", () if validation is None else validation)):
-        check_iterable(f"fit: {name}", given)
-        if epochs > 1 and not are_arrays(given) and iter(given) is given:
-            raise OptionError(f"fit: {name} is an iterator, which is used up after one epoch: give a list of batches")
-    if patience is not None and (count("patience", patience) and validation is None):
-        raise OptionError("fit: patience waits for a smaller validation loss: give validation data")
+def run_epoch(loop: Loop, fitted: Fit[P], epoch: int, calibrates: bool) -> Fit[P]:
+    """The Fit after one more epoch."""
+    own = None if loop.key is None else fold_in(loop.key, epoch)
+    shuffle = None if own is None else fold_in(own, "shuffle")
+    batches = minibatches(loop.data, loop.batch_size, shuffle, drop_last=loop.drop_last)
+    last, state, means = trained(loop, fitted, batches, own)
+    params = last if loop.validation is None and not calibrates else calibrated(loop, last)
+    means |= validated(loop, params)
+    return extended(fitted, params, last, state, means, loop.monitor)
 
 
-def check_listeners(callbacks: Any, progress: Any) -> list[Any]:
-    """The callbacks, after checking that they and progress can be called."""
-    if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
-        raise OptionError(f"fit: callbacks must be a list of functions of a Fit, not {callbacks!r:.60}")
-    listeners: list[Any] = [*callbacks]
-    for i, listener in enumerate(listeners):
-        if not callable(listener):
-            raise OptionError(f"fit: callback {i} must be a function of a Fit, not {listener!r:.60}")
-    if progress is not None and not callable(progress):
-        raise OptionError(f"fit: progress must be a function of the epochs, such as tqdm.tqdm, not {progress!r:.60}")
-    return listeners
-
-
-def first_fit(step: TrainStep[P, Any] | SGDStep[P], params: P) -> Fit[P]:
-    """Before the first epoch."""
-    return Fit(params, step.init(params) if isinstance(step, TrainStep) else None, {}, params)
-
-
-def run_epoch(
-    step: TrainStep[P, Any] | SGDStep[P], fitted: Fit[P], batches: Iterator[Batch], key: Key | None
-) -> tuple[P, Any, dict[str, Any]]:
-    """(params, state, the means of the loss and the metrics) after one step on each batch."""
-    params, state, rows, totals = fitted.last, fitted.state, 0, dict[str, Any]()
+def trained(loop: Loop, fitted: Fit[P], batches: Iterator[Batch], key: Key | None) -> tuple[P, Any, dict[str, Any]]:
+    """(params, state, the loss and the metrics of the epoch) after one step on each batch."""
+    step, params, state, mean = loop.step, fitted.last, fitted.state, Mean()
     key = key if step.random else None  # whose folding takes as long as a short step
+    metrics: Mapping[str, Metric] = getattr(step, "metrics", {})
+    parts: list[tuple[Any, ...]] = []
     for place, batch in enumerate(batches):
         own = None if key is None else fold_in(key, place)
-        if isinstance(step, TrainStep):
-            params, state, result = step(params, state, *batch, key=own)
+        if has_state(step):
+            params, state, loss, outputs = step.advance(params, state, batch, own)
+            if metrics:
+                targets = tuple(np.array(x) for x in batch[step.taken(len(batch)) :])
+                parts.append(compared(tuple(outputs), targets))
         else:
-            params, result = step(params, *batch, key=own)
-        found = cast("dict[str, Any]", result) if isinstance(result, dict) else {"loss": result}
-        rows += len(batch[0])
-        for name, value in found.items():
-            totals[name] = totals.get(name, 0.0) + len(batch[0]) * np.asarray(value, np.float64)
-    if not rows:
+            params, loss = step(params, *batch, key=own)
+        mean.add(loss, loop.weigh(batch))
+    if not mean.batches:
         raise OptionError("fit: the data are empty: give at least one batch, anew in every epoch")
-    return params, state, {name: total / rows for name, total in totals.items()}
+    return params, state, {"loss": mean.value(), **(of_all_rows(metrics, parts) if parts else {})}
 
 
-def validated(
-    step: TrainStep[P, Any] | SGDStep[P], params: P, data: Data | None, batch_size: int | None
-) -> dict[str, Any]:
+def calibrated(loop: Loop, params: P) -> P:
+    """The params as they are to be used: where a batch_norm has no statistics, with those of the training data."""
+    if not lacks_statistics(params):
+        return params
+    size = loop.batch_size if isinstance(loop.data, Rows) else None
+    return cast(P, with_statistics(loop.step.net, params, loop.data, size, loop.step.taken))
+
+
+def validated(loop: Loop, params: Any) -> dict[str, Any]:
     """The loss and the metrics of the validation data, by the names that they have in the history."""
+    step, data = loop.step, loop.validation
     if data is None:
         return {}
-    size = batch_size if are_arrays(data) else None
+    size = loop.batch_size if isinstance(data, Rows) else None
     if step.loss is None:
-        return {"validation_loss": mean_loss(step.net, params, data, size)}
-    functions: dict[str, Metric] = {"loss": partial(_loss_of, step.loss)}
-    if isinstance(step, TrainStep):
+        return {"validation_loss": mean_loss(step.net, params, data, size, loop.weigh)}
+    functions: dict[str, Metric] = {"loss": partial(loss_of, step.loss)}
+    if has_state(step):
         functions |= step.metrics
-    return {f"validation_{name}": value for name, value in scores(step.net, functions, params, data, size).items()}
+    found = scores(step.net, functions, params, data, size, step.taken)
+    return {f"validation_{name}": value for name, value in found.items()}
 
 
-def extended(fitted: Fit[P], last: P, state: Any, means: dict[str, Any], patience: int | None) -> Fit[P]:
+def extended(fitted: Fit[P], params: P, last: P, state: Any, means: dict[str, Any], monitor: Monitor | None) -> Fit[P]:
     """What is returned if this epoch was the last."""
     if fitted.history and fitted.history.keys() != means.keys():
         raise OptionError(
@@ -243,22 +226,17 @@ def extended(fitted: Fit[P], last: P, state: Any, means: dict[str, Any], patienc
         )
     columns = {name: [np.asarray(value, np.float64)] for name, value in means.items()}
     history = {name: np.stack([*fitted.history.get(name, ()), *new]) for name, new in columns.items()}
-    is_best = patience is None or best_epoch(history) == len(history["loss"]) - 1
-    return Fit(last if is_best else fitted.params, state, history, last)
+    is_best = monitor is None or monitor.best_epoch(history) == len(history["loss"]) - 1
+    return Fit(owned(params) if is_best else fitted.params, state, history, last)
 
 
-def best_epoch(history: dict[str, npt.NDArray[Any]]) -> int:
-    """That of the smallest validation loss, the first of several; NaN is not small."""
-    losses = history["validation_loss"]
-    return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
-
-
-def is_over(fitted: Fit[Any], patience: int | None) -> bool:
-    """Whether there was no smaller validation loss for so many epochs."""
-    if patience is None or not fitted.history:
+def is_over(fitted: Fit[Any], monitor: Monitor | None, patience: int | None) -> bool:
+    """Whether there was no better epoch for so many."""
+    if patience is None or monitor is None or not fitted.history:
         return False
-    if "validation_loss" not in fitted.history:
-        raise OptionError(
-            "fit: the history so far has no validation_loss for patience to go by: go on without patience"
-        )
-    return fitted.epochs - 1 - best_epoch(fitted.history) >= patience
+    return fitted.epochs - 1 - monitor.best_epoch(fitted.history) >= patience
+
+
+def finished(loop: Loop, fitted: Fit[P]) -> Fit[P]:
+    """The Fit with calibrated params, if there was an epoch; no two of its trees share memory."""
+    return fitted._replace(params=owned(calibrated(loop, fitted.params) if fitted.epochs else fitted.params))

@@ -7,6 +7,7 @@ it gives for the trees, so it runs over them, in a few calls for any number of a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
@@ -22,7 +23,8 @@ from funcnet.flat import Layout, Node, are_as_they_were
 from funcnet.memory import Memory
 from funcnet.random import Key
 from funcnet.training import Differentiated
-from funcnet.updates import Optimizer, Uniform, apply_updates, check_optimizer
+from funcnet.updates import Optimizer, Uniform, apply_updates, check_optimizer, takes_weight
+from funcnet.weighing import Weigh, weigher
 
 P = TypeVar("P", default=Any)
 S = TypeVar("S", default=Any)
@@ -64,6 +66,8 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
         self.several: bool = metrics is not None
         self.shows_outputs: bool = bool(self.metrics)
+        self.takes_weight: bool = takes_weight(optimizer)
+        self.weigh: Weigh = weigher(self.net, self.loss, self.taken)
         if self.shows_outputs and loss is None:
             raise OptionError("train_step: metrics compare outputs with targets: give the loss beside the network")
 
@@ -73,6 +77,13 @@ class TrainStep(Differentiated[P], Generic[P, L]):
 
     def __call__(self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, S, L]:
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
+        new, state, loss, outputs = self.advance(params, state, arrays, key)
+        return new, state, cast(L, self._with_metrics(loss, outputs, arrays) if self.several else loss)
+
+    def advance(
+        self, params: P, state: S, arrays: tuple[Array | Labels, ...], key: Key | None
+    ) -> tuple[P, S, Any, list[Array]]:
+        """(new params, new state, loss, outputs); there are outputs where there are metrics."""
         try:
             space, vector = self.enter(params, arrays, key)
         except FuncnetError:
@@ -81,37 +92,39 @@ class TrainStep(Differentiated[P], Generic[P, L]):
             raise
         for f, args in space.program:
             f(*args)
-        layout = space.layout
+        layout, update = space.layout, cast("Any", self.optimizer.update)
+        if self.takes_weight:
+            update = partial(update, weight=self.weigh(arrays))
         if isinstance(self.optimizer.update, Uniform):
             before = layout.joined(params) if vector is None else vector
-            vector, state = self._update_flat(space, state, before)
+            vector, state = self._update_flat(update, space, state, before)
         else:
-            updates, state = two(self.optimizer.update(layout.tree(space.gradient.copy()), state, params))
+            updates, state = two(update(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
         new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
         if self.check_finite and not all_finite(loss, vector):
-            raise not_finite(self.kind, self.net, params, arrays, key, loss, layout.tree(space.gradient))
+            taken, gradient = self.taken(len(arrays)), layout.tree(space.gradient)
+            raise not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
         space.register.remember(new, vector)
         space.pool.append(space)
-        return new, state, cast(L, self._with_metrics(loss, (*outputs, *arrays[self.net.arity or 1 :])))
+        return new, state, loss, outputs
 
-    def _update_flat(self, space: Memory[P], state: S, before: Array) -> tuple[Array, S]:
+    def _update_flat(self, update: Any, space: Memory[P], state: S, before: Array) -> tuple[Array, S]:
         """The new params as one vector, and the state whose trees are views of the optimizer's vectors."""
         layout, kept = space.layout, cast("Kept | None", space.register.kept)
         if kept is not None and kept.state is state and are_as_they_were(kept.nodes):
             flat = kept.flat
         else:
             flat = flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
-        updates, flat = self.optimizer.update(space.gradient, flat, before)
+        updates, flat = update(space.gradient, flat, before)
         nodes: list[Node] = []
         new = with_trees(layout, flat, nodes)
         space.register.kept = Kept(new, flat, nodes)
         return before + updates, new
 
-    def _with_metrics(self, loss: Any, compared: tuple[Array | Labels, ...]) -> Any:
-        """The loss; where metrics were asked for, a dict of the loss and of them."""
-        if not self.several:
-            return loss
+    def _with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> dict[str, Any]:
+        """A dict of the loss and of the metrics."""
+        compared = (*outputs, *arrays[self.taken(len(arrays)) :]) if self.metrics else ()
         return {"loss": loss, **{name: metric(*compared) for name, metric in self.metrics.items()}}
 
 
@@ -148,9 +161,11 @@ def train_step(
     params' = params + u
     loss: takes the network's outputs and then the targets; None where the network's output is the loss itself.
     metrics: `{"accuracy": fn.accuracy}`: functions of the arrays that the loss is given, called on the outputs of the
-    same forward pass; the third value is then a dict of "loss" and of theirs.
+    same forward pass; the third value is then a dict of "loss" and of theirs. `fit` computes them over whole epochs.
     check_finite: raise NonFiniteError where the loss or the new params are NaN or infinite, as `sgd_step` does.
     The first state is `step.init(params)`, the same as `optimizer.init(params)`. A key turns dropout on.
+    An optimizer whose update has a keyword `weight`, such as `fn.accumulate`, is passed the batch's weight in a mean
+    over batches: its rows, or the sum of its weights; None for a loss with reduction "sum".
     Raises ParamsError for a state of another optimizer or of other params.
     """
     return TrainStep(net, loss, optimizer, metrics, check_finite)

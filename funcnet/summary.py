@@ -174,7 +174,7 @@ class _Outline:
     def _recorded(
         self, apply: Function[Any, Any], params: Any, shapes: Sequence[Shape], integers: Set[int]
     ) -> tuple[Shape, int]:
-        trace = Trace(np.dtype(self.dtype), rows=1)
+        trace = Trace(np.dtype(self.dtype), rows=1, total=2)
         symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
         kinds = [np.dtype(np.intp) if i in integers else trace.dtype for i in range(len(shapes))]
         values = [trace.input((1, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]

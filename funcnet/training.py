@@ -13,10 +13,11 @@ from funcnet.compiled import Compiled
 from funcnet.compose import check
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import Written, shown, shows_call
-from funcnet.errors import ShapeError
+from funcnet.errors import DTypeError, ShapeError
 from funcnet.finite import all_finite, not_finite
 from funcnet.plan import Plan
 from funcnet.random import Key
+from funcnet.splitting import inputs_taken
 from funcnet.tracing import Trace, Value
 
 P = TypeVar("P", default=Any)
@@ -54,10 +55,14 @@ class Differentiated(Compiled[P]):
 
     def may_be_labels(self, place: int) -> bool:
         """Whether the array in that place may be integers: an input of the network, or a target."""
-        taken = self.net.arity or 1
-        if self.loss is None or place < taken:
+        loss, arity = self.loss, self.net.arity
+        if loss is None or (arity is not None and place < arity):
             return self.net.may_be_labels(place)
-        return bool(self.loss.labels)
+        return bool(loss.labels) or (arity is None and self.net.may_be_labels(place))
+
+    def taken(self, given: int) -> int:
+        """How many of so many arrays, from the first on, are inputs of the network."""
+        return given if self.loss is None else inputs_taken(self.kind, self.net, given, self.loss)
 
     def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
         """Plan the loss and the gradient of the params."""
@@ -75,9 +80,12 @@ class Differentiated(Compiled[P]):
         self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any
     ) -> tuple[Any, tuple[Any, ...], P]:
         """The network, then the loss of its outputs and the remaining arrays; back through both."""
-        taken = self.net.arity or 1
+        taken = self.taken(len(arrays))
         if len(arrays) < taken:
             raise ShapeError(f"{self.kind}: the network takes {taken} inputs, but only {len(arrays)} arrays were given")
+        for i, x in enumerate(arrays[:taken]):
+            if x.dtype.kind != "f" and not self.net.may_be_labels(i):
+                raise DTypeError(f"{self.kind}: input {i} has dtype {x.dtype}, not a floating one: cast it")
         output, pull = self.net.compute(params, *arrays[:taken], key=key)
         several = isinstance(output, tuple)
         outputs = cast("tuple[Array, ...]", output if several else (output,))
@@ -123,7 +131,7 @@ class ValueAndGrad(Differentiated[P]):
             f(*args)
         loss, gradient = space.fresh[0](), space.layout.tree(space.gradient.copy())
         if self.check_finite and not all_finite(loss, space.gradient):
-            raise not_finite(self.kind, self.net, params, arrays, key, loss, gradient)
+            raise not_finite(self.kind, self.net, self.taken(len(arrays)), params, arrays, key, loss, gradient)
         space.pool.append(space)
         return loss, gradient
 
@@ -164,7 +172,7 @@ class SGDStep(Differentiated[P]):
         new, loss = space.layout.tree(vector), space.fresh[0]()
         if self.check_finite and not all_finite(loss, vector):
             gradient = space.layout.tree(space.gradient / self.scale)
-            raise not_finite(self.kind, self.net, params, arrays, key, loss, gradient)
+            raise not_finite(self.kind, self.net, self.taken(len(arrays)), params, arrays, key, loss, gradient)
         space.register.remember(new, vector)
         space.pool.append(space)
         return new, loss

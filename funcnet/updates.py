@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 import numpy as np
@@ -36,7 +37,8 @@ class Optimizer(NamedTuple):
     """A pair of pure functions: `init, update = fn.adam(1e-3)`.
 
     init: `(params) -> state`; a state is NamedTuples of numbers and of trees shaped as the params.
-    update: `(gradient, state, params) -> (updates, state)`; `fn.apply_updates(params, updates)` adds them.
+    update: `(gradient, state, params) -> (updates, state)`; `fn.apply_updates(params, updates)` adds them. An update
+        with a keyword `weight`, as that of `fn.accumulate`, is also told the batch's weight in a mean over batches.
     """
 
     init: Callable[[Any], Any]
@@ -94,7 +96,22 @@ def chain(*parts: Optimizer) -> Optimizer:
     """
     for i, part in enumerate(parts):
         check_optimizer(f"chain: argument {i}", part)
-    return Optimizer(partial(_init_chain, parts), joint(parts)(_chain, parts))
+    taking = tuple(takes_weight(part) for part in parts)
+    update = joint(parts)(_weighed_chain, parts, taking) if any(taking) else joint(parts)(_chain, parts)
+    return Optimizer(partial(_init_chain, parts), update)
+
+
+def takes_weight(optimizer: Optimizer) -> bool:
+    """Whether its update has a keyword `weight`."""
+    try:
+        return "weight" in signature(optimizer.update).parameters
+    except (TypeError, ValueError):  # a callable of which Python knows no signature
+        return False
+
+
+def with_weight(optimizer: Optimizer, weight: float | None) -> Optimizer:
+    """The optimizer whose update is told this weight."""
+    return Optimizer(optimizer.init, partial(cast("Any", optimizer.update), weight=weight))
 
 
 def joint(parts: tuple[Optimizer, ...]) -> Callable[..., Any]:
@@ -124,6 +141,19 @@ def _chain(
         updates, own = part.update(updates, own, params)
         new.append(own)
     return updates, tuple(new)
+
+
+def _weighed_chain(
+    parts: tuple[Optimizer, ...],
+    taking: tuple[bool, ...],
+    updates: P,
+    state: tuple[Any, ...],
+    params: P | None = None,
+    *,
+    weight: float | None = None,
+) -> tuple[P, tuple[Any, ...]]:
+    told = tuple(with_weight(part, weight) if takes else part for part, takes in zip(parts, taking, strict=True))
+    return _chain(told, updates, state, params)
 
 
 def expect(kind: type[S], state: object) -> S:

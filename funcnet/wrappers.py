@@ -1,4 +1,4 @@
-"""Optimizers around optimizers: over the mean of several gradients, or for some of the params only."""
+"""Optimizers around optimizers: over the mean of several gradients, for some of the params; an average of params."""
 
 from __future__ import annotations
 
@@ -9,11 +9,24 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, count, is_array, is_key, listed, named
+from funcnet.arrays import Array, count, fraction, is_array, is_key, is_tuple, listed, named, not_negative, params_dtype
 from funcnet.core import OperatorKey
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
-from funcnet.updates import Optimizer, P, S, check_optimizer, each, expect, full_like, joint, stateless
+from funcnet.updates import (
+    Optimizer,
+    P,
+    S,
+    Uniform,
+    check_optimizer,
+    each,
+    expect,
+    full_like,
+    joint,
+    stateless,
+    takes_weight,
+    with_weight,
+)
 
 Where: TypeAlias = "OperatorKey | Collection[OperatorKey] | Callable[[str], bool]"
 """Which params: those of an operator (its key, or its position in a serial), those of several operators, or those whose
@@ -22,9 +35,13 @@ Chosen: TypeAlias = "frozenset[OperatorKey] | Callable[[str], bool]"
 
 
 class AccumulateState(NamedTuple):
-    """mini_step: how many gradients the mean holds.     inner: the optimizer's own state.     mean: of gradients."""
+    """mini_step: how many gradients the mean holds.     weight: the sum of their weights.
+
+    inner: the optimizer's own state.     mean: of gradients, by their weights.
+    """
 
     mini_step: int
+    weight: float
     inner: Any
     mean: Any
 
@@ -33,26 +50,44 @@ class AccumulateState(NamedTuple):
 def accumulate(optimizer: Optimizer, k: int) -> Optimizer:
     """The optimizer, given the mean of k gradients at every k-th call; the updates between are zeros.
 
-    k batches then make one, k times as large, without its memory. (Optax: MultiSteps)
+    mean = sum_i w_i g_i / sum_i w_i, w_i the batch's weight: its rows, or the sum of its weights for a weighted loss
+
+    k batches of any sizes then make one large batch, without its memory, for a loss with reduction "mean": `train_step`
+    passes w_i. A loop of your own passes it as `update(gradient, state, params, weight=w)`; without it all w_i are 1.
+    A loss with reduction "sum", or one of your own, has no such weight in `train_step`, so all w_i are 1: the
+    gradient is then 1 / k of that of the large batch for "sum", and exact for a mean of your own where batches are of
+    equal size. A batch of weight 0 counts as one of the k and adds nothing. (Optax: MultiSteps)
     """
     check_optimizer("accumulate: argument 0", optimizer)
-    return Optimizer(partial(_init_accumulate, optimizer), joint((optimizer,))(_accumulate, optimizer, count("k", k)))
+    k, inner_takes = count("k", k), takes_weight(optimizer)
+    update = joint((optimizer,))(_accumulate, optimizer, k, inner_takes)
+    return Optimizer(partial(_init_accumulate, optimizer), update)
 
 
 def _init_accumulate(optimizer: Optimizer, params: Any) -> AccumulateState:
-    return AccumulateState(0, optimizer.init(params), full_like(params, 0.0))
+    return AccumulateState(0, 0.0, optimizer.init(params), full_like(params, 0.0))
 
 
 def _accumulate(
-    optimizer: Optimizer, k: int, updates: P, state: AccumulateState, params: P | None = None
+    optimizer: Optimizer,
+    k: int,
+    inner_takes: bool,
+    updates: P,
+    state: AccumulateState,
+    params: P | None = None,
+    *,
+    weight: float | None = None,
 ) -> tuple[P, AccumulateState]:
     n = int(expect(AccumulateState, state).mini_step) + 1
-    mean = each(lambda u, m: m + (u - m) / n, updates, state.mean)
+    own = 1.0 if weight is None else not_negative("accumulate: weight", weight)
+    total = float(state.weight) + own
+    mean = each(lambda u, m: m + (u - m) / (total / own) if own else m.copy(), updates, state.mean)
     if n < k:
         inner = tree.map(copied, state.inner)
-        return each(np.zeros_like, updates), AccumulateState(n, inner, mean)
-    new, inner = optimizer.update(mean, state.inner, params)
-    return new, AccumulateState(0, inner, each(np.zeros_like, mean))
+        return each(np.zeros_like, updates), AccumulateState(n, total, inner, mean)
+    told = with_weight(optimizer, None if weight is None else total) if inner_takes else optimizer
+    new, inner = told.update(mean, state.inner, params)
+    return new, AccumulateState(0, 0.0, inner, each(np.zeros_like, mean))
 
 
 def copied(x: Any) -> Any:
@@ -71,7 +106,8 @@ def masked(optimizer: Optimizer, where: Where) -> Optimizer:
     """
     check_optimizer("masked: argument 0", optimizer)
     keep = where if callable(where) else operator_keys(where)
-    return Optimizer(partial(_init_masked, optimizer, keep), partial(_masked, optimizer, keep))
+    update = partial(_weighed_masked if takes_weight(optimizer) else _masked, optimizer, keep)
+    return Optimizer(partial(_init_masked, optimizer, keep), update)
 
 
 def operator_keys(where: Any) -> frozenset[OperatorKey]:
@@ -100,6 +136,18 @@ def _masked(optimizer: Optimizer, where: Chosen, updates: P, state: S, params: P
         return next(changed) if yes else u
 
     return tree.map(pick, updates, mask), new
+
+
+def _weighed_masked(
+    optimizer: Optimizer,
+    where: Chosen,
+    updates: P,
+    state: S,
+    params: P | None = None,
+    *,
+    weight: float | None = None,
+) -> tuple[P, S]:
+    return _masked(with_weight(optimizer, weight), where, updates, state, params)
 
 
 def _without(params: Any, mask: Any) -> Any:
@@ -148,3 +196,54 @@ def freeze(where: Where) -> Optimizer:
 
 def _zeros(updates: P, params: P | None) -> P:
     return each(np.zeros_like, updates)
+
+
+class EmaParamsState(NamedTuple):
+    """average: of the params."""
+
+    average: Any
+
+
+def ema_params(decay: float) -> Optimizer:
+    """a' = decay a + (1 - decay) (params + u)        u' = u
+
+    A moving average of the params, which often predict better than the last ones; at first a is the first params.
+    It stands last: `fn.chain(fn.adam(1e-3), fn.ema_params(0.999))`; `fn.averaged_params(state)` reads it. In `fit` it
+    lives in the state, so it is saved and resumed; a callback returns it as the params:
+    `callbacks=[lambda fitted: fitted._replace(params=fn.averaged_params(fitted.state))]`.
+    (Polyak and Juditsky 1992; Optax: incremental_update; PyTorch: AveragedModel)
+    Raises OptionError for a decay outside [0, 1), ParamsError where update is given no params.
+    """
+    return Optimizer(_init_ema_params, Uniform(_ema_params, fraction("ema_params: decay", decay)))
+
+
+def _init_ema_params(params: Any) -> EmaParamsState:
+    params_dtype(params, tree.leaves(params))
+    return EmaParamsState(each(np.copy, params))
+
+
+def _ema_params(decay: float, updates: P, state: EmaParamsState, params: P | None = None) -> tuple[P, EmaParamsState]:
+    if params is None:
+        raise ParamsError("ema_params averages the params: give them, update(updates, state, params)")
+
+    def average(u: Any, p: Any, a: Any) -> Any:
+        return decay * a + (1.0 - decay) * (p + u)
+
+    return updates, EmaParamsState(each(average, updates, params, expect(EmaParamsState, state).average))
+
+
+def averaged_params(state: object) -> Any:
+    """A copy of the average that `ema_params` keeps, read from an optimizer's state.
+
+    Raises ParamsError where there is none.
+    """
+    found = _find_average(state)
+    if found is None:
+        raise ParamsError("there is no average of params in this state: put fn.ema_params(...) last in the optimizer")
+    return tree.map(copied, found.average)
+
+
+def _find_average(state: object) -> EmaParamsState | None:
+    if isinstance(state, EmaParamsState) or not is_tuple(state):
+        return state if isinstance(state, EmaParamsState) else None
+    return next((found for part in state if (found := _find_average(part)) is not None), None)

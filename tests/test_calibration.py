@@ -153,27 +153,61 @@ def test_whatever_can_be_gone_through_again_will_do() -> None:
 
 
 def test_an_iterator_is_refused() -> None:
-    with pytest.raises(fn.OptionError, match="is an iterator, which can be gone through but once: pass a list of them"):
+    with pytest.raises(
+        fn.OptionError, match="is an iterator, which can be gone through but once: pass a list of batches"
+    ):
         fn.calibrate(NETS["serial"], drawn(NETS["serial"]), iter(BATCHES))
 
 
-@pytest.mark.parametrize("batches", [np.ones((3, 2)), (np.ones((3, 2)), np.ones((3, 2)))])
-def test_one_batch_is_not_taken_for_several(batches: Any) -> None:
-    with pytest.raises(fn.OptionError, match=r"is one batch, not several: put it into a list, \[\(x, target\)\]"):
-        fn.calibrate(NETS["serial"], drawn(NETS["serial"]), batches)
+FORMS: dict[str, tuple[Any, int | None]] = {
+    "one array": (ALL, None),
+    "arrays": ((ALL, ALL[:, 0]), None),
+    "arrays, batch by batch": ((ALL, ALL[:, 0]), 7),
+    "a list of arrays": ([ALL, ALL[:, 0]], 7),
+    "batches": ([(ALL[:30], ALL[:30, 0]), [ALL[30:], ALL[30:, 0]]], None),
+    "batches of inputs": ([ALL[:38], ALL[38:]], None),
+    "plain lists": ((ALL.tolist(), ALL[:, 0].tolist()), 9),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_data_come_in_the_forms_that_evaluate_takes(form: str) -> None:
+    net, (data, size) = NETS["serial"], FORMS[form]
+    params = drawn(net)
+    expected = fn.calibrate(net, params, [(ALL,)])
+    for a, b in zip(tree.leaves(fn.calibrate(net, params, data, size)), tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("net", [fn.serial(fn.add(), fn.batch_norm()), fn.serial(fn.concatenate(), fn.batch_norm())])
+def test_a_target_is_no_input_of_a_network_of_any_number_of_inputs(net: Any) -> None:
+    assert net.apply.arity is None
+    params, _ = net.init(fn.key(0), (2,), dtype=np.float64)
+    found = fn.calibrate(net, params, (ALL, 100 * ALL))
+    np.testing.assert_allclose(found[1].mean, ALL.mean(axis=0), rtol=1e-12)
+    with pytest.raises(fn.OptionError, match="calibrate: this .* takes any number of inputs.*make it an operator"):
+        fn.calibrate(net, params, (ALL, ALL, ALL))
+
+
+def test_params_may_be_those_of_a_fit() -> None:
+    net = NETS["serial"]
+    params = drawn(net)
+    found = fn.calibrate(net, fn.Fit(params, None, {}, params), BATCHES)
+    for a, b in zip(tree.leaves(found), tree.leaves(fn.calibrate(net, params, BATCHES)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_what_is_no_layer_or_holds_no_batches_is_refused() -> None:
     net = NETS["serial"]
     with pytest.raises(fn.GraphError, match="calibrate: argument 0 is .* and not a layer"):
         fn.calibrate(net.apply, drawn(net), BATCHES)  # type: ignore[arg-type]
-    with pytest.raises(fn.OptionError, match="calibrate: batches: a tuple of arrays .* not None"):
+    with pytest.raises(fn.OptionError, match="calibrate: data: a tuple of arrays .* not None"):
         fn.calibrate(net, drawn(net), None)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("batches", [[], [np.ones((0, 2))]])
+@pytest.mark.parametrize("batches", [[], [(np.ones((0, 2)),)], [np.ones((0, 2))]])
 def test_no_rows_have_no_statistics(batches: Any) -> None:
-    with pytest.raises(fn.ShapeError, match="there are no rows in the batches"):
+    with pytest.raises(fn.ShapeError, match="there are no rows in the data"):
         fn.calibrate(NETS["serial"], drawn(NETS["serial"]), batches)
 
 

@@ -66,8 +66,11 @@ FLOORS: list[list[str]] = [
     ],
     ["memory", "compiled", "compose", "network"],
     [
+        "splitting",
         "batches",
+        "fit_result",
         "calibration",
+        "weighing",
         "finite",
         "training",
         "schedules",
@@ -77,6 +80,10 @@ FLOORS: list[list[str]] = [
         "optimizers",
         "steps",
         "metrics",
+        "evaluation",
+        "monitoring",
+        "callbacks",
+        "plateau",
         "fitting",
     ],
     [

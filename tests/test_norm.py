@@ -121,12 +121,24 @@ def test_calibrated_it_keeps_float32() -> None:
     assert {a.dtype for a in (y, *fn.tree.leaves(of_params), *of_inputs)} == {np.dtype(np.float32)}
 
 
-def test_one_row_alone_becomes_the_bias() -> None:
+def test_one_row_alone_is_refused_until_there_are_statistics() -> None:
     layer, params = fn.batch_norm(), fn.BatchNorm(np.full(4, 2.0), np.arange(4.0), None, None)
-    for x in (normal(1, 4), normal(1, 1, 4)):
-        y, pullback = layer.apply.vjp(params, x)
-        np.testing.assert_allclose(y.ravel(), params.bias, atol=1e-15)
-        assert not pullback(np.ones_like(y))[1][0].any()
+    net = fn.serial(fn.linear(4), layer, fn.linear(2))
+    weights = drawn(net, 4)
+    gradient_of = fn.value_and_grad(net, fn.softmax_cross_entropy())
+    words = r"a single row has no mean and variance.*fn\.calibrate\(net, params, data\).*drop_last=True or another"
+    calls: list[Callable[[], object]] = [
+        lambda: layer.apply(params, normal(1, 4)),
+        lambda: layer.apply.vjp(params, normal(1, 1, 4)),
+        lambda: net.apply(weights, normal(1, 4)),
+        lambda: gradient_of(weights, normal(1, 4), np.array([1])),
+    ]
+    for call in calls:
+        with pytest.raises(fn.ShapeError, match=words):
+            call()
+    assert layer.apply(params, normal(1, 2, 4)).shape == (1, 2, 4)
+    assert net.apply(fn.calibrate(net, weights, normal(9, 4)), normal(1, 4)).shape == (1, 2)
+    assert layer.apply(params, normal(0, 4)).shape == (0, 4)
 
 
 @pytest.mark.parametrize("name", ["mean", "var"])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.updates import Uniform
+from funcnet.updates import Uniform, takes_weight
 
 X = np.linspace(-1, 1, 10, dtype=np.float32).reshape(5, 2)
 T = np.sin(3 * X)
@@ -41,7 +41,8 @@ def by_hand(net: Any, loss: Any, optimizer: fn.Optimizer, params: Any, batches: 
     gradient_of, state = fn.value_and_grad(net, loss), optimizer.init(params)
     for batch in batches:
         number, gradient = gradient_of(params, *batch)
-        updates, state = optimizer.update(gradient, state, params)
+        weight = {"weight": float(len(batch[0]))} if takes_weight(optimizer) else {}
+        updates, state = cast(Any, optimizer.update)(gradient, state, params, **weight)
         params = fn.apply_updates(params, updates)
     return params, state, number
 

@@ -125,8 +125,9 @@ def batch_norm(*, epsilon: float = 1e-5) -> Layer[BatchNorm]:
     params that hold the mean and variance of the population: from then on m and v are those, dx = k / r, and their
     cotangents are 0. params._replace(mean=None, var=None) goes back. Axes between batch and features are rows too.
     The mean is taken twice, as in `layer_norm`. Shapes: (..., features) -> the same. epsilon: above 0.
-    Raises OptionError where it is not, ShapeError where there are no features, ParamsError for a mean without a var.
-    (Ioffe and Szegedy 2015)
+    A single row, not calibrated, is an error: it would become the bias whatever it holds, and train nothing.
+    Raises OptionError for another epsilon, ShapeError where there are no features, and for a single row without
+    statistics; ParamsError for a mean without a var. (Ioffe and Szegedy 2015)
     """
     return layer("batch_norm", partial(_batch_norm, positive("batch_norm: epsilon", epsilon)), partial(_draw, _batch))
 
@@ -146,7 +147,14 @@ def _batch_norm(epsilon: float, params: BatchNorm, x: Array) -> Result[BatchNorm
 
 
 def _by_batch(epsilon: float, s: Array, b: Array, x: Array) -> Result[BatchNorm]:
-    share = 1.0 / max(x.size // x.shape[-1], 1)  # an empty batch has no statistics, and needs none
+    rows = x.size // x.shape[-1]
+    if rows == 1:
+        raise ShapeError(
+            "a single row has no mean and variance of its own, and these params hold none: for prediction calibrate "
+            "them, params = fn.calibrate(net, params, data), which fn.fit does to the params that it returns; in "
+            "training give batches of two rows or more, with drop_last=True or another batch_size"
+        )
+    share = 1.0 / max(rows, 1)  # an empty batch has no statistics, and needs none
 
     def mean(a: Array) -> Array:
         m: Array = _over_rows(a) * share

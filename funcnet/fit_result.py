@@ -1,0 +1,49 @@
+"""What `fit` returns: params, optimizer state and history, from which it can go on."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import TypeVar
+
+from funcnet import tree
+from funcnet.arrays import is_array
+
+P = TypeVar("P", default=Any)
+T = TypeVar("T")
+
+
+class Fit(NamedTuple, Generic[P]):
+    """What `fit` returns, and takes to go on: a pytree, which can be saved as one.
+
+    params: the best where there was validation, else the last; every batch_norm calibrated.
+    state: the optimizer's, after the last epoch; None for `sgd_step`.
+    history: name -> an array, an element an epoch: "loss" and the metrics, and "validation_loss" and so on.
+    last: the params after the last epoch, from which training goes on. No two of these share memory.
+    """
+
+    params: P
+    state: Any
+    history: dict[str, npt.NDArray[Any]]
+    last: P
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs there were."""
+        return len(next(iter(self.history.values()), ()))
+
+
+def params_of(params: Any) -> Any:
+    """The params of a `Fit`; anything else is itself."""
+    return cast("Any", params).params if isinstance(params, Fit) else params
+
+
+def owned(values: T) -> T:
+    """The same tree with arrays of its own."""
+
+    def own(x: Any) -> Any:
+        return np.array(x) if is_array(x) else x
+
+    return tree.map(own, values)

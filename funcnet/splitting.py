@@ -1,0 +1,32 @@
+"""Which arrays of a batch are inputs of the network: the one rule for training, evaluation and calibration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from funcnet.core import Function
+from funcnet.errors import OptionError, ShapeError
+
+
+def inputs_taken(kind: str, net: Function[Any, Any], given: int, loss: Function[Any, Any] | None = None) -> int:
+    """How many of a batch's arrays, from the first on, are inputs of the network; the others are the targets.
+
+    A network of any number of inputs takes all but those that the loss takes beside its output. Where no loss says how
+    many, it takes one of (input, target); of more arrays nobody can tell, which is an error.
+    """
+    if net.arity is not None:
+        return net.arity
+    if loss is None or loss.arity is None:
+        if given > 2:
+            raise OptionError(
+                f"{kind}: this {net.kind} takes any number of inputs, so which of the {given} arrays of a batch are "
+                "inputs cannot be known: make it an operator of a network, fn.network(..., inputs=[...])"
+            )
+        return 1
+    taken = given - (loss.arity - 1)
+    if taken < 1:
+        raise ShapeError(
+            f"{kind}: the loss ({loss.kind}) takes {loss.arity} inputs, the network's output and {loss.arity - 1} "
+            f"more, but {given} arrays were given and none is left for the network"
+        )
+    return taken
