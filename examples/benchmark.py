@@ -5,6 +5,7 @@
     python examples/benchmark.py --process
     python examples/benchmark.py --growth --figure growth.png
     python examples/benchmark.py --memory
+    python examples/benchmark.py --feeding --repeats 5
 
 The bar is the best step that could be written by hand for exactly one network, with NumPy alone; a ratio says how many
 times as long a step takes. All implementations are first checked to compute the same loss and the same params. They are
@@ -53,6 +54,7 @@ def parse_options() -> Namespace:
     mode.add_argument("--process", action="store_true", help="whole fresh processes instead of steps")
     mode.add_argument("--growth", action="store_true", help="funcnet's time against depth, width, batch and so on")
     mode.add_argument("--memory", action="store_true", help="funcnet's memory and page faults; ever new batch sizes")
+    mode.add_argument("--feeding", action="store_true", help="an epoch fed from other memory layouts and from a file")
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON")
     parser.add_argument("--figure", metavar="FILE", help="draw the ratios, or the growth (needs matplotlib)")
     options = parser.parse_args()
@@ -64,6 +66,7 @@ IDLE = {
     "process": ("only", "json", "figure", "compile"),
     "growth": ("skip", "json", "compile"),
     "memory": ("skip", "json", "figure", "compile"),
+    "feeding": ("only", "skip", "json", "figure", "compile"),
 }
 """Options that a mode has no use for."""
 

@@ -55,14 +55,13 @@ def _by_loss(loss: Function[Any, Any], taken: Callable[[int], int], arrays: tupl
 
 
 def _weight(loss: Function[Any, Any], targets: tuple[Any, ...]) -> float:
-    """The total weight; in place of the outputs, of which the leading axes alone count, stands an array of zeros."""
+    """The total weight; in place of the outputs, of which the leading axes alone count, stands the first target."""
     assert loss.total_weight is not None
     if not targets:
         return 1.0
     given = [np.asarray(x) for x in targets]
     first = given[0]
-    shape = first.shape if first.dtype.kind == "f" and first.ndim > 1 else (*first.shape, 1)
-    like = np.broadcast_to(np.zeros(()), shape)
+    like = first if first.dtype.kind == "f" and first.ndim > 1 else first[..., None]
     return float(loss.total_weight(*[like] * ((loss.arity or 0) - len(given)), *given))
 
 

@@ -23,7 +23,7 @@ REASONS: dict[str, list[str]] = {
         "calls.dropout_mask_into: 1.0 / (1.0 - rate) (upcast)",
         "layers.axes._mean: 1.0 / _elements(axes, x) (upcast)",
         "layers.axes._slice: (builtins.slice(None),) * place (upcast)",
-        "layers.norm._by_batch: 1.0 / max(x.size // x.shape[-1], 1) (upcast)",
+        "layers.norm._by_batch: 1.0 / max(rows, 1) (upcast)",
         "layers.norm._feature_mean: 1.0 / a.shape[-1] (upcast)",
         "layers.norm._over_rows: a.ndim - 1 (upcast)",
         "losses.classification._softmax_cross_entropy: 1.0 - smoothing (upcast)",

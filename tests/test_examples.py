@@ -165,3 +165,12 @@ def test_it_refuses_options_out_of_range(options: list[str], capsys: pytest.Capt
     with pytest.raises(SystemExit):
         siamese.main(options)
     assert re.search(options[0], capsys.readouterr().err)
+
+
+def test_a_training_is_fed_from_any_layout_and_from_a_file() -> None:
+    from bench import feeding
+
+    said: list[str] = []
+    text = feeding.measure(1, np.dtype(np.float32), said.append, rows=600)
+    assert [row[0].split()[0] for row in cells(text)] == ["C-contiguous", "array", "columns", "columns"]
+    assert len(said) == 5

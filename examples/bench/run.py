@@ -43,6 +43,8 @@ def main(options: Namespace) -> None:
         show_growth(options, facts)
     elif options.memory:
         show_memory(options)
+    elif options.feeding:
+        show_feeding(options)
     else:
         show_steps(options, facts)
 
@@ -88,6 +90,14 @@ def show_memory(options: Namespace) -> None:
         sys.exit("--memory reads /proc/self/statm, which this system does not have")
     workloads = chosen(options.only, memory.WORKLOADS)
     print(*memory.measure(workloads, options.dtype, progress), sep="\n\n")
+
+
+def show_feeding(options: Namespace) -> None:
+    """What other memory layouts of the data cost."""
+    require_funcnet()
+    from bench import feeding
+
+    print(feeding.measure(options.repeats, np.dtype(options.dtype), progress))
 
 
 def require_funcnet() -> None:
