@@ -37,7 +37,7 @@ from funcnet.initializers import (
     uniform,
     zeros,
 )
-from funcnet.layers.axes import max, mean, permute, slice, sum
+from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
 from funcnet.layers.dropout import dropout
 from funcnet.layers.elementwise import (
     elementwise,
@@ -70,7 +70,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.calibration import calibrate
     from funcnet.checkpoint import Checkpoint, load, save
     from funcnet.fitting import Fit, evaluate, fit
-    from funcnet.metrics import accuracy, confusion_matrix, r2
+    from funcnet.metrics import accuracy, binary_accuracy, confusion_matrix, r2
     from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
     from funcnet.schedules import (
         Schedule,
@@ -102,6 +102,7 @@ __all__ = [
     "average",
     "batch_norm",
     "BatchNorm",
+    "binary_accuracy",
     "calibrate",
     "chain",
     "Checkpoint",
@@ -163,6 +164,8 @@ __all__ = [
     "log_softmax",
     "mae",
     "masked",
+    "masked_mean",
+    "masked_sum",
     "Matrix",
     "max",
     "maximum",
@@ -239,7 +242,7 @@ _LATER = {
     "calibration": ["calibrate"],
     "checkpoint": ["Checkpoint", "load", "save"],
     "fitting": ["evaluate", "Fit", "fit"],
-    "metrics": ["accuracy", "confusion_matrix", "r2"],
+    "metrics": ["accuracy", "binary_accuracy", "confusion_matrix", "r2"],
     "optimizers": ["adagrad", "adam", "adamw", "learning_rate", "lion", "rmsprop", "sgd"],
     "schedules": [
         "constant_schedule",

@@ -234,7 +234,8 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
     """The shape that `function` gives, learnt by tracing it on a batch of one."""
     trace = Trace(np.dtype(dtype), rows=1)
     symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
-    kinds = [np.dtype(np.intp) if i in apply.labels and not s else trace.dtype for i, s in enumerate(shapes)]
+    rank = max(1, len(shapes[0]))  # labels have fewer axes than the logits before them
+    kinds = [np.dtype(np.intp) if i in apply.labels and len(s) < rank else trace.dtype for i, s in enumerate(shapes)]
     inputs = [trace.input((1, *s), kind) for s, kind in zip(shapes, kinds, strict=True)]
     output = cast(Value, apply.function(symbols, *inputs)[0])
     return output.shape if output.batch_axis is None else output.shape[1:]

@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from funcnet.arrays import Array, positive
+from funcnet.calls import gate
 from funcnet.core import Layer, NoParams
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
 
@@ -146,6 +147,6 @@ def _gaussian_nll(epsilon: float, terms: Terms, m: Array, s: Array, t: Array) ->
     def pullback(g: Any) -> Cotangents:
         scale = g * terms.share
         dm = q * scale
-        return dm, (1.0 / v - q * q) * (s > epsilon) * (scale * 0.5), -dm
+        return dm, gate(1.0 / v - q * q, v - epsilon) * (scale * 0.5), -dm
 
     return terms.sum(np.log(v) + d * q) * (0.5 * terms.share), pullback
