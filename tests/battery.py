@@ -149,7 +149,7 @@ FORMULAS: dict[str, Formula] = {
         np.mean(cross_entropy(z, t), axis=1), w
     ),
     "softmax_cross_entropy of weighted labels": lambda p, z, t, w: weighted_mean(cross_entropy(z, t), w),
-    "softmax_cross_entropy of labels but one": lambda p, z, t: weighted_mean(cross_entropy(z, t), 1.0 * (t != 2)),
+    "softmax_cross_entropy of labels but one": lambda p, z, t: weighted_mean(cross_entropy(z, t), t != 2),
     "softmax_cross_entropy of weighted labels but one": lambda p, z, t, w: np.sum(cross_entropy(z, t) * w * (t != 2)),
     "sigmoid_cross_entropy": lambda p, z, t: np.mean(binary_cross_entropy(z, t)),
     "sigmoid_cross_entropy of each row": lambda p, z, t: binary_cross_entropy(z, t),
@@ -170,9 +170,9 @@ FORMULAS: dict[str, Formula] = {
     "max": lambda p, x: np.sort(x, axis=1)[:, -1:],
     "max over two axes": lambda p, x: np.sort(x.transpose(0, 2, 1, 3).reshape(len(x), 3, 10), axis=2)[..., -1],
     "masked_mean": lambda p, x, m: np.einsum("nij,ni->nj", x, m) / np.sum(m, axis=1)[:, None],
-    "masked_mean over two axes": lambda p, x, m: (
-        np.einsum("nijk,nij->nk", x, m) / np.sum(m, axis=(1, 2))[:, None]
-    )[:, None, None, :],
+    "masked_mean over two axes": lambda p, x, m: (np.einsum("nijk,nij->nk", x, m) / np.sum(m, axis=(1, 2))[:, None])[
+        :, None, None, :
+    ],
     "masked_sum": lambda p, x, m: np.sum(x * m, axis=1),
     "masked_sum of elements": lambda p, x, m: np.sum(x * m, axis=1, keepdims=True),
     "masked_sum of numbers": lambda p, x, m: np.sum(x * m, axis=1),

@@ -153,9 +153,7 @@ CASES = [
         False,
         WEIGHTS,
     ),
-    Case(
-        "softmax_cross_entropy over sequences", fn.softmax_cross_entropy, ((5, 4), (5,)), options={"labels": {1: 4}}
-    ),
+    Case("softmax_cross_entropy over sequences", fn.softmax_cross_entropy, ((5, 4), (5,)), options={"labels": {1: 4}}),
     Case("softmax_cross_entropy of distributions over sequences", fn.softmax_cross_entropy, ((5, 4), (5, 4)), False),
     Case(
         "softmax_cross_entropy of each label of sequences",
@@ -215,7 +213,9 @@ CASES = [
     Case("max", lambda: fn.max(-1, keepdims=True), ((4,),), False),
     Case("max over two axes", lambda: fn.max((1, 3)), ((5, 3, 2),), False),
     Case("masked_mean", lambda: fn.masked_mean(1), ((5, 3), (5,)), False, POSITIVE),
-    Case("masked_mean over two axes", lambda: fn.masked_mean((1, 2), keepdims=True), ((4, 3, 2), (4, 3)), False, POSITIVE),
+    Case(
+        "masked_mean over two axes", lambda: fn.masked_mean((1, 2), keepdims=True), ((4, 3, 2), (4, 3)), False, POSITIVE
+    ),
     Case("masked_sum", lambda: fn.masked_sum(1), ((5, 3), (5, 1)), False),
     Case("masked_sum of elements", lambda: fn.masked_sum(1, keepdims=True), ((5, 3), (5, 3)), False),
     Case("masked_sum of numbers", lambda: fn.masked_sum(-1), ((5,), (5,)), False),

@@ -11,7 +11,7 @@ import numpy as np
 from funcnet.arrays import Array, count
 from funcnet.calls import keep, pad
 from funcnet.core import Layer, NoParams, Result, layer, no_params
-from funcnet.errors import DTypeError, OptionError, ShapeError
+from funcnet.errors import OptionError, ShapeError
 
 Axes: TypeAlias = int | tuple[int, ...]
 
@@ -79,11 +79,10 @@ def _masked(
     _elements(axes, x)
     w = _mask(places, x, m)
     inside = keep(x, w)
+    total: Array = w.sum(axis=places, keepdims=keepdims)
+    total = total + (total == 0.0)  # where nothing is kept, the sum above it is 0
     y: Array = (inside * w).sum(axis=places, keepdims=keepdims)
-    if averaged:
-        total: Array = w.sum(axis=places, keepdims=keepdims)
-        total = total + (total == 0.0)
-        y = y / total
+    y = y / total if averaged else y
 
     def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
         g = _kept(places, keepdims, x, g / total if averaged else g)
@@ -97,8 +96,6 @@ def _masked(
 
 def _mask(places: tuple[int, ...], x: Array, m: Array) -> Array:
     """The mask with as many axes as x, after checking that it fits."""
-    if m.dtype.kind in "iu":
-        raise DTypeError(f"its mask has dtype {m.dtype}, not a floating one: cast it, m.astype(np.float32)")
     first = builtins.max(places) + 1
     more = m.shape[first:]
     if m.ndim > x.ndim or m.shape[:first] != x.shape[:first] or more not in (x.shape[first : m.ndim], (1,) * len(more)):
