@@ -143,6 +143,6 @@ def _check_distributions(kind: str, t: npt.NDArray[Any]) -> None:
     wrong = ~((abs(t.sum(axis=-1) - 1.0) < 1e-2) & (t.min(axis=-1) >= 0))
     if wrong.any():
         raise LabelError(
-            f"{kind}: the target {t[wrong][0].tolist()!s:.60} is no distribution over classes, whose elements add up to "
-            "1: several classes a row are for fn.binary_accuracy"
+            f"{kind}: the target {t[wrong][0].tolist()!s:.60} is no distribution over classes, which adds up to 1: "
+            "several classes a row are for fn.binary_accuracy"
         )
