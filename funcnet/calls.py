@@ -164,19 +164,19 @@ def places(labels: Any) -> tuple[Any, ...]:
     return (*np.ogrid[tuple(map(slice, labels.shape))], labels)
 
 
-def subtract_at(x: Any, labels: Any, amount: float) -> Any:
-    """x, less the amount where the label of each row says; `pick` has checked the labels."""
-    if isinstance(x, Value):
-        return x.trace.emit(partial(subtract_at_into, amount), (x, labels), x.shape, x.dtype, 0)
-    out = np.empty(x.shape, x.dtype)
-    subtract_at_into(amount, x, labels, out)
+def one_hot(labels: Any, like: Any) -> Any:
+    """Rows of zeros with a 1 where the label says, in the shape and dtype of `like`; `pick` has checked the labels."""
+    if isinstance(labels, Value):
+        return labels.trace.emit(one_hot_into, (labels,), like.shape, like.dtype, 0)
+    out = np.empty_like(like)
+    one_hot_into(labels, out)
     return out
 
 
-def subtract_at_into(amount: float, x: Any, labels: Any, out: Any) -> None:
-    """Write x, less the amount where the label of each row says."""
-    out[...] = x
-    out[places(labels)] -= amount
+def one_hot_into(labels: Any, out: Any) -> None:
+    """Write rows of zeros with a 1 where the label says."""
+    out[...] = 0
+    out[places(labels)] = 1
 
 
 def labelled(labels: Any, ignored: int, like: Any) -> Any:

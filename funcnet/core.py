@@ -68,7 +68,7 @@ class Function(Generic[P, Y]):
     labels: which of its inputs may be integers, whose cotangent is None.
     random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
     total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
-        rows, or the sum of their weights. None for any other function; the losses of batches then add up.
+        rows or labels, or the sum of their weights. None for any other function; the losses of batches then add up.
     """
 
     def __init__(

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.calls import keep, pick, prefix, subtract_at
+from funcnet.calls import keep, one_hot, pick, prefix
 from funcnet.tracing import Trace
 
 
 def test_no_labels_pick_nothing() -> None:
     z, labels = np.zeros((0, 3)), np.zeros(0, int)
     assert pick(z, labels).shape == (0,)
-    assert subtract_at(z, labels, 1.0).shape == (0, 3)
+    assert one_hot(labels, z).shape == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -28,17 +28,17 @@ def test_a_label_that_is_no_class_is_named(label: int, kind: str, classes: int) 
 @pytest.mark.parametrize(("kind", "classes"), [("i1", 127), ("u1", 255), ("i1", 300), (">i4", 3), ("<u8", 2)])
 def test_labels_of_any_kind_of_integer_find_their_columns(kind: str, classes: int) -> None:
     labels = np.array([0, 1, min(classes, np.iinfo(kind).max) - 1, 0], kind)[::-1]
-    found = subtract_at(np.zeros((4, classes)), labels, 1.0)
-    np.testing.assert_array_equal(found.argmin(axis=1), labels)
-    assert found.sum() == -4
-    np.testing.assert_array_equal(pick(found, labels), [-1, -1, -1, -1])
+    found = one_hot(labels, np.zeros((4, classes)))
+    np.testing.assert_array_equal(found.argmax(axis=1), labels)
+    assert found.sum() == 4
+    np.testing.assert_array_equal(pick(found, labels), [1, 1, 1, 1])
 
 
 def test_labels_of_sequences_pick_along_the_last_axis() -> None:
     x, labels = np.arange(24.0).reshape(2, 3, 4), np.array([[0, 3, 1], [2, 2, 0]])
     expected = np.take_along_axis(x, labels[..., None], -1)
     np.testing.assert_array_equal(pick(x, labels), expected[..., 0])
-    np.testing.assert_array_equal((x - subtract_at(x, labels, 0.5)).sum(axis=-1), np.full((2, 3), 0.5))
+    np.testing.assert_array_equal(one_hot(labels, x), np.eye(4)[labels])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -285,7 +285,8 @@ def test_classes_may_be_masked_by_minus_infinity(dtype: Any, reduction: Any, wei
     if reduction != "none":
         identities: dict[Any, Any] = {i: fn.identity() for i in range(2 + len(w))}
         edges: dict[Any, Any] = {i: ["loss"] for i in identities}
-        net = fn.network({**identities, "loss": loss}, edges, inputs=[*identities])
+        operators: dict[Any, Any] = {**identities, "loss": loss}
+        net = fn.network(operators, edges, inputs=[*identities])
         np.testing.assert_allclose(net.apply({}, z, target, *w), value, rtol=1e-6)
 
 

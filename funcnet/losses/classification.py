@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from funcnet.arrays import Array, fraction, integer
-from funcnet.calls import gate, pick, subtract_at
+from funcnet.calls import gate, one_hot, pick
 from funcnet.core import Layer, NoParams
 from funcnet.errors import ShapeError
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
@@ -94,8 +94,10 @@ def _of_labels(
         picked = picked * (1.0 - smoothing) + shifted.sum(axis=-1) * uniform
 
     def pullback(g: Any) -> Cotangents:
-        dz = subtract_at(e / total, t, 1.0 - smoothing)
-        return (dz - uniform if smoothing else dz) * (g * terms.share), None
+        s = one_hot(t, e)
+        if smoothing:
+            s = s * (1.0 - smoothing) + uniform
+        return (e / total - s) * (g * terms.share), None
 
     return terms.sum(log_total[..., 0] - picked) * terms.share, pullback
 
@@ -177,7 +179,8 @@ def kl_divergence(*, reduction: Reduction = "mean", weighted: bool = False) -> L
 
     Inputs: logarithms y of the predicted distribution, such as `log_softmax` gives, and a distribution t, of one shape.
     0 log 0 is 0: below the smallest normal number of the dtype the logarithm is that of this number, and its slope 0.
-    Features of a sample are summed. Options, shapes, errors: those of `mse`. (Kullback and Leibler 1951)
+    Where t is 0, y may be -inf.
+    Features of a sample are summed, and weights are one a row. Other options, shapes, errors: those of `mse`. (Kullback and Leibler 1951)
     """
     return loss("kl_divergence", _kl_divergence, reduction, weighted, place="row")
 
