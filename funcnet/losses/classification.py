@@ -179,8 +179,8 @@ def kl_divergence(*, reduction: Reduction = "mean", weighted: bool = False) -> L
 
     Inputs: logarithms y of the predicted distribution, such as `log_softmax` gives, and a distribution t, of one shape.
     0 log 0 is 0: below the smallest normal number of the dtype the logarithm is that of this number, and its slope 0.
-    Where t is 0, y may be -inf.
-    Features of a sample are summed, and weights are one a row. Other options, shapes, errors: those of `mse`. (Kullback and Leibler 1951)
+    Where t is 0, y may be -inf. Features of a sample are summed, and weights are one a row.
+    Other options, shapes, errors: those of `mse`. (Kullback and Leibler 1951)
     """
     return loss("kl_divergence", _kl_divergence, reduction, weighted, place="row")
 
