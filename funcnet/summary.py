@@ -13,7 +13,7 @@ from funcnet.arrays import DType, Shape
 from funcnet.calls import inner_into
 from funcnet.compose import check, matching, parts
 from funcnet.core import Function, Layer, OperatorKey
-from funcnet.errors import DTypeError
+from funcnet.errors import DTypeError, ShapeError
 from funcnet.graph import Shared
 from funcnet.layers.merge import add
 from funcnet.network import Network
@@ -168,7 +168,7 @@ class _Outline:
         shapes = [self.shapes[source] for source in inputs]
         try:
             return self._recorded(apply, params, shapes, {place for place in apply.labels if not shapes[place]})
-        except DTypeError:  # labels of any shape, then
+        except (DTypeError, ShapeError):  # labels of any shape, then
             return self._recorded(apply, params, shapes, apply.labels)
 
     def _recorded(
