@@ -37,7 +37,7 @@ from funcnet.initializers import (
     uniform,
     zeros,
 )
-from funcnet.layers.axes import max, mean, permute, slice, sum
+from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
 from funcnet.layers.dropout import dropout
 from funcnet.layers.elementwise import (
     elementwise,
@@ -73,7 +73,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.evaluation import evaluate
     from funcnet.fit_result import Fit
     from funcnet.fitting import fit
-    from funcnet.metrics import accuracy, confusion_matrix, r2
+    from funcnet.metrics import accuracy, binary_accuracy, confusion_matrix, r2
     from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
     from funcnet.plateau import reduce_on_plateau, set_learning_rate
     from funcnet.schedules import (
@@ -107,6 +107,7 @@ __all__ = [
     "averaged_params",
     "batch_norm",
     "BatchNorm",
+    "binary_accuracy",
     "calibrate",
     "chain",
     "Checkpoint",
@@ -169,6 +170,8 @@ __all__ = [
     "log_softmax",
     "mae",
     "masked",
+    "masked_mean",
+    "masked_sum",
     "Matrix",
     "max",
     "maximum",
@@ -251,7 +254,7 @@ _LATER = {
     "evaluation": ["evaluate"],
     "fit_result": ["Fit"],
     "fitting": ["fit"],
-    "metrics": ["accuracy", "confusion_matrix", "r2"],
+    "metrics": ["accuracy", "binary_accuracy", "confusion_matrix", "r2"],
     "plateau": ["reduce_on_plateau", "set_learning_rate"],
     "optimizers": ["adagrad", "adam", "adamw", "learning_rate", "lion", "rmsprop", "sgd"],
     "schedules": [

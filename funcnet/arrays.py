@@ -6,6 +6,7 @@ import operator
 import sys
 from collections.abc import Sequence
 from numbers import Real
+from operator import index
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -234,6 +235,13 @@ def fraction(name: str, value: object) -> float:
 def count(name: str, value: object) -> int:
     """An int of at least 1."""
     return _at_least(1, name, value)
+
+
+def integer(name: str, value: Any) -> int:
+    """An int, of whatever sign."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__") or np.ndim(value):
+        raise OptionError(f"{name} must be an int, not {value!r}")
+    return index(value)
 
 
 def natural(name: str, value: object) -> int:

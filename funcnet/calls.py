@@ -37,8 +37,21 @@ def relu_grad(g: Any, y: Any) -> Any:
     return out
 
 
+def keep(x: Any, w: Any) -> Any:
+    """The elements of x where w, which is broadcast to the shape of x, is not zero; zero elsewhere, even for NaN."""
+    bits, size = np.dtype(f"u{x.dtype.itemsize}"), np.abs(w)  # without the sign of a negative zero
+    shape = np.broadcast_shapes(x.shape, w.shape)
+    if isinstance(x, Value):
+        bit = x.trace.emit(NONZERO, (size,), w.shape, bits, w.batch_axis)
+        return x.trace.emit(RELU_GRAD, (x, bit), shape, x.dtype, x.batch_axis)
+    mask, out = np.empty(w.shape, bits), np.empty(shape, x.dtype)
+    nonzero_into(size, mask)
+    relu_grad_into(x, mask, out)
+    return out
+
+
 def total_weight(w: Any) -> Any:
-    """Sum of all weights, which must not be 0."""
+    """Sum of all weights; infinity where all are 0, so that whatever is divided by it is 0."""
     if isinstance(w, Value):
         return w.trace.emit(TOTAL_WEIGHT, (w,), (), w.dtype, None, where=prefix(w.trace))
     out = np.empty((), w.dtype)
@@ -47,10 +60,14 @@ def total_weight(w: Any) -> Any:
 
 
 def total_weight_into(w: Any, out: Any, *, where: str) -> None:
-    """Write the sum of all weights."""
+    """Write the sum of all weights, or infinity where all are 0."""
     np.add.reduce(w, None, None, out)
-    if out == 0:
-        raise WeightError(f"{where}the {len(w)} weights add up to 0, so the batch has no mean: leave such a batch out")
+    if not out.any():
+        if w.any():
+            raise WeightError(
+                f"{where}the {w.size} weights add up to 0, so the batch has no mean: leave such a batch out"
+            )
+        out[...] = np.inf
 
 
 def prefix(trace: Trace, kind: str = "") -> str:
@@ -122,24 +139,77 @@ def zero_into(out: Any) -> None:
     out[...] = 0
 
 
-def one_hot(labels: Any, like: Any) -> Any:
-    """Rows of zeros with a 1 where the label says, in the shape and dtype of `like`; labels are integers, one a row."""
-    if isinstance(labels, Value):
-        return labels.trace.emit(ONE_HOT, (labels,), like.shape, like.dtype, 0, where=prefix(labels.trace))
-    out = np.empty_like(like)
-    one_hot_into(labels, out, where="")
+def pick(x: Any, labels: Any) -> Any:
+    """The element of each row of x that its label names; labels are integers, of the shape of x without the last axis.
+
+    Raises LabelError for a label that is no class.
+    """
+    if isinstance(x, Value):
+        return x.trace.emit(PICK, (x, labels), labels.shape, x.dtype, 0, where=prefix(x.trace))
+    out = np.empty(labels.shape, x.dtype)
+    pick_into(x, labels, out, where="")
     return out
 
 
-def one_hot_into(labels: Any, out: Any, *, where: str) -> None:
-    """Write rows of zeros with a 1 where the label says."""
-    classes = out.shape[1]
+def pick_into(x: Any, labels: Any, out: Any, *, where: str) -> None:
+    """Write the element of each row that its label names."""
+    classes = x.shape[-1]
     if (wrong := stray(labels, classes)) is not None:
         raise LabelError(
             f"{where}label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
         )
+    out[...] = x[places(labels)]
+
+
+def places(labels: Any) -> tuple[Any, ...]:
+    """The index of the elements that labels name, one in each row along the last axis."""
+    if labels.ndim == 1:
+        return np.arange(len(labels)), labels
+    return (*np.ogrid[tuple(map(slice, labels.shape))], labels)
+
+
+def one_hot(labels: Any, like: Any) -> Any:
+    """Rows of zeros with a 1 where the label says, in the shape and dtype of `like`; `pick` has checked the labels."""
+    if isinstance(labels, Value):
+        return labels.trace.emit(ONE_HOT, (labels,), like.shape, like.dtype, 0)
+    out = np.empty_like(like)
+    one_hot_into(labels, out)
+    return out
+
+
+def one_hot_into(labels: Any, out: Any) -> None:
+    """Write rows of zeros with a 1 where the label says."""
     out[...] = 0
-    out[np.arange(len(labels)), labels] = 1
+    out[places(labels)] = 1
+
+
+def labelled(labels: Any, ignored: int, like: Any) -> Any:
+    """1 for each label but the one to be ignored, 0 for that, in the dtype of `like`."""
+    if isinstance(labels, Value):
+        return labels.trace.emit(LABELLED, (labels,), labels.shape, like.dtype, 0, ignored=ignored)
+    out = np.empty(labels.shape, like.dtype)
+    labelled_into(labels, out, ignored=ignored)
+    return out
+
+
+def labelled_into(labels: Any, out: Any, *, ignored: int) -> None:
+    """Write 1 for each label but the one to be ignored, 0 for that."""
+    out[...] = labels != ignored
+
+
+def known_labels(labels: Any, w: Any, classes: int) -> Any:
+    """The labels, but 0 where the weight is 0 and the label is no class. w is broadcast to the shape of the labels."""
+    if isinstance(labels, Value):
+        return labels.trace.emit(KNOWN_LABELS, (labels, w), labels.shape, labels.dtype, 0, classes=classes)
+    out = np.empty_like(labels)
+    known_labels_into(labels, w, out, classes=classes)
+    return out
+
+
+def known_labels_into(labels: Any, w: Any, out: Any, *, classes: int) -> None:
+    """Write the labels, but 0 where the weight is 0 and the label is no class."""
+    out[...] = labels
+    out[(w == 0) & ((labels < 0) | (labels >= classes))] = 0
 
 
 def folded(key: Any, data: int | str) -> Any:
@@ -187,6 +257,9 @@ GATHER = Primitive("gather", plain(gather_into))
 SCATTER_ADD = Primitive("scatter_add", plain(scatter_add_into), sums_rows=True)
 PAD = Primitive("pad", plain(pad_into))
 ZERO = Primitive("zero", plain(zero_into))
+PICK = Primitive("pick", plain(pick_into))
+LABELLED = Primitive("labelled", plain(labelled_into))
+KNOWN_LABELS = Primitive("known_labels", plain(known_labels_into))
 ONE_HOT = Primitive("one_hot", plain(one_hot_into))
 FOLD_IN = Primitive("fold_in", plain(fold_in_into))
 DROPOUT_MASK = Primitive("dropout_mask", plain(dropout_mask_into))

@@ -70,7 +70,7 @@ class Function(Generic[P, Y]):
     labels: which of its inputs may be integers, whose cotangent is None.
     random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
     total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
-        rows, or the sum of their weights. None for any other function; the losses of batches then add up.
+        rows or labels, or the sum of their weights. None for any other function; the losses of batches then add up.
     transposed: of a layer with one weight, the function of the same params that multiplies by the weight transposed.
     """
 
@@ -264,7 +264,8 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
     """The shape that `function` gives, learnt by tracing it on one row."""
     trace = Trace(np.dtype(dtype), rows=1, total=2)  # of a batch, for what refuses a single row
     symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
-    kinds = [np.dtype(np.intp) if i in apply.labels and not s else trace.dtype for i, s in enumerate(shapes)]
+    rank = max(1, len(shapes[0]))  # labels have fewer axes than the logits before them
+    kinds = [np.dtype(np.intp) if i in apply.labels and len(s) < rank else trace.dtype for i, s in enumerate(shapes)]
     inputs = [trace.input((1, *s), kind) for s, kind in zip(shapes, kinds, strict=True)]
     output = cast(Value, apply.function(symbols, *inputs)[0])
     return output.shape if output.batch_axis is None else output.shape[1:]

@@ -51,7 +51,7 @@ class LabelError(FuncnetError, ValueError):
 
 
 class WeightError(FuncnetError, ValueError):
-    """Weights of samples that add up to nothing."""
+    """Weights that have no mean: some are negative and they add up to 0; or, of a metric, all are 0."""
 
 
 class TracingError(FuncnetError, TypeError):

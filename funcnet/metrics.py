@@ -1,6 +1,7 @@
 """Metrics: what a model is judged by, functions `(prediction, target) -> number` of whole arrays, without gradients.
 
-As losses do they take one weight a sample, w_n, as a third array; a mean is then sum w_n m_n / sum w_n.
+As losses do they take weights as a third array, one a sample or one a place (a label, an element of the target); a mean
+is then sum w m / sum w. Where a weight is 0, prediction and target may be anything: padding, missing values, -100.
 """
 
 from __future__ import annotations
@@ -10,32 +11,62 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from funcnet.arrays import Array, accept_array, stray
+from funcnet.arrays import Array, Shape, accept_array, finite, stray
 from funcnet.errors import LabelError, ShapeError, WeightError
 
 
 def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> float:
     """The part of the rows whose largest score is that of their class.
 
-    prediction: scores of classes along the last axis: logits, probabilities; the first of several largest counts.
+    prediction: scores of two or more classes along the last axis: logits, probabilities; the first of several largest
+    counts. A row with a NaN is wrong.
     target: integer labels, one a row, or distributions of the shape of the prediction, whose largest element counts.
-    Raises ShapeError where they do not fit or there are no rows, LabelError for a label that is no class, WeightError
-    for weights that add up to 0.
+    weights: one a sample, or one a label.
+    Raises ShapeError where they do not fit, there is one column of scores (`binary_accuracy` takes those) or there are
+    no rows, LabelError for a label that is no class and for a target that is no distribution, such as a multi-hot row,
+    WeightError for weights that are negative or add up to 0.
     """
-    found, true, _ = _classes("accuracy", prediction, target)
-    w = _weights("accuracy", weights, found)
-    hits: Array = w[found == true]
+    scores, true, w = _classes("accuracy", prediction, target, weights)
+    hits: Array = w[(scores.argmax(axis=-1) == true) & ~np.isnan(scores.max(axis=-1))]
+    return float(hits.sum() / w.sum())
+
+
+def binary_accuracy(
+    prediction: Array, target: npt.NDArray[Any], weights: Array | None = None, *, threshold: float = 0.0
+) -> float:
+    """The part of the answers, yes or no, that are right: yes where the prediction is above the threshold.
+
+    prediction: logits, of any number of outputs a row; a NaN is wrong. For probabilities the threshold is 0.5.
+    target: 0 or 1 for each of them, of the shape of the prediction: floating, integers or bools.
+    weights: one a sample, or one an element.
+    Raises ShapeError for different shapes ((n,) against (n, 1) too) and for no rows, LabelError for a target that is
+    neither 0 nor 1, WeightError for weights that are negative or add up to 0.
+    """
+    finite("binary_accuracy: threshold", threshold)
+    scores, t = accept_array("binary_accuracy: the prediction", prediction, labels=True), np.asarray(target)
+    if scores.shape != t.shape or not scores.ndim:
+        raise ShapeError(
+            f"binary_accuracy: prediction {scores.shape} and target {t.shape} must have the same shape; nothing is "
+            "broadcast: one target a row of one output is t[:, None]"
+        )
+    w = _weights("binary_accuracy", weights, t.shape)
+    wrong = t[(w != 0) & (t != 0) & (t != 1)]
+    if wrong.size:
+        raise LabelError(f"binary_accuracy: target {wrong[0]} is neither 0 nor 1: targets of -1 and 1 are t > 0")
+    hits: Array = w[((scores > threshold) == (t == 1)) & ~np.isnan(scores)]
     return float(hits.sum() / w.sum())
 
 
 def confusion_matrix(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> npt.NDArray[Any]:
     """C_ij = the number of rows of class i that were taken for class j        (scikit-learn: confusion_matrix)
 
-    prediction, target: as `accuracy` takes them. Shape: (classes, classes), of integers; with weights their sums.
+    prediction, target, weights, errors: those of `accuracy`. Shape: (classes, classes), of integers; with weights their
+    sums.
     """
-    found, true, classes = _classes("confusion_matrix", prediction, target)
-    w = None if weights is None else _weights("confusion_matrix", weights, found).ravel()
-    counts = np.bincount(true.ravel() * classes + found.ravel(), w, minlength=classes * classes)
+    scores, true, w = _classes("confusion_matrix", prediction, target, weights)
+    classes = scores.shape[-1]
+    cells = (true * classes + scores.argmax(axis=-1)).ravel()
+    counts = np.bincount(cells, None if weights is None else w.ravel(), minlength=classes * classes)
     return counts.reshape(classes, classes)
 
 
@@ -44,46 +75,74 @@ def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
 
     1 is perfect, 0 is as good as the mean. A feature that is constant counts 1 where it is met exactly, else 0.
     Both have one shape, the rows along axis 0. (Coefficient of determination; scikit-learn: r2_score)
-    Raises ShapeError for different shapes and for fewer than two rows, WeightError for weights that add up to 0.
+    weights: one a sample, or one an element.
+    Raises ShapeError for different shapes and for fewer than two rows, WeightError for weights that are negative or, of
+    some feature, add up to 0.
     """
     given = {"the prediction": prediction, "the target": target}
     y, t = (accept_array(f"r2: {name}", x, labels=True).astype(np.float64) for name, x in given.items())
     if y.shape != t.shape or t.ndim == 0 or len(t) < 2 or not t.size:
         raise ShapeError(f"r2: prediction {y.shape} and target {t.shape} must have the same shape, of two or more rows")
-    w = _weights("r2", weights, t)
+    w = _weights("r2", weights, t.shape)
+    whole: Array = w.sum(axis=0)
+    if not whole.all():
+        raise WeightError(f"r2: the weights of feature {np.argwhere(whole == 0)[0].tolist()} add up to 0: leave it out")
+    y, t = np.where(w, y, 0.0), np.where(w, t, 0.0)
     residual: Array = (w * (t - y) ** 2).sum(axis=0)
-    mean: Array = (w * t).sum(axis=0) / w.sum(axis=0)
+    mean: Array = (w * t).sum(axis=0) / whole
     total: Array = (w * (t - mean) ** 2).sum(axis=0)
     pairs = [*zip(residual.ravel().tolist(), total.ravel().tolist(), strict=True)]
     return sum(1.0 - r / s if s else float(r == 0) for r, s in pairs) / len(pairs)
 
 
-def _weights(kind: str, weights: Array | None, rows: npt.NDArray[Any]) -> Array:
-    """The weight of each sample, in the shape of the rows."""
-    w = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
-    if w.shape != rows.shape[:1]:
-        raise ShapeError(f"{kind}: weights {w.shape} must be one number a sample, of shape {rows.shape[:1]}")
+def _weights(kind: str, weights: Array | None, shape: Shape) -> Array:
+    """The weight of each place, in a shape whose first axis is the samples."""
+    if 0 in shape:
+        raise ShapeError(f"{kind}: there are no rows")
+    w = np.ones(shape[:1]) if weights is None else np.asarray(weights, np.float64)
+    if w.shape not in (shape[:1], shape):
+        place = f", or of shape {shape}" if len(shape) > 1 else ""
+        raise ShapeError(f"{kind}: weights {w.shape} must be one number a sample, of shape {shape[:1]}{place}")
     if not w.sum() > 0 or w.min() < 0:
         raise WeightError(f"{kind}: weights must not be negative, and must add up to more than 0")
-    return np.broadcast_to(w.reshape(-1, *[1] * (rows.ndim - 1)), rows.shape).copy()
+    return np.broadcast_to(w.reshape(*w.shape, *[1] * (len(shape) - w.ndim)), shape).copy()
 
 
 def _classes(
-    kind: str, prediction: Array, target: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any], int]:
-    """The predicted and the true class of each row, and how many classes there are."""
+    kind: str, prediction: Array, target: npt.NDArray[Any], weights: Array | None
+) -> tuple[Array, npt.NDArray[np.intp], Array]:
+    """The scores, the true class of each row, and its weight."""
     scores, t = accept_array(f"{kind}: the prediction", prediction, labels=True), np.asarray(target)
     labels = t.dtype.kind in "iu"
     if scores.ndim < 2 or t.shape != (scores.shape[:-1] if labels else scores.shape):
         raise ShapeError(
             f"{kind}: prediction {scores.shape} must be rows of scores, and target {t.dtype} {t.shape} one integer "
-            "label a row, or such rows too"
+            "label a row, or such rows too; for yes or no, one or several a row, there is fn.binary_accuracy"
         )
     if not scores.size:
         raise ShapeError(f"{kind}: there are no rows")
     classes = scores.shape[-1]
-    if labels and (wrong := stray(t, classes)) is not None:
+    if classes == 1:
+        raise ShapeError(
+            f"{kind}: prediction {scores.shape} has one column, of which every row would be right: fn.binary_accuracy "
+            "takes one logit z a row; the scores of its two classes are np.concatenate([0 * z, z], axis=-1)"
+        )
+    w = _weights(kind, weights, scores.shape[:-1])
+    if not labels:
+        _check_distributions(kind, t[w != 0])
+        return scores, t.argmax(axis=-1), w
+    if (wrong := stray(t[w != 0], classes)) is not None:
         raise LabelError(
             f"{kind}: label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
         )
-    return scores.argmax(axis=-1), t.astype(np.intp) if labels else t.argmax(axis=-1), classes
+    return scores, np.where(w != 0, t, 0).astype(np.intp), w
+
+
+def _check_distributions(kind: str, t: npt.NDArray[Any]) -> None:
+    """Refuse rows that are no distributions over classes."""
+    wrong = ~((abs(t.sum(axis=-1) - 1.0) < 1e-2) & (t.min(axis=-1) >= 0))
+    if wrong.any():
+        raise LabelError(
+            f"{kind}: the target {t[wrong][0].tolist()!s:.60} is no distribution over classes, which adds up to 1: "
+            "several classes a row are for fn.binary_accuracy"
+        )

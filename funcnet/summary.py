@@ -12,7 +12,7 @@ from funcnet.arrays import DType, Shape
 from funcnet.compose import check, matching, parts
 from funcnet.core import Function, Layer, OperatorKey
 from funcnet.display import aligned, key_name, one_line
-from funcnet.errors import DTypeError
+from funcnet.errors import DTypeError, ShapeError
 from funcnet.layers.merge import add
 from funcnet.network import Network
 from funcnet.random import key as random_key
@@ -168,7 +168,7 @@ class _Outline:
         shapes = [self.shapes[source] for source in inputs]
         try:
             return self._recorded(apply, params, shapes, {place for place in apply.labels if not shapes[place]})
-        except DTypeError:  # labels of any shape, then
+        except (DTypeError, ShapeError):  # labels of any shape, then
             return self._recorded(apply, params, shapes, apply.labels)
 
     def _recorded(

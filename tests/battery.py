@@ -55,9 +55,17 @@ def squares(y: Any, t: Any) -> Any:
     return over_features((y - t) ** 2)
 
 
-def huber(y: Any, t: Any, delta: float) -> Any:
+def huber_terms(y: Any, t: Any, delta: float) -> Any:
     d = np.abs(y - t)
-    return over_features(np.where(d <= delta, d**2 / 2, delta * (d - delta / 2)))
+    return np.where(d <= delta, d**2 / 2, delta * (d - delta / 2))
+
+
+def huber(y: Any, t: Any, delta: float) -> Any:
+    return over_features(huber_terms(y, t, delta))
+
+
+def weighted_mean(terms: Any, w: Any) -> Any:
+    return np.sum(w * terms) / np.sum(w)
 
 
 def gaussian(m: Any, v: Any, t: Any) -> Any:
@@ -65,9 +73,9 @@ def gaussian(m: Any, v: Any, t: Any) -> Any:
 
 
 def cross_entropy(z: Any, t: Any, smoothing: float = 0.0) -> Any:
-    t = np.eye(z.shape[1], dtype=z.dtype)[t] if t.ndim == 1 else t
-    t = (1 - smoothing) * t + smoothing / z.shape[1]
-    return -np.sum(t * np.log(softmax(z)), axis=1)
+    t = np.eye(z.shape[-1], dtype=z.dtype)[t] if t.ndim < z.ndim else t
+    t = (1 - smoothing) * t + smoothing / z.shape[-1]
+    return -np.sum(t * np.log(softmax(z)), axis=-1)
 
 
 def binary_cross_entropy(z: Any, t: Any) -> Any:
@@ -129,6 +137,20 @@ FORMULAS: dict[str, Formula] = {
     "softmax_cross_entropy smoothed": lambda p, z, t: np.mean(cross_entropy(z, t, 0.1)),
     "softmax_cross_entropy of smoothed labels": lambda p, z, t: cross_entropy(z, t, 0.1),
     "softmax_cross_entropy of weighted rows": lambda p, z, t, w: np.average(cross_entropy(z, t), weights=w),
+    "mse of weighted elements": lambda p, y, t, w: weighted_mean((y - t) ** 2, w),
+    "mse summed over weighted elements": lambda p, y, t, w: np.sum(over_features(w * (y - t) ** 2)),
+    "huber of each row of weighted elements": lambda p, y, t, w: over_features(w * huber_terms(y, t, 1.0)),
+    "gaussian_nll of weighted elements": lambda p, m, v, t, w: weighted_mean((np.log(v) + (m - t) ** 2 / v) / 2, w),
+    "sigmoid_cross_entropy of weighted elements": lambda p, z, t, w: weighted_mean(
+        -(t * np.log(sigmoid(z)) + (1 - t) * np.log(sigmoid(-z))), w
+    ),
+    "softmax_cross_entropy of each label of sequences": lambda p, z, t: cross_entropy(z, t, 0.1),
+    "softmax_cross_entropy of weighted sequences": lambda p, z, t, w: weighted_mean(
+        np.mean(cross_entropy(z, t), axis=1), w
+    ),
+    "softmax_cross_entropy of weighted labels": lambda p, z, t, w: weighted_mean(cross_entropy(z, t), w),
+    "softmax_cross_entropy of labels but one": lambda p, z, t: weighted_mean(cross_entropy(z, t), t != 2),
+    "softmax_cross_entropy of weighted labels but one": lambda p, z, t, w: np.sum(cross_entropy(z, t) * w * (t != 2)),
     "sigmoid_cross_entropy": lambda p, z, t: np.mean(binary_cross_entropy(z, t)),
     "sigmoid_cross_entropy of each row": lambda p, z, t: binary_cross_entropy(z, t),
     "hinge": lambda p, y, t: np.mean(np.maximum(0, 1 - y * t)),
@@ -147,6 +169,13 @@ FORMULAS: dict[str, Formula] = {
     "sum over two axes": lambda p, x: np.einsum("nijk->nj", x),
     "max": lambda p, x: np.sort(x, axis=1)[:, -1:],
     "max over two axes": lambda p, x: np.sort(x.transpose(0, 2, 1, 3).reshape(len(x), 3, 10), axis=2)[..., -1],
+    "masked_mean": lambda p, x, m: np.einsum("nij,ni->nj", x, m) / np.sum(m, axis=1)[:, None],
+    "masked_mean over two axes": lambda p, x, m: (np.einsum("nijk,nij->nk", x, m) / np.sum(m, axis=(1, 2))[:, None])[
+        :, None, None, :
+    ],
+    "masked_sum": lambda p, x, m: np.sum(x * m, axis=1),
+    "masked_sum of elements": lambda p, x, m: np.sum(x * m, axis=1, keepdims=True),
+    "masked_sum of numbers": lambda p, x, m: np.sum(x * m, axis=1),
     "slice": lambda p, x: x[:, [0, 2]],
     "slice of sequences": lambda p, x: x[:, [0, 1, 2, 3]],
     "permute": lambda p, x: np.einsum("nij->nji", x),

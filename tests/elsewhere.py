@@ -69,6 +69,9 @@ def in_torch() -> Framework:
     def weighted(rows: Any, w: Any) -> Any:
         return (w * rows).sum() / w.sum()
 
+    def labels_of(z: Any, t: Any, **options: Any) -> Any:
+        return cross_entropy(z.movedim(-1, 1), t, **options)
+
     functions: dict[str, Function] = {
         "linear": lambda p, x: f.linear(x, p[0].T, *p[1:]),
         "tanh": lambda p, x: torch.tanh(x),
@@ -104,6 +107,26 @@ def in_torch() -> Framework:
         "softmax_cross_entropy smoothed": lambda p, z, t: f.cross_entropy(z, t, label_smoothing=0.1),
         "softmax_cross_entropy of smoothed labels": lambda p, z, t: cross_entropy(z, t, label_smoothing=0.1),
         "softmax_cross_entropy of weighted rows": lambda p, z, t, w: weighted(cross_entropy(z, t), w),
+        "softmax_cross_entropy over sequences": lambda p, z, t: f.cross_entropy(z.movedim(-1, 1), t),
+        "softmax_cross_entropy of distributions over sequences": lambda p, z, t: labels_of(z, t.movedim(-1, 1)).mean(),
+        "softmax_cross_entropy of each label of sequences": lambda p, z, t: labels_of(z, t, label_smoothing=0.1),
+        "softmax_cross_entropy of weighted sequences": lambda p, z, t, w: weighted(labels_of(z, t).mean(1), w),
+        "softmax_cross_entropy of weighted labels": lambda p, z, t, w: weighted(labels_of(z, t), w),
+        "softmax_cross_entropy of labels but one": lambda p, z, t: f.cross_entropy(z.movedim(-1, 1), t, ignore_index=2),
+        "softmax_cross_entropy of weighted labels but one": lambda p, z, t, w: (
+            w * cross_entropy(z, t, ignore_index=2)
+        ).sum(),
+        "mse of weighted elements": lambda p, y, t, w: f.mse_loss(y, t, weight=w),
+        "mse summed over weighted elements": lambda p, y, t, w: (w * f.mse_loss(y, t, reduction="none")).sum() / 4,
+        "huber of each row of weighted elements": lambda p, y, t, w: (
+            (w * f.huber_loss(y, t, reduction="none")).flatten(1).mean(1)
+        ),
+        "gaussian_nll of weighted elements": lambda p, m, v, t, w: weighted(
+            f.gaussian_nll_loss(m, t, v, reduction="none"), w
+        ),
+        "sigmoid_cross_entropy of weighted elements": lambda p, z, t, w: weighted(
+            f.binary_cross_entropy_with_logits(z, t, reduction="none"), w
+        ),
         "sigmoid_cross_entropy": lambda p, z, t: f.binary_cross_entropy_with_logits(z, t),
         "sigmoid_cross_entropy of each row": lambda p, z, t: of_rows["sigmoid_cross_entropy"](z, t),
         "hinge": lambda p, y, t: f.margin_ranking_loss(y, torch.zeros_like(y), t, margin=1.0),

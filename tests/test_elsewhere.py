@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 
 from funcnet import tree
 
+from .battery import subject_of
 from .cases import CASES, Case
-from .elsewhere import FRAMEWORKS, Framework, disagreement, network_in, pulled, worst
+from .elsewhere import FRAMEWORKS, Framework, disagreement, function_of, network_in, pulled, worst
 from .strategies import PATTERNS, Problem, pattern, problems
 from .test_network import solved
 
@@ -32,6 +34,38 @@ def framework(request: pytest.FixtureRequest) -> Framework:
 def test_every_operator_agrees(case: Case, dtype: Any, framework: Framework) -> None:
     tolerance = TOLERANCE[dtype] * TIMES.get((case.name, framework.numpy), 1.0)
     assert np.max(disagreement(case, dtype, framework)) <= tolerance
+
+
+INFINITE = {np.float64: 1e-11, np.float32: 1e-4}
+UNLIKE: dict[str, str] = {
+    "jax": "gaussian_nll|^max",  # the book's formulas: no least variance; of equal numbers the last is the largest
+    "torch": "gaussian_nll",  # refuses variances below 0; lets the gradient pass where the least variance is in force
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.__name__)
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
+def test_every_operator_agrees_at_infinite_inputs(case: Case, dtype: Any, framework: Framework) -> None:
+    if re.search(UNLIKE[framework.numpy.split(".")[0]], case.name):
+        pytest.skip("means another function there")
+    layer, params, inputs = subject_of(case, dtype)
+    rng = np.random.default_rng(5)
+    for place, x in enumerate(inputs):
+        for signs in ([np.inf], [-np.inf], [np.inf, -np.inf]) if x.dtype.kind == "f" else ():
+            hit = rng.random(x.shape) < 0.2
+            given = [
+                *inputs[:place],
+                np.where(hit, rng.choice(np.array(signs, dtype), x.shape), x),
+                *inputs[place + 1 :],
+            ]
+            output, pullback = layer.apply.vjp(params, *given)
+            cotangent = tree.map(lambda y: np.asarray(rng.normal(size=np.shape(y)), dtype), output)
+            theirs, expected = pulled(function_of(case, framework), params, given, cotangent, framework)
+            found = [*tree.leaves(output), *tree.leaves(pullback(cotangent)), *tree.leaves(layer.apply(params, *given))]
+            for a, b in zip(found, [*tree.leaves(theirs), *expected, *tree.leaves(theirs)], strict=True):
+                finite = np.isfinite(b)
+                np.testing.assert_allclose(a[finite], b[finite], rtol=INFINITE[dtype], atol=INFINITE[dtype])
 
 
 def test_every_function_is_of_a_row(framework: Framework) -> None:

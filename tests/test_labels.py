@@ -123,7 +123,7 @@ def test_an_error_in_a_running_program_names_its_operator() -> None:
     )
     params, _ = inside.init(fn.key(0), (), ())
     series = fn.serial(ids, fn.linear(3))
-    i, labels, weights = np.array([0, 3]), np.array([0, 2]), np.zeros(2)
+    i, labels, weights = np.array([0, 3]), np.array([0, 2]), np.array([1.0, -1.0])
     own, _ = series.init(fn.key(0), ())
     beside = fn.value_and_grad(series, fn.softmax_cross_entropy())
     weighted = fn.value_and_grad(series, fn.softmax_cross_entropy(weighted=True))

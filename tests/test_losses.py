@@ -220,7 +220,15 @@ def test_cross_entropy_of_nan_is_nan(place: int) -> None:
 
 @pytest.mark.parametrize(
     ("of_z", "of_t"),
-    [((5, 3), (5, 4)), ((5, 3), (5, 1)), ((5, 1), (5, 3)), ((5,), (5,)), ((5, 2, 3), (5, 2, 3)), ((5, 2, 3), (5, 2))],
+    [
+        ((5, 3), (5, 4)),
+        ((5, 3), (5, 1)),
+        ((5, 1), (5, 3)),
+        ((5,), (5,)),
+        ((5, 2, 3), (5, 3)),
+        ((5, 2, 3), (5, 2, 1)),
+        ((5, 1), (5, 1)),
+    ],
 )
 def test_cross_entropy_broadcasts_nothing(of_z: tuple[int, ...], of_t: tuple[int, ...]) -> None:
     with pytest.raises(fn.ShapeError, match="softmax_cross_entropy.*logits"):
@@ -253,3 +261,76 @@ def test_one_class_costs_nothing() -> None:
     loss, pullback = CROSS_ENTROPY.apply.vjp((), np.array([[3.0], [-2.0]]), np.array([0, 0]))
     assert loss == 0
     assert not pullback(1.0)[1][0].any()
+
+
+MASKED = np.array([[1.0, -np.inf, 2.0], [-np.inf, 0.5, -np.inf]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+def test_classes_may_be_masked_by_minus_infinity(dtype: Any, reduction: Any, weighted: bool, soft: bool) -> None:
+    z, t = MASKED.astype(dtype), np.array([2, 1])
+    w = [np.array([2.0, 1.0], dtype)] if weighted else []
+    target = np.eye(3, dtype=dtype)[t] if soft else t
+    each = np.array([np.log1p(np.exp(-1.0)), 0.0]) * (w[0] if w else 1.0)
+    share = 1.0 if reduction != "mean" else 1 / (3 if w else 2)
+    loss = fn.softmax_cross_entropy(reduction=reduction, weighted=weighted)
+    value, pullback = loss.apply.vjp((), z, target, *w)
+    np.testing.assert_allclose(value, each if reduction == "none" else each.sum() * share, rtol=1e-6, atol=1e-7)
+    p = 1 / (1 + np.exp(1.0))
+    dz = np.array([[p, 0, -p], [0, 0, 0]]) * (w[0][:, None] if w else 1.0) * share
+    np.testing.assert_allclose(pullback(np.ones_like(value))[1][0], dz, rtol=1e-6, atol=1e-7)
+    if reduction != "none":
+        identities: dict[Any, Any] = {i: fn.identity() for i in range(2 + len(w))}
+        edges: dict[Any, Any] = {i: ["loss"] for i in identities}
+        operators: dict[Any, Any] = {**identities, "loss": loss}
+        net = fn.network(operators, edges, inputs=[*identities])
+        np.testing.assert_allclose(net.apply({}, z, target, *w), value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [3, 1500])
+def test_masked_classes_train(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    net: Any = fn.network(
+        {"x": fn.linear(3), "mask": fn.identity(), "z": fn.add()}, {"x": ["z"], "mask": ["z"]}, inputs=["x", "mask"]
+    )
+    params, _ = net.init(fn.key(0), (4,), (3,))
+    x, t = rng.normal(size=(rows, 4)).astype(np.float32), rng.integers(0, 2, rows)
+    mask = np.broadcast_to(np.array([0, 0, -np.inf], np.float32), (rows, 3))
+    for target in (t, np.eye(3, dtype=np.float32)[t]):
+        loss, gradient = fn.value_and_grad(net, fn.softmax_cross_entropy())(params, x, mask, target)
+        few = net.apply(params, x, 0 * x[:, :3])[:, :2]
+        np.testing.assert_allclose(loss, fn.softmax_cross_entropy().apply((), few, t), rtol=1e-5)
+        assert np.isfinite(gradient["x"].weight).all()
+        assert not gradient["x"].weight[:, 2].any()
+
+
+def test_a_masked_label_is_infinitely_unlikely() -> None:
+    for target in (np.array([1, 1]), np.eye(3)[[1, 1]]):
+        assert CROSS_ENTROPY.apply((), MASKED, target) == np.inf
+    smoothed = fn.softmax_cross_entropy(label_smoothing=0.1)
+    assert smoothed.apply((), MASKED, np.array([2, 1])) == np.inf  # as in PyTorch and Optax
+
+
+def test_a_class_without_mass_may_have_no_logarithm() -> None:
+    y, t = np.log([[0.25, 0.75, 1.0]]), np.array([[0.5, 0.5, 0.0]])
+    y[0, 2] = -np.inf
+    for reduction in ("mean", "sum", "none"):
+        value, pullback = fn.kl_divergence(reduction=reduction).apply.vjp((), y, t)
+        np.testing.assert_allclose(value, 0.5 * np.log(2) + 0.5 * np.log(2 / 3), rtol=1e-12)
+        np.testing.assert_array_equal(pullback(np.ones_like(value))[1][0], -t)
+
+
+def test_infinite_logits_of_answers() -> None:
+    loss = fn.sigmoid_cross_entropy(reduction="none")
+    z, t = np.array([[np.inf], [-np.inf], [np.inf], [-np.inf]]), np.array([[0.0], [1.0], [0.3], [0.3]])
+    value, pullback = loss.apply.vjp((), z, t)
+    np.testing.assert_array_equal(value, [np.inf] * 4)
+    np.testing.assert_allclose(pullback(np.ones(4))[1][0], [[1.0], [-1.0], [0.7], [-0.3]])
+
+
+def test_one_class_of_distributions_is_refused() -> None:
+    with pytest.raises(fn.ShapeError, match=r"logits \(5, 1\) are of one class.*use fn\.sigmoid_cross_entropy"):
+        CROSS_ENTROPY.apply((), np.ones((5, 1)), np.ones((5, 1)))

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import funcnet as fn
 
@@ -62,7 +64,7 @@ def test_weights_count_rows_several_times() -> None:
     ):
         call: Any = metric
         np.testing.assert_allclose(call(y, t, w.astype(np.float32)), call(y[again], t[again]), rtol=1e-12)
-        for wrong in (w[:39], w[:, None], np.float32(1)):
+        for wrong in (w[:39], w[:, None, None], np.float32(1)):
             with pytest.raises(fn.ShapeError, match="must be one number a sample, of shape"):
                 call(y, t, wrong)
         for bad in (0.0 * w, w - 1.0, w * np.nan):
@@ -106,3 +108,119 @@ def test_r2_refuses_what_it_would_broadcast() -> None:
     for y, t in ((np.ones((4, 1)), np.ones(4)), (np.ones((1, 2)), np.ones((1, 2))), (np.ones(()), np.ones(()))):
         with pytest.raises(fn.ShapeError, match="must have the same shape, of two or more rows"):
             fn.r2(y, t)
+
+
+def test_the_accuracy_of_answers_by_hand() -> None:
+    z = np.array([[3, -2, 1], [-1, 2, 1]], np.float32)
+    t = np.array([[1, 1, 0], [0, 1, 0]])
+    for kind in (np.float32, np.int64, np.uint8, bool):
+        assert fn.binary_accuracy(z, t.astype(kind)) == 0.5
+        assert fn.binary_accuracy(z[:, :1], t[:, :1].astype(kind)) == 1.0
+        assert fn.binary_accuracy(z[:, 1], t[:, 1].astype(kind)) == 0.5
+    assert fn.binary_accuracy(z, t, threshold=1.5) == pytest.approx(5 / 6)
+    assert fn.binary_accuracy(z * 0, t * 0) == 1.0  # at the threshold is not above it
+    assert type(fn.binary_accuracy(z, t)) is float
+
+
+def test_the_accuracy_of_answers_is_that_of_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    t = LABELS[:, None] == np.arange(4)
+    w = RNG.uniform(0.5, 2, SCORES.shape)
+    for threshold in (0.0, -0.3, 0.5):
+        found = threshold < SCORES
+        assert fn.binary_accuracy(SCORES, t, threshold=threshold) == metrics.accuracy_score(t.ravel(), found.ravel())
+        weighted = metrics.accuracy_score(t.ravel(), found.ravel(), sample_weight=w.ravel())
+        assert fn.binary_accuracy(SCORES, t, w, threshold=threshold) == pytest.approx(weighted, rel=1e-12)
+    rows = np.broadcast_to(w[:, :1], SCORES.shape)
+    assert fn.binary_accuracy(SCORES, t, w[:, 0]) == pytest.approx(fn.binary_accuracy(SCORES, t, rows), rel=1e-12)
+
+
+def test_bad_answers_are_refused() -> None:
+    z, t = SCORES, (SCORES > 0).astype(np.float32)
+    mistakes: list[tuple[Any, Any, type[Exception], str]] = [
+        (z[:, :1], t[:, 0], fn.ShapeError, r"one target a row of one output is t\[:, None\]"),
+        (z, t[:, :2], fn.ShapeError, r"prediction \(40, 4\) and target \(40, 2\) must have the same shape"),
+        (z, t * 2 - 1, fn.LabelError, "target -1.0 is neither 0 nor 1: targets of -1 and 1 are t > 0"),
+        (z, t * 0.9 + 0.1, fn.LabelError, "neither 0 nor 1"),
+        (z, t * np.nan, fn.LabelError, "target nan is neither"),
+        (z[:0], t[:0], fn.ShapeError, "there are no rows"),
+        (z > 0, t, fn.DTypeError, "the prediction has dtype bool"),
+        (np.float32(1), np.float32(1), fn.ShapeError, "must have the same shape"),
+    ]
+    for prediction, target, error, words in mistakes:
+        with pytest.raises(error, match=f"binary_accuracy: .*{words}"):
+            fn.binary_accuracy(prediction, target)
+    wrong: list[Any] = ["a", None, np.nan, True]
+    for threshold in wrong:
+        with pytest.raises(fn.OptionError, match="binary_accuracy: threshold must be a finite number"):
+            fn.binary_accuracy(z, t, threshold=threshold)
+
+
+@pytest.mark.parametrize("metric", [fn.accuracy, fn.confusion_matrix])
+@pytest.mark.parametrize("kind", [np.float32, np.int64, bool])
+def test_one_column_of_scores_is_refused(metric: Any, kind: Any) -> None:
+    t = np.arange(8) % 2
+    for z, target in ((np.ones((8, 1)), t[:, None]), (np.ones((8, 1)), t), (np.ones((2, 4, 1)), t.reshape(2, 4, 1))):
+        with pytest.raises(fn.ShapeError, match=f"{metric.__name__}: .*fn.binary_accuracy"):
+            metric(z, target.astype(kind))
+    z = RNG.normal(size=(8, 1))
+    both = np.concatenate([0 * z, z], axis=-1)  # the fix that the message names
+    assert fn.accuracy(both, t) == fn.binary_accuracy(z, t[:, None])
+
+
+@pytest.mark.parametrize("metric", [fn.accuracy, fn.confusion_matrix])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, bool])
+@given(rows=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_multi_hot_targets_are_refused(metric: Any, kind: Any, rows: list[list[bool]]) -> None:
+    t = np.array(rows).astype(kind)
+    z = np.arange(t.size).reshape(t.shape) + 0.5
+    if (t.sum(axis=1) == 1).all():
+        metric(z, t)
+        return
+    with pytest.raises(fn.LabelError, match="no distribution over classes.*fn.binary_accuracy"):
+        metric(z, t)
+    good = t.sum(axis=1) == 1
+    if good.any():
+        np.testing.assert_array_equal(metric(z, t, good.astype(float)), metric(z[good], t[good]))
+
+
+def test_distributions_may_be_rounded_but_are_not_negative() -> None:
+    t = np.random.default_rng(0).dirichlet(np.ones(4), 40).astype(np.float16)
+    assert fn.accuracy(SCORES, t) == fn.accuracy(SCORES, t.argmax(axis=1))
+    for wrong in ([2.0, -1.0, 0.0, 0.0], [np.nan, 1.0, 0.0, 0.0], [0.0] * 4):
+        with pytest.raises(fn.LabelError, match="no distribution"):
+            fn.accuracy(SCORES[:1], np.array([wrong]))
+
+
+def test_a_score_that_is_nan_is_wrong() -> None:
+    z, t = SCORES.copy(), SCORES.argmax(axis=1)
+    z[0], z[1, (t[1] + 1) % 4] = np.nan, np.nan
+    assert fn.accuracy(z, np.where(np.arange(40) == 0, 0, t)) == 38 / 40
+    assert fn.binary_accuracy(np.array([np.nan, np.nan, 1.0]), np.array([0, 1, 1])) == pytest.approx(1 / 3)
+
+
+def test_weights_of_labels_leave_out_what_is_padded() -> None:
+    scores, labels = SCORES.reshape(10, 4, 4).copy(), LABELS.reshape(10, 4).copy()
+    w = RNG.integers(0, 3, (10, 4)).astype(float)
+    labels[w == 0], scores[w == 0] = -100, np.nan
+    there = w > 0
+    assert fn.accuracy(scores, labels, w) == fn.accuracy(scores[there], labels[there], w[there])
+    assert fn.accuracy(scores, labels, labels != -100) == fn.accuracy(scores[there], labels[there])
+    np.testing.assert_array_equal(
+        fn.confusion_matrix(scores, labels, w), fn.confusion_matrix(scores[there], labels[there], w[there])
+    )
+    z, t = SCORES.copy(), (SCORES > 0.2).astype(float)
+    w = RNG.integers(0, 3, z.shape).astype(float)
+    z[w == 0], t[w == 0] = np.nan, -7
+    assert fn.binary_accuracy(z, t, w) == fn.binary_accuracy(z[w > 0], t[w > 0], w[w > 0])
+
+
+def test_r2_of_missing_targets_is_that_of_each_feature() -> None:
+    y, t = RNG.normal(size=(2, 30, 3))
+    w = RNG.integers(0, 3, (30, 3)).astype(float)
+    t[w == 0] = np.nan
+    each = [fn.r2(y[w[:, k] > 0, k], t[w[:, k] > 0, k], w[w[:, k] > 0, k]) for k in range(3)]
+    assert fn.r2(y, t, w) == pytest.approx(np.mean(each), rel=1e-12)
+    w[:, 1] = 0
+    with pytest.raises(fn.WeightError, match=r"r2: the weights of feature \[1\] add up to 0: leave it out"):
+        fn.r2(y, t, w)

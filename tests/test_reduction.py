@@ -126,12 +126,15 @@ def test_weights_without_a_sum_have_no_mean(name: str) -> None:
 
 
 @every_loss
-@pytest.mark.parametrize("shape", [(ROWS, 1), (ROWS - 1,), (ROWS, 3)])
-def test_weights_stand_one_a_row(name: str, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(ROWS, 1), (ROWS - 1,), (ROWS, 2), (ROWS, 3, 1)])
+def test_weights_are_one_a_row_or_one_a_place(name: str, shape: tuple[int, ...]) -> None:
     make, inputs = given(name)
     words = "must be one number a row" if shape[0] == ROWS else "different batch sizes"
     with pytest.raises(fn.ShapeError, match=words):
         make(weighted=True).apply((), *inputs, np.ones(shape))
+    if name.startswith(("softmax", "kl")):  # a row is one place
+        with pytest.raises(fn.ShapeError, match=r"weights \(6, 3\) must be one number a row, \(6,\)$"):
+            make(weighted=True).apply((), *inputs, np.ones((ROWS, 3)))
 
 
 @reductions

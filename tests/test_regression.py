@@ -104,3 +104,9 @@ def test_mean_variance_and_target_are_of_one_shape(odd: int) -> None:
     inputs[odd] = np.ones((5, 1))
     with pytest.raises(fn.ShapeError, match="must have the same shape; nothing is broadcast"):
         fn.gaussian_nll().apply((), *inputs)
+
+
+def test_a_variance_below_the_least_has_no_slope_even_at_an_infinite_error() -> None:
+    m, s, t = np.array([[np.inf, 1.0]]), np.array([[0.0, 4.0]]), np.zeros((1, 2))
+    _, pullback = fn.gaussian_nll(reduction="sum").apply.vjp((), m, s, t)
+    np.testing.assert_allclose(pullback(1.0)[1][1], [[0.0, (1 / 4 - 1 / 16) / 4]])

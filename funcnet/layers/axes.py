@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from funcnet.arrays import Array, as_int, count, flag
-from funcnet.calls import pad
+from funcnet.calls import keep, pad
 from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ShapeError
@@ -47,6 +47,68 @@ def _sum(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> R
     places = _places(axes, x)
     y: Array = x.sum(axis=places, keepdims=keepdims)
     return y, lambda g: ((), (np.broadcast_to(_kept(places, keepdims, x, g), x.shape),))
+
+
+@shows_call
+def masked_mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
+    """Mean over one axis or several of what a mask keeps: of sequences that are padded to one length, for instance.
+
+    y = sum m x / sum m        dx = g m / sum m        dm = sum g (x - y) / sum m, 0 where m = 0
+
+    Inputs: values x, and a mask m of floating numbers: 1 for what counts, 0 for padding, between the two for what
+    counts in part. It has the first axes of x, those to reduce among them; the others it lacks, or they have length 1:
+    for values (T, F) and axis 1 it is (T,) or (T, 1).
+    Where the mask is 0, x may be anything, NaN too. Where it keeps nothing, y and its gradients are 0.
+    Options: those of `mean`. Shapes: any, and that of the mask -> the first without the axes.
+    Raises OptionError for what names no axis behind the batch, ShapeError for an axis that is not there or is empty and
+    for a mask that does not fit, DTypeError for a mask of integers or bools: cast it, m.astype(np.float32).
+    """
+    return layer("masked_mean", partial(_masked, _axes("masked_mean", axis), keepdims, True), no_params, 2)
+
+
+@shows_call
+def masked_sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
+    """Sum over one axis or several of what a mask keeps: of sequences that are padded to one length, for instance.
+
+    y = sum m x        dx = g m        dm = sum g x, 0 where m = 0
+
+    Inputs, options, shapes, errors: those of `masked_mean`.
+    """
+    return layer("masked_sum", partial(_masked, _axes("masked_sum", axis), keepdims, False), no_params, 2)
+
+
+def _masked(
+    axes: tuple[int, ...], keepdims: bool, averaged: bool, params: NoParams, x: Array, m: Array
+) -> Result[NoParams]:
+    places = _places(axes, x)
+    _elements(axes, x)
+    w = _mask(places, x, m)
+    inside = keep(x, w)
+    total: Array = w.sum(axis=places, keepdims=keepdims)
+    total = total + (total == 0.0)  # where nothing is kept, the sum above it is 0
+    y: Array = (inside * w).sum(axis=places, keepdims=keepdims)
+    y = y / total if averaged else y
+
+    def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
+        g = _kept(places, keepdims, x, g / total if averaged else g)
+        each = (inside - _kept(places, keepdims, x, y) if averaged else inside) * g
+        lacking = tuple(i for i in range(1, x.ndim) if w.shape[i] == 1)
+        dm = each.sum(axis=lacking, keepdims=True) if lacking else each
+        return (), (g * w, keep(dm, w).reshape(*m.shape))
+
+    return y, pullback
+
+
+def _mask(places: tuple[int, ...], x: Array, m: Array) -> Array:
+    """The mask with as many axes as x, after checking that it fits."""
+    first = builtins.max(places) + 1
+    more = m.shape[first:]
+    if m.ndim > x.ndim or m.shape[:first] != x.shape[:first] or more not in (x.shape[first : m.ndim], (1,) * len(more)):
+        raise ShapeError(
+            f"its mask {m.shape} must have the first {first} axes of the values {x.shape}, and behind them none, "
+            "or axes of length 1 or of the length in the values"
+        )
+    return m[(*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim))] if m.ndim < x.ndim else m
 
 
 @shows_call

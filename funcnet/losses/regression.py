@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from funcnet.arrays import Array, positive
+from funcnet.calls import relu_grad
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
@@ -19,13 +20,16 @@ def mse(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -
 def mse(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def mse(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = mean (y - t)^2 over features        dy = 2 g (y - t) / F        dt = -dy
+    """The mean squared error: L_n = mean (y - t)^2 over features        dy = 2 g (y - t) / F        dt = -dy
 
-    Inputs: prediction y and target t, of one shape, F features a row. The mean squared error.
+    Inputs: prediction y and target t, of one shape, F features a row.
     reduction: over the rows, "mean" (then g is divided by their number), "sum", or "none" (one loss a row).
-    weighted: take a third input, one weight a row, of shape (): the mean is sum w_n L_n / sum w_n.
+    weighted: take weights as a last input, one a row, of shape (), or one an element, of the shape of t. Each term is
+    multiplied by its weight, and the mean is sum w L / sum w over elements. Where a weight is 0, prediction and target
+    may be anything, such as the NaN of a missing target; where all are, the loss and its gradients are 0.
     Shapes: two of one shape -> (). Raises ShapeError for different shapes ((n,) against (n, 1) too), and for an empty
-    batch, which has no mean, WeightError for weights that add up to 0, OptionError for another reduction.
+    batch, which has no mean, WeightError for weights, some negative, that add up to 0, OptionError for another
+    reduction.
     """
     return loss("mse", _mse, reduction, weighted)
 
@@ -152,6 +156,6 @@ def _gaussian_nll(epsilon: float, terms: Terms, m: Array, s: Array, t: Array) ->
     def pullback(g: Any) -> Cotangents:
         scale = g * terms.share
         dm = q * scale
-        return dm, (1.0 / v - q * q) * (s > epsilon) * (scale * 0.5), -dm
+        return dm, relu_grad(1.0 / v - q * q, v - epsilon) * (scale * 0.5), -dm
 
     return terms.sum(np.log(v) + d * q) * (0.5 * terms.share), pullback
