@@ -65,10 +65,12 @@ def tests_of(module: str) -> list[str]:
     """The files of tests that are about a module."""
     last = module.rsplit(".", 1)[-1]
     also = {
-        "calls": ["losses", "labels", "elementwise", "dropout", "embedding", "norm", "reduction"],
+        "calls": ["losses", "labels", "elementwise", "dropout", "embedding", "norm", "reduction", "weights"],
         "special": ["elementwise"],
-        "classification": ["losses", "labels"],
-        "regression": ["losses"],
+        "classification": ["losses", "labels", "weights"],
+        "regression": ["losses", "weights"],
+        "reduction": ["weights"],
+        "axes": ["masked"],
         "norm": ["calibration"],
         "linear": ["bad_input"],
     }
