@@ -5,19 +5,51 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from math import inf
+from operator import is_
 from types import EllipsisType
-from typing import Any, Generic, cast
+from typing import Any, Generic, NamedTuple, cast
+from weakref import ref
 
 import numpy as np
 from typing_extensions import TypeVar
 
+from funcnet import tree
 from funcnet.arrays import Array
-from funcnet.flat import Layout
+from funcnet.flat import FORM, Layout, Node, are_as_they_were, key_types
 from funcnet.plan import Plan
 from funcnet.program import Instruction, Workspace
 
 P = TypeVar("P", default=Any)
+
+
+HELD = 1 << 15  # bytes of params up to which those last seen are held: they are then recognised in the shortest time
+RECENT = 8  # how many params are recognised at a time
+
+
+class Seen(NamedTuple):
+    """The params that came last, or that a step has just made, if they are small; a call recognises them by identity.
+
+    items: the keys and items of their dict, if nothing else in them can change; else `nodes` are its dicts and lists.
+    leaves: their arrays; None for those of a flat vector that a step has just made, which are found when they come.
+    forms: FORM of each array and of the vector, all of which may be assigned to.
+    """
+
+    params: Any
+    items: list[Any] | None
+    nodes: list[Node]
+    leaves: list[Any] | None
+    forms: list[Any]
+    vector: Any
+
+
+class Remembered(NamedTuple):
+    """Params that are not held, by weak references to their arrays and to their flat vector."""
+
+    leaves: list[Any]
+    forms: list[Any]
+    vector: Any
 
 
 class Register(Generic[P]):
@@ -26,40 +58,97 @@ class Register(Generic[P]):
     Params which a step has made, or which come again, are recognised, and go in by a single copy of the flat vector
     that they are views of.
 
-    last: (params, a copy of their dict, where there are others in it those and what they hold instead, their vector,
-        else their leaves), set at once, so that threads see no half of it.
+    last: small params last seen; set at once, so that threads see no half of it.
+    older: others, large ones first of all.
     kept: what whoever runs the programs keeps for its next call.
     """
 
     def __init__(self, layout: Layout[P]) -> None:
         self.layout = layout
-        self.last: tuple[Any, Any, Any, Any, Any] = self, None, None, None, None  # which no params are
+        self.small: bool = layout.count * layout.dtype.itemsize <= HELD
+        self.last: Seen | None = None
+        self.older: tuple[Remembered, ...] = ()
         self.kept: Any = None
 
-    def remember(self, params: Any, vector: Any, leaves: Any = None) -> None:
-        """Keep params, their vector or else their leaves, and what hangs in their dicts and lists.
+    def remember(self, params: Any, vector: Any, leaves: list[Any] | None = None) -> None:
+        """Keep what tells these params from others: small ones themselves, large ones by weak references."""
+        if not self.small:
+            self._add(self._weak(self.layout.leaves(params) if leaves is None else leaves, vector))
+            return
+        layout = self.layout
+        items, nodes = ([*params, *params.values()], []) if layout.only_dict else (None, layout.nodes(params))
+        forms = layout.forms if leaves is None else [*map(FORM, leaves if vector is None else (vector, *leaves))]
+        self.last = Seen(params, items, nodes, leaves, forms, vector)
 
-        Tuples of arrays equal those remembered only if they are the same, since NumPy will not say whether others are
-        equal; where these have one element it does, and a call looks whether they are the same.
-        """
-        if self.layout.only_dict:
-            self.last = params, params.copy(), None, vector, leaves
-        else:
-            self.last = params, None, self.layout.nodes(params), vector, leaves
+    def recognise(self, params: Any) -> tuple[Any, Any]:
+        """(the flat vector, or None; the leaves, or None where there is a vector). LookupError unless they are known."""
+        last = self.last
+        if last is None:
+            return self._recall(params)
+        seen, items, nodes, leaves, forms, vector = last
+        if items is not None:
+            same = type(params) is dict and len(items) == 2 * len(params)
+            if not (same and all(map(is_, chain(params, params.values()), items))):
+                return self._recall(params)
+        elif params is not seen or (nodes and not are_as_they_were(nodes)):
+            return self._recall(params)
+        if leaves is None:
+            leaves = self.layout.leaves(params)
+        if [*map(FORM, leaves if vector is None else (vector, *leaves))] != forms:
+            raise LookupError
+        return vector, leaves
+
+    def _recall(self, params: Any) -> tuple[Any, Any]:
+        """The same of params that came before the last ones."""
+        leaves, structure = tree.flatten(params)
+        if structure != self.layout.structure or key_types(structure) != self.layout.key_types:
+            raise LookupError
+        for found in self.older:
+            if all(map(is_, map(ref, leaves), found.leaves)):
+                vector = found.vector and found.vector()
+                if [*map(FORM, leaves if vector is None else (vector, *leaves))] != found.forms:
+                    break
+                if self.small:
+                    self.set_aside()
+                    self.remember(params, vector, leaves)
+                return vector, leaves
+        raise LookupError
+
+    def set_aside(self) -> None:
+        """Hold the params last seen no longer, but remember them."""
+        last, self.last = self.last, None
+        if last is None:
+            return
+        params, items, nodes, leaves, _, vector = last
+        if leaves is None and items is not None:
+            leaves = [*chain.from_iterable(map(tree.leaves, items[len(items) // 2 :]))]
+        elif leaves is None and are_as_they_were(nodes):
+            leaves = tree.leaves(params)
+        if leaves is not None:
+            self._add(self._weak(leaves, vector))
+
+    def _weak(self, leaves: list[Any], vector: Any) -> Remembered:
+        arrays = leaves if vector is None else (vector, *leaves)
+        return Remembered([*map(ref, leaves)], [*map(FORM, arrays)], None if vector is None else ref(vector))
+
+    def _add(self, new: Remembered) -> None:
+        alive = [seen for seen in self.older if all(leaf() is not None for leaf in seen.leaves)]
+        self.older = (new, *alive[: RECENT - 1])
 
 
 class Memory(Generic[P]):
     """What one call runs in: params and arrays are copied in, its program runs, and then there are results.
 
     own, gradient: flat vectors; the program may write the gradient over the params in its own one.
-    source: the flat vector from which it reads the params.     copies: whether others are copied to its own one.
+    source: gives the flat vector from which it reads the params, if that still exists; it is not held.
+    copies: whether others are copied to its own one.
     inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
     fresh: what gives each output, once it has run, as the caller's own: a fresh array or a scalar.
     pool: where it belongs when nobody uses it.
     """
 
     own: Any
-    source: Any = None
+    source: Callable[[], Any]
     copies: bool = True
     inside: Sequence[Any]
     program: list[Instruction]
@@ -71,6 +160,9 @@ class Memory(Generic[P]):
         self.layout: Layout[P] = register.layout
         self.pool = pool
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
+
+    def clear(self) -> None:
+        """Let go of what was given, where it is not copied in."""
 
     def read(self, leaves: Sequence[Array]) -> None:
         """Copy params in, leaf by leaf."""
@@ -100,7 +192,7 @@ class Space(Memory[P]):
         self.workspace: Workspace = Workspace(plan)
         space = self.workspace
         self.own: Any = space.params
-        self.source: Any = self.own
+        self.source: Callable[[], Any] = ref(self.own)
         self.gradient: Any = space.gradient
         self.outputs: list[Any] = space.outputs
         self.fresh: list[Callable[[], Any]] = [taker(y, f) for y, f in zip(space.outputs, plan.factors, strict=True)]
@@ -126,9 +218,10 @@ class Space(Memory[P]):
 
     def read_from(self, vector: Any) -> None:
         """Have the program read the params where they are, in this flat vector."""
-        if vector is not self.source:
-            self.workspace.read_from(vector)
-            self.source = vector
+        if vector is not self.source():
+            self.source = nothing  # until all are bound, whatever comes between
+            self.workspace.read_from(vector if vector is self.own else borrowed(vector))
+            self.source = ref(vector)
 
     def copied(self, vector: Any) -> None:
         """Be told that the vector was copied in, and may come again: if that goes on, it is read where it is."""
@@ -137,6 +230,22 @@ class Space(Memory[P]):
             self.bytes_copied = 0
             self.read_from(vector)
             self.copies = False
+
+
+def nothing() -> None:
+    """A reference to nothing."""
+
+
+def borrowed(vector: Any) -> Any:
+    """The same memory, which is not kept alive by it: to be used only while the vector is known to exist."""
+    return np.asarray(Borrowed(vector))
+
+
+class Borrowed:
+    """Where an array is, as NumPy's array interface says it."""
+
+    def __init__(self, vector: Any) -> None:
+        self.__array_interface__: dict[str, Any] = vector.__array_interface__
 
 
 def taker(y: Any, factor: float) -> Callable[[], Any]:
@@ -159,11 +268,17 @@ class Blocks(Memory[P]):
         self.spans = spans
         self.first: Space[P] = next(iter(self.spaces.values()))
         self.own: Any = np.empty_like(self.first.own)
+        self.source = nothing
         self.gradient: Any = np.empty_like(self.first.gradient)
-        self.inside: Sequence[Any] = [Held() for _ in self.first.inside]
+        self.inside: Sequence[Any] = [Lent() for _ in self.first.inside]
         self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
         self.factors: list[float] = next(iter(plans.values())).factors
         self.program: list[Instruction] = [(self._run, ())]
+
+    def clear(self) -> None:
+        """Let go of the arrays given."""
+        for lent in self.inside:
+            lent.array = None
 
     def _run(self) -> None:
         """Run all blocks; results that are sums are added up, results of rows stand one behind the other."""
@@ -172,10 +287,10 @@ class Blocks(Memory[P]):
         self.outputs = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
         for start, stop in self.spans:
             space = self.spaces[stop - start]
-            if space.source is not self.own:
+            if space.source() is not self.own:
                 space.take(self.own)  # over which the last block's cotangents may lie
-            for inside, held in zip(space.inside, self.inside, strict=True):
-                inside[...] = held.array[start:stop]
+            for inside, lent in zip(space.inside, self.inside, strict=True):
+                inside[...] = lent.array[start:stop]
             for f, args in space.program:
                 f(*args)
             np.add(self.gradient, space.gradient, self.gradient)
@@ -184,6 +299,7 @@ class Blocks(Memory[P]):
                     total[start:stop] = part
                 else:
                     total += part
+        self.clear()
 
     def _hand_out(self, place: int) -> Any:
         """An output, made for this call."""
@@ -191,13 +307,13 @@ class Blocks(Memory[P]):
         return total if total.ndim else total[()] * self.factors[place]
 
 
-class Held:
-    """Holds the very array that is given to it."""
+class Lent:
+    """Refers to the very array that is given to it, until the call ends."""
 
-    array: Any
+    array: Any = None
 
     def __setitem__(self, place: EllipsisType, array: Any) -> None:
-        """Hold the array."""
+        """Refer to the array."""
         self.array = array
 
 
