@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, Generic, TypeAlias, cast
 from weakref import WeakValueDictionary
@@ -35,18 +33,6 @@ OWN = frozenset({"_by_signature", "_registers", "_recent", "_latest"})  # what a
 KEPT, HELD = 1024, 1 << 28  # programs, and bytes of memory that they need, beyond which the one made first is let go
 OF_A_CALL = 1500  # bytes that the Python objects of one call take, about
 POOLED = 8  # workspaces that a program keeps for the next calls
-
-
-@contextmanager
-def collector_paused() -> Generator[None]:
-    """No garbage collection meanwhile: it would go through a growing plan again and again, and find nothing."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Program(Generic[P]):
@@ -175,7 +161,6 @@ class Compiled(Generic[P]):
                     return self.enter(params, given, key, other)
         return self._admit(params, arrays, self.random and key is not None)
 
-    @collector_paused()
     def _admit(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Memory[P], Any]:
         """Check everything, find or make the program, and copy all into a workspace."""
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
