@@ -60,7 +60,7 @@ class Register(Generic[P]):
 
     last: small params last seen; set at once, so that threads see no half of it.
     older: others, large ones first of all.
-    kept: what whoever runs the programs keeps for its next call.
+    kept: what whoever runs the programs keeps for its next call, if params are small.
     """
 
     def __init__(self, layout: Layout[P]) -> None:
@@ -81,7 +81,7 @@ class Register(Generic[P]):
         self.last = Seen(params, items, nodes, leaves, forms, vector)
 
     def recognise(self, params: Any) -> tuple[Any, Any]:
-        """(the flat vector, or None; the leaves, or None where there is a vector). LookupError unless they are known."""
+        """(their flat vector or None, their leaves) if these params are known, else LookupError."""
         last = self.last
         if last is None:
             return self._recall(params)

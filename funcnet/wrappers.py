@@ -12,7 +12,7 @@ from funcnet import tree
 from funcnet.arrays import Array, count, is_array
 from funcnet.core import OperatorKey
 from funcnet.errors import OptionError, ParamsError
-from funcnet.updates import Optimizer, P, S, check_optimizer, each, expect, full_like, joint, stateless
+from funcnet.updates import Optimizer, P, S, check_optimizer, each, expect, full_like, joint, stateless, whole
 
 Where: TypeAlias = "OperatorKey | Collection[OperatorKey] | Callable[[str], bool]"
 """Which params: those of an operator, of several, or those whose path, such as "[3].weight", a function says yes to."""
@@ -43,7 +43,7 @@ def _init_accumulate(optimizer: Optimizer, params: Any) -> AccumulateState:
 def _accumulate(
     optimizer: Optimizer, k: int, updates: P, state: AccumulateState, params: P | None = None
 ) -> tuple[P, AccumulateState]:
-    n = int(expect(AccumulateState, state).mini_step) + 1
+    n = whole(expect(AccumulateState, state).mini_step) + 1
     mean = each(lambda u, m: m + (u - m) / n, updates, state.mean)
     if n < k:
         inner = tree.map(copied, state.inner)
