@@ -123,7 +123,7 @@ def test_an_interrupt_at_any_line_leaves_the_closure_usable(kind: Any, warm: boo
 
 
 def test_a_signal_handler_may_call_the_network_that_it_interrupts() -> None:
-    net = fn.serial(fn.linear(1))
+    net: Any = fn.serial(fn.linear(1))
     params, _ = net.init(fn.key(0), (1,))
     x, calls = np.ones((9000, 1), np.float32), 0
 

@@ -28,7 +28,7 @@ class Swapped(NamedTuple):
     weight: Any
 
 
-class Wide(np.ndarray):  # type: ignore[type-arg]
+class Wide(np.ndarray):
     """A class of arrays that computes as arrays do."""
 
 
