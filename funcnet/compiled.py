@@ -19,9 +19,10 @@ from funcnet.core import Function, Pullback
 from funcnet.errors import ShapeError
 from funcnet.flat import Layout, key_types
 from funcnet.listing import listing
-from funcnet.memory import Blocks, Memory, Register, Space
+from funcnet.memory import Blocks, Memory, Space
 from funcnet.plan import Plan
 from funcnet.random import Key, check_key
+from funcnet.register import Register
 from funcnet.tracing import Trace, Value
 
 P = TypeVar("P", default=Any)

@@ -127,11 +127,11 @@ class Opaque(Generic[P]):
 
     def _check(self, name: str, value: Any, shape: Shape, dtype: Any, promise: str) -> None:
         """Refuse what is not as promised."""
-        if not isinstance(value, (np.ndarray, np.floating)):
-            raise DTypeError(f"{self.kind}: {name} is {cast('Any', value)!r:.60}, not an array")
+        if not is_array(value) and not isinstance(value, np.generic):
+            raise DTypeError(f"{self.kind}: {name} is {value!r:.60}, not an array")
         if value.shape != shape:
             raise ShapeError(f"{self.kind}: {name} has shape {value.shape}, but {promise} {shape}")
-        found = value.dtype
+        found: Any = value.dtype
         if found != dtype:
             raise DTypeError(f"{self.kind}: {name} has dtype {found}, but its inputs are {dtype}: keep their dtype")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 import numpy as np
@@ -141,8 +142,8 @@ def expect(kind: type[S], state: object) -> S:
 
 def number(value: Any) -> float:
     """A number that a state keeps, which may be an array of no axes, as files give them."""
-    if isinstance(value, (int, float, np.number)) or (is_array(value) and not value.ndim and value.dtype.kind in "iuf"):
-        return float(value)
+    if isinstance(value, Real) or (is_array(value) and not value.ndim and value.dtype.kind in "iuf"):
+        return float(cast("Any", value))
     raise ParamsError(f"the state has {value!r:.60} where this optimizer keeps a number: make it anew, init(params)")
 
 

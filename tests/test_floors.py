@@ -48,7 +48,7 @@ FLOORS: list[list[str]] = [
         "listing",
         "program",
     ],
-    ["memory", "compiled", "compose", "network"],
+    ["register", "memory", "compiled", "compose", "network"],
     [
         "batches",
         "calibration",

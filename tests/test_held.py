@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import funcnet as fn
-from funcnet import blocks, memory, tree
+from funcnet import blocks, memory, register, tree
 
 FEATURES = 4
 
@@ -124,8 +124,8 @@ def test_no_large_params_are_held(
     name: str, worth: int, flat: bool, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "WORTH", worth)
-    monkeypatch.setattr(memory, "HELD", 0)
-    closure, call = closures(custom=False)[name]
+    monkeypatch.setattr(register, "HELD", 0)
+    _, call = closures(custom=False)[name]
     params = network(custom=False).init(fn.key(0), (FEATURES,))[0] if flat else drawn(custom=False)
     seen = list[Any]()
     for rows in (9, 9, 8, 9):

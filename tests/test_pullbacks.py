@@ -38,7 +38,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def point_of(case: Case, dtype: Any = np.float32) -> tuple[fn.Layer[Any, Any], Point]:
-    options = {"rowwise": True, "labels": {}, "domain": None, "extreme": 800.0, **case.options}
+    options: dict[str, Any] = {"rowwise": True, "labels": {}, "domain": None, "extreme": 800.0, **case.options}
     options = {name: value for name, value in options.items() if name in Subject._fields}
     subject = Subject(layer=case.make(), shapes=case.shapes, batch=5, holomorphic=False, seed=0, **options)
     return subject.layer, subject.point(dtype).copied(np.array)

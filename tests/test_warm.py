@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import funcnet as fn
-from funcnet import memory, tree
+from funcnet import memory, register, tree
 
 F = 4
 
@@ -133,7 +133,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(form=st.sampled_from(["dict", "nested", "serial"]), held=st.sampled_from([0, 1 << 15]))
     def start(self, form: str, held: int) -> None:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(memory, "HELD", held)
+        self.patch.setattr(register, "HELD", held)
         self.patch.setattr(memory, "WORTH", 0 if held else 1 << 17)
         net = network(form)
         self.step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
