@@ -131,7 +131,7 @@ class Opaque(Generic[P]):
             raise DTypeError(f"{self.kind}: {name} is {value!r:.60}, not an array")
         if value.shape != shape:
             raise ShapeError(f"{self.kind}: {name} has shape {value.shape}, but {promise} {shape}")
-        found: Any = value.dtype
+        found = cast("Any", value).dtype
         if found != dtype:
             raise DTypeError(f"{self.kind}: {name} has dtype {found}, but its inputs are {dtype}: keep their dtype")
 

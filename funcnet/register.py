@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 from operator import is_
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, cast
 from weakref import ref
 
 from typing_extensions import TypeVar
@@ -77,10 +77,10 @@ class Register(Generic[P]):
             return self._recall(params)
         seen, items, nodes, leaves, forms, vector = last
         if items is not None:
-            kind: Any = type(params)
-            same = kind is dict and len(items) == 2 * len(params)
-            if not (same and all(map(is_, chain(params, params.values()), items))):
+            if len(items) != 2 * len(params) or not all(map(is_, chain(params, params.values()), items)):
                 return self._recall(params)
+            if cast("Any", type(params)) is not dict:
+                raise LookupError
         elif params is not seen or (nodes and not are_as_they_were(nodes)):
             return self._recall(params)
         if leaves is None:
