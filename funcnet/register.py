@@ -22,14 +22,14 @@ class Seen(NamedTuple):
     """The params that came last, or that a step has just made, if they are small; a call recognises them by identity.
 
     items: the keys and items of their dict, if nothing else in them can change; else `nodes` are its dicts and lists.
-    leaves: their arrays; None for those of a flat vector that a step has just made, which are found when they come.
+    arrays: the vector, if there is one, and the leaves; None if a step has just made them, and nobody listed them.
     forms: FORM of each array and of the vector, all of which may be assigned to.
     """
 
     params: Any
     items: list[Any] | None
     nodes: list[Node]
-    leaves: list[Any] | None
+    arrays: list[Any] | None
     forms: list[Any]
     vector: Any
 
@@ -67,15 +67,16 @@ class Register(Generic[P]):
             return
         layout = self.layout
         items, nodes = ([*params, *params.values()], []) if layout.only_dict else (None, layout.nodes(params))
-        forms = layout.forms if leaves is None else [*map(FORM, leaves if vector is None else (vector, *leaves))]
-        self.last = Seen(params, items, nodes, leaves, forms, vector)
+        arrays = leaves if leaves is None or vector is None else [vector, *leaves]
+        forms = layout.forms if arrays is None else [*map(FORM, arrays)]
+        self.last = tree.new_tuple(Seen, (params, items, nodes, arrays, forms, vector))
 
     def recognise(self, params: Any) -> tuple[Any, Any]:
-        """(their flat vector or None, their leaves) if these params are known, else LookupError."""
+        """(flat vector, arrays), or (None, leaves) where there is no vector. LookupError unless the params are known."""
         last = self.last
         if last is None:
             return self._recall(params)
-        seen, items, nodes, leaves, forms, vector = last
+        seen, items, nodes, arrays, forms, vector = last
         if items is not None:
             if len(items) != 2 * len(params) or not all(map(is_, chain(params, params.values()), items)):
                 return self._recall(params)
@@ -83,11 +84,11 @@ class Register(Generic[P]):
                 raise LookupError
         elif params is not seen or (nodes and not are_as_they_were(nodes)):
             return self._recall(params)
-        if leaves is None:
-            leaves = self.layout.leaves(params)
-        if [*map(FORM, leaves if vector is None else (vector, *leaves))] != forms:
+        if arrays is None:
+            arrays = [vector, *self.layout.leaves(params)]
+        if [*map(FORM, arrays)] != forms:
             raise LookupError
-        return vector, leaves
+        return vector, arrays
 
     def _recall(self, params: Any) -> tuple[Any, Any]:
         """The same of params that came before the last ones."""
@@ -110,7 +111,8 @@ class Register(Generic[P]):
         last, self.last = self.last, None
         if last is None:
             return
-        params, items, nodes, leaves, _, vector = last
+        params, items, nodes, arrays, _, vector = last
+        leaves = arrays if arrays is None or vector is None else arrays[1:]
         if leaves is None and items is not None:
             leaves = [*chain.from_iterable(map(tree.leaves, items[len(items) // 2 :]))]
         elif leaves is None and are_as_they_were(nodes):
