@@ -72,7 +72,7 @@ class Register(Generic[P]):
         self.last = tree.new_tuple(Seen, (params, items, nodes, arrays, forms, vector))
 
     def recognise(self, params: Any) -> tuple[Any, Any]:
-        """(flat vector, arrays), or (None, leaves) where there is no vector. LookupError unless the params are known."""
+        """(flat vector, arrays), or (None, leaves) where there is no vector. LookupError unless params are known."""
         last = self.last
         if last is None:
             return self._recall(params)
