@@ -70,9 +70,14 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     return array
 
 
+def is_masked(x: object) -> bool:
+    """Whether it is an array some of whose elements may be masked out."""
+    return "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray)  # NumPy loads it only where it is used
+
+
 def refuse_mask(name: str, x: object) -> None:
     """Refuse an array some of whose elements are masked out."""
-    if "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray):  # NumPy loads it only where it is used
+    if is_masked(x):
         raise DTypeError(f"{name} is a masked array, whose mask would be lost: fill it first, x.filled(...)")
 
 
@@ -81,15 +86,27 @@ def params_dtype(params: Any, leaves: Sequence[Any]) -> np.dtype[np.floating[Any
     if getattr(params, "_fields", ())[:2] == ("params", "state"):
         raise ParamsError(f"this is a {type(params).__name__}, which holds params: pass its .params")
     dtypes = {leaf.dtype for leaf in leaves if is_array(leaf)}
-    if not all(map(is_array, leaves)) or len(dtypes) > 1 or not dtypes.issubset(DTYPES):
+    plain = all(type(leaf) is np.ndarray or (is_array(leaf) and not _subclass(leaf)) for leaf in leaves)
+    if not plain or len(dtypes) > 1 or not dtypes.issubset(DTYPES):
         raise ParamsError(_params_problem(params))
     return dtypes.pop() if dtypes else None
+
+
+def _subclass(leaf: object) -> str:
+    """Why an array of this class does not compute as others do, and what to do; "" for any other."""
+    if isinstance(leaf, np.matrix):
+        return "an np.matrix: pass np.asarray(p)"
+    if is_masked(leaf):
+        return "a masked array, whose mask would be lost: fill it first, p.filled(...)"
+    return ""
 
 
 def _params_problem(params: Any) -> str:
     """Which of the params is not as it should be."""
     found: np.dtype[Any] | None = None
     for path, leaf in tree.leaves_with_path(params):
+        if subclass := _subclass(leaf):
+            return f"params{path} is {subclass}"
         if not is_array(leaf) or leaf.dtype not in DTYPES:
             what = f"has dtype {leaf.dtype}" if is_array(leaf) else f"is {leaf!r}"
             return f"params{path} {what}: params hold float32 or float64 arrays, as init returns them{_pair(params)}"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from operator import attrgetter
-from threading import Lock
 from typing import Any, Generic, TypeAlias, cast
 from weakref import WeakValueDictionary
 
@@ -20,11 +17,12 @@ from funcnet.arrays import Array, Labels, accept_array, cast_inputs, common_dtyp
 from funcnet.blocks import alike, spans
 from funcnet.core import Function, Pullback
 from funcnet.errors import ShapeError
-from funcnet.flat import Layout, are_as_they_were
+from funcnet.flat import Layout, key_types
 from funcnet.listing import listing
-from funcnet.memory import Blocks, Memory, Register, Space
+from funcnet.memory import Blocks, Memory, Space
 from funcnet.plan import Plan
 from funcnet.random import Key, check_key
+from funcnet.register import Register
 from funcnet.tracing import Trace, Value
 
 P = TypeVar("P", default=Any)
@@ -32,22 +30,10 @@ Y = TypeVar("Y", default=Array)
 Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
 
 SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a program to take it as it is
-OWN = frozenset({"_by_signature", "_registers", "_recent", "_latest", "_lock"})  # what a copy makes anew
+OWN = frozenset({"_by_signature", "_registers", "_recent", "_latest"})  # what a copy makes anew
 KEPT, HELD = 1024, 1 << 28  # programs, and bytes of memory that they need, beyond which the one made first is let go
 OF_A_CALL = 1500  # bytes that the Python objects of one call take, about
 POOLED = 8  # workspaces that a program keeps for the next calls
-
-
-@contextmanager
-def collector_paused() -> Generator[None]:
-    """No garbage collection meanwhile: it would go through a growing plan again and again, and find nothing."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Program(Generic[P]):
@@ -56,7 +42,7 @@ class Program(Generic[P]):
     A call that fails does not put its workspace back, so whatever state it left is never seen again.
     plans: by the number of rows; two where a large batch is cut into blocks of two lengths.
     spans: (start, stop) of the blocks.
-    size: the bytes that a workspace needs, about, with the params that it may read where they are.
+    size: the bytes that a workspace needs, about, with the small params that the register holds.
     """
 
     def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], register: Register[P]) -> None:
@@ -65,7 +51,12 @@ class Program(Generic[P]):
         self.register = register
         self.pool: deque[Memory[P]] = deque(maxlen=POOLED)
         of_params = register.layout.count * register.layout.dtype.itemsize
-        self.size: int = of_params + sum(plan.size + OF_A_CALL * len(plan.calls) for plan in plans.values())
+        vectors = register.small + 2 * (len(spans) > 1)  # those of blocks are added up in vectors of their own
+        self.size: int = vectors * of_params + sum(plan.size + OF_A_CALL * len(plan.calls) for plan in plans.values())
+
+    def held(self) -> int:
+        """The bytes of all its workspaces, of which there is at least one."""
+        return self.size * max(1, len(self.pool))
 
     def take(self) -> Memory[P]:
         """A workspace that nobody uses."""
@@ -85,8 +76,6 @@ class Compiled(Generic[P]):
     kind: str
     random: bool
     """Whether a key makes a difference."""
-    gives_params: bool = True
-    """Whether a call returns what is shaped as the params, whose order of keys then counts."""
     ending = ""
     """What a call does after its program, for the listing."""
 
@@ -99,7 +88,6 @@ class Compiled(Generic[P]):
         self._registers: WeakValueDictionary[Any, Register[P]] = WeakValueDictionary()
         self._recent: dict[tuple[Spec, ...], Any] = {}
         self._latest: Any = None, ()
-        self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the programs."""
@@ -155,25 +143,18 @@ class Compiled(Generic[P]):
                 if x.shape != shape or x.dtype is not dtype or type(x) is not ndarray:
                     raise LookupError
                 inside[i][...] = x
-            seen, copy, nodes, vector, leaves = space.register.last
-            if params is not seen or (nodes and not are_as_they_were(nodes)):
-                raise LookupError
-            if copy is not None:
-                if params != copy or (self.gives_params and [*params] != space.layout.names):
-                    raise LookupError
-                for name in space.layout.with_numbers:
-                    if params[name] is not copy[name]:
-                        raise LookupError
+            vector, leaves = space.register.recognise(params)
             if vector is None:
                 space.read(leaves)
             elif space.copies:
                 space.own[...] = vector
-            elif vector is not space.source:
+            elif vector is not space.source():
                 space.take(vector)
             return space, vector
         except (LookupError, AttributeError, TypeError, ValueError):
-            pass  # ValueError: another array stands in params, of which NumPy will not say whether it is equal
+            pass  # something is not as the program takes it
         if space is not None:
+            space.clear()
             space.pool.append(space)
             if all(type(x) is ndarray for x in arrays):
                 other = self._recent.get(tuple(map(SPEC, arrays)))
@@ -181,7 +162,6 @@ class Compiled(Generic[P]):
                     return self.enter(params, given, key, other)
         return self._admit(params, arrays, self.random and key is not None)
 
-    @collector_paused()
     def _admit(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Memory[P], Any]:
         """Check everything, find or make the program, and copy all into a workspace."""
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
@@ -193,24 +173,24 @@ class Compiled(Generic[P]):
         dtype = params_dtype(params, leaves) or common_dtype(self.kind, arrays)
         arrays = (*cast_inputs(self.kind, dtype, arrays), *key)
         shapes = [leaf.shape for leaf in leaves]
-        place = (dtype, structure, *shapes)
+        place = (dtype, structure, key_types(structure), *shapes)
         signature = (*place, None, *((x.shape, x.dtype) for x in arrays))
         program = self._by_signature.get(signature)
         if program is None:
             register = self._registers.get(place) or Register(Layout(structure, shapes, dtype))
             program = self._make(register, arrays, keyed)
             space = program.take()
-            with self._lock:
-                self._by_signature[signature], self._registers[place] = program, register
-                self._let_go()
+            self._by_signature[signature], self._registers[place] = program, register
+            self._let_go()
         else:
             space = program.take()
         vector = space.layout.source(leaves)
         if vector is None:
             space.read(leaves)
-        elif vector is not space.source:
+        elif vector is not space.source():
             space.take(vector)
-        space.register.remember(params, vector, leaves if vector is None else None)
+        space.register.set_aside()
+        space.register.remember(params, vector, leaves)
         for inside, x in zip(space.inside, arrays, strict=True):
             inside[...] = x
         if all(type(x) is np.ndarray for x in given):
@@ -220,13 +200,14 @@ class Compiled(Generic[P]):
 
     def _let_go(self) -> None:
         """Let go of the programs made first where there are too many or they need too much; the last one stays."""
-        programs = self._by_signature
-        held = sum(program.size for program in programs.values())
-        while len(programs) > KEPT or (len(programs) > 1 and held > HELD):
-            first = next(iter(programs))
-            let_go = programs.pop(first)
-            held -= let_go.size
-            let_go.pool.clear()  # its workspaces refer to it, and would wait for the collector
+        programs = [*self._by_signature.items()]  # at once: another thread may make a program meanwhile
+        held, count = sum(program.held() for _, program in programs), len(programs)
+        for signature, program in programs[:-1]:
+            if count <= KEPT and held <= HELD:
+                break
+            held, count = held - program.held(), count - 1
+            self._by_signature.pop(signature, None)
+            program.pool.clear()  # its workspaces refer to it, and would wait for the collector
             self._recent.clear()
             self._latest = None, ()
 
@@ -255,8 +236,6 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
     several: whether the output is a tuple.
     """
 
-    gives_params = False
-
     def __init__(
         self,
         kind: str,
@@ -277,7 +256,7 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         for f, args in space.program:
             f(*args)
         output: Any = tuple([take() for take in space.fresh]) if self.several else space.fresh[0]()
-        if vector is not None and vector is not space.source:
+        if vector is not None and space.copies:
             space.copied(vector)
         space.pool.append(space)
         return output  # type: ignore[no-any-return]

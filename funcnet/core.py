@@ -108,22 +108,22 @@ class Function(Generic[P, Y]):
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
         arrays = self.accept(params, inputs, key)
-        return fresh(self.run(params, arrays, key)[0], arrays)
+        return copied(self.run(tree.map(contiguous, params), tuple(map(contiguous, arrays)), key)[0])
 
     def vjp(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Compute the output and its pullback: cotangent -> (params_cotangent, input_cotangents).
 
-        The pullback may be called any number of times; whatever it returns is fresh.
+        The pullback may be called any number of times; whatever it returns is fresh. It works on copies of the params,
+        the inputs and the key, so that whatever is written into them later leaves it alone.
         """
-        arrays = self.accept(params, inputs, key)
-        output, pull = self.run(params, arrays, key)
+        arrays = copied(self.accept(params, inputs, key))
+        output, pull = self.run(copied(params), arrays, copied(key))
 
         def pullback(cotangent: Any) -> tuple[P, tuple[Array, ...]]:
             dtype = tree.leaves(output)[0].dtype  # inputs may be integers
-            given = accept_cotangent(self.kind, cotangent, output, dtype)
-            return fresh(pull(given), (*arrays, *tree.leaves(given)))
+            return copied(pull(copied(accept_cotangent(self.kind, cotangent, output, dtype))))
 
-        return fresh(output, (*arrays, *tree.leaves(output))), pullback  # the pullback may read the output itself
+        return copied(output), pullback  # which may read the output itself
 
     def compute(self, params: P, *inputs: Array, key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Run the function, on arrays or values."""
@@ -271,14 +271,15 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
     return output.shape if output.batch_axis is None else output.shape[1:]
 
 
-def fresh(result: Y, held: tuple[Array, ...]) -> Y:
-    """The result, copied wherever it shares memory with an array that somebody else holds, or twice with itself."""
-    seen = {id(x) for x in held}
+def copied(result: Y) -> Y:
+    """The tree with its arrays copied, row by row: they are the caller's own, and lie in memory in one way."""
+    return tree.map(_copied, result)
 
-    def own(y: object) -> object:
-        if is_array(y) and (y.base is not None or id(y) in seen):
-            return y.copy()
-        seen.add(id(y))
-        return y
 
-    return tree.map(own, result)
+def _copied(x: object) -> object:
+    return np.array(x, order="C") if is_array(x) else x
+
+
+def contiguous(x: Any) -> Any:
+    """The array, or a copy that lies in memory row by row: results are then the same bits in whatever way it lay."""
+    return np.require(x, requirements=("C", "A"))

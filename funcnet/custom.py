@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, cast
 
 import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import random, tree
-from funcnet.arrays import Array, Shape, count
-from funcnet.core import Function, Layer, Pullback, pair
+from funcnet.arrays import Array, DType, Shape, accept_shape, count, is_array, is_tuple
+from funcnet.core import Function, Init, Layer, Pullback, pair
 from funcnet.display import shows_call
-from funcnet.errors import DTypeError, ParamsError, ShapeError
+from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
 from funcnet.forms import Attributes, Instruction, Memory, Operands
 from funcnet.primitive import Primitive
 from funcnet.tracing import Trace, Value
@@ -42,7 +42,26 @@ def custom_layer(
     """
     kind = name or str(getattr(function, "__name__", "custom"))
     arity = None if inputs is None else count("custom_layer: inputs", inputs)
-    return Layer(init, Function(kind, Opaque(kind, init, function), arity))
+    checked: Init[P] = partial(run_init, kind, init)
+    return Layer(checked, Function(kind, Opaque(kind, checked, function), arity))
+
+
+def run_init(
+    kind: str, init: Callable[..., tuple[P, Shape]], key: random.Key, *shapes: Shape, dtype: DType = np.float32
+) -> tuple[P, Shape]:
+    """What init returns, if it is (params, output_shape)."""
+    made: Any = init(key, *shapes, dtype=dtype)
+    if not is_tuple(made) or len(made) != 2:
+        raise OptionError(f"{kind}: its init must return (params, output_shape), not {made!r:.60}")
+    params, shape = made
+    if not is_tuple(shape):
+        raise OptionError(
+            f"{kind}: its init must return (params, output_shape), output_shape a tuple, not {shape!r:.60}"
+        )
+    strange = [leaf for leaf in tree.leaves(params) if not is_array(leaf)]
+    if strange:
+        raise ParamsError(f"{kind}: its init must return params that hold arrays, not {strange[0]!r:.60}")
+    return cast(P, params), accept_shape(kind, shape)
 
 
 class Opaque(Generic[P]):
@@ -78,10 +97,14 @@ class Opaque(Generic[P]):
         """Run the function on arrays that it cannot write into, and check what it gives."""
         dtype = inputs[0].dtype
         y, pull = pair(self.function(tree.map(read_only, params), *map(read_only, inputs)))
+        if not callable(pull):
+            raise OptionError(
+                f"{self.kind}: its function must return (output, pullback), not {pull!r:.60} for a pullback"
+            )
         self._check("its output", y, self.promised(tuple(x.shape for x in inputs), dtype), dtype, "its init promises")
 
         def pullback(g: Any) -> tuple[P, tuple[Array, ...]]:
-            of_params, of_inputs = pull(read_only(np.asarray(g, dtype)))
+            of_params, of_inputs = self._cotangents(pull(read_only(np.asarray(g, dtype))))
             if len(of_inputs) != len(inputs):
                 count = f"{len(of_inputs)} input cotangents, but it has {len(inputs)} inputs"
                 raise ShapeError(f"{self.kind}: its pullback gives {count}")
@@ -94,15 +117,26 @@ class Opaque(Generic[P]):
 
         return y, pullback
 
+    def _cotangents(self, result: Any) -> Any:
+        """What a pullback has returned, if it is (params_cotangent, input_cotangents)."""
+        if not is_tuple(result) or len(result) != 2 or not isinstance(result[1], (tuple, list)):
+            raise OptionError(
+                f"{self.kind}: its pullback must return (params_cotangent, input_cotangents), and the latter as a "
+                f"tuple, not {result!r:.60}"
+            )
+        return result
+
     def _check_param(self, dtype: Any, leaf: Array, cotangent: Any) -> Any:
         self._check("a cotangent of its params", cotangent, leaf.shape, dtype, "the param is")
         return cotangent
 
     def _check(self, name: str, value: Any, shape: Shape, dtype: Any, promise: str) -> None:
         """Refuse what is not as promised."""
-        if np.shape(value) != shape:
-            raise ShapeError(f"{self.kind}: {name} has shape {np.shape(value)}, but {promise} {shape}")
-        found = np.asarray(value).dtype
+        if not is_array(value) and not isinstance(value, np.generic):
+            raise DTypeError(f"{self.kind}: {name} is {value!r:.60}, not an array")
+        if value.shape != shape:
+            raise ShapeError(f"{self.kind}: {name} has shape {value.shape}, but {promise} {shape}")
+        found = cast("Any", value).dtype
         if found != dtype:
             raise DTypeError(f"{self.kind}: {name} has dtype {found}, but its inputs are {dtype}: keep their dtype")
 
@@ -134,28 +168,34 @@ class Site(NamedTuple):
 
 
 class Box:
-    """What one opaque layer keeps between its forward and its backward call, in one workspace."""
+    """What one opaque layer keeps between its forward and its backward call, in one workspace, and no longer.
 
-    pullback: Pullback[Any]
+    keeps: whether there is a backward call.
+    """
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.cotangents: list[Array] = []
+        self.keeps: bool = False
+        self.pullback: Pullback[Any] | None = None
+        self.cotangents: list[Array | None] = []
 
     def forward(self, *arrays: Array) -> None:
         """Run the function and keep its pullback."""
         *given, out = arrays
         opaque, structure, count = self.site
-        y, self.pullback = opaque.run(tree.unflatten(structure, given[:count]), tuple(given[count:]))
+        y, pull = opaque.run(tree.unflatten(structure, given[:count]), tuple(given[count:]))
+        self.pullback = pull if self.keeps else None
         out[...] = y
 
     def backward(self, g: Array, *_: Array) -> None:
         """Run the pullback and keep the cotangents, copied: they may be views of what is overwritten next."""
-        self.cotangents = [np.array(c) for c in tree.leaves(self.pullback(g))]
+        pull, self.pullback = self.pullback, None
+        assert pull is not None, "the forward call comes first"
+        self.cotangents = [np.array(c) for c in tree.leaves(pull(g))]
 
     def cotangent(self, which: int, done: Array, out: Array) -> None:
         """Hand out one of the cotangents, those of params first."""
-        out[...] = self.cotangents[which]
+        out[...], self.cotangents[which] = self.cotangents[which], None
 
 
 def forward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
@@ -165,7 +205,9 @@ def forward(memory: Memory, attributes: Attributes, operands: Operands, out: Any
 
 def backward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """Run its pullback."""
-    return [(box_of(memory, attributes["site"]).backward, (*operands, out))]
+    box = box_of(memory, attributes["site"])
+    box.keeps = True
+    return [(box.backward, (*operands, out))]
 
 
 def cotangent(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import prod
-from operator import is_, itemgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from funcnet import tree
 T = TypeVar("T")
 Node: TypeAlias = "tuple[Any, list[Any]]"
 """A dict or a list of a tree, with its keys and items."""
+FORM = attrgetter("strides", "dtype")  # with the number of elements, which no assignment changes, they give the shape
 Builder: TypeAlias = Callable[[tuple[Any, ...]], Any]
 
 
@@ -26,8 +27,9 @@ class Layout(Generic[T]):
     field is several times as fast as a slice and a reshape.
 
     only_dict: whether nothing in the tree can change but a dict at the top.
-    names: the keys at the top, in their order.
-    with_numbers: those of a dict alone under which there are arrays of one element.
+    key_types: of all its dicts, since keys that are equal, such as 1 and True, are not the same.
+    leaves: gives the leaves of a tree of this structure.
+    forms: FORM of the vector and of the leaves in it.
     """
 
     def __init__(self, structure: tree.Structure[T], shapes: list[tuple[int, ...]], dtype: np.dtype[Any]) -> None:
@@ -47,10 +49,16 @@ class Layout(Generic[T]):
         self._fields = itemgetter(*(self.record.names or ())) if shapes else None
         self.tree: Callable[[Any], T] = self._tree_maker(structure)
         self._nodes = [*mutable_nodes(self.structure)]
-        self.names: list[Any] = [*structure.keys]
         self.only_dict: bool = self._nodes == [()] and structure.kind is dict
-        sizes: Any = tree.unflatten(structure, map(prod, shapes)) if self.only_dict else {}
-        self.with_numbers: list[Any] = [k for k, part in sizes.items() if min(tree.leaves(part), default=2) < 2]
+        self.key_types: tuple[type, ...] = key_types(structure)
+        flat = bool(structure.children) and all(map(is_flat_tuple, structure.children))
+        self.leaves: Callable[[Any], list[Any]] = tree.leaves
+        if flat and structure.kind is dict:
+            self.leaves = leaves_of_dict
+        elif flat:
+            self.leaves = leaves_of_sequence
+        vector = np.empty(self.count, dtype)
+        self.forms: list[Any] = [*map(FORM, (vector, *self.views(vector)))]
 
     def _tree_maker(self, structure: tree.Structure[T]) -> Callable[[Any], T]:
         """What makes the tree whose leaves are views of a fresh flat vector, which becomes theirs."""
@@ -130,6 +138,21 @@ def are_as_they_were(nodes: list[Node]) -> bool:
         if len(now) != len(held) or not all(map(is_, now, held)):
             return False
     return True
+
+
+def leaves_of_dict(params: Any) -> list[Any]:
+    """The leaves of a dict of tuples of leaves."""
+    return [*chain.from_iterable(params.values())]
+
+
+def leaves_of_sequence(params: Any) -> list[Any]:
+    """The leaves of a sequence of tuples of leaves."""
+    return [*chain.from_iterable(params)]
+
+
+def key_types(structure: tree.Structure[Any]) -> tuple[type, ...]:
+    """The types of all keys of dicts."""
+    return tuple(type(key) for _, node in tree.walk(structure) if node.kind is dict for key in node.keys)
 
 
 def items_of(node: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The memory of calls: params that are recognised, and workspaces, alone or for a batch cut into blocks."""
+"""The memory of calls: workspaces, alone or for a batch cut into blocks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from math import inf
 from types import EllipsisType
 from typing import Any, Generic, cast
+from weakref import ref
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -17,50 +18,24 @@ from funcnet.flat import Layout
 from funcnet.forms import Instruction
 from funcnet.plan import Plan
 from funcnet.program import Workspace
+from funcnet.register import Register
 
 P = TypeVar("P", default=Any)
-
-
-class Register(Generic[P]):
-    """Which params came last to any program that takes params of this layout.
-
-    Params which a step has made, or which come again, are recognised, and go in by a single copy of the flat vector
-    that they are views of.
-
-    last: (params, a copy of their dict, where there are others in it those and what they hold instead, their vector,
-        else their leaves), set at once, so that threads see no half of it.
-    kept: what whoever runs the programs keeps for its next call.
-    """
-
-    def __init__(self, layout: Layout[P]) -> None:
-        self.layout = layout
-        self.last: tuple[Any, Any, Any, Any, Any] = self, None, None, None, None  # which no params are
-        self.kept: Any = None
-
-    def remember(self, params: Any, vector: Any, leaves: Any = None) -> None:
-        """Keep params, their vector or else their leaves, and what hangs in their dicts and lists.
-
-        Tuples of arrays equal those remembered only if they are the same, since NumPy will not say whether others are
-        equal; where these have one element it does, and a call looks whether they are the same.
-        """
-        if self.layout.only_dict:
-            self.last = params, params.copy(), None, vector, leaves
-        else:
-            self.last = params, None, self.layout.nodes(params), vector, leaves
 
 
 class Memory(Generic[P]):
     """What one call runs in: params and arrays are copied in, its program runs, and then there are results.
 
     own, gradient: flat vectors; the program may write the gradient over the params in its own one.
-    source: the flat vector from which it reads the params.     copies: whether others are copied to its own one.
+    source: gives the flat vector from which it reads the params, if that still exists; it is not held.
+    copies: whether others are copied to its own one.
     inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
     fresh: what gives each output, once it has run, as the caller's own: a fresh array or a scalar.
     pool: where it belongs when nobody uses it.
     """
 
     own: Any
-    source: Any = None
+    source: Callable[[], Any]
     copies: bool = True
     inside: Sequence[Any]
     program: list[Instruction]
@@ -72,6 +47,9 @@ class Memory(Generic[P]):
         self.layout: Layout[P] = register.layout
         self.pool = pool
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
+
+    def clear(self) -> None:
+        """Let go of what was given, where it is not copied in."""
 
     def read(self, leaves: Sequence[Array]) -> None:
         """Copy params in, leaf by leaf."""
@@ -101,7 +79,7 @@ class Space(Memory[P]):
         self.workspace: Workspace = Workspace(plan)
         space = self.workspace
         self.own: Any = space.params
-        self.source: Any = self.own
+        self.source: Callable[[], Any] = ref(self.own)
         self.gradient: Any = space.gradient
         self.outputs: list[Any] = space.outputs
         self.fresh: list[Callable[[], Any]] = [taker(y, f) for y, f in zip(space.outputs, plan.factors, strict=True)]
@@ -127,9 +105,10 @@ class Space(Memory[P]):
 
     def read_from(self, vector: Any) -> None:
         """Have the program read the params where they are, in this flat vector."""
-        if vector is not self.source:
-            self.workspace.read_from(vector)
-            self.source = vector
+        if vector is not self.source():
+            self.source = nothing  # until all are bound, whatever comes between
+            self.workspace.read_from(vector if vector is self.own else borrowed(vector))
+            self.source = ref(vector)
 
     def copied(self, vector: Any) -> None:
         """Be told that the vector was copied in, and may come again: if that goes on, it is read where it is."""
@@ -138,6 +117,22 @@ class Space(Memory[P]):
             self.bytes_copied = 0
             self.read_from(vector)
             self.copies = False
+
+
+def nothing() -> None:
+    """A reference to nothing."""
+
+
+def borrowed(vector: Any) -> Any:
+    """The same memory, which is not kept alive by it: to be used only while the vector is known to exist."""
+    return np.asarray(Borrowed(vector))
+
+
+class Borrowed:
+    """Where an array is, as NumPy's array interface says it."""
+
+    def __init__(self, vector: Any) -> None:
+        self.__array_interface__: dict[str, Any] = vector.__array_interface__
 
 
 def taker(y: Any, factor: float) -> Callable[[], Any]:
@@ -160,11 +155,17 @@ class Blocks(Memory[P]):
         self.spans = spans
         self.first: Space[P] = next(iter(self.spaces.values()))
         self.own: Any = np.empty_like(self.first.own)
+        self.source = nothing
         self.gradient: Any = np.empty_like(self.first.gradient)
-        self.inside: Sequence[Any] = [Held() for _ in self.first.inside]
+        self.inside: Sequence[Any] = [Lent() for _ in self.first.inside]
         self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
         self.factors: list[float] = next(iter(plans.values())).factors
         self.program: list[Instruction] = [(self._run, ())]
+
+    def clear(self) -> None:
+        """Let go of the arrays given."""
+        for lent in self.inside:
+            lent.array = None
 
     def _run(self) -> None:
         """Run all blocks; results that are sums are added up, results of rows stand one behind the other."""
@@ -173,10 +174,10 @@ class Blocks(Memory[P]):
         self.outputs = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
         for start, stop in self.spans:
             space = self.spaces[stop - start]
-            if space.source is not self.own:
+            if space.source() is not self.own:
                 space.take(self.own)  # over which the last block's cotangents may lie
-            for inside, held in zip(space.inside, self.inside, strict=True):
-                inside[...] = held.array[start:stop]
+            for inside, lent in zip(space.inside, self.inside, strict=True):
+                inside[...] = lent.array[start:stop]
             for f, args in space.program:
                 f(*args)
             np.add(self.gradient, space.gradient, self.gradient)
@@ -185,6 +186,7 @@ class Blocks(Memory[P]):
                     total[start:stop] = part
                 else:
                     total += part
+        self.clear()
 
     def _hand_out(self, place: int) -> Any:
         """An output, made for this call."""
@@ -192,13 +194,13 @@ class Blocks(Memory[P]):
         return total if total.ndim else total[()] * self.factors[place]
 
 
-class Held:
-    """Holds the very array that is given to it."""
+class Lent:
+    """Refers to the very array that is given to it, until the call ends."""
 
-    array: Any
+    array: Any = None
 
     def __setitem__(self, place: EllipsisType, array: Any) -> None:
-        """Hold the array."""
+        """Refer to the array."""
         self.array = array
 
 

@@ -16,7 +16,7 @@ from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
 from funcnet.schedules import Schedule, at
 from funcnet.transforms import add_decayed_weights, moment
-from funcnet.updates import Optimizer, P, Uniform, chain, each, expect, full_like
+from funcnet.updates import Optimizer, P, Uniform, chain, each, expect, full_like, number, whole
 from funcnet.wrappers import Where
 
 
@@ -40,7 +40,7 @@ def _init_rate(rate: float | Schedule, params: Any) -> LearningRateState:
 def _by_learning_rate(
     rate: float | Schedule, updates: P, state: LearningRateState, params: P | None = None
 ) -> tuple[P, LearningRateState]:
-    factor, t = -float(expect(LearningRateState, state).learning_rate), int(state.steps) + 1
+    factor, t = -number(expect(LearningRateState, state).learning_rate), whole(state.steps) + 1
     after = at(rate, t) if callable(rate) else state.learning_rate
     return each(lambda u: factor * u, updates), LearningRateState(t, after)
 
@@ -129,7 +129,7 @@ def _init_adam(params: Any) -> AdamState:
 
 
 def _by_adam(o: AdamOptions, updates: P, state: AdamState, params: P | None = None) -> tuple[P, AdamState]:
-    t = int(expect(AdamState, state).steps) + 1
+    t = whole(expect(AdamState, state).steps) + 1
     mu = each(partial(moment, o.b1), updates, state.mu)
     nu = each(lambda g, n: (1.0 - o.b2) * (g * g) + o.b2 * n, updates, state.nu)
     part, part_2 = 1.0 - o.b1 ** (t + o.nesterov), 1.0 - o.b2**t

@@ -119,7 +119,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         updates, flat = update(space.gradient, flat, before)
         nodes: list[Node] = []
         new = with_trees(layout, flat, nodes)
-        space.register.kept = Kept(new, flat, nodes)
+        space.register.kept = Kept(new, flat, nodes) if space.register.small else None
         return before + updates, new
 
     def _with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> dict[str, Any]:
@@ -226,6 +226,8 @@ def flat_state(layout: Layout[Any], like: Any, state: Any) -> Any:
             )
         return tree.new_tuple(type(like), [flat_state(layout, a, b) for a, b in zip(like, state, strict=True)])
     if not is_array(like):
+        if is_array(state) and state.ndim:
+            raise ParamsError(f"train_step: the state has {state!r:.60} where this optimizer keeps {like!r:.60}")
         return state
     try:
         return vector_of(layout, state)

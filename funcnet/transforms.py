@@ -9,11 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, flag, fraction, not_negative, positive
+from funcnet.arrays import Array, flag, fraction, not_negative, params_dtype, positive
 from funcnet.display import shows_call
 from funcnet.errors import ParamsError
 from funcnet.schedules import Schedule, at, check_schedule
-from funcnet.updates import Optimizer, P, Uniform, each, expect, full_like, no_state, run_stateless, stateless
+from funcnet.updates import (
+    Optimizer,
+    P,
+    Uniform,
+    each,
+    expect,
+    full_like,
+    no_state,
+    number,
+    run_stateless,
+    stateless,
+    whole,
+)
 from funcnet.wrappers import Where, masked
 
 
@@ -56,7 +68,11 @@ def _shrink(most: float, length: float) -> float:
 def norm(updates: Any) -> float:
     """The root of the sum of the squares of all elements."""
     leaves: list[Array] = tree.leaves(updates)
-    return sqrt(sum(float(np.vdot(u, u)) for u in leaves))
+    try:
+        return sqrt(sum(float(np.vdot(u, u)) for u in leaves))
+    except (AttributeError, TypeError, ValueError):
+        params_dtype(updates, leaves)  # which names what is no array
+        raise
 
 
 @shows_call
@@ -96,7 +112,7 @@ def _init_schedule(schedule: Schedule, params: Any) -> ScheduleState:
 def _scale_by_schedule(
     schedule: Schedule, updates: P, state: ScheduleState, params: P | None = None
 ) -> tuple[P, ScheduleState]:
-    value, t = float(expect(ScheduleState, state).value), int(state.steps) + 1
+    value, t = number(expect(ScheduleState, state).value), whole(state.steps) + 1
     return each(lambda u: value * u, updates), ScheduleState(t, at(schedule, t))
 
 
@@ -121,7 +137,7 @@ def _init_ema(params: Any) -> EmaState:
 
 
 def _ema(decay: float, debias: bool, updates: P, state: EmaState, params: P | None = None) -> tuple[P, EmaState]:
-    t = int(expect(EmaState, state).steps) + 1
+    t = whole(expect(EmaState, state).steps) + 1
     m = each(partial(moment, decay), updates, state.ema)
     part = 1.0 - decay**t
     return (each(lambda x: x / part, m) if debias else m), EmaState(t, m)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
+from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 import numpy as np
@@ -68,13 +69,22 @@ def each(function: Callable[..., Array], first: P, /, *rest: Any) -> P:
 
 def matched(function: Callable[..., Any], x: Any, *others: Any) -> Any:
     """function(x, *others), arrays of one shape and dtype: nothing is broadcast or promoted."""
-    for y in others:
-        if y.shape != x.shape or y.dtype != x.dtype:
-            raise ShapeError(
-                f"updates, state and params must have the same shapes and dtypes, but {x.dtype} {x.shape} meets "
-                f"{y.dtype} {y.shape}: make the state anew, optimizer.init(params)"
-            )
-    return np.asarray(function(x, *others))
+    try:
+        for y in others:
+            if y.shape != x.shape or y.dtype != x.dtype:
+                raise ShapeError(
+                    f"updates, state and params must have the same shapes and dtypes, but {x.dtype} {x.shape} meets "
+                    f"{y.dtype} {y.shape}: make the state anew, optimizer.init(params)"
+                )
+        return np.asarray(function(x, *others))
+    except (AttributeError, TypeError):
+        for y in (x, *others):
+            if not is_array(y) or y.dtype.kind != "f":
+                raise ParamsError(
+                    f"updates, state and params hold floating arrays, not {cast('Any', y)!r:.60}: make the state anew, "
+                    "optimizer.init(params)"
+                ) from None
+        raise
 
 
 def full_like(params: P, number: float) -> P:
@@ -164,6 +174,18 @@ def expect(kind: type[S], state: object) -> S:
             "optimizer.init(params) gives the first one"
         )
     return state
+
+
+def number(value: Any) -> float:
+    """A number that a state keeps, which may be an array of no axes, as files give them."""
+    if isinstance(value, Real) or (is_array(value) and not value.ndim and value.dtype.kind in "iuf"):
+        return float(cast("Any", value))
+    raise ParamsError(f"the state has {value!r:.60} where this optimizer keeps a number: make it anew, init(params)")
+
+
+def whole(value: Any) -> int:
+    """The same of a count."""
+    return int(number(value))
 
 
 class EmptyState(NamedTuple):

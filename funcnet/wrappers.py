@@ -23,8 +23,10 @@ from funcnet.updates import (
     expect,
     full_like,
     joint,
+    number,
     stateless,
     takes_weight,
+    whole,
     with_weight,
 )
 
@@ -78,9 +80,9 @@ def _accumulate(
     *,
     weight: float | None = None,
 ) -> tuple[P, AccumulateState]:
-    n = int(expect(AccumulateState, state).mini_step) + 1
+    n = whole(expect(AccumulateState, state).mini_step) + 1
     own = 1.0 if weight is None else not_negative("accumulate: weight", weight)
-    total = float(state.weight) + own
+    total = number(state.weight) + own
     mean = each(lambda u, m: m + (u - m) / (total / own) if own else m.copy(), updates, state.mean)
     if n < k:
         inner = tree.map(copied, state.inner)

@@ -142,7 +142,7 @@ def test_a_program_that_is_let_go_frees_its_memory_at_once(kind: Kind, monkeypat
 
 
 @every_kind
-def test_params_that_a_program_may_read_where_they_are_count_as_its_memory(
+def test_small_params_that_are_held_count_as_the_memory_of_a_program(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled, "OF_A_CALL", 0)

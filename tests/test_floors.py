@@ -64,7 +64,7 @@ FLOORS: list[list[str]] = [
         "listing",
         "program",
     ],
-    ["memory", "compiled", "compose", "network"],
+    ["register", "memory", "compiled", "compose", "network"],
     [
         "splitting",
         "batches",

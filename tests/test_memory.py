@@ -392,15 +392,12 @@ def test_params_made_by_a_step_of_another_batch_size_are_recognised(rows: int, m
     assert times_admitted(new_step(), params, [(x[:n], target[:n]) for n in sizes], monkeypatch) == 2
 
 
-def test_what_was_let_go_is_not_held(rows: int, request: pytest.FixtureRequest) -> None:
-    """Where params are read where they are, a workspace holds those last given to it, in place of a copy."""
+def test_what_was_let_go_is_not_held(rows: int) -> None:
     params, x, target = drawn(rows)
     step = new_step()
     for n in (rows, rows - 1):
         params, _ = step(params, x[:n], target[:n])
     vector = weakref.ref(params[1].weight.base)
-    params, _ = step(params, x, target)
-    assert (vector() is None) == (request.node.callspec.id != "params where they are")
     params, _ = step(params, x, target)
     assert vector() is None
 
@@ -415,7 +412,7 @@ def plain() -> fn.Layer[Any, Any]:
 def reads_where_they_are(net: fn.Layer[Any, Any], params: Any) -> bool:
     compiled: Any = net.apply
     ((space,),) = (program.pool for program in compiled._by_signature.values())
-    return space.source is params[1].weight.base
+    return space.source() is params[1].weight.base
 
 
 def test_params_that_come_again_and_again_are_read_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
