@@ -116,6 +116,9 @@ REASONS: dict[str, list[str]] = {
         "layers.norm._batch_norm: mean is None or var is None -> mean is None (condition)",
         "layers.norm._batch_norm: mean is None or var is None -> var is None (condition)",
     ],
+    "rows are none or at least two, and the sums over no rows are 0 whatever they are multiplied by": [
+        "layers.norm._by_batch: 1 -> 2 (off by one) #3",
+    ],
     "NumPy takes any length below 0 for the one that it is to find, -2 as -1": [
         "calls.scatter_add_into: 1 -> 2 (off by one) #2",
     ],

@@ -153,6 +153,12 @@ def test_true_alone_stops(value: Any) -> None:
     assert fn.fit(STEPS["adam"](NET), PARAMS, (X, LABELS), 3, 5, KEY, callbacks=[lambda f: value]).epochs == 1
 
 
+def test_one_of_several_callbacks_is_enough_to_stop() -> None:
+    callbacks: list[Any] = [lambda f: True, lambda f: False, lambda f: None]
+    for order in (callbacks, callbacks[::-1]):
+        assert fn.fit(STEPS["adam"](NET), PARAMS, (X, LABELS), 3, 5, KEY, callbacks=order).epochs == 1
+
+
 @pytest.mark.parametrize("value", [1, 7, 0, "no", [1], np.ones(3), np.int64(1), 1.0, {}])
 def test_anything_else_is_ignored_with_one_warning(value: Any) -> None:
     with pytest.warns(UserWarning, match=r"callback 1 returned .*, which is ignored: return True to stop") as caught:

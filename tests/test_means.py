@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
+from funcnet.evaluation import Mean
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(30, 4))
@@ -149,6 +150,16 @@ def test_a_batch_of_weight_zero_has_no_share() -> None:
     np.testing.assert_allclose(u, [-2.0, -2.0], rtol=1e-15)
     with pytest.raises(fn.OptionError, match="accumulate: weight must be at least 0"):
         update(p, state, p, weight=-1.0)
+
+
+def test_what_a_batch_of_weight_zero_holds_does_not_count() -> None:
+    mean = Mean()
+    for loss, weight in ((2.0, 3.0), (float("nan"), 0.0), (4.0, 1.0)):
+        mean.add(loss, weight)
+    assert (mean.value(), mean.batches) == (2.5, 3)
+    empty = Mean()
+    empty.add(float("nan"), 0.0)
+    assert empty.value() == 0.0
 
 
 @pytest.mark.parametrize("joins", [fn.add, fn.concatenate])
