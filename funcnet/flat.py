@@ -29,7 +29,7 @@ class Layout(Generic[T]):
     only_dict: whether nothing in the tree can change but a dict at the top.
     key_types: of all its dicts, since keys that are equal, such as 1 and True, are not the same.
     leaves: gives the leaves of a tree of this structure.
-    forms: FORM of the vector and of the leaves in it.
+    forms: FORM of the leaves in a flat vector.
     """
 
     def __init__(self, structure: tree.Structure[T], shapes: list[tuple[int, ...]], dtype: np.dtype[Any]) -> None:
@@ -57,8 +57,7 @@ class Layout(Generic[T]):
             self.leaves = leaves_of_dict
         elif flat:
             self.leaves = leaves_of_sequence
-        vector = np.empty(self.count, dtype)
-        self.forms: list[Any] = [*map(FORM, (vector, *self.views(vector)))]
+        self.forms: list[Any] = [*map(FORM, self.views(np.empty(self.count, dtype)))]
 
     def _tree_maker(self, structure: tree.Structure[T]) -> Callable[[Any], T]:
         """What makes the tree whose leaves are views of a fresh flat vector, which becomes theirs."""

@@ -21,15 +21,16 @@ RECENT = 8  # how many params are recognised at a time
 class Seen(NamedTuple):
     """The params that came last, or that a step has just made, if they are small; a call recognises them by identity.
 
-    items: the keys and items of their dict, if nothing else in them can change; else `nodes` are its dicts and lists.
-    arrays: the vector, if there is one, and the leaves; None if a step has just made them, and nobody listed them.
-    forms: FORM of each array and of the vector, all of which may be assigned to.
+    keys, values: of their dict, if nothing else in them can change; else `nodes` are its dicts and lists.
+    leaves: the arrays in them; None if a step has just made them, and nobody listed them.
+    forms: FORM of each leaf, which may be assigned to.
     """
 
     params: Any
-    items: list[Any] | None
+    keys: list[Any] | None
+    values: list[Any]
     nodes: list[Node]
-    arrays: list[Any] | None
+    leaves: list[Any] | None
     forms: list[Any]
     vector: Any
 
@@ -66,29 +67,34 @@ class Register(Generic[P]):
             self._add(self._weak(self.layout.leaves(params) if leaves is None else leaves, vector))
             return
         layout = self.layout
-        items, nodes = ([*params, *params.values()], []) if layout.only_dict else (None, layout.nodes(params))
-        arrays = leaves if leaves is None or vector is None else [vector, *leaves]
-        forms = layout.forms if arrays is None else [*map(FORM, arrays)]
-        self.last = tree.new_tuple(Seen, (params, items, nodes, arrays, forms, vector))
+        forms = layout.forms if leaves is None else [*map(FORM, leaves)]
+        keys, values, nodes = (
+            ([*params], [*params.values()], []) if layout.only_dict else (None, [], layout.nodes(params))
+        )
+        self.last = tree.new_tuple(Seen, (params, keys, values, nodes, leaves, forms, vector))
 
     def recognise(self, params: Any) -> tuple[Any, Any]:
-        """(flat vector, arrays), or (None, leaves) where there is no vector. LookupError unless params are known."""
+        """(flat vector, leaves), or (None, leaves) where there is no vector. LookupError unless params are known."""
         last = self.last
         if last is None:
             return self._recall(params)
-        seen, items, nodes, arrays, forms, vector = last
-        if items is not None:
-            if len(items) != 2 * len(params) or not all(map(is_, chain(params, params.values()), items)):
+        seen, keys, values, nodes, leaves, forms, vector = last
+        if keys is not None:
+            if len(params) != len(values) or not all(map(is_, params.values(), values)):
                 return self._recall(params)
-            if cast("Any", type(params)) is not dict:
+            if not all(map(is_, params, keys)) or cast("Any", type(params)) is not dict:
                 raise LookupError
         elif params is not seen or (nodes and not are_as_they_were(nodes)):
             return self._recall(params)
-        if arrays is None:
-            arrays = [vector, *self.layout.leaves(params)]
-        if [*map(FORM, arrays)] != forms:
+        if leaves is None:
+            leaves = self.layout.leaves(params)
+        if [*map(FORM, leaves)] != forms or self._is_recast(vector):
             raise LookupError
-        return vector, arrays
+        return vector, leaves
+
+    def _is_recast(self, vector: Any) -> bool:
+        """Whether another dtype was assigned to the vector."""
+        return vector is not None and vector.dtype is not self.layout.dtype
 
     def _recall(self, params: Any) -> tuple[Any, Any]:
         """The same of params that came before the last ones."""
@@ -98,7 +104,9 @@ class Register(Generic[P]):
         for found in self.older:
             if all(map(is_, map(ref, leaves), found.leaves)):
                 vector: Any = None if found.vector is None else found.vector()
-                if [*map(FORM, leaves if vector is None else (vector, *leaves))] != found.forms:
+                if [*map(FORM, leaves)] != found.forms or (
+                    vector is not None and vector.dtype is not self.layout.dtype
+                ):
                     break
                 if self.small:
                     self.set_aside()
@@ -111,18 +119,16 @@ class Register(Generic[P]):
         last, self.last = self.last, None
         if last is None:
             return
-        params, items, nodes, arrays, _, vector = last
-        leaves = arrays if arrays is None or vector is None else arrays[1:]
-        if leaves is None and items is not None:
-            leaves = [*chain.from_iterable(map(tree.leaves, items[len(items) // 2 :]))]
+        params, keys, values, nodes, leaves, _, vector = last
+        if leaves is None and keys is not None:
+            leaves = [*chain.from_iterable(map(tree.leaves, values))]
         elif leaves is None and are_as_they_were(nodes):
             leaves = tree.leaves(params)
         if leaves is not None:
             self._add(self._weak(leaves, vector))
 
     def _weak(self, leaves: list[Any], vector: Any) -> Remembered:
-        arrays = leaves if vector is None else (vector, *leaves)
-        return Remembered([*map(ref, leaves)], [*map(FORM, arrays)], None if vector is None else ref(vector))
+        return Remembered([*map(ref, leaves)], [*map(FORM, leaves)], None if vector is None else ref(vector))
 
     def _add(self, new: Remembered) -> None:
         alive = [seen for seen in self.older if all(leaf() is not None for leaf in seen.leaves)]
