@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Sequence
-from numbers import Real
-from operator import index
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -14,7 +11,8 @@ from typing_extensions import TypeIs, TypeVar
 
 from funcnet import tree
 from funcnet.advice import advice, dense
-from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
+from funcnet.errors import DTypeError, ParamsError, ShapeError
+from funcnet.options import as_int
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
 """A floating NumPy array, batch-first."""
@@ -30,7 +28,6 @@ DType: TypeAlias = "type[np.floating[Any]] | np.dtype[np.floating[Any]]"
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 Y = TypeVar("Y")
-T = TypeVar("T")
 
 
 def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
@@ -187,117 +184,3 @@ def accept_cotangent(kind: str, cotangent: object, output: Y, dtype: np.dtype[np
         return array.astype(dtype, copy=False)
 
     return tree.map(accept, output, cotangent)
-
-
-def as_int(value: Any) -> int | None:
-    """A Python or NumPy integer as an int; None for anything else. A bool is no integer here."""
-    if type(value) is int:
-        return value
-    if isinstance(value, (bool, np.bool_)):  # NumPy 2.0 takes its bools for indices, with a warning
-        return None
-    try:
-        return operator.index(value)
-    except TypeError:
-        return None
-
-
-def as_float(value: Any) -> float | None:
-    """A Python or NumPy number, or an array of rank 0 that holds one, as a float; None for anything else."""
-    number: Any = value[()] if is_array(value) and not value.ndim else value
-    if isinstance(number, (bool, np.bool_)) or not isinstance(number, Real):
-        return None
-    try:
-        return float(number)
-    except OverflowError:  # an int beyond the largest float
-        return None
-
-
-def as_key(value: Any) -> int | str | None:
-    """An operator's key as a Python int or str; None for what is no key."""
-    return str.__str__(value) if isinstance(value, str) else as_int(value)
-
-
-def is_key(key: Any) -> bool:
-    """Whether this can be an operator's key: int or str, and no bool."""
-    return as_key(key) is not None
-
-
-def named(key: Any) -> Any:
-    """A key as a Python int or str; what is no key as it is."""
-    found = as_key(key)
-    return key if found is None else found
-
-
-def listed(keys: Any) -> Any:
-    """An array of keys as a list."""
-    return keys.tolist() if is_array(keys) else keys
-
-
-def positive(name: str, value: object) -> float:
-    """A finite number above zero, as a Python float."""
-    number = as_float(value)
-    if number is None or not 0 < number < np.inf:
-        raise OptionError(f"{name} must be a finite number above 0, not {value!r}")
-    return number
-
-
-def fraction(name: str, value: object) -> float:
-    """A number from 0 up to, but not, 1, as a Python float."""
-    number = as_float(value)
-    if number is None or not 0 <= number < 1:
-        raise OptionError(f"{name} must be in [0, 1), not {value!r}")
-    return number
-
-
-def count(name: str, value: object) -> int:
-    """An int of at least 1."""
-    return _at_least(1, name, value)
-
-
-def integer(name: str, value: Any) -> int:
-    """An int, of whatever sign."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__") or np.ndim(value):
-        raise OptionError(f"{name} must be an int, not {value!r}")
-    return index(value)
-
-
-def natural(name: str, value: object) -> int:
-    """An int of at least 0."""
-    return _at_least(0, name, value)
-
-
-def _at_least(least: int, name: str, value: object) -> int:
-    number = as_int(value)
-    if number is None or number < least:
-        raise OptionError(f"{name} must be an int of at least {least}, not {value!r}")
-    return number
-
-
-def choice(name: str, value: T, options: tuple[T, ...]) -> T:
-    """One of the options."""
-    if not isinstance(value, type(options[0])) or value not in options:
-        raise OptionError(f"{name} must be {', '.join(map(repr, options[:-1]))} or {options[-1]!r}, not {value!r}")
-    return value
-
-
-def flag(name: str, value: object) -> bool:
-    """True or False, and nothing that merely counts as one of them."""
-    if type(value) not in (bool, np.bool_):
-        raise OptionError(f"{name} must be True or False, not {value!r:.60}")
-    return bool(value)
-
-
-def finite(name: str, value: object) -> float:
-    """A finite number, as a Python float."""
-    number = as_float(value)
-    if number is None or not -np.inf < number < np.inf:
-        raise OptionError(f"{name} must be a finite number, not {value!r}")
-    return number
-
-
-def not_negative(name: str, value: object) -> float:
-    """A finite number of at least 0, as a Python float."""
-    number = finite(name, value)
-    if number < 0:
-        raise OptionError(f"{name} must be at least 0, not {value!r}")
-    return number

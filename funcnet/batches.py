@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeIs
 
-from funcnet.arrays import accept_array, count, flag, is_array, refuse_mask
+from funcnet.arrays import accept_array, is_array, refuse_mask
 from funcnet.errors import OptionError, ShapeError
+from funcnet.options import count, flag
 from funcnet.random import Key, generator
 
 Batch: TypeAlias = tuple[npt.NDArray[Any], ...]

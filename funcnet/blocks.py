@@ -58,6 +58,8 @@ def separable(plan: Plan) -> bool:
             if not (is_sum_over_rows(call) or (all(partial) and is_linear(call))):
                 return False
             sums.add(id(call.output))
+        elif call.primitive.sums_rows and not call.operands:
+            sums.add(id(call.output))  # zeros, the sum of nothing
         elif call.output.home is plan.homes[1]:
             return False  # a cotangent that does not depend on the rows would be counted once a block
     return all(y.batch_axis == 0 or (id(y.root) in sums and not y.shape) for y in plan.outputs)

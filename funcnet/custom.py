@@ -10,11 +10,12 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import random, tree
-from funcnet.arrays import Array, DType, Shape, accept_shape, count, is_array, is_tuple
+from funcnet.arrays import Array, DType, Shape, accept_shape, is_array, is_tuple
 from funcnet.core import Function, Init, Layer, Pullback, pair
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
 from funcnet.forms import Attributes, Instruction, Memory, Operands
+from funcnet.options import count
 from funcnet.primitive import Primitive
 from funcnet.tracing import Trace, Value
 

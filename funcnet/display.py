@@ -91,6 +91,11 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+def first_line(x: Any) -> str:
+    """The first line of what shows x."""
+    return shown(x).partition("\n")[0]
+
+
 def aligned(rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
     """Columns under their heads: the last ones, of numbers, to the right, the others to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -11,14 +11,15 @@ import numpy as np
 from typing_extensions import TypeIs, TypeVar
 
 from funcnet import tree
-from funcnet.arrays import count, flag
 from funcnet.batches import Batch, Data, Rows, accept_data, can_be_read_again, minibatches
 from funcnet.calibration import lacks_statistics, with_statistics, without_statistics
 from funcnet.callbacks import Listeners, numbers
+from funcnet.display import first_line
 from funcnet.errors import OptionError
 from funcnet.evaluation import Mean, compared, loss_of, mean_loss, of_all_rows, scores
 from funcnet.fit_result import Fit, owned
 from funcnet.monitoring import Monitor, monitor_of
+from funcnet.options import count, flag
 from funcnet.random import Key, fold_in
 from funcnet.steps import Metric, TrainStep
 from funcnet.training import SGDStep
@@ -126,7 +127,7 @@ def check_fit(
 ) -> Loop:
     """Refuse what cannot be trained, or not for so long; make the data arrays."""
     if not isinstance(step, STEPS):
-        raise OptionError(f"fit: the step is {step!r:.60}: make one with fn.train_step or fn.sgd_step")
+        raise OptionError(f"fit: the step is {first_line(step):.60}: make one with fn.train_step or fn.sgd_step")
     found: list[Any] = []
     for name, given in (("data", data), ("validation", validation)):
         accepted = None if given is None and name == "validation" else accept_data(f"fit: {name}", given, batch_size)

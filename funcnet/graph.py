@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
-from funcnet.arrays import is_key, listed, named
 from funcnet.core import Layer, OperatorKey
 from funcnet.errors import GraphError
+from funcnet.options import is_key, listed, named
 from funcnet.sharing import Shared
 
 Edges: TypeAlias = "dict[OperatorKey, tuple[OperatorKey, ...]]"

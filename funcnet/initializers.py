@@ -20,9 +20,9 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from funcnet.arrays import as_int, finite, not_negative
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, OptionError, ShapeError
+from funcnet.options import as_int, finite, not_negative
 from funcnet.random import Key, generator
 
 __all__ = [

@@ -19,7 +19,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.archive import NAME_BYTES, Spec, nothing_foreign
-from funcnet.errors import CheckpointError
+from funcnet.errors import CheckpointError, ParamsError
 
 FORMAT = "funcnet checkpoint"
 VERSION = 1
@@ -80,7 +80,7 @@ def not_too_deep(name: str) -> Generator[None]:
     """Refuse a tree that Python cannot walk."""
     try:
         yield
-    except RecursionError:
+    except (RecursionError, ParamsError):
         fix = "sys.setrecursionlimit raises it"
         raise CheckpointError(
             f"{name}: nested too deeply for Python's recursion limit ({fix}), or holding itself"

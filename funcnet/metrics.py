@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from funcnet.arrays import Array, Shape, accept_array, finite, stray
+from funcnet.arrays import Array, Shape, accept_array, stray
 from funcnet.errors import LabelError, ShapeError, WeightError
+from funcnet.options import finite
 
 
 def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> float:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from funcnet.arrays import not_negative
 from funcnet.errors import OptionError
+from funcnet.options import not_negative
 
 History = dict[str, npt.NDArray[Any]]
 SMALL, LARGE = ("loss",), ("accuracy", "r2")  # what the names of numbers to be minimized, or maximized, end with

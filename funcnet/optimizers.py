@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from funcnet.arrays import flag, fraction, not_negative, positive
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
+from funcnet.options import flag, fraction, not_negative, positive
 from funcnet.schedules import Schedule, at
 from funcnet.transforms import add_decayed_weights, moment
 from funcnet.updates import Optimizer, P, Uniform, chain, each, expect, full_like, number, whole

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import count, fraction, is_tuple, natural, not_negative, positive
+from funcnet.arrays import is_tuple
 from funcnet.errors import OptionError
 from funcnet.fit_result import Fit
 from funcnet.monitoring import Monitor, sign_of
 from funcnet.optimizers import LearningRateState, learning_rate
+from funcnet.options import count, fraction, natural, not_negative, positive
 
 S = TypeVar("S")
 

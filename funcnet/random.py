@@ -16,8 +16,8 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from funcnet.arrays import as_int
 from funcnet.errors import KeyTypeError, OptionError
+from funcnet.options import as_int
 
 # numpy.random is reached through `np`, which loads it on first use: a tenth of the time that importing NumPy takes.
 

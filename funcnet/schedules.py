@@ -15,9 +15,9 @@ from typing import TypeAlias, cast
 
 import numpy as np
 
-from funcnet.arrays import count, finite, flag, fraction, natural, not_negative, positive
 from funcnet.display import shows_call
 from funcnet.errors import OptionError
+from funcnet.options import count, finite, flag, fraction, natural, not_negative, positive
 
 Schedule: TypeAlias = Callable[[int], float]
 """How many updates came before -> the number to use in the next one."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from funcnet.arrays import flag, named
 from funcnet.core import Function, Layer, OperatorKey
 from funcnet.display import shown
 from funcnet.errors import GraphError
+from funcnet.options import flag, named
 
 
 class Shared(NamedTuple):

@@ -14,13 +14,14 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, Labels, flag, is_array, is_tuple
+from funcnet.arrays import Array, Labels, is_array, is_tuple
 from funcnet.core import Layer
 from funcnet.display import shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.finite import all_finite, not_finite
 from funcnet.flat import Layout, Node, are_as_they_were
 from funcnet.memory import Memory
+from funcnet.options import flag
 from funcnet.random import Key
 from funcnet.training import Differentiated
 from funcnet.updates import Optimizer, Uniform, apply_updates, check_optimizer, takes_weight

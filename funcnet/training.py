@@ -8,13 +8,14 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, Labels, flag, positive
+from funcnet.arrays import Array, Labels
 from funcnet.compiled import Compiled
 from funcnet.compose import check
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import Written, shown, shows_call
 from funcnet.errors import DTypeError, ShapeError
 from funcnet.finite import all_finite, not_finite
+from funcnet.options import flag, positive
 from funcnet.plan import Plan
 from funcnet.random import Key
 from funcnet.splitting import inputs_taken

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, flag, fraction, not_negative, params_dtype, positive
+from funcnet.arrays import Array, params_dtype
 from funcnet.display import shows_call
 from funcnet.errors import ParamsError
+from funcnet.options import flag, fraction, not_negative, positive
 from funcnet.schedules import Schedule, at, check_schedule
 from funcnet.updates import (
     Optimizer,

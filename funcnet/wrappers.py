@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, count, fraction, is_array, is_key, is_tuple, listed, named, not_negative, params_dtype
+from funcnet.arrays import Array, is_array, is_tuple, params_dtype
 from funcnet.core import OperatorKey
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
+from funcnet.options import count, fraction, is_key, listed, named, not_negative
 from funcnet.updates import (
     Optimizer,
     P,

@@ -23,6 +23,7 @@ PACKAGE = Path(fn.__file__).parent
 FLOORS: list[list[str]] = [
     [
         "errors",
+        "options",
         "display",
         "tree",
         "advice",

@@ -37,6 +37,8 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     },
     "add_decayed_weights": {"weight_decay": 0.5},
     "batch_norm": {"epsilon": 0.5},
+    "binary_accuracy": {"prediction": X, "target": np.ones_like(X), "threshold": 0.5},
+    "calibrate": {"net": NET, "params": PARAMS, "data": (X, T), "batch_size": 2},
     "clip": {"max_delta": 0.5},
     "clip_by_global_norm": {"max_norm": 0.5},
     "clip_by_norm": {"max_norm": 0.5},
@@ -47,6 +49,7 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "dropout": {"rate": 0.5},
     "elu": {"alpha": 0.5},
     "ema": {"decay": 0.5, "debias": False},
+    "ema_params": {"decay": 0.5},
     "embedding": {"vocabulary": 7, "features": 3},
     "evaluate": {"net": NET, "metrics": fn.mse(), "params": PARAMS, "data": (X, T), "batch_size": 2},
     "exponential_decay": {
@@ -57,7 +60,15 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
         "staircase": True,
         "end_value": 0.25,
     },
-    "fit": {"step": STEP, "params": PARAMS, "data": (X, T), "epochs": 2, "batch_size": 2},
+    "fit": {
+        "step": STEP,
+        "params": PARAMS,
+        "data": (X, T),
+        "epochs": 2,
+        "batch_size": 2,
+        "min_delta": 0.5,
+        "verbose": False,
+    },
     "fold_in": {"key": fn.key(0), "data": 3},
     "gaussian_nll": {"epsilon": 0.5, "weighted": True},
     "gelu": {"approximate": True},
@@ -71,6 +82,8 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "linear_schedule": {"init_value": 0.5, "end_value": 0.25, "transition_steps": 8, "transition_begin": 2},
     "lion": {"learning_rate": 0.5, "b1": 0.5, "b2": 0.25, "weight_decay": 0.5},
     "mae": {"weighted": True},
+    "masked_mean": {"axis": 1, "keepdims": True},
+    "masked_sum": {"axis": 1, "keepdims": True},
     "max": {"axis": 1, "keepdims": True},
     "mean": {"axis": 1, "keepdims": True},
     "minibatches": {"data": (X, T), "batch_size": 3, "drop_last": True},
@@ -87,6 +100,14 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "permute": (2, 1),
     "piecewise_constant_schedule": {"init_value": 0.5, "boundaries_and_scales": {2: 0.5, 4: 0.25}},
     "poisson_nll": {"weighted": True},
+    "reduce_on_plateau": {
+        "factor": 0.5,
+        "patience": 2,
+        "rtol": 0.25,
+        "atol": 0.5,
+        "cooldown": 2,
+        "min_rate": 0.125,
+    },
     "reshape": (3, -1),
     "rms_norm": {"epsilon": 0.5},
     "rmsprop": {
@@ -99,12 +120,13 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
         "momentum": 0.5,
         "nesterov": True,
     },
+    "set_learning_rate": {"state": fn.sgd(0.5).init(PARAMS), "rate": 0.25},
     "sgd": {"learning_rate": 0.5, "momentum": 0.5, "nesterov": True},
     "sgd_step": {"net": NET, "loss": fn.mse(), "learning_rate": 0.5, "check_finite": True},
     "shared": {"key": 3, "transposed": True},
     "sigmoid_cross_entropy": {"weighted": True},
     "slice": {"start": 0, "stop": 4, "step": 2, "axis": 1},
-    "softmax_cross_entropy": {"label_smoothing": 0.5, "weighted": True},
+    "softmax_cross_entropy": {"label_smoothing": 0.5, "ignore_label": -100, "weighted": True},
     "split": {"key": fn.key(0), "n": 3},
     "sum": {"axis": 1, "keepdims": True},
     "train_step": {"net": NET, "loss": fn.mse(), "optimizer": fn.sgd(0.5), "check_finite": True},
@@ -119,7 +141,14 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
         "exponent": 2.0,
     },
 }
-ELSEWHERE = {"join_schedules": "boundaries", "network": "keys", "masked": "keys", "freeze": "keys", "parallel": "none"}
+ELSEWHERE = {
+    "join_schedules": "boundaries",
+    "network": "keys",
+    "masked": "keys",
+    "freeze": "keys",
+    "parallel": "none",
+    "load": "file",
+}
 NUMBER = re.compile(r"\b(int|float|bool|Axes|Shape|OperatorKey|Where)\b")
 
 INTS: list[Callable[[int], Any]] = [np.int64, np.int32, np.int8, np.array]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from funcnet.arrays import Array, fraction
+from funcnet.arrays import Array
 from funcnet.calls import dropout_mask
 from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.display import shows_call
+from funcnet.options import fraction
 from funcnet.random import Key
 
 

@@ -12,11 +12,12 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from funcnet.arrays import Array, flag, fraction, positive
+from funcnet.arrays import Array
 from funcnet.calls import relu_grad
 from funcnet.core import Layer, NoParams, Result, layer, no_params, pair
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, FuncnetError, OptionError, TracingError
+from funcnet.options import flag, fraction, positive
 from funcnet.special import normal_cdf
 from funcnet.tracing import Value
 from funcnet.views import RECORDABLE

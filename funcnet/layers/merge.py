@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.arrays import Array, Shape, as_int
+from funcnet.arrays import Array, Shape
 from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.display import shows_call
 from funcnet.errors import ShapeError
+from funcnet.options import as_int
 
 
 @shows_call

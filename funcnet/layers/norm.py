@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, DType, Shape, positive
+from funcnet.arrays import Array, DType, Shape
 from funcnet.calls import zeros_like
 from funcnet.core import Layer, Result, layer, unpack
 from funcnet.display import shows_call
 from funcnet.errors import ParamsError, ShapeError
+from funcnet.options import positive
 from funcnet.random import Key
 
 P = TypeVar("P")

@@ -25,10 +25,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnet.arrays import Array, choice, flag
+from funcnet.arrays import Array
 from funcnet.calls import inner, keep, known_labels, labelled, total_weight
 from funcnet.core import Layer, NoParams, Pullback, layer, no_params
 from funcnet.errors import DTypeError, ShapeError
+from funcnet.options import choice, flag
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 Place: TypeAlias = Literal["element", "classes", "row"]
@@ -86,23 +87,25 @@ def loss(
 ) -> Layer[NoParams, Any]:
     """The loss of a kernel."""
     choice(f"{kind}: reduction", reduction, ("mean", "sum", "none"))
+    weighted = flag(f"{kind}: weighted", weighted)
     options = Options(kernel, place, reduction)
-    function = partial(_weighted if flag(f"{kind}: weighted", weighted) else _plain, options)
+    function = partial(_weighted if weighted else _plain, options)
     if ignored is not None:
         function = partial(_labelled, ignored, options)
     total = partial(weight_of_batch, place, weighted, ignored) if reduction == "mean" else None
-    return layer(kind, function, no_params, arity + bool(weighted), labels=labels, total_weight=total)
+    return layer(kind, function, no_params, arity + weighted, labels=labels, total_weight=total)
 
 
 def weight_of_batch(place: Place, weighted: bool, ignored: int | None, *inputs: Array) -> float:
     """What a batch weighs in a mean over batches: its rows, for classes its labels, or the sum of their weights."""
-    w = inputs[-1] if weighted else np.ones(len(inputs[0]))
-    if place == "classes":
-        t = inputs[-2] if weighted else inputs[-1]
-        like = t if t.dtype.kind in "iu" else t[..., 0]
-        each = np.broadcast_to(column(w, like), like.shape)
-        w = each if ignored is None else each[like != ignored]
-    return float(w.sum(dtype=np.float64))
+    if place != "classes":
+        return float(inputs[-1].sum(dtype=np.float64)) if weighted else float(len(inputs[0]))
+    t = inputs[-2] if weighted else inputs[-1]
+    like = t if t.dtype.kind in "iu" else t[..., 0]
+    counts: Any = True if ignored is None else like != ignored
+    if not weighted:
+        return float(like.size if ignored is None else counts.sum())
+    return float(np.broadcast_to(column(inputs[-1], like), like.shape).sum(dtype=np.float64, where=counts))
 
 
 def _plain(options: Options, params: NoParams, *inputs: Array) -> tuple[Any, Pullback[NoParams]]:

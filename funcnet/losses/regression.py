@@ -7,11 +7,12 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from funcnet.arrays import Array, positive
+from funcnet.arrays import Array
 from funcnet.calls import relu_grad
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
+from funcnet.options import positive
 
 
 @overload
