@@ -64,7 +64,12 @@ def masked_mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     Raises OptionError for what names no axis behind the batch, ShapeError for an axis that is not there or is empty and
     for a mask that does not fit, DTypeError for a mask of integers or bools: cast it, m.astype(np.float32).
     """
-    return layer("masked_mean", partial(_masked, _axes("masked_mean", axis), keepdims, True), no_params, 2)
+    return layer(
+        "masked_mean",
+        partial(_masked, _axes("masked_mean", axis), flag("masked_mean: keepdims", keepdims), True),
+        no_params,
+        2,
+    )
 
 
 @shows_call
@@ -75,7 +80,12 @@ def masked_sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     Inputs, options, shapes, errors: those of `masked_mean`.
     """
-    return layer("masked_sum", partial(_masked, _axes("masked_sum", axis), keepdims, False), no_params, 2)
+    return layer(
+        "masked_sum",
+        partial(_masked, _axes("masked_sum", axis), flag("masked_sum: keepdims", keepdims), False),
+        no_params,
+        2,
+    )
 
 
 def _masked(
