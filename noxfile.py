@@ -23,7 +23,8 @@ PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
 CHOSEN = [
-    f"tests/test_{name}.py" for name in ("laws", "training", "steps", "checkpoint", "docs", "newcomer", "package")
+    *("tests/test_laws.py", "tests/training/test_gradients.py", "tests/training/test_steps.py"),
+    *("tests/files/test_checkpoint.py", "tests/test_docs.py", "tests/test_newcomer.py", "tests/test_package.py"),
 ]
 OLDEST = "numpy==2.0.*"  # as pyproject.toml says; the newest Pythons have no wheel of it
 

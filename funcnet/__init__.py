@@ -5,10 +5,7 @@ import typing as _typing
 
 from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
-from funcnet.compose import parallel, residual, serial
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
-from funcnet.custom import custom_layer
-from funcnet.diagrams import to_dot, to_mermaid
 from funcnet.errors import (
     CheckpointError,
     DTypeError,
@@ -22,7 +19,6 @@ from funcnet.errors import (
     ShapeError,
     WeightError,
 )
-from funcnet.graph import Graph
 from funcnet.initializers import (
     constant,
     glorot_normal,
@@ -37,9 +33,9 @@ from funcnet.initializers import (
     uniform,
     zeros,
 )
-from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
-from funcnet.layers.dropout import dropout
-from funcnet.layers.elementwise import (
+from funcnet.inspection.diagrams import to_dot, to_mermaid
+from funcnet.inspection.summary import Operator, Summary, summary
+from funcnet.layers.activations import (
     elementwise,
     elu,
     exp,
@@ -53,6 +49,9 @@ from funcnet.layers.elementwise import (
     softplus,
     tanh,
 )
+from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
+from funcnet.layers.custom import custom_layer
+from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
@@ -60,23 +59,18 @@ from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, 
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
-from funcnet.network import network, trace
+from funcnet.networks.combinators import parallel, residual, serial
+from funcnet.networks.graph import Graph
+from funcnet.networks.network import network, trace
+from funcnet.networks.sharing import shared, transposed
 from funcnet.random import Key, fold_in, key, split
-from funcnet.sharing import shared, transposed
-from funcnet.summary import Operator, Summary, summary
-from funcnet.training import sgd_step, value_and_grad, vjp
+from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 
 if _typing.TYPE_CHECKING:
-    from funcnet.batches import minibatches
-    from funcnet.calibration import calibrate
-    from funcnet.checkpoint import Checkpoint, PartialCheckpoint, load, save
-    from funcnet.evaluation import evaluate
-    from funcnet.fit_result import Fit
-    from funcnet.fitting import fit
-    from funcnet.metrics import accuracy, binary_accuracy, confusion_matrix, r2
-    from funcnet.optimizers import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
-    from funcnet.plateau import reduce_on_plateau, set_learning_rate
-    from funcnet.schedules import (
+    from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
+    from funcnet.optimizers.algorithms import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
+    from funcnet.optimizers.base import Optimizer, apply_updates, chain
+    from funcnet.optimizers.schedules import (
         Schedule,
         constant_schedule,
         cosine_decay_schedule,
@@ -87,10 +81,23 @@ if _typing.TYPE_CHECKING:
         piecewise_constant_schedule,
         warmup_cosine_decay_schedule,
     )
-    from funcnet.steps import train_step
-    from funcnet.transforms import add_decayed_weights, clip, clip_by_global_norm, clip_by_norm, ema, scale_by_schedule
-    from funcnet.updates import Optimizer, apply_updates, chain
-    from funcnet.wrappers import accumulate, averaged_params, ema_params, freeze, masked
+    from funcnet.optimizers.transforms import (
+        add_decayed_weights,
+        clip,
+        clip_by_global_norm,
+        clip_by_norm,
+        ema,
+        scale_by_schedule,
+    )
+    from funcnet.optimizers.wrappers import accumulate, averaged_params, ema_params, freeze, masked
+    from funcnet.training.batches import minibatches
+    from funcnet.training.calibration import calibrate
+    from funcnet.training.evaluation import evaluate
+    from funcnet.training.fit import fit
+    from funcnet.training.fit_result import Fit
+    from funcnet.training.metrics import accuracy, binary_accuracy, confusion_matrix, r2
+    from funcnet.training.plateau import reduce_on_plateau, set_learning_rate
+    from funcnet.training.steps import train_step
 
 __all__ = [
     "accumulate",
@@ -247,38 +254,29 @@ __all__ = [
     "zeros",
 ]
 
-_LATER = {
-    "batches": ["minibatches"],
-    "calibration": ["calibrate"],
-    "checkpoint": ["Checkpoint", "load", "PartialCheckpoint", "save"],
-    "evaluation": ["evaluate"],
-    "fit_result": ["Fit"],
-    "fitting": ["fit"],
-    "metrics": ["accuracy", "binary_accuracy", "confusion_matrix", "r2"],
-    "plateau": ["reduce_on_plateau", "set_learning_rate"],
-    "optimizers": ["adagrad", "adam", "adamw", "learning_rate", "lion", "rmsprop", "sgd"],
-    "schedules": [
-        "constant_schedule",
-        "cosine_decay_schedule",
-        "exponential_decay",
-        "join_schedules",
-        "linear_schedule",
-        "onecycle_schedule",
-        "piecewise_constant_schedule",
-        "Schedule",
-        "warmup_cosine_decay_schedule",
-    ],
-    "steps": ["train_step"],
-    "transforms": ["add_decayed_weights", "clip", "clip_by_global_norm", "clip_by_norm", "ema", "scale_by_schedule"],
-    "updates": ["apply_updates", "chain", "Optimizer"],
-    "wrappers": ["accumulate", "averaged_params", "ema_params", "freeze", "masked"],
+_LATER = {  # module: the public names that it has
+    "training.batches": "minibatches",
+    "training.calibration": "calibrate",
+    "files.checkpoint": "Checkpoint load PartialCheckpoint save",
+    "training.evaluation": "evaluate",
+    "training.fit_result": "Fit",
+    "training.fit": "fit",
+    "training.metrics": "accuracy binary_accuracy confusion_matrix r2",
+    "training.plateau": "reduce_on_plateau set_learning_rate",
+    "optimizers.algorithms": "adagrad adam adamw learning_rate lion rmsprop sgd",
+    "optimizers.schedules": "constant_schedule cosine_decay_schedule exponential_decay join_schedules "
+    "linear_schedule onecycle_schedule piecewise_constant_schedule Schedule warmup_cosine_decay_schedule",
+    "training.steps": "train_step",
+    "optimizers.transforms": "add_decayed_weights clip clip_by_global_norm clip_by_norm ema scale_by_schedule",
+    "optimizers.base": "apply_updates chain Optimizer",
+    "optimizers.wrappers": "accumulate averaged_params ema_params freeze masked",
 }
 
 
 def __getattr__(name: str) -> _typing.Any:
     """Import what trains when it is asked for: networks and plain steps start sooner without it."""
     for part, names in _LATER.items():
-        if name in names:
+        if name in names.split():
             globals()[name] = found = getattr(_importlib.import_module(f"funcnet.{part}"), name)
             return found
     raise AttributeError(f"module 'funcnet' has no attribute {name!r}")

@@ -32,11 +32,11 @@ from funcnet.arrays import (
     is_array,
     params_dtype,
 )
-from funcnet.calls import folded
 from funcnet.display import Written, shown
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
-from funcnet.tracing import Trace, Value
+from funcnet.tracing.primitives import folded
+from funcnet.tracing.trace import Trace, Value
 
 OperatorKey: TypeAlias = int | str
 """What names an operator in the two dicts."""

@@ -15,9 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from .cases import CASES, Case
-from .elsewhere import FRAMEWORKS, Framework, disagreement
-from .scalars import SCALARS, Scalar, by_jax, error, exact, grid, ours
+from tests.support.cases import CASES, Case
+from tests.support.elsewhere import FRAMEWORKS, Framework, disagreement
+from tests.support.scalars import SCALARS, Scalar, by_jax, error, exact, grid, ours
 
 DTYPES = (np.float64, np.float32)
 

@@ -32,15 +32,15 @@ import hypothesis  # noqa: F401 (loaded before the processes are forked)
 import numpy as np  # noqa: F401
 import pytest
 
-from .equivalent import EQUIVALENT, REASONS
-from .mutants import Mutant, mutants, mutated
+from tests.support.equivalent import EQUIVALENT, REASONS
+from tests.support.mutants import Mutant, mutants, mutated
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 60  # seconds of the processor after which a mutant counts as caught: it does not come to an end
 KILLERS = ("", "laws", "tests", "time")
 COLUMNS = ("by laws", "by tests", "by time", "survive", "explained")
 FAST = 30  # one mutant in so many
-KINDS = ["calls", "special", "losses", "layers"]
+KINDS = ["tracing/primitives", "tracing/special", "losses", "layers"]
 
 
 class Verdict(NamedTuple):
@@ -58,15 +58,25 @@ def kernels() -> dict[str, Path]:
         path = ROOT / "funcnet" / kind
         files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         found |= {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
-    return {name: file for name, file in found.items() if not name.endswith("__init__")}
+    return {name: file for name, file in found.items() if not name.endswith(("__init__", "custom"))}
 
 
 def tests_of(module: str) -> list[str]:
     """The files of tests that are about a module."""
     last = module.rsplit(".", 1)[-1]
     also = {
-        "calls": ["losses", "labels", "elementwise", "dropout", "embedding", "norm", "reduction", "weights"],
-        "special": ["elementwise"],
+        "primitives": [
+            "losses",
+            "labels",
+            "activations",
+            "dropout",
+            "embedding",
+            "norm",
+            "reduction",
+            "weights",
+            "masked",
+        ],
+        "special": ["activations"],
         "classification": ["losses", "labels", "weights"],
         "regression": ["losses", "weights"],
         "reduction": ["weights"],
@@ -75,7 +85,7 @@ def tests_of(module: str) -> list[str]:
         "linear": ["bad_input"],
     }
     names = [last, *also.get(last, [])]
-    return [str(file) for name in names if (file := ROOT / "tests" / f"test_{name}.py").exists()]
+    return [str(file) for name in names for file in sorted((ROOT / "tests").rglob(f"test_{name}.py"))]
 
 
 class Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -110,8 +120,8 @@ def forked(work: Callable[..., None], *arguments: Any) -> Iterator[Any]:
 
 def called_by_row(pipe: Any, files: dict[str, Path]) -> None:
     """Send, for each row of the table, the (module, line) of the functions that its battery calls."""
-    from .battery import battery
-    from .cases import CASES
+    from tests.support.battery import battery
+    from tests.support.cases import CASES
 
     names = {str(file): name for name, file in files.items()}
     rows: list[set[tuple[str, int]]] = []
@@ -137,8 +147,8 @@ def judged(pipe: Any, name: str, broken: CodeType, rows: list[int]) -> None:
     sys.meta_path.insert(0, Replaced(name, broken))
     sys.dont_write_bytecode = True
     try:
-        from .battery import battery
-        from .cases import CASES
+        from tests.support.battery import battery
+        from tests.support.cases import CASES
 
         for row in rows:
             battery(CASES[row])

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import funcnet as fn
-from funcnet.compose import DEEPEST
 from funcnet.display import key_name
-from tests.cases import CASES, Case
+from funcnet.networks.combinators import DEEPEST
+from tests.support.cases import CASES, Case
 
 untyped: Any = fn
 NET = fn.network({1: fn.linear(25), "b": [fn.tanh(), fn.dropout(0.5)], 3: fn.shared(1)}, {1: ["b"], "b": [3]})

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import funcnet as fn
+from tests import pages
 
-from . import pages
 from .conftest import ROOT
 
 DOCS = ROOT / "docs"

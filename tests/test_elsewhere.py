@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 
 from funcnet import tree
-
-from .battery import subject_of
-from .cases import CASES, Case
-from .elsewhere import FRAMEWORKS, Framework, disagreement, function_of, network_in, pulled, worst
-from .strategies import PATTERNS, Problem, pattern, problems
-from .test_network import solved
+from tests.networks.test_network import solved
+from tests.support.battery import subject_of
+from tests.support.cases import CASES, Case
+from tests.support.elsewhere import FRAMEWORKS, Framework, disagreement, function_of, network_in, pulled, worst
+from tests.support.strategies import PATTERNS, Problem, pattern, problems
 
 TOLERANCE = {np.float64: 1e-13, np.float32: 5e-6}
 TIMES = {("layer_norm of one feature", "torch"): 20.0}

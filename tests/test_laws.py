@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 import funcnet as fn
-
-from .battery import KINKS, check_formula, check_kinks
-from .cases import CASES, Case
+from tests.support.battery import KINKS, check_formula, check_kinks
+from tests.support.cases import CASES, Case
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from . import mutation
-from .equivalent import EQUIVALENT, REASONS
-from .mutants import mutants, mutated
-from .mutation import Verdict, kernels, problems
+from tests import mutation
+from tests.mutation import Verdict, kernels, problems
+from tests.support.equivalent import EQUIVALENT, REASONS
+from tests.support.mutants import mutants, mutated
 
 KERNEL = """
 import numpy as np
@@ -33,7 +33,7 @@ def test_a_module_that_is_not_there_is_refused() -> None:
     command = [sys.executable, "-m", "tests.mutation", "layers.elementwise"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "no module with kernels is called layers.elementwise: there are axes, calls, " in done.stderr
+    assert "no module with kernels is called layers.elementwise: there are activations, axes, " in done.stderr
 
 
 def test_a_kernel_is_changed_in_one_place_at_a_time() -> None:

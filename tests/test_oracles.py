@@ -10,8 +10,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-
-from .elsewhere import Framework, in_jax, in_torch, pulled, torch_losses, worst
+from tests.support.elsewhere import Framework, in_jax, in_torch, pulled, torch_losses, worst
 
 rng = np.random.default_rng(0)
 Y, T = rng.normal(size=(2, 6, 4)) * 2

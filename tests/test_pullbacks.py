@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet import tree
 from funcnet.testing.subject import Point, Subject
-from tests.cases import CASES, Case
+from tests.support.cases import CASES, Case
 
 
 def unaligned(a: Any) -> Any:

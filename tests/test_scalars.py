@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("mpmath")
 jax: Any = pytest.importorskip("jax")
 
-from .scalars import SCALARS, by_jax, error, exact, grid, ours  # noqa: E402 (only where mpmath is installed)
+from tests.support.scalars import SCALARS, by_jax, error, exact, grid, ours  # noqa: E402 (only where mpmath is installed)
 
 EPSILON = {np.float64: 2.3e-16, np.float32: 1.2e-7}
 FAR_WORSE = {("tanh", 1, np.float32)}

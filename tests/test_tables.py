@@ -48,7 +48,7 @@ def belongs(name: str) -> bool:
     if not inspect.isfunction(thing):
         return False
     made = str(inspect.signature(thing).return_annotation)
-    return made.startswith(("Layer[", "Optimizer", "Schedule")) or thing.__module__ == "funcnet.metrics"
+    return made.startswith(("Layer[", "Optimizer", "Schedule")) or thing.__module__ == "funcnet.training.metrics"
 
 
 def test_every_operator_and_optimizer_has_a_row_and_only_one() -> None:

@@ -12,7 +12,7 @@ import funcnet as fn
 from funcnet import core, testing
 from funcnet.testing import LawError, check_layer, check_vjp
 from funcnet.testing.subject import Subject, hold
-from funcnet.tracing import Value
+from funcnet.tracing.trace import Value
 
 
 def init(key: Any, shape: Any, dtype: Any = np.float32) -> Any:

@@ -9,11 +9,11 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from funcnet.arrays import Array
-from funcnet.calls import keep, pad
 from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ShapeError
 from funcnet.options import as_int, count, flag
+from funcnet.tracing.primitives import keep, pad
 
 Axes: TypeAlias = int | tuple[int, ...]
 

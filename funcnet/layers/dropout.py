@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from funcnet.arrays import Array
-from funcnet.calls import dropout_mask
 from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.display import shows_call
 from funcnet.options import fraction
 from funcnet.random import Key
+from funcnet.tracing.primitives import dropout_mask
 
 
 @shows_call

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape
-from funcnet.calls import gather, scatter_add
 from funcnet.core import Function, Layer, Result, unpack
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, ParamsError, ShapeError
@@ -16,6 +15,7 @@ from funcnet.initializers import Initializer, accept_initializer, normal
 from funcnet.layers.linear import drawn, times_transposed
 from funcnet.options import count
 from funcnet.random import Key, check_key
+from funcnet.tracing.primitives import gather, scatter_add
 
 
 class Table(NamedTuple):

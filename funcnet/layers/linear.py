@@ -10,13 +10,13 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 
 from funcnet.arrays import Array, DType, Matrix, Shape, Vector
-from funcnet.calls import zeros_like
 from funcnet.core import Function, Layer, Result, layer, unpack
 from funcnet.display import shows_call
 from funcnet.errors import ParamsError, ShapeError
 from funcnet.initializers import Initializer, accept_initializer, lecun_normal, zeros
 from funcnet.options import count, flag
 from funcnet.random import Key, split
+from funcnet.tracing.primitives import zeros_like
 
 
 class Affine(NamedTuple):

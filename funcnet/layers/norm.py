@@ -10,12 +10,12 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, DType, Shape
-from funcnet.calls import zeros_like
 from funcnet.core import Layer, Result, layer, unpack
 from funcnet.display import shows_call
 from funcnet.errors import ParamsError, ShapeError
 from funcnet.options import positive
 from funcnet.random import Key
+from funcnet.tracing.primitives import zeros_like
 
 P = TypeVar("P")
 

@@ -1,1 +1,1 @@
-"""Losses, one family a file."""
+"""Losses, one family a file. Imports core and tracing."""

@@ -8,12 +8,12 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from funcnet.arrays import Array
-from funcnet.calls import one_hot, pick, relu_grad
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
 from funcnet.errors import ShapeError
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
 from funcnet.options import fraction, integer
+from funcnet.tracing.primitives import one_hot, pick, relu_grad
 
 
 @overload

@@ -26,10 +26,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from funcnet.arrays import Array
-from funcnet.calls import inner, keep, known_labels, labelled, total_weight
 from funcnet.core import Layer, NoParams, Pullback, layer, no_params
 from funcnet.errors import DTypeError, ShapeError
 from funcnet.options import choice, flag
+from funcnet.tracing.primitives import inner, keep, known_labels, labelled, total_weight
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 Place: TypeAlias = Literal["element", "classes", "row"]

@@ -8,11 +8,11 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from funcnet.arrays import Array
-from funcnet.calls import relu_grad
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
 from funcnet.options import positive
+from funcnet.tracing.primitives import relu_grad
 
 
 @overload

@@ -3,7 +3,7 @@
     check_vjp(layer, (4,))        check_layer(layer, (4,))
 
 Each law is a function of its own in `derivatives`, `conduct` and `program`; the first one broken raises a LawError,
-which names the law, the place and both numbers.
+which names the law, the place and both numbers. Imports training and all below it.
 """
 
 from __future__ import annotations

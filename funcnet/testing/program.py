@@ -9,13 +9,13 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import Array, DType, Shape
 from funcnet.core import Layer, OperatorKey, Pullback, layer
-from funcnet.layers.elementwise import identity
+from funcnet.layers.activations import identity
 from funcnet.losses.regression import mse
-from funcnet.network import NetworkParams, network
+from funcnet.networks.network import NetworkParams, network
 from funcnet.random import Key
 from funcnet.testing.conduct import DTYPES, FLOAT32_TOLERANCE, TOLERANCE
 from funcnet.testing.subject import Point, Subject, agree, agree_all, cotangents_at, is_floating, outputs_of
-from funcnet.training import value_and_grad
+from funcnet.training.gradients import value_and_grad
 
 BATCHES = (1, 3, 600)  # the last in blocks of rows
 WHOLE_BATCHES = (2, 3, 600)  # what looks at the whole batch may refuse a single row, as batch_norm does

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 import funcnet as fn
-from funcnet.network import NetworkParams
+from funcnet.networks.network import NetworkParams
 
 NoParams = tuple[()]
 X = np.ones((3, 2), np.float32)

@@ -1,0 +1,148 @@
+"""Bind a plan to memory: the flat list of NumPy calls with constant arguments that runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnet.compiler.buffers import Home
+from funcnet.compiler.plan import ALIGNMENT, Plan
+from funcnet.tracing.forms import Instruction
+from funcnet.tracing.trace import Call, Value
+
+
+class Workspace:
+    """The memory of one run of a plan, and its program; only one call at a time uses it.
+
+    params, gradient: the flat vectors.     inputs, outputs: batch-first arrays to copy into and out of.
+    program: the calls, `for f, args in program: f(*args)`.
+    source: the vector of params that the program reads: `params`, until `read_from` names another one.
+    readers: which instructions read params, and the calls that they are.
+    can_move: whether `read_from` may be called: not where params go out as they are.
+    """
+
+    params: Any
+    gradient: Any
+
+    def __init__(self, plan: Plan) -> None:
+        self.slab: Any = aligned(plan.size)
+        self.dtype: np.dtype[Any] = plan.dtype
+        self._arrays: dict[int, Any] = {}
+        self._allotted: dict[Any, Any] = {}
+        self._views: dict[Any, tuple[Any, Any]] = {}
+        self.state: dict[int, Any] = {}
+        self.params, self.gradient = (
+            np.ndarray((home.size // plan.dtype.itemsize,), plan.dtype, self.slab, home.start)
+            for home in plan.homes[:2]
+        )
+        self.source: Any = self.params
+        self._home_of_params: Home = plan.homes[0]
+        self.inputs: list[Any] = [self.array(value) for value in plan.inputs]
+        self.program: list[Instruction] = []
+        self.readers: list[tuple[slice, Call]] = []
+        for call in plan.calls:
+            start = len(self.program)
+            self.program += self._bind(call)
+            if any(map(self._is_params, call.operands)):
+                self.readers.append((slice(start, len(self.program)), call))
+        self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
+        self.can_move: bool = not any(map(self._is_params, plan.outputs))
+        beside = [value for _, call in self.readers for value in (*call.operands, call.output)]
+        self._beside_params = {id(v): self._arrays[id(v)] for v in beside if not self._is_params(v)}
+        del self._arrays, self._allotted, self._views
+
+    def _is_params(self, value: Value) -> bool:
+        return value.root.home is self._home_of_params
+
+    def read_from(self, vector: Any) -> None:
+        """Have the program read the params where they are, in this flat vector."""
+        self.source, self._arrays, self._allotted, self._views = vector, self._beside_params.copy(), {}, {}
+        for place, call in self.readers:
+            self.program[place] = self._bind(call)
+        del self._arrays, self._allotted, self._views
+
+    def array(self, value: Value) -> Any:
+        """The array, batch-first, that the value is in this workspace."""
+        found = self._arrays.get(id(value))
+        if found is None:
+            found = self._arrays[id(value)] = self._make(value)
+        return found
+
+    def _make(self, value: Value) -> Any:
+        if value.base is None:
+            return self._allot(value, value)
+        if value.view is not None:
+            base = self.array(value.base)
+            view = value.view(base)
+            assert np.may_share_memory(view, base) or not view.size, "a view must not copy"
+            return view
+        full = self._allot(value, value.base)
+        full[:, -1] = 1
+        return full
+
+    def _allot(self, value: Value, root: Value) -> Any:
+        """An array of the value's shape where its root lives; the same object for the same place and shape.
+
+        Given one object as input and as output NumPy need not look whether the two overlap, which takes half as long
+        again as a short call.
+        """
+        memory, start = (self.source, 0) if self._is_params(root) else (self.slab, root.home.start)
+        start += root.offset * root.dtype.itemsize
+        rows_last = value.batch_axis is not None and value.ndim > 1
+        place = (id(memory), start, value.shape, value.dtype, rows_last)
+        found = self._allotted.get(place)
+        if found is None:
+            shape = (value.shape[-1], *value.shape[:-1]) if rows_last else value.shape
+            found = np.ndarray(shape, value.dtype, memory, start)
+            if rows_last:
+                found = found.transpose(*range(1, value.ndim), 0)
+            self._allotted[place] = found
+        return found
+
+    def in_line(self, *arrays: Any) -> tuple[Any, ...]:
+        """The arrays of an elementwise call as vectors, which NumPy loops over soonest, if all lie alike in memory."""
+        large = [a for a in arrays if a.ndim]
+        first = large[0] if large else arrays[0]
+        alike = all(a.shape == first.shape and a.strides == first.strides for a in large)
+        if first.ndim < 2 or not alike or not (first.flags.c_contiguous or first.flags.f_contiguous):
+            return arrays
+        return tuple(self.same(a.ravel("K"), a) if a.ndim else a for a in arrays)
+
+    def bits(self, array: Any) -> Any:
+        """The bits of an array of numbers as unsigned integers."""
+        return self.same(array.view(f"u{array.dtype.itemsize}"), array)
+
+    def same(self, view: Any, array: Any) -> Any:
+        """The view, or the same one made before of the same array."""
+        place = (id(array), view.dtype, view.ndim)
+        return self._views.setdefault(place, (view, array))[0]
+
+    def full(self, number: float, like: Any) -> Any:
+        """A whole array of one number, laid out like another."""
+        place = (repr(number), like.shape, like.strides, like.dtype)
+        if place not in self._views:
+            self._views[place] = (np.full_like(like, number), None)
+        return self._views[place][0]
+
+    def constant(self, number: float) -> Any:
+        """The number as a 0-d array of the plan's dtype, which NumPy takes in faster than a Python number."""
+        return self._views.setdefault((repr(number), self.dtype), (np.array(number, self.dtype), None))[0]
+
+    def scratch(self, shape: tuple[int, ...]) -> Any:
+        """An array for one instruction to hand to the next; all of this shape share it."""
+        if shape not in self._views:
+            self._views[shape] = (np.empty(shape, self.dtype), None)
+        return self._views[shape][0]
+
+    def _bind(self, call: Call) -> list[Instruction]:
+        """The call with arrays in place of values, in the fastest of its forms that gives the same."""
+        inputs = tuple(self.array(x) if isinstance(x, Value) else x for x in call.inputs)
+        return call.primitive.form(self, call.attributes, inputs, self.array(call.output))
+
+
+def aligned(size: int) -> Any:
+    """Fresh memory, all zeros, that begins at a cache line."""
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    skip = -memory.ctypes.data % ALIGNMENT
+    return memory[skip : skip + size]

@@ -1,0 +1,86 @@
+"""Large batches in blocks of rows that stay in the cache: whether a program allows it, and where to cut.
+
+A program may run a block of rows at a time where every call treats each row by itself, or sums over the rows, and where
+such sums go nowhere but, multiplied by constants and added up, into the results: those of the blocks are then added.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnet.compiler.plan import Plan
+from funcnet.tracing.trace import Call, Value
+
+CACHE = 1 << 20  # bytes: what the rows of one block may take in all, about a core's second-level cache
+SMALL_PRODUCT = 1_000_000  # multiplications up to which OpenBLAS has a faster kernel; other libraries do not mind
+LINE = 16  # rows of which a float32 each fill a cache line
+FEWEST = 272  # rows in a block, below which the calls themselves take too long
+
+
+def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
+    """(start, stop) of the blocks in which a batch of so many rows runs; one where it runs whole."""
+    if rows < 2 * FEWEST or not separable(plan):
+        return [(0, rows)]
+    per_row = sum(home.size for home in plan.homes[2:]) // rows + 1
+    widest = max((product_size(call) for call in plan.calls), default=1)
+    length = even(rows, max(FEWEST, min(CACHE // per_row, SMALL_PRODUCT // widest)))
+    return [(start, min(start + length, rows)) for start in range(0, rows, length)]
+
+
+def even(rows: int, most: int) -> int:
+    """The length of blocks, at most so long, of which only the last may be shorter.
+
+    Features then lie a multiple of a cache line apart, but not of 1,024 bytes and more, where they would share few
+    places in the cache.
+    """
+    most -= (most - LINE) % (2 * LINE)  # an odd multiple of a line
+    count = -(-rows // most)
+    length = LINE * -(-rows // (count * LINE))
+    return length if length % (16 * LINE) else length + LINE
+
+
+def product_size(call: Call) -> int:
+    """Multiplications for each row in a matrix product over rows; 1 for any other call."""
+    return max(call.multiply_adds() // call.output.shape[0], 1) if call.output.batch_axis == 0 else 1
+
+
+def separable(plan: Plan) -> bool:
+    """Whether the results of blocks of rows add up to those of the batch, or stand one behind the other."""
+    sums: set[int] = set()
+    for call in plan.calls:
+        partial = [id(x.root) in sums for x in call.operands]
+        if call.primitive.opaque or any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs):
+            return False  # nobody knows whether it mixes rows, or whether an array holds something for each row
+        if call.output.batch_axis is not None:
+            if any(partial) or not any(x.batch_axis is not None for x in call.operands):
+                return False  # rows that come from no rows, such as random ones, would be the same in every block
+        elif any(x.batch_axis is not None for x in call.operands) or any(partial):
+            if not (is_sum_over_rows(call) or (all(partial) and is_linear(call))):
+                return False
+            sums.add(id(call.output))
+        elif call.primitive.sums_rows and not call.operands:
+            sums.add(id(call.output))  # zeros, the sum of nothing
+        elif call.output.home is plan.homes[1]:
+            return False  # a cotangent that does not depend on the rows would be counted once a block
+    return all(y.batch_axis == 0 or (id(y.root) in sums and not y.shape) for y in plan.outputs)
+
+
+def alike(whole: Plan, block: Plan) -> bool:
+    """Whether a block makes its calls with the same numbers, so that none of them tells how many rows it has."""
+    pairs = zip(whole.calls, block.calls, strict=True)
+    return whole.factors == block.factors and all(numbers(a) == numbers(b) for a, b in pairs)
+
+
+def numbers(call: Call) -> list[object]:
+    """The inputs of a call that are no values, and its attributes."""
+    return [*(x for x in call.inputs if not isinstance(x, Value)), *call.attributes.items()]
+
+
+def is_sum_over_rows(call: Call) -> bool:
+    """Whether the call adds something up over all rows."""
+    return call.primitive.sums_rows and all(x.batch_axis is not None for x in call.operands)
+
+
+def is_linear(call: Call) -> bool:
+    """Whether the call, given sums over blocks, gives the sum over blocks of what it would give."""
+    return call.primitive.linear_with == sum(not isinstance(x, Value) for x in call.inputs)

@@ -1,0 +1,209 @@
+"""Fewer calls for the same result: biases folded into products, and small calls that do the same made as one.
+
+A bias is folded into the product before it: x W + b = [x 1] [W; b], and [x 1]^T g is the cotangent of both at once.
+
+On a few hundred numbers a NumPy call takes hardly longer than on one. Independent small calls of one primitive with the
+same constants are fused: their operands are allocated contiguously, on a shelf, and so are their results; one call then
+handles them all. Nothing else ever lives on a shelf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from funcnet.compiler.buffers import Home, ends_at, nbytes, same_form
+from funcnet.tracing.primitive import ADD, MATMUL, SUM
+from funcnet.tracing.shapes import Slice
+from funcnet.tracing.trace import Call, Value
+
+ALL_BUT_LAST, LAST = Slice(slice(None, -1)), Slice(-1)
+SMALL = 1 << 17  # bytes of a shelf up to which a call saved is worth more than the cache that it takes
+
+Form: TypeAlias = tuple[Any, ...]
+"""What a call does to the only value that it reads."""
+Step: TypeAlias = list[Call]
+"""Calls of one form, on different values."""
+
+
+class Joined(NamedTuple):
+    """The calls that are left, the shelves, and the values that stand on one, by the identity of its whole value."""
+
+    calls: list[Call]
+    shelves: list[Home]
+    parts: dict[int, list[Value]]
+
+
+def join(calls: Sequence[Call]) -> Joined:
+    """Join what can be joined; every `Value.use_count` tells how often the value is read."""
+    joined = Joined([], [], {})
+    several = [alike for alike in by_form(calls) if len(alike) > 1]
+    made = {id(call.output): i for i, call in enumerate(calls)} if several else {}
+    readers: dict[int, Call] = {}
+    instead: dict[int, list[Call]] = {}
+    for alike in several:
+        members = ready_together(alike, made)
+        if len(members) < 2 or sum(map(whole_size, members)) > SMALL:
+            continue
+        readers = readers or {id(x): call for call in calls for x in call.operands}
+        steps = [members, *steps_after(members, readers)]
+        instead.update((id(call), []) for step in steps for call in step)
+        instead[id(members[0])] = [step[0] for step in steps]
+        put_on_shelves(steps, joined)
+    for call in calls:
+        joined.calls.extend(instead.get(id(call), (call,)))
+    return joined
+
+
+def by_form(calls: Sequence[Call]) -> list[Step]:
+    """The calls that can be joined to others, together with those of the same form."""
+    forms: dict[Form, Step] = {}
+    for call in calls:
+        form = form_of(call)
+        if form is not None:
+            forms.setdefault(form, []).append(call)
+    return [*forms.values()]
+
+
+def form_of(call: Call) -> Form | None:
+    """What the call does to the only value that it reads; None for a call that cannot be joined to others."""
+    if not call.primitive.fusible:
+        return None
+    reads, y = call.operands, call.output
+    if not reads or any(v is not reads[0] for v in reads):
+        return None
+    x = reads[0]
+    if x.call is None or not same_form(x, y) or any(v.base is not None or v.ndim < 2 for v in (x, y)):
+        return None
+    if y.ones is not None:  # written once, they would be written over
+        return None
+    if not all(v is x or type(v) in (float, int) for v in call.inputs):
+        return None
+    return call.primitive.name, x.dtype, y.dtype, tuple(None if v is x else repr(v) for v in call.inputs)
+
+
+def ready_together(alike: Step, made: dict[int, int]) -> Step:
+    """Those of the calls that have places to give, the first one and all whose values are there by then."""
+    free = [call for call in alike if call.operands[0].home is None and call.output.home is None]
+    ready: dict[int, Call] = {}
+    for call in free:
+        x = call.operands[0]
+        if made[id(x)] < made[id(free[0].output)]:
+            ready.setdefault(id(x), call)
+    return [*ready.values()]
+
+
+def whole_size(call: Call) -> int:
+    """The bytes of a call's result for the whole batch, of which the call may compute one block of rows."""
+    return call.output.size * call.output.dtype.itemsize
+
+
+def steps_after(step: Step, readers: dict[int, Call]) -> Iterator[Step]:
+    """What is done next to all results alike, again and again, where nobody else reads them."""
+    while all(call.output.use_count == 1 and id(call.output) in readers for call in step):
+        step = [readers[id(call.output)] for call in step]
+        forms = {form_of(call) for call in step}
+        if len(forms) > 1 or None in forms or any(call.output.home is not None for call in step):
+            return
+        yield step
+
+
+def put_on_shelves(steps: list[Step], joined: Joined) -> None:
+    """Give the values their places, and have the first call of each step read and write the whole shelf."""
+    before, after = Home(), Home()
+    joined.shelves.extend((before, after))
+    values = [call.operands[0] for call in steps[0]]
+    whole = shelved(values, before, joined)
+    for value in values:
+        settle(value)
+    for first, *others in steps:
+        (x, *_), values = first.operands, [first.output, *(call.output for call in others)]
+        first.read(tuple(whole if v is x else v for v in first.inputs))
+        first.output = whole = shelved(values, after, joined)
+        whole.call = first
+
+
+def shelved(values: list[Value], home: Home, joined: Joined) -> Value:
+    """The whole of a shelf on which the values stand, each with room for a feature of ones."""
+    length = 0
+    for value in values:
+        value.home, value.offset = home, length
+        length += value.elements + (value.shape[0] if value.ndim == 2 else 0)
+    whole = Value(values[0].trace, (length,), values[0].dtype, None)
+    whole.home, home.size = home, nbytes(whole)
+    joined.parts[id(whole)] = values
+    return whole
+
+
+def settle(value: Value) -> None:
+    """Let what an elementwise call makes the value of stand in its place already, where nobody else reads that."""
+    call = value.call
+    if call is None or not call.primitive.elementwise or value.elements < 2:
+        return
+    for x in call.operands:
+        alone = x.use_count == 1 and x.call is not None and x.base is None and x.home is None
+        if alone and same_form(x, value):
+            x.home, x.offset = value.home, value.offset
+            settle(x)
+            return
+
+
+def fold_bias(calls: Sequence[Call]) -> list[Call]:
+    """Turn x W + b into [x 1] [W; b], and the pair x^T g, sum_n g into [x 1]^T g."""
+    dropped: set[int] = set()
+    products: dict[int, list[Call]] = {}
+    for call in calls:
+        if call.primitive is MATMUL:
+            left, g = call.inputs
+            if left.view is np.transpose and can_have_ones(left.base):
+                products.setdefault(id(g), []).append(call)
+        elif call.primitive is ADD:
+            dropped.update(add_bias(call))
+        elif call.primitive is SUM and call.attributes["axes"] == (0,) and products.get(id(call.inputs[0])):
+            stack_cotangents(products[id(call.inputs[0])].pop(), call.output)
+            dropped.add(id(call))
+    return [call for call in calls if id(call) not in dropped]
+
+
+def add_bias(call: Call) -> list[int]:
+    """Make one product of x W + b where W and b are neighbours; return the product that it replaces."""
+    y, b = call.inputs
+    product = y.call if isinstance(y, Value) and isinstance(b, Value) else None
+    if product is None or product.primitive is not MATMUL or y.use_count > 1:
+        return []
+    x, W = product.inputs
+    if not can_have_ones(x) or W.home is None or b.home is not W.home or W.base or b.base or W.ndim != 2:
+        return []
+    if ends_at(W) != b.offset:
+        return []
+    stack = Value(W.trace, (W.shape[0] + 1, W.shape[1]), W.dtype, None)
+    stack.home, stack.offset = W.home, W.offset
+    call.primitive = MATMUL
+    call.read((with_ones(x), stack))
+    return [id(product)]
+
+
+def stack_cotangents(product: Call, bias_cotangent: Value) -> None:
+    """Have x^T g compute [x 1]^T g, of which the cotangents of the weight and of the bias are views."""
+    x_transposed, g = product.inputs
+    dW = product.output
+    stack = Value(dW.trace, (dW.shape[0] + 1, dW.shape[1]), dW.dtype, None)
+    product.read((with_ones(x_transposed.base).T, g))
+    product.output, stack.call = stack, product
+    for part, view in ((dW, ALL_BUT_LAST), (bias_cotangent, LAST)):
+        part.base, part.view, part.call = stack, view, None
+
+
+def can_have_ones(x: Value) -> bool:
+    """Whether a feature of ones can be stored behind x."""
+    return x.base is None and x.ndim == 2 and x.batch_axis == 0
+
+
+def with_ones(x: Value) -> Value:
+    """The value [x 1], in the memory of x."""
+    if x.ones is None:
+        x.ones = Value(x.trace, (x.shape[0], x.shape[1] + 1), x.dtype, 0)
+        x.ones.base = x
+    return x.ones

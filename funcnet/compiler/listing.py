@@ -1,0 +1,110 @@
+"""A program as text: a line a call, with names, shapes and where each result lives, and what the plan left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnet.compiler.buffers import Home
+from funcnet.compiler.plan import Plan
+from funcnet.display import one_line
+from funcnet.tracing.shapes import Slice
+from funcnet.tracing.trace import Call, Value
+
+SHOWN = frozenset({"axes", "axis", "data", "rate"})  # the attributes of calls that a reader needs
+
+
+def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> str:
+    """The program of a plan, as it runs."""
+    names = Names(plan, paths)
+    heading = f"{title}: {len(plan.calls)} calls, {plan.dtype}, {plan.size:,} bytes of memory"
+    lines = [heading, "  inputs: " + ", ".join(f"{names.of(x)} {x.shape}" for x in plan.inputs)]
+    rows = [(one_line(call.scope), *names.assignment(call), names.place(call)) for call in plan.calls]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    lines += [
+        "  " + "  ".join(text.ljust(w) for text, w in zip(row, (*widths, 0), strict=True)).rstrip() for row in rows
+    ]
+    outputs = zip(plan.outputs, plan.factors, strict=True)
+    lines.append("  outputs: " + ", ".join(f"{names.of(y)} {y.shape}{times(factor)}" for y, factor in outputs))
+    if ending:
+        lines.append(f"  then: {ending}")
+    if plan.left_out:
+        lines.append("  left out, for nobody needs them or they ride in another call:")
+        lines += [f"    {one_line(call.scope)}: {function_name(call)} {call.output.shape}" for call in plan.left_out]
+    return "\n".join(lines)
+
+
+class Names:
+    """What each value is called: x0, x1 for inputs, params by their path, v1, v2, ... in the order of the calls."""
+
+    def __init__(self, plan: Plan, paths: Sequence[str]) -> None:
+        self.homes: dict[int, int] = {id(home): i for i, home in enumerate(plan.homes)}
+        self.fixed: tuple[Home, Home] = (plan.homes[0], plan.homes[1])
+        self.paths: dict[int, str] = {p.offset: f"params{path}" for p, path in zip(plan.parameters, paths, strict=True)}
+        self.names: dict[int, str] = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
+        self.parts: dict[int, list[Value]] = plan.parts
+        for i, call in enumerate(plan.calls, 1):
+            self.names[id(call.output)] = f"v{i}"
+            for k, part in enumerate(plan.parts.get(id(call.output), ())):
+                self.names[id(part)] = f"v{i}.{k}"
+
+    def of(self, value: Any) -> str:
+        """The name of a value, of a view of one, or of a constant."""
+        if not isinstance(value, Value):
+            return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+        if value.base is not None:
+            return self.view(value, self.of(value.base))
+        if value.home is self.fixed[0]:
+            return self.parameter(value)
+        if value.home is self.fixed[1]:
+            return "d " + self.parameter(value)
+        return self.names.get(id(value)) or f"[{' '.join(self.of(part) for part in self.parts[id(value)])}]"
+
+    def view(self, value: Value, base: str) -> str:
+        """The name of a view."""
+        if value.view is None:
+            return f"[{base} 1]"
+        if value.view is np.transpose:
+            return f"{base}.T"
+        if isinstance(value.view, Slice):
+            return f"{base}[{', '.join(map(slice_name, value.view.steps))}]"
+        return f"{base} as {value.shape}"
+
+    def parameter(self, value: Value) -> str:
+        """The path of a parameter; of a weight with its bias under it, both."""
+        path = self.paths[value.offset]
+        last = next(reversed([p for offset, p in self.paths.items() if offset < value.offset + value.elements]), path)
+        return path if last == path else f"[{path}; {last.rpartition('.')[2]}]"
+
+    def assignment(self, call: Call) -> tuple[str, str]:
+        """(the shape and name of the result, the call)."""
+        attributes = (f"{k}={v}" for k, v in call.attributes.items() if k in SHOWN and v is not None)
+        arguments = ", ".join([*map(self.of, call.inputs), *attributes])
+        return f"{self.of(call.output)} {call.output.shape}", f"= {function_name(call)}({arguments})"
+
+    def place(self, call: Call) -> str:
+        """Where the result lives."""
+        home, offset = call.output.home, call.output.offset
+        if home in self.fixed:
+            return "the gradient"
+        over = [self.of(v) for v in call.operands if v.home is home and v.offset == offset]
+        return f"memory {self.homes[id(home)] - 1}" + (f", in place of {over[0]}" if over else "")
+
+
+def times(factor: float) -> str:
+    """What an output is multiplied by as it goes, if by anything."""
+    return "" if factor == 1.0 else f" times {factor:.6g}"
+
+
+def slice_name(step: Any) -> str:
+    """A step of an index, as one writes it."""
+    if step is Ellipsis or not hasattr(step, "start"):
+        return "..." if step is Ellipsis else f"{step}"
+    return ":".join("" if end is None else f"{end}" for end in (step.start, step.stop))
+
+
+def function_name(call: Call) -> str:
+    """The primitive, or the layer of a user's own, that is called."""
+    return one_line(str(call.attributes.get("name", call.primitive.name)))

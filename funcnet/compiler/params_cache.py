@@ -1,0 +1,135 @@
+"""Params that come again: which ones came last, and how they are recognised."""
+
+from __future__ import annotations
+
+from itertools import chain
+from operator import is_
+from typing import Any, Generic, NamedTuple, cast
+from weakref import ref
+
+from typing_extensions import TypeVar
+
+from funcnet import tree
+from funcnet.compiler.layout import FORM, Layout, Node, are_as_they_were, key_types
+
+P = TypeVar("P", default=Any)
+
+HELD = 1 << 15  # bytes of params up to which those last seen are held: they are then recognised in the shortest time
+RECENT = 8  # how many params are recognised at a time
+
+
+class Seen(NamedTuple):
+    """The params that came last, or that a step has just made, if they are small; a call recognises them by identity.
+
+    keys, values: of their dict, if nothing else in them can change; else `nodes` are its dicts and lists.
+    leaves: the arrays in them; None if a step has just made them, and nobody listed them.
+    forms: FORM of each leaf, which may be assigned to.
+    """
+
+    params: Any
+    keys: list[Any] | None
+    values: list[Any]
+    nodes: list[Node]
+    leaves: list[Any] | None
+    forms: list[Any]
+    vector: Any
+
+
+class Remembered(NamedTuple):
+    """Params that are not held, by weak references to their arrays and to their flat vector."""
+
+    leaves: list[Any]
+    forms: list[Any]
+    vector: Any
+
+
+class Register(Generic[P]):
+    """Which params came last to any program that takes params of this layout.
+
+    Params which a step has made, or which come again, are recognised, and go in by a single copy of the flat vector
+    that they are views of.
+
+    last: small params last seen; set at once, so that threads see no half of it.
+    older: others, large ones first of all.
+    kept: what whoever runs the programs keeps for its next call, if params are small.
+    """
+
+    def __init__(self, layout: Layout[P]) -> None:
+        self.layout = layout
+        self.small: bool = layout.count * layout.dtype.itemsize <= HELD
+        self.last: Seen | None = None
+        self.older: tuple[Remembered, ...] = ()
+        self.kept: Any = None
+
+    def remember(self, params: Any, vector: Any, leaves: list[Any] | None = None) -> None:
+        """Keep what tells these params from others: small ones themselves, large ones by weak references."""
+        if not self.small:
+            self._add(self._weak(self.layout.leaves(params) if leaves is None else leaves, vector))
+            return
+        layout = self.layout
+        forms = layout.forms if leaves is None else [*map(FORM, leaves)]
+        keys, values, nodes = (
+            ([*params], [*params.values()], []) if layout.only_dict else (None, [], layout.nodes(params))
+        )
+        self.last = tree.new_tuple(Seen, (params, keys, values, nodes, leaves, forms, vector))
+
+    def recognise(self, params: Any) -> tuple[Any, Any]:
+        """(flat vector, leaves), or (None, leaves) where there is no vector. LookupError unless params are known."""
+        last = self.last
+        if last is None:
+            return self._recall(params)
+        seen, keys, values, nodes, leaves, forms, vector = last
+        if keys is not None:
+            if len(params) != len(values) or not all(map(is_, params.values(), values)):
+                return self._recall(params)
+            if not all(map(is_, params, keys)) or cast("Any", type(params)) is not dict:
+                raise LookupError
+        elif params is not seen or (nodes and not are_as_they_were(nodes)):
+            return self._recall(params)
+        if leaves is None:
+            leaves = self.layout.leaves(params)
+        if [*map(FORM, leaves)] != forms or self._is_recast(vector):
+            raise LookupError
+        return vector, leaves
+
+    def _is_recast(self, vector: Any) -> bool:
+        """Whether another dtype was assigned to the vector."""
+        return vector is not None and vector.dtype is not self.layout.dtype
+
+    def _recall(self, params: Any) -> tuple[Any, Any]:
+        """The same of params that came before the last ones."""
+        leaves, structure = tree.flatten(params)
+        if structure != self.layout.structure or key_types(structure) != self.layout.key_types:
+            raise LookupError
+        for found in self.older:
+            if all(map(is_, map(ref, leaves), found.leaves)):
+                vector: Any = None if found.vector is None else found.vector()
+                if [*map(FORM, leaves)] != found.forms or (
+                    vector is not None and vector.dtype is not self.layout.dtype
+                ):
+                    break
+                if self.small:
+                    self.set_aside()
+                    self.remember(params, vector, leaves)
+                return vector, leaves
+        raise LookupError
+
+    def set_aside(self) -> None:
+        """Hold the params last seen no longer, but remember them."""
+        last, self.last = self.last, None
+        if last is None:
+            return
+        params, keys, values, nodes, leaves, _, vector = last
+        if leaves is None and keys is not None:
+            leaves = [*chain.from_iterable(map(tree.leaves, values))]
+        elif leaves is None and are_as_they_were(nodes):
+            leaves = tree.leaves(params)
+        if leaves is not None:
+            self._add(self._weak(leaves, vector))
+
+    def _weak(self, leaves: list[Any], vector: Any) -> Remembered:
+        return Remembered([*map(ref, leaves)], [*map(FORM, leaves)], None if vector is None else ref(vector))
+
+    def _add(self, new: Remembered) -> None:
+        alive = [seen for seen in self.older if all(leaf() is not None for leaf in seen.leaves)]
+        self.older = (new, *alive[: RECENT - 1])

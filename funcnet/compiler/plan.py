@@ -1,0 +1,249 @@
+"""Decide, before any data arrives, which of the recorded calls run and where each value lives.
+
+The passes, in order: calls whose result nobody needs are dropped; biases ride in the matrix products; the cotangents of
+the params go straight to their places in one flat vector; small calls that do the same are joined; every other value
+gets a home, a piece of memory that it shares with values whose time is over. All of it is computed from what the calls
+read and write.
+
+How an array lies in memory:
+
+- Features first: a batched value of shape (batch, ..., features) is stored as (features, batch, ...), so that each row
+  of memory is one feature of the whole batch; the maths sees the batch-first view. Elementwise calls, products and
+  reductions over features run over long contiguous rows in this form, also where features are few.
+- A last row of ones: where x W + b is wanted, x is stored with one more feature, constantly 1, and the product is
+  [x 1] [W; b]; its gradient [x 1]^T g is [dW; db] at once. W and b lie next to each other in the flat vector of params.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnet.compiler.buffers import Home, ends_at, nbytes, same_form
+from funcnet.compiler.fusion import ALL_BUT_LAST, LAST, Joined, fold_bias, join
+from funcnet.tracing.primitive import COPY, MULTIPLY
+from funcnet.tracing.trace import Call, Trace, Value
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+FOREVER = 1 << 60
+PASSES = frozenset({"fold_bias", "fusion", "in_place"})  # those without which a program gives the same, slower
+
+
+class Plan:
+    """Which calls run, in which order, and where every value lives.
+
+    calls: those that run.              parameters, inputs: the values that come from outside.
+    outputs: the values that go out.    factors: what each of them, a single number, is multiplied by as it goes.
+    left_out: the calls that were recorded and do not run.
+    homes: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents, which may be
+        one and the same, and the next ones are the shelves of joined calls.
+    parts: for the whole of a shelf, by its identity, the values that stand there.
+    size: the bytes of memory that one run needs.
+    passes: which of the passes that a program can do without are made.
+
+    The trace is not changed: the passes work on copies of its values and calls.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        outputs: Sequence[Value],
+        gradient: Sequence[Value] = (),
+        passes: Collection[str] = PASSES,
+    ) -> None:
+        copies = Copies(trace)
+        outputs, gradient = copies.of_all(outputs), copies.of_all(gradient)
+        self.dtype: np.dtype[Any] = trace.dtype
+        self.parameters: list[Value] = copies.of_all(trace.parameters)
+        self.inputs: list[Value] = copies.of_all(trace.inputs)
+        self.outputs: list[Value]
+        self.factors: list[float]
+        self.parts: dict[int, list[Value]]
+        self.outputs, self.factors = unscaled(outputs)
+        bytes_of_params = sum(map(nbytes, self.parameters))
+        self.homes: list[Home] = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
+        for parameter in self.parameters:
+            parameter.home = self.homes[0]
+        self.calls: list[Call] = eliminate_dead_code(copies.calls, (*self.outputs, *gradient))
+        if "fold_bias" in passes:
+            self.calls = fold_bias(self.calls)
+        if gradient:
+            self.calls += self._place_gradient(gradient)
+        self.calls, shelves, self.parts = join(self.calls) if "fusion" in passes else Joined(self.calls, [], {})
+        self.homes += shelves
+        kept = {id(call) for call in self.calls}
+        self.left_out: list[Call] = [call for call in copies.calls if id(call) not in kept]
+        self._find_homes("in_place" in passes)
+        self.over_params: bool = bool(gradient) and self._gradient_fits_over_params()
+        self.size: int = self._lay_out()
+
+    def _place_gradient(self, gradient: Sequence[Value]) -> list[Call]:
+        """Have each cotangent written where it belongs in the flat vector; return the copies where that cannot be."""
+        copies: list[Call] = []
+        for parameter, cotangent, after in zip(self.parameters, gradient, [*gradient[1:], None], strict=True):
+            root = cotangent.root
+            if cotangent.view is LAST and root.home is self.homes[1] and ends_at(root) == ends_at(parameter):
+                continue  # written together with the cotangent of the weight
+            if root.call is None or root.home is not None or not (cotangent is root or heads(cotangent, after)):
+                root = Value(parameter.trace, parameter.shape, parameter.dtype, None)
+                root.call = Call(COPY, (cotangent,), root, {}, "")
+                copies.append(root.call)
+            root.home, root.offset = self.homes[1], parameter.offset
+        return copies
+
+    def _find_homes(self, in_place: bool) -> None:
+        """Give every value a home: of an input that its call is the last to read, else a free one, else a new one."""
+        for i, call in enumerate(self.calls):
+            for value in call.operands:
+                value.root.last = i
+        for value in self.outputs:
+            value.root.last = FOREVER
+        fixed, free = self.homes[:], Free()
+        for value in self.inputs:
+            value.home = self._take(value, free)
+        for i, call in enumerate(self.calls):
+            output = call.output
+            if output.home is None:
+                output.home = (in_place_buffer(call, i, fixed) if in_place else None) or self._take(output, free)
+            for value in call.operands:
+                root = value.root
+                if root.last == i and root.home is not output.home and root.home not in fixed:
+                    free.add(root.home)
+                    root.last = -1
+
+    def _take(self, value: Value, free: Free) -> Home:
+        home = free.take(value) if value.shape else None  # a number, often a loss, would hold on to a whole array's
+        if home is None:
+            home = Home()
+            self.homes.append(home)
+        return home.admit(value)
+
+    def _gradient_fits_over_params(self) -> bool:
+        """Whether every cotangent can be written where its parameter stood, since no call reads that any more."""
+        params, gradient = self.homes[:2]
+        sizes = {parameter.offset: parameter.elements for parameter in self.parameters}
+        last: dict[int, int] = {}
+        for i, call in enumerate(self.calls):
+            for value in call.operands:
+                if value.root.home is params:
+                    last.update((place, i) for place in places(value.root, sizes))
+        return not any(y.root.home is params for y in self.outputs) and all(
+            last.get(place, -1) < i
+            for i, call in enumerate(self.calls)
+            if call.output.home is gradient
+            for place in places(call.output, sizes)
+        )
+
+    def _lay_out(self) -> int:
+        """Put the homes one behind the other; return the length of all."""
+        start = 0
+        for home in self.homes:
+            if self.over_params and home is self.homes[1]:
+                continue  # it begins where the params do
+            home.start = start
+            start += -(-(home.size + home.row) // ALIGNMENT) * ALIGNMENT
+        return start
+
+
+class Copies:
+    """Copies of all values and calls of a trace, for the passes to work on."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._made: dict[int, Value] = {}
+        self.calls: list[Call] = []
+        for call in trace.calls:
+            inputs = tuple([self.of(x) if isinstance(x, Value) else x for x in call.inputs])
+            output = self.of(call.output)
+            output.call = Call(call.primitive, inputs, output, call.attributes, call.scope)
+            self.calls.append(output.call)
+
+    def of(self, value: Value) -> Value:
+        """The copy of a value, always the same one."""
+        found = self._made.get(id(value))
+        if found is None:
+            found = self._made[id(value)] = Value(value.trace, value.shape, value.dtype, value.batch_axis)
+            found.offset, found.view = value.offset, value.view
+            if value.base is not None:
+                found.base = self.of(value.base)
+        return found
+
+    def of_all(self, values: Iterable[Value]) -> list[Value]:
+        """The copies of several values."""
+        return [self.of(value) for value in values]
+
+
+class Free:
+    """The homes that nobody lives in, by size; the last one left is taken first, for it is still in the cache."""
+
+    def __init__(self) -> None:
+        self.by_size: dict[int, list[Home]] = {}
+
+    def add(self, home: Home) -> None:
+        """Take a home back."""
+        self.by_size.setdefault(home.size, []).append(home)
+
+    def take(self, value: Value) -> Home | None:
+        """The smallest home that the value fits into."""
+        need = nbytes(value)
+        for size in sorted(size for size, homes in self.by_size.items() if homes and size >= need):
+            homes = self.by_size[size]
+            for i in range(len(homes) - 1, -1, -1):
+                if homes[i].fits(value):
+                    return homes.pop(i)
+        return None
+
+
+def unscaled(outputs: Iterable[Value]) -> tuple[list[Value], list[float]]:
+    """The outputs without a last multiplication of a single number, and its factor, else 1.
+
+    Such a number, the mean of a loss, is scaled once it is out of NumPy's hands, in a quarter of the time.
+    """
+    pairs: list[tuple[Value, float]] = []
+    for y in outputs:
+        x, factor = y.call.inputs if y.call is not None and y.call.primitive is MULTIPLY else (y, 1.0)
+        scaled = not y.shape and type(factor) is float and x.dtype == y.dtype
+        pairs.append((x, factor) if scaled else (y, 1.0))
+    return [y for y, _ in pairs], [factor for _, factor in pairs]
+
+
+def eliminate_dead_code(calls: Sequence[Call], results: Iterable[Value]) -> list[Call]:
+    """The calls that the results need, and for each value how often it is read."""
+    for value in results:
+        value.root.use_count += 1
+    kept: list[Call] = []
+    for call in reversed(calls):
+        if call.output.use_count:
+            kept.append(call)
+            for value in call.operands:
+                value.root.use_count += 1
+    return kept[::-1]
+
+
+def heads(cotangent: Value, after: Value | None) -> bool:
+    """Whether this and the next cotangent are the two parts of one stack."""
+    return cotangent.view is ALL_BUT_LAST and after is not None and after.view is LAST and after.base is cotangent.base
+
+
+def in_place_buffer(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
+    """The home of an input that an elementwise call may overwrite: one that nobody reads any more, not even by a view.
+
+    One element alone is left in place: NumPy checks such operands for overlap, which takes longer than the call.
+    """
+    output, operands = call.output, call.operands
+    if not call.primitive.elementwise or output.elements < 2:
+        return None
+    for value in operands:
+        alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in operands)
+        if alone and same_form(value, output) and value.home not in fixed and value.home.fits(output):
+            return value.home.admit(output)  # type: ignore[no-any-return]
+    return None
+
+
+def places(value: Value, sizes: dict[int, int]) -> Iterator[int]:
+    """Where the params begin that a parameter, or a stack of some, or its cotangent, is made of."""
+    place = value.offset
+    while place < ends_at(value):
+        yield place
+        place += sizes[place]

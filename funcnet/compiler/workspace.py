@@ -1,0 +1,231 @@
+"""The memory of calls: workspaces, alone or for a batch cut into blocks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import inf
+from types import EllipsisType
+from typing import Any, Generic, cast
+from weakref import ref
+
+import numpy as np
+from typing_extensions import TypeVar
+
+from funcnet.arrays import Array
+from funcnet.compiler.binding import Workspace
+from funcnet.compiler.layout import Layout
+from funcnet.compiler.params_cache import Register
+from funcnet.compiler.plan import Plan
+from funcnet.tracing.forms import Instruction
+
+P = TypeVar("P", default=Any)
+
+
+class Memory(Generic[P]):
+    """What one call runs in: params and arrays are copied in, its program runs, and then there are results.
+
+    own, gradient: flat vectors; the program may write the gradient over the params in its own one.
+    source: gives the flat vector from which it reads the params, if that still exists; it is not held.
+    copies: whether others are copied to its own one.
+    inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
+    fresh: what gives each output, once it has run, as the caller's own: a fresh array or a scalar.
+    pool: where it belongs when nobody uses it.
+    """
+
+    own: Any
+    source: Callable[[], Any]
+    copies: bool = True
+    inside: Sequence[Any]
+    program: list[Instruction]
+    gradient: Any
+    fresh: list[Callable[[], Any]]
+
+    def __init__(self, register: Register[P], pool: deque[Memory[P]]) -> None:
+        self.register = register
+        self.layout: Layout[P] = register.layout
+        self.pool = pool
+        self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
+
+    def clear(self) -> None:
+        """Let go of what was given, where it is not copied in."""
+
+    def read(self, leaves: Sequence[Array]) -> None:
+        """Copy params in, leaf by leaf."""
+        self.places = self.places or self.layout.views(self.own)
+        for view, leaf in zip(self.places, leaves, strict=True):
+            view[...] = leaf
+
+    def take(self, vector: Any) -> None:
+        """Take in params, the views of a flat vector."""
+        self.own[...] = vector
+
+    def copied(self, vector: Any) -> None:
+        """Be told that the vector was copied in, and may come again."""
+
+
+WORTH = 1 << 17  # bytes of params that are copied in the time in which one call is bound to where they are
+
+
+class Space(Memory[P]):
+    """A workspace for a whole batch, or for one block of it.
+
+    Params are copied in, or, where that would take longer, the calls that read them are bound to where they are.
+    """
+
+    def __init__(self, plan: Plan, register: Register[P], pool: deque[Memory[P]]) -> None:
+        super().__init__(register, pool)
+        self.workspace: Workspace = Workspace(plan)
+        space = self.workspace
+        self.own: Any = space.params
+        self.source: Callable[[], Any] = ref(self.own)
+        self.gradient: Any = space.gradient
+        self.outputs: list[Any] = space.outputs
+        self.fresh: list[Callable[[], Any]] = [taker(y, f) for y, f in zip(space.outputs, plan.factors, strict=True)]
+        self.program: list[Instruction] = space.program
+        self.inside: Sequence[Any] = [inlet(x) for x in space.inputs]
+        self.binding: float = WORTH * len(space.readers) if space.can_move else inf
+        self.bytes_copied: int = 0
+        self.copies: bool = self.own.nbytes <= self.binding
+
+    def read(self, leaves: Sequence[Array]) -> None:
+        """Copy params in, leaf by leaf."""
+        self.read_from(self.own)
+        super().read(leaves)
+
+    def take(self, vector: Any) -> None:
+        """Have the params read where they are, or, if they are few, from a copy. ValueError unless it is flat."""
+        if vector.ndim != 1:
+            raise ValueError
+        self.copies = vector.nbytes <= self.binding
+        self.read_from(self.own if self.copies else vector)
+        if self.copies:
+            self.own[...] = vector
+
+    def read_from(self, vector: Any) -> None:
+        """Have the program read the params where they are, in this flat vector."""
+        if vector is not self.source():
+            self.source = nothing  # until all are bound, whatever comes between
+            self.workspace.read_from(vector if vector is self.own else borrowed(vector))
+            self.source = ref(vector)
+
+    def copied(self, vector: Any) -> None:
+        """Be told that the vector was copied in, and may come again: if that goes on, it is read where it is."""
+        self.bytes_copied += vector.nbytes
+        if self.bytes_copied > self.binding:
+            self.bytes_copied = 0
+            self.read_from(vector)
+            self.copies = False
+
+
+def nothing() -> None:
+    """A reference to nothing."""
+
+
+def borrowed(vector: Any) -> Any:
+    """The same memory, which is not kept alive by it: to be used only while the vector is known to exist."""
+    return np.asarray(Borrowed(vector))
+
+
+class Borrowed:
+    """Where an array is, as NumPy's array interface says it."""
+
+    def __init__(self, vector: Any) -> None:
+        self.__array_interface__: dict[str, Any] = vector.__array_interface__
+
+
+def taker(y: Any, factor: float) -> Callable[[], Any]:
+    """What gives the array as it is then, or the number, multiplied by the factor."""
+    if y.ndim:
+        return cast("Callable[[], Any]", y.copy)
+    return partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor
+
+
+class Blocks(Memory[P]):
+    """Workspaces for the blocks of a large batch, by their number of rows; `spans` are their (start, stop)."""
+
+    outputs: list[Any]
+
+    def __init__(
+        self, plans: dict[int, Plan], register: Register[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
+    ) -> None:
+        super().__init__(register, pool)
+        self.spaces: dict[int, Space[P]] = {rows: Space(plan, register, pool) for rows, plan in plans.items()}
+        self.spans = spans
+        self.first: Space[P] = next(iter(self.spaces.values()))
+        self.own: Any = np.empty_like(self.first.own)
+        self.source = nothing
+        self.gradient: Any = np.empty_like(self.first.gradient)
+        self.inside: Sequence[Any] = [Lent() for _ in self.first.inside]
+        self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
+        self.factors: list[float] = next(iter(plans.values())).factors
+        self.program: list[Instruction] = [(self._run, ())]
+
+    def clear(self) -> None:
+        """Let go of the arrays given."""
+        for lent in self.inside:
+            lent.array = None
+
+    def _run(self) -> None:
+        """Run all blocks; results that are sums are added up, results of rows stand one behind the other."""
+        rows = self.spans[-1][1]
+        self.gradient[...] = 0
+        self.outputs = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
+        for start, stop in self.spans:
+            space = self.spaces[stop - start]
+            if space.source() is not self.own:
+                space.take(self.own)  # over which the last block's cotangents may lie
+            for inside, lent in zip(space.inside, self.inside, strict=True):
+                inside[...] = lent.array[start:stop]
+            for f, args in space.program:
+                f(*args)
+            np.add(self.gradient, space.gradient, self.gradient)
+            for total, part in zip(self.outputs, space.outputs, strict=True):
+                if total.ndim:
+                    total[start:stop] = part
+                else:
+                    total += part
+        self.clear()
+
+    def _hand_out(self, place: int) -> Any:
+        """An output, made for this call."""
+        total, self.outputs[place] = self.outputs[place], None
+        return total if total.ndim else total[()] * self.factors[place]
+
+
+class Lent:
+    """Refers to the very array that is given to it, until the call ends."""
+
+    array: Any = None
+
+    def __setitem__(self, place: EllipsisType, array: Any) -> None:
+        """Refer to the array."""
+        self.array = array
+
+
+ROWS_AT_ONCE, FEWEST_FEATURES = 64, 32
+
+
+def inlet(inside: Any) -> Any:
+    """What takes a batch to its place: the array there, or its parts.
+
+    Some rows at a time where features, stored far apart, are so many that the writes to all of them would leave the
+    cache before the next row comes.
+    """
+    rows = len(inside)
+    if inside.ndim != 2 or inside.shape[1] < FEWEST_FEATURES or rows <= ROWS_AT_ONCE:
+        return inside
+    return Parts(inside, [slice(start, start + ROWS_AT_ONCE) for start in range(0, rows, ROWS_AT_ONCE)])
+
+
+class Parts:
+    """An array that is filled part by part."""
+
+    def __init__(self, inside: Any, parts: list[slice]) -> None:
+        self.parts: list[tuple[slice, Any]] = [(part, inside[part]) for part in parts]
+
+    def __setitem__(self, place: EllipsisType, x: Any) -> None:
+        """Copy x part by part."""
+        for part, inside in self.parts:
+            inside[place] = x[part]

@@ -1,0 +1,1 @@
+"""Tables and diagrams of networks. Imports networks."""

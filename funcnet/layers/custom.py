@@ -1,0 +1,232 @@
+"""Layers of a user's own: a plain function that returns (output, pullback), one opaque call in the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, NamedTuple, cast
+
+import numpy as np
+from typing_extensions import TypeVar
+
+from funcnet import random, tree
+from funcnet.arrays import Array, DType, Shape, accept_shape, is_array, is_tuple
+from funcnet.core import Function, Init, Layer, Pullback, pair
+from funcnet.display import shows_call
+from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
+from funcnet.options import count
+from funcnet.tracing.forms import Attributes, Instruction, Memory, Operands
+from funcnet.tracing.primitive import Primitive
+from funcnet.tracing.trace import Trace, Value
+
+P = TypeVar("P", default=Any)
+
+
+@shows_call
+def custom_layer(
+    init: Callable[..., tuple[P, Shape]],
+    function: Callable[..., tuple[Array, Pullback[P]]],
+    *,
+    name: str | None = None,
+    inputs: int | None = 1,
+) -> Layer[P]:
+    """A layer of your own from `init` and a plain function that computes with whatever you like.
+
+    init: `(key, *input_shapes, dtype=np.float32) -> (params, output_shape)`; shapes leave out the batch axis, and an
+    output shape of () is one number for the whole batch.
+    function: `(params, *inputs) -> (output, pullback)`, `pullback(cotangent) -> (params_cotangent, input_cotangents)`;
+    it must not write into its arguments, which are read-only, nor keep them. Both must be picklable, so module-level.
+    inputs: how many it takes; None for one or more.
+
+    A scalar function written in NumPy ufuncs is better made with `elementwise`, which the plan can look into.
+    `funcnet.testing.check_layer` proves that the pullback is right, and all else that a layer promises.
+    """
+    kind = name or str(getattr(function, "__name__", "custom"))
+    arity = None if inputs is None else count("custom_layer: inputs", inputs)
+    checked: Init[P] = partial(run_init, kind, init)
+    return Layer(checked, Function(kind, Opaque(kind, checked, function), arity))
+
+
+def run_init(
+    kind: str, init: Callable[..., tuple[P, Shape]], key: random.Key, *shapes: Shape, dtype: DType = np.float32
+) -> tuple[P, Shape]:
+    """What init returns, if it is (params, output_shape)."""
+    made: Any = init(key, *shapes, dtype=dtype)
+    if not is_tuple(made) or len(made) != 2:
+        raise OptionError(f"{kind}: its init must return (params, output_shape), not {made!r:.60}")
+    params, shape = made
+    if not is_tuple(shape):
+        raise OptionError(
+            f"{kind}: its init must return (params, output_shape), output_shape a tuple, not {shape!r:.60}"
+        )
+    strange = [leaf for leaf in tree.leaves(params) if not is_array(leaf)]
+    if strange:
+        raise ParamsError(f"{kind}: its init must return params that hold arrays, not {strange[0]!r:.60}")
+    return cast(P, params), accept_shape(kind, shape)
+
+
+class Opaque(Generic[P]):
+    """The function of such a layer: run on arrays it checks what comes back; on values it records one call."""
+
+    def __init__(
+        self, kind: str, init: Callable[..., tuple[P, Shape]], function: Callable[..., tuple[Array, Pullback[P]]]
+    ) -> None:
+        self.kind = kind
+        self.init = init
+        self.function = function
+        self._promised: dict[Any, Shape] = {}
+
+    def __call__(self, params: P, *inputs: Any) -> tuple[Any, Pullback[P]]:
+        """(output, pullback)."""
+        if isinstance(inputs[0], Value):
+            return self._record(inputs[0].trace, params, inputs)
+        return self.run(params, inputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what init has been asked."""
+        return {**self.__dict__, "_promised": {}}
+
+    def promised(self, shapes: tuple[Shape, ...], dtype: Any) -> Shape:
+        """The shape of the output that init promises, asked once for each shape of the inputs."""
+        asked = (tuple(shape[1:] for shape in shapes), dtype)
+        if asked not in self._promised:
+            _, self._promised[asked] = self.init(random.key(0), *asked[0], dtype=dtype)
+        shape = self._promised[asked]
+        return (shapes[0][0], *shape) if shape else ()
+
+    def run(self, params: P, inputs: tuple[Array, ...]) -> tuple[Array, Pullback[P]]:
+        """Run the function on arrays that it cannot write into, and check what it gives."""
+        dtype = inputs[0].dtype
+        y, pull = pair(self.function(tree.map(read_only, params), *map(read_only, inputs)))
+        if not callable(pull):
+            raise OptionError(
+                f"{self.kind}: its function must return (output, pullback), not {pull!r:.60} for a pullback"
+            )
+        self._check("its output", y, self.promised(tuple(x.shape for x in inputs), dtype), dtype, "its init promises")
+
+        def pullback(g: Any) -> tuple[P, tuple[Array, ...]]:
+            of_params, of_inputs = self._cotangents(pull(read_only(np.asarray(g, dtype))))
+            if len(of_inputs) != len(inputs):
+                count = f"{len(of_inputs)} input cotangents, but it has {len(inputs)} inputs"
+                raise ShapeError(f"{self.kind}: its pullback gives {count}")
+            for i, (x, dx) in enumerate(zip(inputs, of_inputs, strict=True)):
+                self._check(f"the cotangent of input {i}", dx, x.shape, dtype, "the input is")
+            try:
+                return tree.map(partial(self._check_param, dtype), params, of_params), tuple(of_inputs)
+            except ParamsError as error:
+                raise ParamsError(f"{self.kind}: the cotangent of its params: {error}") from None
+
+        return y, pullback
+
+    def _cotangents(self, result: Any) -> Any:
+        """What a pullback has returned, if it is (params_cotangent, input_cotangents)."""
+        if not is_tuple(result) or len(result) != 2 or not isinstance(result[1], (tuple, list)):
+            raise OptionError(
+                f"{self.kind}: its pullback must return (params_cotangent, input_cotangents), and the latter as a "
+                f"tuple, not {result!r:.60}"
+            )
+        return result
+
+    def _check_param(self, dtype: Any, leaf: Array, cotangent: Any) -> Any:
+        self._check("a cotangent of its params", cotangent, leaf.shape, dtype, "the param is")
+        return cotangent
+
+    def _check(self, name: str, value: Any, shape: Shape, dtype: Any, promise: str) -> None:
+        """Refuse what is not as promised."""
+        if not is_array(value) and not isinstance(value, np.generic):
+            raise DTypeError(f"{self.kind}: {name} is {value!r:.60}, not an array")
+        if value.shape != shape:
+            raise ShapeError(f"{self.kind}: {name} has shape {value.shape}, but {promise} {shape}")
+        found = cast("Any", value).dtype
+        if found != dtype:
+            raise DTypeError(f"{self.kind}: {name} has dtype {found}, but its inputs are {dtype}: keep their dtype")
+
+    def _record(self, trace: Trace, params: P, inputs: tuple[Value, ...]) -> tuple[Value, Pullback[P]]:
+        leaves, structure = tree.flatten(params)
+        whole = self.promised(tuple(x.shape for x in inputs), trace.dtype)
+        axis = 0 if whole else None
+        site, given = Site(self, structure, len(leaves)), (*leaves, *inputs)
+        y = trace.emit(FORWARD, given, whole, trace.dtype, axis, site=site, name=f"{self.kind} forward")
+
+        def pullback(g: Value) -> tuple[P, tuple[Any, ...]]:
+            done = trace.emit(BACKWARD, (g, y, *given), (), trace.dtype, None, site=site, name=f"{self.kind} backward")
+            name = f"{self.kind} cotangent"
+            cotangents = [
+                trace.emit(COTANGENT, (done,), x.shape, x.dtype, x.batch_axis, site=site, place=i, name=name)
+                for i, x in enumerate(given)
+            ]
+            return tree.unflatten(structure, cotangents[: len(leaves)]), tuple(cotangents[len(leaves) :])
+
+        return y, pullback
+
+
+class Site(NamedTuple):
+    """One place where an opaque layer stands in a program."""
+
+    opaque: Opaque[Any]
+    structure: tree.Structure[Any]
+    leaves: int
+
+
+class Box:
+    """What one opaque layer keeps between its forward and its backward call, in one workspace, and no longer.
+
+    keeps: whether there is a backward call.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.keeps: bool = False
+        self.pullback: Pullback[Any] | None = None
+        self.cotangents: list[Array | None] = []
+
+    def forward(self, *arrays: Array) -> None:
+        """Run the function and keep its pullback."""
+        *given, out = arrays
+        opaque, structure, count = self.site
+        y, pull = opaque.run(tree.unflatten(structure, given[:count]), tuple(given[count:]))
+        self.pullback = pull if self.keeps else None
+        out[...] = y
+
+    def backward(self, g: Array, *_: Array) -> None:
+        """Run the pullback and keep the cotangents, copied: they may be views of what is overwritten next."""
+        pull, self.pullback = self.pullback, None
+        assert pull is not None, "the forward call comes first"
+        self.cotangents = [np.array(c) for c in tree.leaves(pull(g))]
+
+    def cotangent(self, which: int, done: Array, out: Array) -> None:
+        """Hand out one of the cotangents, those of params first."""
+        out[...], self.cotangents[which] = self.cotangents[which], None
+
+
+def forward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """Run the function of the layer, which stands in this place."""
+    return [(box_of(memory, attributes["site"]).forward, (*operands, out))]
+
+
+def backward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """Run its pullback."""
+    box = box_of(memory, attributes["site"])
+    box.keeps = True
+    return [(box.backward, (*operands, out))]
+
+
+def cotangent(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+    """Hand out one of the cotangents that the pullback gave."""
+    return [(partial(box_of(memory, attributes["site"]).cotangent, attributes["place"]), (*operands, out))]
+
+
+def box_of(memory: Memory, site: Site) -> Box:
+    """What the calls of one layer share in one workspace."""
+    box: Box = memory.state.setdefault(id(site), Box(site))
+    return box
+
+
+FORWARD, BACKWARD, COTANGENT = (Primitive(f.__name__, f, opaque=True) for f in (forward, backward, cotangent))
+
+
+def read_only(array: Array) -> Array:
+    """A view that nobody can write through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

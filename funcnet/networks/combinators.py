@@ -1,0 +1,291 @@
+"""Ways to compose layers without writing dicts. What they return is a layer like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, overload
+
+import numpy as np
+from typing_extensions import TypeIs
+
+from funcnet.arrays import Array, DType, Shape
+from funcnet.compiler.programs import CompiledFunction
+from funcnet.core import Function, Layer, NoParams, P, Pullback, Result, Y, has_no_params
+from funcnet.display import Written
+from funcnet.errors import FuncnetError, GraphError, ShapeError, located
+from funcnet.layers.merge import add
+from funcnet.random import Key, fold_in
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+DEEPEST = 50  # layers in layers: Python runs out of stack, first where they are pickled, at about 80
+AnyLayer: TypeAlias = Layer[Any, Any]
+AnyFunction: TypeAlias = Function[Any, Any]
+
+
+@overload
+def serial(a: Layer[A, Y], /) -> Layer[tuple[A], Y]: ...
+@overload
+def serial(a: Layer[A], b: Layer[B, Y], /) -> Layer[tuple[A, B], Y]: ...
+@overload
+def serial(a: Layer[A], b: Layer[B], c: Layer[C, Y], /) -> Layer[tuple[A, B, C], Y]: ...
+@overload
+def serial(a: Layer[A], b: Layer[B], c: Layer[C], d: Layer[D, Y], /) -> Layer[tuple[A, B, C, D], Y]: ...
+@overload
+def serial(a: Layer[A], b: Layer[B], c: Layer[C], d: Layer[D], e: Layer[E, Y], /) -> Layer[tuple[A, B, C, D, E], Y]: ...
+@overload
+def serial(
+    a: Layer[A], b: Layer[B], c: Layer[C], d: Layer[D], e: Layer[E], f: Layer[F, Y], /
+) -> Layer[tuple[A, B, C, D, E, F], Y]: ...
+@overload
+def serial(
+    a: AnyLayer, b: AnyLayer, c: AnyLayer, d: AnyLayer, e: AnyLayer, f: AnyLayer, g: AnyLayer, /, *more: AnyLayer
+) -> Layer[tuple[Any, ...], Any] | Any: ...  # mypy then takes serial(*layers), which may be any of these, for Any
+def serial(*layers: AnyLayer) -> Layer[Any, Any]:
+    """y = f_n(... f_2(f_1(x)))        dx = the cotangent passed back from f_n to f_1
+
+    Params: the tuple of the layers' own. The first layer may take several inputs, every other takes one.
+    """
+    check("serial", layers)
+    applies = tuple(layer.apply for layer in layers)
+    for later in applies[1:]:
+        if later.arity not in (1, None):
+            raise GraphError(
+                f"{later.kind} takes {later.arity} inputs, but in a series each layer is fed by the one before it"
+            )
+    apply: CompiledFunction[Any, Any] = CompiledFunction(
+        "serial",
+        partial(_serial, applies),
+        applies[0].arity,
+        labels=next((labels_of(a) for a in applies if a.kind != "identity"), ()),
+        random=any_random(applies),
+    )
+    return nested(Layer(partial(_init_serial, layers), apply), applies, Written("serial", layers))
+
+
+def _serial(
+    applies: tuple[AnyFunction, ...], params: tuple[Any, ...], *inputs: Array, key: Key | None = None
+) -> Result[tuple[Any, ...]]:
+    values: tuple[Array, ...] = inputs
+    pullbacks: list[Pullback[Any]] = []
+    for i, (apply, own) in enumerate(zip(applies, matching(params, len(applies)), strict=True)):
+        y, pull = at(f"layer {i} of the series ({apply.kind})", apply, apply.key_under(key, i), own, *values)
+        values = (y,)
+        pullbacks.append(pull)
+
+    def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
+        cotangents: list[Any] = []
+        passed: tuple[Array, ...] = (g,)
+        for pull in reversed(pullbacks):
+            of_params, passed = pull(*passed)
+            cotangents.append(of_params)
+        return tuple(reversed(cotangents)), passed
+
+    return values[0], pullback
+
+
+def _init_serial(
+    layers: tuple[AnyLayer, ...], key: Key, *shapes: Shape, dtype: DType = np.float32
+) -> tuple[tuple[Any, ...], Shape]:
+    params: list[Any] = []
+    for i, layer in enumerate(layers):
+        own, shape = layer.init(fold_in(key, i), *shapes, dtype=dtype)
+        params.append(own)
+        shapes = (shape,)
+    return tuple(params), shapes[0]
+
+
+def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> Layer[tuple[Any, ...], Y]:
+    """y = merge(f_1(x), ..., f_n(x))        dx = sum of the branches' dx
+
+    Every layer reads the same inputs; merge, by default `add()`, makes one value of theirs and has no params.
+    Params: the tuple of the layers' own.
+    """
+    check("parallel", layers)
+    join: AnyLayer = add() if merge is None else merge
+    check("parallel", (join,), named="merge is")
+    if join.apply.arity not in (len(layers), None):
+        raise GraphError(
+            f"parallel: merge: {join.apply.kind} takes {join.apply.arity} inputs, but there are {len(layers)} branches"
+        )
+    if not has_no_params(join):
+        raise GraphError(
+            f"parallel: merge: {join.apply.kind} may have params, but takes none: use fn.add() or the like"
+        )
+    takes = {
+        layer.apply.arity: f"branch {i} ({layer.apply.kind})" for i, layer in enumerate(layers) if layer.apply.arity
+    }
+    if len(takes) > 1:
+        each = ", ".join(f"{branch} {arity}" for arity, branch in takes.items())
+        raise GraphError(f"parallel: all branches read the same inputs, but they take different numbers: {each}")
+    applies = tuple(layer.apply for layer in layers)
+    apply: CompiledFunction[Any, Any] = CompiledFunction(
+        "parallel",
+        partial(_parallel, applies, join.apply),
+        next(iter(takes), None),
+        labels=[i for i in labels_of(applies[0]) if all(i in labels_of(a) for a in applies)],
+        random=any_random((*applies, join.apply)),
+    )
+    written = Written("parallel", layers, () if merge is None else (("merge", merge),))
+    return nested(Layer(partial(_init_parallel, layers, join), apply), applies, written)
+
+
+def _parallel(
+    applies: tuple[AnyFunction, ...],
+    merge: AnyFunction,
+    params: tuple[Any, ...],
+    *inputs: Array,
+    key: Key | None = None,
+) -> Result[tuple[Any, ...]]:
+    owns = matching(params, len(applies))
+    branches = [
+        at(f"branch {i}", f, f.key_under(key, i), own, *inputs)
+        for i, (f, own) in enumerate(zip(applies, owns, strict=True))
+    ]
+    y, merge_pull = at("merge", merge, merge.key_under(key, "merge"), (), *(value for value, _ in branches))
+
+    def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
+        _, cotangents = merge_pull(g)
+        backs = [pull(c) for (_, pull), c in zip(branches, cotangents, strict=True)]
+        total: tuple[Any, ...] = backs[0][1]
+        for _, of_inputs in backs[1:]:
+            pairs: Any = zip(total, of_inputs, strict=True)
+            total = tuple(None if a is None else a + b for a, b in pairs)
+        return tuple(of_params for of_params, _ in backs), total
+
+    return y, pullback
+
+
+def _init_parallel(
+    layers: tuple[AnyLayer, ...], merge: AnyLayer, key: Key, *shapes: Shape, dtype: DType = np.float32
+) -> tuple[tuple[Any, ...], Shape]:
+    branches = [layer.init(fold_in(key, i), *shapes, dtype=dtype) for i, layer in enumerate(layers)]
+    _, shape = merge.init(key, *(shape for _, shape in branches), dtype=dtype)
+    return tuple(params for params, _ in branches), shape
+
+
+def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
+    """y = x + f(x), f the layers in series        dx = g + f's dx        (He et al. 2016)
+
+    Params: those of `serial(*layers)`. f must keep the shape of x.
+    """
+    chain = serial(*layers)
+    if chain.apply.arity not in (1, None):
+        raise GraphError(f"residual: {layers[0].apply.kind} takes {chain.apply.arity} inputs, but x is one")
+    apply: CompiledFunction[Any, Any] = CompiledFunction(
+        "residual", partial(_residual, chain.apply), 1, random=chain.apply.random
+    )
+    return nested(
+        Layer(partial(_init_residual, chain), apply), [layer.apply for layer in layers], Written("residual", layers)
+    )
+
+
+def _residual(
+    chain: AnyFunction, params: tuple[Any, ...], x: Array, *, key: Key | None = None
+) -> Result[tuple[Any, ...]]:
+    y, pull = chain.compute(params, x, key=key)
+    same(x.shape, y.shape)
+
+    def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
+        of_params, (dx,) = pull(g)
+        return of_params, (g + dx,)
+
+    return x + y, pullback
+
+
+def _init_residual(
+    chain: Layer[tuple[Any, ...], Any], key: Key, *shapes: Shape, dtype: DType = np.float32
+) -> tuple[tuple[Any, ...], Shape]:
+    if len(shapes) != 1:
+        raise ShapeError(f"residual takes 1 input, but init was given {len(shapes)} shapes")
+    (shape,) = shapes
+    params, output = chain.init(key, shape, dtype=dtype)
+    same(shape, output)
+    return params, output
+
+
+def nested(made: Layer[P, Y], applies: Iterable[AnyFunction], written: Written) -> Layer[P, Y]:
+    """The layer made of others; one that is nested too deep for Python's stack refuses all that is asked of it."""
+    made.apply.depth = 1 + max(apply.depth for apply in applies)
+    made.apply.written = written
+    if made.apply.depth <= DEEPEST:
+        return made
+    refuse = partial(too_deep, made.apply.kind)
+    apply: CompiledFunction[P, Y] = CompiledFunction(made.apply.kind, refuse, made.apply.arity)
+    apply.depth = made.apply.depth
+    return Layer(refuse, apply)
+
+
+def too_deep(kind: str, *_: Any, **__: Any) -> Any:
+    """Raise the error."""
+    raise GraphError(f"{kind}: layers are nested more than {DEEPEST} deep: put them side by side, fn.serial(*layers)")
+
+
+def same(shape: Shape, output: Shape) -> None:
+    """A residual needs a function that keeps the shape."""
+    if tuple(shape) != tuple(output):
+        raise ShapeError(f"residual: x has shape {shape} and f(x) {output}; they are added, so they must be equal")
+
+
+def matching(params: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    """The params of each layer; where no layer has any, () will do."""
+    if params == ():
+        return ((),) * count
+    if type(params) is not tuple or len(params) != count:
+        raise ShapeError(f"params must be a tuple of {count}, one for each layer, not {params!r:.60}")
+    return params
+
+
+def any_random(applies: Iterable[AnyFunction]) -> bool:
+    """Whether any of them draws random numbers."""
+    return any(apply.random for apply in applies)
+
+
+def at(where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Array) -> tuple[Any, Pullback[Any]]:
+    """Call a layer's function; an error tells where it stands."""
+    try:
+        return apply.compute(params, *inputs, key=key)
+    except FuncnetError as error:
+        shapes = ", ".join(str(x.shape) for x in inputs)
+        raise located(error, f"{where}: given shape{'s' * (len(inputs) > 1)} {shapes}", outermost=True) from None
+
+
+def check(name: str, layers: tuple[Any, ...], *, several: bool = False, named: str = "argument {} is") -> None:
+    """Refuse what is not a layer."""
+    if not layers:
+        raise GraphError(f"{name} needs at least one layer")
+    for i, layer in enumerate(layers):
+        where = f"{name}: {named.format(i)}"
+        if not is_layer(layer):
+            hint = f": call it, fn.{layer.__name__}(...)" if callable(layer) and hasattr(layer, "__name__") else ""
+            raise GraphError(f"{where} {layer!r:.60} and not a layer{hint}")
+        if getattr(layer.apply, "several", False) and not several:
+            raise GraphError(f"{where} a network of several outputs: join them inside it")
+
+
+def labels_of(apply: Function[Any, Any]) -> frozenset[int]:
+    """Which inputs may be integers and go no further; an identity would hand them on."""
+    return apply.labels if apply.kind != "identity" else frozenset[int]()
+
+
+def is_layer(x: object) -> TypeIs[AnyLayer]:
+    """Whether this is a layer."""
+    return isinstance(x, Layer)
+
+
+def parts(layer: AnyLayer) -> tuple[AnyLayer, ...]:
+    """The layers that serial, parallel (the branches, then merge) or residual has made this of; of another one, ()."""
+    init = layer.init
+    if not isinstance(init, partial):
+        return ()
+    if init.func is _init_residual:
+        return parts(*init.args)
+    if init.func is _init_parallel:
+        branches, merge = init.args
+        return (*branches, merge)
+    return tuple(init.args[0]) if init.func is _init_serial else ()

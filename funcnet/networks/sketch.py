@@ -1,0 +1,53 @@
+"""A network without shapes, as its two dicts tell it: the table of its repr, and the picture in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from funcnet.core import OperatorKey
+from funcnet.display import aligned, key_name, one_line, shown
+from funcnet.networks.graph import Graph
+
+PLAIN = frozenset(" _,:()/")
+
+
+def table(graph: Graph, layers: Mapping[OperatorKey, Any]) -> str:
+    """A line an operator: its key, its layer, and what feeds it; then the outputs."""
+    count = len(graph.order)
+    names = input_names(graph)
+    rows = [("operator", "layer", "inputs")]
+    for key in graph.order:
+        fed_by = ", ".join(map(key_name, graph.predecessors[key])) or names[key]
+        rows.append((key_name(key), one_line(shown(layers[key])), fed_by))
+    outputs = ", ".join(map(key_name, graph.outputs))
+    title = f"network of {count} operator{'s' * (count != 1)}, output{'s' * (not graph.single)} {outputs}"
+    return f"{title}\n{aligned(rows)}"
+
+
+def input_names(graph: Graph) -> dict[OperatorKey, str]:
+    """x, or x0, x1, ... where there are several."""
+    return {key: "x" if len(graph.inputs) == 1 else f"x{i}" for i, key in enumerate(graph.inputs)}
+
+
+def flowchart(graph: Graph, layers: Mapping[OperatorKey, Any]) -> str:
+    """The graph as a Mermaid flowchart: a box an operator, an arrow wherever a value goes."""
+    return "\n".join(["flowchart TD", *("  " + line for line in _lines(graph, layers))])
+
+
+def _lines(graph: Graph, layers: Mapping[OperatorKey, Any]) -> Iterator[str]:
+    boxes = {key: f"n{i}" for i, key in enumerate(graph.order)}
+    names = input_names(graph)
+    yield from (f'x{i}(["{names[key]}"])' for i, key in enumerate(graph.inputs))
+    for key, box in boxes.items():
+        yield f'{box}["{mermaid_text(f"{key_name(key)}: {shown(layers[key])}")}"]'
+    yield from (f'y{i}(["y{i if len(graph.outputs) > 1 else ""}"])' for i in range(len(graph.outputs)))
+    yield from (f"x{i} --> {boxes[key]}" for i, key in enumerate(graph.inputs))
+    for key, box in boxes.items():
+        yield from (f"{boxes[feeder]} --> {box}" for feeder in graph.predecessors[key])
+    yield from (f"{boxes[key]} --> y{i}" for i, key in enumerate(graph.outputs))
+
+
+def mermaid_text(text: str) -> str:
+    """All but letters, digits and what is no syntax, not of Markdown either, by their number."""
+    return "".join(c if c.isalnum() or c in PLAIN else f"#{ord(c)};" for c in text)

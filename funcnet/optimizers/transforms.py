@@ -1,0 +1,149 @@
+"""Transforms of gradients: clipping, weight decay, schedules, moving averages."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import Array, params_dtype
+from funcnet.display import shows_call
+from funcnet.errors import ParamsError
+from funcnet.optimizers.base import (
+    Optimizer,
+    P,
+    Uniform,
+    each,
+    expect,
+    full_like,
+    no_state,
+    number,
+    run_stateless,
+    stateless,
+    whole,
+)
+from funcnet.optimizers.schedules import Schedule, at, check_schedule
+from funcnet.optimizers.wrappers import Where, masked
+from funcnet.options import flag, fraction, not_negative, positive
+
+
+@shows_call
+def clip(max_delta: float) -> Optimizer:
+    """u' = min(max(u, -max_delta), max_delta), element by element        (Optax: clip)"""
+    return stateless(partial(_clip, positive("max_delta", max_delta)))
+
+
+def _clip(most: float, updates: P, params: P | None) -> P:
+    return each(lambda u: np.clip(u, -most, most), updates)
+
+
+@shows_call
+def clip_by_norm(max_norm: float) -> Optimizer:
+    """u' = u min(1, max_norm / |u|) for each array u of the tree        (Keras: clipnorm)"""
+    most = positive("max_norm", max_norm)
+    return Optimizer(no_state, partial(run_stateless, partial(_clip_by_norm, most)))
+
+
+def _clip_by_norm(most: float, updates: P, params: P | None) -> P:
+    return each(lambda u: u * _shrink(most, norm(u)), updates)
+
+
+@shows_call
+def clip_by_global_norm(max_norm: float) -> Optimizer:
+    """u' = u min(1, max_norm / |u|), |u| over all arrays together        (Pascanu et al. 2013; Optax)"""
+    return stateless(partial(_clip_by_global_norm, positive("max_norm", max_norm)))
+
+
+def _clip_by_global_norm(most: float, updates: P, params: P | None) -> P:
+    factor = _shrink(most, norm(updates))
+    return updates if factor == 1.0 else each(lambda u: u * factor, updates)
+
+
+def _shrink(most: float, length: float) -> float:
+    return most / length if length >= most else 1.0
+
+
+def norm(updates: Any) -> float:
+    """The root of the sum of the squares of all elements."""
+    leaves: list[Array] = tree.leaves(updates)
+    try:
+        return sqrt(sum(float(np.vdot(u, u)) for u in leaves))
+    except (AttributeError, TypeError, ValueError):
+        params_dtype(updates, leaves)  # which names what is no array
+        raise
+
+
+@shows_call
+def add_decayed_weights(weight_decay: float, mask: Where | None = None) -> Optimizer:
+    """u' = u + weight_decay p        (Optax: add_decayed_weights)
+
+    mask: which params decay, as `fn.masked` takes it; by default all. Needs `update(gradient, state, params)`.
+    """
+    decay = stateless(partial(_decay, not_negative("weight_decay", weight_decay)))
+    return decay if mask is None else masked(decay, mask)
+
+
+def _decay(rate: float, updates: P, params: P | None) -> P:
+    if params is None:
+        raise ParamsError("weight decay needs the params: call update(gradient, state, params)")
+    return each(lambda u, p: u + rate * p, updates, params)
+
+
+class ScheduleState(NamedTuple):
+    """steps: how many updates there were.     value: the number that multiplies the next one."""
+
+    steps: int
+    value: float
+
+
+@shows_call
+def scale_by_schedule(schedule: Schedule) -> Optimizer:
+    """u' = s(t) u, t the number of updates before        (Optax: scale_by_schedule)"""
+    check_schedule("scale_by_schedule", schedule)
+    return Optimizer(partial(_init_schedule, schedule), Uniform(_scale_by_schedule, schedule))
+
+
+def _init_schedule(schedule: Schedule, params: Any) -> ScheduleState:
+    return ScheduleState(0, at(schedule, 0))
+
+
+def _scale_by_schedule(
+    schedule: Schedule, updates: P, state: ScheduleState, params: P | None = None
+) -> tuple[P, ScheduleState]:
+    value, t = number(expect(ScheduleState, state).value), whole(state.steps) + 1
+    return each(lambda u: value * u, updates), ScheduleState(t, at(schedule, t))
+
+
+class EmaState(NamedTuple):
+    """steps: how many updates there were.     ema: their moving average."""
+
+    steps: int
+    ema: Any
+
+
+@shows_call
+def ema(decay: float, *, debias: bool = True) -> Optimizer:
+    """m' = decay m + (1 - decay) u        u' = m' / (1 - decay^t), t counting from 1        (Optax: ema)
+
+    debias: divide by 1 - decay^t, the part of the average that is not the zeros it began with.
+    """
+    return Optimizer(_init_ema, Uniform(_ema, fraction("decay", decay), flag("debias", debias)))
+
+
+def _init_ema(params: Any) -> EmaState:
+    return EmaState(0, full_like(params, 0.0))
+
+
+def _ema(decay: float, debias: bool, updates: P, state: EmaState, params: P | None = None) -> tuple[P, EmaState]:
+    t = whole(expect(EmaState, state).steps) + 1
+    m = each(partial(moment, decay), updates, state.ema)
+    part = 1.0 - decay**t
+    return (each(lambda x: x / part, m) if debias else m), EmaState(t, m)
+
+
+def moment(decay: float, u: Array, m: Array) -> Array:
+    """(1 - decay) u + decay m"""
+    return (1.0 - decay) * u + decay * m

@@ -1,0 +1,105 @@
+"""What the compiler knows of a kind of call, in one place: recording, planning, binding and listing all ask here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from funcnet.arrays import Shape
+from funcnet.tracing import forms
+
+Cost: TypeAlias = Callable[[Sequence[Shape], Shape], int]
+
+
+def free(operands: Sequence[Shape], output: Shape) -> int:
+    """No multiply-adds."""
+    return 0
+
+
+class Primitive(NamedTuple):
+    """One kind of call. Calls of a kind differ in their attributes, operands and output.
+
+    name: for listings.
+    form: how it is bound to arrays.
+    elementwise: each element of the output is computed from the elements of the operands at the same place alone, so
+        that the output may be written over an operand.
+    fusible: several small calls of it may be made as one over operands that lie side by side, to the same bits.
+    mask: the output is an array of bools.
+    sums_rows: it adds up over rows where its operands have rows and its output has none.
+    linear_with: it is linear in the values it reads where it has so many constant operands; None: nobody knows.
+    multiply_adds: how many multiplications, each with an addition, a call makes.
+    opaque: nobody knows which rows of its output depend on which rows of its operands.
+    """
+
+    name: str
+    form: forms.Form
+    elementwise: bool = False
+    fusible: bool = False
+    mask: bool = False
+    sums_rows: bool = False
+    linear_with: int | None = None
+    multiply_adds: Cost = free
+    opaque: bool = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def product_cost(operands: Sequence[Shape], output: Shape) -> int:
+    """The length of the rows of the left operand, for each element of the product."""
+    return operands[0][-1] * prod(output)
+
+
+def inner_cost(operands: Sequence[Shape], output: Shape) -> int:
+    """One for each pair of elements."""
+    return prod(operands[0])
+
+
+def concatenate_into(*arrays: Any, axis: int) -> None:
+    """Join all but the last array into the last."""
+    np.concatenate(arrays[:-1], axis, arrays[-1])
+
+
+def reshape_into(x: Any, out: Any) -> None:
+    """Copy x, in row-major order, into an array of another shape."""
+    out[...] = x.reshape(out.shape)
+
+
+MATMUL = Primitive("matmul", forms.product, sums_rows=True, multiply_adds=product_cost)
+INNER = Primitive("inner", forms.inner_product, sums_rows=True, multiply_adds=inner_cost)
+SUM = Primitive("add.reduce", forms.sum_over_axes, sums_rows=True)
+MAX = Primitive("maximum.reduce", forms.max_over_axes)
+CONCATENATE = Primitive("concatenate", forms.plain(concatenate_into))
+RESHAPE = Primitive("reshape", forms.plain(reshape_into))
+
+MASKS: frozenset[np.ufunc] = frozenset(
+    {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isnan, np.isinf, np.isfinite}
+    | {np.signbit, np.logical_and, np.logical_or, np.logical_xor, np.logical_not}
+    | {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
+)
+FUSIBLE = frozenset({np.add, np.subtract, np.multiply, np.negative})
+LINEAR_WITH: dict[np.ufunc, int] = {np.add: 0, np.subtract: 0, np.negative: 0, np.positive: 0, np.multiply: 1}
+EXTREMA = frozenset({np.maximum, np.minimum})
+_UFUNCS: dict[np.ufunc, Primitive] = {np.matmul: MATMUL}
+
+
+def of_ufunc(ufunc: np.ufunc) -> Primitive:
+    """The primitive of a NumPy ufunc, always the same one."""
+    found = _UFUNCS.get(ufunc)
+    if found is None:
+        found = Primitive(
+            ufunc.__name__,
+            forms.extremum(ufunc) if ufunc in EXTREMA else forms.elementwise(ufunc),
+            elementwise=True,
+            fusible=ufunc in FUSIBLE,
+            mask=ufunc in MASKS,
+            linear_with=LINEAR_WITH.get(ufunc),
+        )
+        found = _UFUNCS.setdefault(ufunc, found)
+    return found
+
+
+ADD, MULTIPLY, COPY = of_ufunc(np.add), of_ufunc(np.multiply), of_ufunc(np.positive)

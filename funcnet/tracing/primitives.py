@@ -1,0 +1,286 @@
+"""What layers call beyond NumPy's own ufuncs: each works on arrays, and on values, where it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from funcnet.arrays import stray
+from funcnet.errors import LabelError, ShapeError, WeightError
+from funcnet.random import fold_in, generator
+from funcnet.tracing.forms import nonzero, plain
+from funcnet.tracing.forms import relu_grad as relu_grad_form
+from funcnet.tracing.primitive import CONCATENATE, COPY, INNER, Primitive
+from funcnet.tracing.shapes import joined_shape, refuse
+from funcnet.tracing.trace import FUNCTIONS, Trace, Value
+
+
+def inner(a: Any, b: Any) -> Any:
+    """Sum of a_i b_i over all elements, for arrays and for values."""
+    if isinstance(a, Value):
+        return a.trace.emit(INNER, (a, b), (), a.dtype, None)
+    return np.dot(a.ravel(), b.ravel())
+
+
+def relu_grad(g: Any, y: Any) -> Any:
+    """The elements of g where y, which is nowhere negative, is not zero; zero elsewhere."""
+    bits = np.dtype(f"u{y.dtype.itemsize}")
+    if isinstance(y, Value):
+        bit = y.trace.emit(NONZERO, (y,), y.shape, bits, y.batch_axis)
+        return y.trace.emit(RELU_GRAD, (g, bit), y.shape, y.dtype, y.batch_axis)
+    mask, out = np.empty(y.shape, bits), np.empty_like(g)
+    nonzero_into(y, mask)
+    relu_grad_into(g, mask, out)
+    return out
+
+
+def keep(x: Any, w: Any) -> Any:
+    """The elements of x where w, which is broadcast to the shape of x, is not zero; zero elsewhere, even for NaN."""
+    bits, size = np.dtype(f"u{x.dtype.itemsize}"), np.abs(w)  # without the sign of a negative zero
+    shape = np.broadcast_shapes(x.shape, w.shape)
+    if isinstance(x, Value):
+        bit = x.trace.emit(NONZERO, (size,), w.shape, bits, w.batch_axis)
+        return x.trace.emit(RELU_GRAD, (x, bit), shape, x.dtype, x.batch_axis)
+    mask, out = np.empty(w.shape, bits), np.empty(shape, x.dtype)
+    nonzero_into(size, mask)
+    relu_grad_into(x, mask, out)
+    return out
+
+
+def total_weight(w: Any) -> Any:
+    """Sum of all weights; infinity where all are 0, so that whatever is divided by it is 0."""
+    if isinstance(w, Value):
+        return w.trace.emit(TOTAL_WEIGHT, (w,), (), w.dtype, None, where=prefix(w.trace))
+    out = np.empty((), w.dtype)
+    total_weight_into(w, out, where="")
+    return out[()]
+
+
+def total_weight_into(w: Any, out: Any, *, where: str) -> None:
+    """Write the sum of all weights, or infinity where all are 0."""
+    np.add.reduce(w, None, None, out)
+    if not out.any():
+        if w.any():
+            raise WeightError(
+                f"{where}the {w.size} weights add up to 0, so the batch has no mean: leave such a batch out"
+            )
+        out[...] = np.inf
+
+
+def prefix(trace: Trace, kind: str = "") -> str:
+    """How an error that is raised when the program runs tells the operator: by then nobody else knows it."""
+    where = trace.scope or kind
+    return f"{where}: " if where else ""
+
+
+def gather(table: Any, index: Any) -> Any:
+    """The rows of a table that integers name."""
+    shape = (*index.shape, table.shape[1])
+    if isinstance(index, Value):
+        where = prefix(index.trace, "embedding")
+        return index.trace.emit(GATHER, (table, index), shape, table.dtype, 0, where=where)
+    out = np.empty(shape, table.dtype)
+    gather_into(table, index, out, where="")
+    return out
+
+
+def gather_into(table: Any, index: Any, out: Any, *, where: str) -> None:
+    """Write the rows of a table that integers name."""
+    rows = len(table)
+    if (wrong := stray(index, rows)) is not None:
+        raise LabelError(
+            f"{where}index {wrong} is none of the {rows} rows of the table, which are numbered 0 to {rows - 1}"
+        )
+    out[...] = table[index]
+
+
+def scatter_add(g: Any, index: Any, like: Any) -> Any:
+    """Rows of zeros in the shape of the table `like`, to which each row of g is added where its integer says."""
+    if isinstance(index, Value):
+        return index.trace.emit(SCATTER_ADD, (g, index), like.shape, like.dtype, None)
+    out = np.empty(like.shape, like.dtype)
+    scatter_add_into(g, index, out)
+    return out
+
+
+def scatter_add_into(g: Any, index: Any, out: Any) -> None:
+    """Add each row of g up where its integer says. One index a number is several times as fast as one a row."""
+    features: int = out.shape[1]
+    places = np.add.outer(index * features, np.arange(features))
+    out[...] = 0
+    np.add.at(out.reshape(-1), places.ravel(), g.ravel())
+
+
+def pad(g: Any, index: tuple[Any, ...], like: Any) -> Any:
+    """Zeros in the shape of `like`, with g in the slice that the index cuts out."""
+    if isinstance(g, Value):
+        return g.trace.emit(PAD, (g,), like.shape, like.dtype, like.batch_axis, index=index)
+    out = np.empty_like(like)
+    pad_into(g, out, index=index)
+    return out
+
+
+def pad_into(g: Any, out: Any, *, index: tuple[Any, ...]) -> None:
+    """Write zeros, and g in the slice that the index cuts out."""
+    out[...] = 0
+    out[index] = g
+
+
+def zeros_like(p: Any) -> Any:
+    """Zeros in the shape of a parameter: the cotangent of what the output is not to move."""
+    return p.trace.emit(ZERO, (), p.shape, p.dtype, None) if isinstance(p, Value) else np.zeros_like(p)
+
+
+def zero_into(out: Any) -> None:
+    """Write zeros."""
+    out[...] = 0
+
+
+def pick(x: Any, labels: Any) -> Any:
+    """The element of each row of x that its label names; labels are integers, of the shape of x without the last axis.
+
+    Raises LabelError for a label that is no class.
+    """
+    if isinstance(x, Value):
+        return x.trace.emit(PICK, (x, labels), labels.shape, x.dtype, 0, where=prefix(x.trace))
+    out = np.empty(labels.shape, x.dtype)
+    pick_into(x, labels, out, where="")
+    return out
+
+
+def pick_into(x: Any, labels: Any, out: Any, *, where: str) -> None:
+    """Write the element of each row that its label names."""
+    classes = x.shape[-1]
+    if (wrong := stray(labels, classes)) is not None:
+        raise LabelError(
+            f"{where}label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
+        )
+    out[...] = x[places(labels)]
+
+
+def places(labels: Any) -> tuple[Any, ...]:
+    """The index of the elements that labels name, one in each row along the last axis."""
+    if labels.ndim == 1:
+        return np.arange(len(labels)), labels
+    return (*np.ogrid[tuple(map(slice, labels.shape))], labels)
+
+
+def one_hot(labels: Any, like: Any) -> Any:
+    """Rows of zeros with a 1 where the label says, in the shape and dtype of `like`; `pick` has checked the labels."""
+    if isinstance(labels, Value):
+        return labels.trace.emit(ONE_HOT, (labels,), like.shape, like.dtype, 0)
+    out = np.empty_like(like)
+    one_hot_into(labels, out)
+    return out
+
+
+def one_hot_into(labels: Any, out: Any) -> None:
+    """Write rows of zeros with a 1 where the label says."""
+    out[...] = 0
+    out[places(labels)] = 1
+
+
+def labelled(labels: Any, ignored: int, like: Any) -> Any:
+    """1 for each label but the one to be ignored, 0 for that, in the dtype of `like`."""
+    if isinstance(labels, Value):
+        return labels.trace.emit(LABELLED, (labels,), labels.shape, like.dtype, 0, ignored=ignored)
+    out = np.empty(labels.shape, like.dtype)
+    labelled_into(labels, out, ignored=ignored)
+    return out
+
+
+def labelled_into(labels: Any, out: Any, *, ignored: int) -> None:
+    """Write 1 for each label but the one to be ignored, 0 for that."""
+    out[...] = labels != ignored
+
+
+def known_labels(labels: Any, w: Any, classes: int) -> Any:
+    """The labels, but 0 where the weight is 0 and the label is no class. w is broadcast to the shape of the labels."""
+    if isinstance(labels, Value):
+        return labels.trace.emit(KNOWN_LABELS, (labels, w), labels.shape, labels.dtype, 0, classes=classes)
+    out = np.empty_like(labels)
+    known_labels_into(labels, w, out, classes=classes)
+    return out
+
+
+def known_labels_into(labels: Any, w: Any, out: Any, *, classes: int) -> None:
+    """Write the labels, but 0 where the weight is 0 and the label is no class."""
+    out[...] = labels
+    out[(w == 0) & ((labels < 0) | (labels >= classes))] = 0
+
+
+def folded(key: Any, data: int | str) -> Any:
+    """`fold_in` for keys, and for values that are keys."""
+    if isinstance(key, Value):
+        return key.trace.emit(FOLD_IN, (key,), key.shape, key.dtype, None, data=data)
+    return fold_in(key, data)
+
+
+def fold_in_into(key: Any, out: Any, *, data: int | str) -> None:
+    """Write the child of the key that `data` names."""
+    out[...] = fold_in(key, data)
+
+
+def dropout_mask(key: Any, rate: float, like: Any) -> Any:
+    """0 with probability rate, else 1 / (1 - rate), for each element of `like`."""
+    if isinstance(like, Value):
+        return like.trace.emit(DROPOUT_MASK, (key,), like.shape, like.dtype, like.batch_axis, rate=rate)
+    out = np.empty(like.shape, like.dtype)
+    dropout_mask_into(key, out, rate=rate)
+    return out
+
+
+def dropout_mask_into(key: Any, out: Any, *, rate: float) -> None:
+    """Write the mask of dropout; it is drawn in row-major order, however `out` lies in memory."""
+    shape: tuple[int, ...] = out.shape
+    draws = generator(key).random(shape, np.float32)
+    np.multiply(draws >= rate, 1.0 / (1.0 - rate), out, casting="same_kind")
+
+
+def nonzero_into(y: Any, mask: Any) -> None:
+    """1 where y has any bit set, else 0. Comparing unsigned integers is several times as fast as a mask of bools."""
+    np.sign(y.view(mask.dtype), mask)
+
+
+def relu_grad_into(g: Any, mask: Any, out: Any) -> None:
+    """Keep or clear all bits of g."""
+    np.multiply(g.view(mask.dtype), mask, out.view(mask.dtype))
+
+
+NONZERO = Primitive("nonzero", nonzero, elementwise=True, fusible=True)
+RELU_GRAD = Primitive("relu_grad", relu_grad_form, elementwise=True)
+TOTAL_WEIGHT = Primitive("total_weight", plain(total_weight_into))
+GATHER = Primitive("gather", plain(gather_into))
+SCATTER_ADD = Primitive("scatter_add", plain(scatter_add_into), sums_rows=True)
+PAD = Primitive("pad", plain(pad_into))
+ZERO = Primitive("zero", plain(zero_into), sums_rows=True)
+PICK = Primitive("pick", plain(pick_into))
+LABELLED = Primitive("labelled", plain(labelled_into))
+KNOWN_LABELS = Primitive("known_labels", plain(known_labels_into))
+ONE_HOT = Primitive("one_hot", plain(one_hot_into))
+FOLD_IN = Primitive("fold_in", plain(fold_in_into))
+DROPOUT_MASK = Primitive("dropout_mask", plain(dropout_mask_into))
+
+
+def concatenate(values: Sequence[Value], axis: int = 0) -> Value:
+    """Record the joining of values along an axis."""
+    first = values[0]
+    (axis,) = normalize_axis_tuple(axis, first.ndim)
+    shape = joined_shape([v.shape for v in values], axis)
+    if any(axis == v.batch_axis or v.batch_axis != first.batch_axis for v in values):
+        refuse("joining rows to rows, which a layer treats all alike,")
+    return first.trace.emit(CONCATENATE, tuple(values), shape, first.dtype, first.batch_axis, axis=axis)
+
+
+def broadcast_to(value: Value, shape: tuple[int, ...]) -> Value:
+    """Record the copying of a value along axes of length 1 into a larger shape."""
+    if np.broadcast_shapes(value.shape, shape) != shape:
+        raise ShapeError(f"broadcast_to: {value.shape} does not broadcast to {shape}")
+    axis = None if value.batch_axis is None else value.batch_axis + len(shape) - value.ndim
+    return value.trace.emit(COPY, (value,), shape, value.dtype, axis)
+
+
+FUNCTIONS.update({np.concatenate: concatenate, np.broadcast_to: broadcast_to})

@@ -1,0 +1,300 @@
+"""Record NumPy calls instead of making them.
+
+A layer's function is plain NumPy. Given ndarrays it computes; given `Value`s, arrays that do not exist yet, each
+operation appends one `Call` to the `Trace` they belong to. Every value is written by exactly one call, so what reads
+what, how long a value lives and what may be overwritten are facts that can be read off the list of calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from math import prod
+from operator import methodcaller
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from funcnet.errors import DTypeError
+from funcnet.tracing.primitive import MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
+from funcnet.tracing.shapes import (
+    RECORDABLE,
+    MissingAttributeError,
+    Slice,
+    permutation,
+    product_shape,
+    refuse,
+    reshaped,
+    sliced_axis,
+)
+
+BOOL = np.dtype(np.bool_)
+BITWISE = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
+
+Axes: TypeAlias = int | tuple[int, ...] | None
+
+
+class Call:
+    """One call of a primitive: it reads its inputs (values, arrays, numbers) and writes its output.
+
+    operands: the values among the inputs.
+    attributes: what it is told beside its inputs, by name: plain data.
+    scope: the operator that it comes from, for listings and errors.
+    """
+
+    __slots__ = ("attributes", "inputs", "operands", "output", "primitive", "scope")
+
+    def __init__(
+        self, primitive: Primitive, inputs: tuple[Any, ...], output: Value, attributes: Mapping[str, Any], scope: str
+    ) -> None:
+        self.primitive: Primitive = primitive
+        self.output: Value = output
+        self.attributes: Mapping[str, Any] = attributes
+        self.scope: str = scope
+        self.read(inputs)
+
+    def read(self, inputs: tuple[Any, ...]) -> None:
+        """Read these inputs."""
+        self.inputs: tuple[Any, ...] = inputs
+        self.operands: list[Value] = [x for x in inputs if isinstance(x, Value)]
+
+    def multiply_adds(self) -> int:
+        """How many multiplications, each with an addition, it makes."""
+        return self.primitive.multiply_adds([x.shape for x in self.operands], self.output.shape)
+
+
+class Trace:
+    """The calls recorded so far, in the order in which they were made.
+
+    dtype: of all floating values.      rows: how many rows the values hold.
+    total: the rows of the whole batch, of which the trace may hold one block.
+    scope: where the calls come from, for listings: set by whoever runs the layers.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], rows: int, total: int | None = None) -> None:
+        self.dtype = dtype
+        self.rows = rows
+        self.total: int = rows if total is None else total
+        self.scope = ""
+        self.calls: list[Call] = []
+        self.parameters: list[Value] = []
+        self.inputs: list[Value] = []
+
+    def input(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Value:
+        """An array from outside, batch-first."""
+        value = Value(self, shape, dtype, 0)
+        self.inputs.append(value)
+        return value
+
+    def key(self) -> Value:
+        """A random key from outside."""
+        value = Value(self, (2,), np.dtype(np.uint64), None)
+        self.inputs.append(value)
+        return value
+
+    def parameter(self, shape: tuple[int, ...]) -> Value:
+        """The next array in the flat vector of params."""
+        value = Value(self, shape, self.dtype, None)
+        last = self.parameters[-1] if self.parameters else None
+        value.offset = 0 if last is None else last.offset + prod(last.shape)
+        self.parameters.append(value)
+        return value
+
+    def emit(
+        self,
+        primitive: Primitive,
+        inputs: tuple[Any, ...],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        batch_axis: int | None,
+        **attributes: Any,
+    ) -> Value:
+        """Record one call and return the value that it writes."""
+        value = Value(self, shape, dtype, batch_axis)
+        value.call = Call(primitive, inputs, value, attributes, self.scope)
+        self.calls.append(value.call)
+        return value
+
+
+class Value(NDArrayOperatorsMixin):
+    """An array to be: its shape and dtype are known, its content is not.
+
+    batch_axis: which axis is the batch; None where there is none.
+    call: the call that writes it; None for inputs, params and views.
+    base, view: a view is `view(base)` and costs no call when the program runs.
+    offset: for a parameter, and for its cotangent, the place in the flat vector of all params.
+    use_count, last, home, ones: how often it is read, by which call last, where it lives, and the view of it that has
+    one more feature, constantly 1: written by the plan.
+    """
+
+    __slots__ = (
+        "base", "batch_axis", "call", "dtype", "home", "last", "offset", "ones", "shape", "trace", "use_count", "view"
+    )  # fmt: skip
+
+    def __init__(self, trace: Trace, shape: tuple[int, ...], dtype: np.dtype[Any], batch_axis: int | None) -> None:
+        self.trace: Trace = trace
+        self.shape: tuple[int, ...] = shape
+        self.dtype: np.dtype[Any] = dtype
+        self.batch_axis: int | None = batch_axis
+        self.call: Call | None = None
+        self.base: Value | None = None
+        self.view: Callable[[Any], Any] | None = None
+        self.offset: int = 0
+        self.use_count: int = 0
+        self.last: int = -1
+        self.home: Any = None
+        self.ones: Value | None = None
+
+    @property
+    def root(self) -> Value:
+        """The value whose memory this one is."""
+        value = self
+        while value.base is not None:
+            value = value.base
+        return value
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def elements(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements in the whole batch, of which the trace may hold one block of rows."""
+        count = prod(self.shape)
+        trace = self.trace
+        return count if self.batch_axis is None or not count else count * trace.total // trace.rows
+
+    @property
+    def T(self) -> Value:
+        """The matrix transposed, a view."""
+        axis = None if self.batch_axis is None else self.ndim - 1 - self.batch_axis
+        return self.as_view(np.transpose, self.shape[::-1], axis)
+
+    def transpose(self, axes: tuple[int, ...]) -> Value:
+        """The axes in another order, a view."""
+        axes = permutation(axes, self.ndim)
+        axis = None if self.batch_axis is None else axes.index(self.batch_axis)
+        return self.as_view(partial(np.transpose, axes=axes), tuple(self.shape[i] for i in axes), axis)
+
+    def as_view(self, view: Callable[[Any], Any], shape: tuple[int, ...], batch_axis: int | None) -> Value:
+        """The value `view(self)`, which shares the memory of this one."""
+        value = Value(self.trace, shape, self.dtype, batch_axis)
+        value.base, value.view = self, view
+        return value
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Value:
+        """Record the call of a ufunc."""
+        if method != "__call__" or options:
+            refuse(f"np.{ufunc.__name__}{f'.{method}' * (method != '__call__')} with options {sorted(options)}")
+        if ufunc.nout != 1 or (ufunc.signature and ufunc is not np.matmul):
+            refuse(f"np.{ufunc.__name__}, which has {ufunc.nout} outputs of signature {ufunc.signature},")
+        self._check(ufunc.__name__, inputs)
+        if ufunc is np.matmul:
+            return self._matmul(*inputs)
+        shape = self.shape
+        others = [x.shape for x in inputs if x is not self and type(x) not in (float, int)]
+        if any(other != shape for other in others):
+            shape = np.broadcast_shapes(shape, *others)
+        values = [x for x in inputs if isinstance(x, Value)]
+        primitive = of_ufunc(ufunc)
+        if ufunc is np.multiply and type(inputs[1]) is float and inputs[1] == 1.0 and self.dtype != BOOL:
+            return self
+        if ufunc in BITWISE and any(v.dtype != BOOL for v in values):
+            refuse(f"np.{ufunc.__name__} of numbers, not masks,")
+        axes = {len(shape) - v.ndim + v.batch_axis for v in values if v.batch_axis is not None}
+        if len(axes) > 1:
+            refuse(f"np.{ufunc.__name__} of values whose rows lie along different axes")
+        dtype = BOOL if primitive.mask else self.trace.dtype
+        return self.trace.emit(primitive, inputs, shape, dtype, next(iter(axes), None))
+
+    def _check(self, name: str, operands: Iterable[Any]) -> np.dtype[Any]:
+        """Refuse what is neither of the trace's dtype, nor a mask, nor a Python number."""
+        dtype = self.trace.dtype
+        for operand in operands:
+            if type(operand) in (float, int):
+                continue
+            found = getattr(operand, "dtype", None)
+            if found is None:
+                refuse(f"np.{name} with {operand!r:.60}, of type {type(operand).__name__},")
+            if found is not dtype and found != dtype and found != BOOL:
+                other = "an input", "cast it, for instance x.astype(np.float32)"
+                what, fix = other if isinstance(operand, Value) else ("a constant", "use a Python number, float(c)")
+                raise DTypeError(f"{what} of dtype {found} meets {dtype}: {fix}")
+        return dtype
+
+    def _matmul(self, a: Any, b: Any) -> Value:
+        """The product of two values of two axes or more; those before the last two are broadcast."""
+        if not all(isinstance(x, Value) and x.ndim > 1 for x in (a, b)):
+            refuse("a product of anything but two values of two or more axes")
+        shape, axis = product_shape(a.shape, a.batch_axis, b.shape, b.batch_axis)
+        return self.trace.emit(MATMUL, (a, b), shape, self.trace.dtype, axis)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Value:
+        """Record one of the NumPy functions beyond ufuncs that layers call."""
+        if function not in FUNCTIONS:
+            refuse(f"np.{function.__name__}")
+        return FUNCTIONS[function](*args, **kwargs)
+
+    def sum(self, axis: Axes = None, dtype: Any = None, keepdims: bool = False) -> Value:
+        """Sum over axes, or over all elements; a mask is summed in the dtype named."""
+        if dtype not in (None, self.trace.dtype):
+            refuse(f"a sum in {np.dtype(dtype)}")
+        return self._reduce(SUM, axis, keepdims)
+
+    def max(self, axis: Axes = None, keepdims: bool = False) -> Value:
+        """Largest element along axes, or of all."""
+        return self._reduce(MAX, axis, keepdims)
+
+    def _reduce(self, primitive: Primitive, axis: Axes, keepdims: bool) -> Value:
+        axes = normalize_axis_tuple(range(self.ndim) if axis is None else axis, self.ndim)
+        shape = tuple(n for i, n in enumerate(self.shape) if i not in axes)
+        kept = self.batch_axis is not None and self.batch_axis not in axes
+        batch_axis = sum(i not in axes for i in range(self.batch_axis or 0)) if kept else None
+        self._check(primitive.name, (self,))
+        value = self.trace.emit(primitive, (self,), shape, self.trace.dtype, batch_axis, axes=axes)
+        return value[tuple(None if i in axes else slice(None) for i in range(self.ndim))] if keepdims else value
+
+    def reshape(self, *shape: int) -> Value:
+        """The same elements in row-major order under another shape, whose rows are the same rows or cut from them."""
+        shape = reshaped(self.shape, shape, self.batch_axis, self.trace.rows)
+        if shape == self.shape:
+            return self
+        if shape[-1:] == self.shape[-1:]:  # the features stay together, and so they are stored: see `Plan.layout`
+            return self.as_view(methodcaller("reshape", shape), shape, self.batch_axis)
+        return self.trace.emit(RESHAPE, (self,), shape, self.dtype, self.batch_axis)
+
+    def __getitem__(self, index: int | slice | EllipsisType | tuple[Any, ...] | None) -> Value:
+        """A basic slice of the features, a view."""
+        shape = np.broadcast_to(BOOL.type(), self.shape)[index].shape
+        steps = index if isinstance(index, tuple) else (index,)
+        batch_axis = None if self.batch_axis is None else sliced_axis(steps, self.ndim, self.batch_axis)
+        return self.as_view(Slice(index), shape, batch_axis)
+
+    def __bool__(self) -> bool:
+        """Refused: its content is not known yet."""
+        refuse("a branch on a value, or its conversion to a number, before it is known")
+
+    __float__ = __int__ = __index__ = __bool__
+
+    if not TYPE_CHECKING:  # or it would count as whatever protocol is asked for
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Refused: an attribute that arrays have and values lack."""
+            if name.startswith("__"):
+                raise AttributeError(name)  # NumPy and copy look for such
+            raise MissingAttributeError(f"the attribute {name!r} of an array cannot be recorded: {RECORDABLE}")
+
+    __iter__ = None  # nor be walked row by row
+
+
+FUNCTIONS: dict[Any, Callable[..., Value]] = {}
+"""What records a NumPy function that is no ufunc."""

@@ -1,0 +1,1 @@
+"""Gradients, training steps, the loop, its data and its metrics. Imports networks and optimizers."""

@@ -1,0 +1,73 @@
+"""What `fit` calls after every epoch, and what it makes of what they return."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any, cast
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import is_array
+from funcnet.errors import OptionError
+from funcnet.training.calibration import without_statistics
+from funcnet.training.fit_result import Fit, owned
+
+BOOLS: tuple[Any, ...] = (bool, np.bool_)
+
+
+class Listeners:
+    """The callbacks of one `fit`."""
+
+    def __init__(self, callbacks: Any) -> None:
+        if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
+            raise OptionError(f"fit: callbacks must be a list of functions of a Fit, not {callbacks!r:.60}")
+        self.functions: list[Any] = [*callbacks]
+        self.warned: set[int] = set()
+        for i, function in enumerate(self.functions):
+            if not callable(function):
+                raise OptionError(f"fit: callback {i} must be a function of a Fit, not {function!r:.60}")
+
+    def call(self, fitted: Fit[Any]) -> tuple[Fit[Any], bool]:
+        """(the Fit to go on from, whether to stop): each callback sees what the one before it returned."""
+        stops = False
+        for i, function in enumerate(self.functions):
+            result: Any = function(fitted)
+            if isinstance(result, Fit):
+                fitted = _replacement(i, cast("Any", result), fitted)
+            elif type(result) in BOOLS:
+                stops = stops or bool(result)
+            elif result is not None and i not in self.warned:
+                self.warned.add(i)
+                warnings.warn(
+                    f"fit: callback {i} returned {result!r:.60}, which is ignored: return True to stop, a Fit to go on "
+                    "from it, or None",
+                    UserWarning,
+                    stacklevel=3,
+                )
+        return fitted, stops
+
+
+def _replacement(i: int, given: Fit[Any], before: Fit[Any]) -> Fit[Any]:
+    """The Fit that a callback returned, as `fit`'s own, after checking that training can go on from it."""
+    where = f"fit: callback {i} returned a Fit whose"
+    for name in ("last", "params", "state"):
+        new, old = (without_statistics(getattr(fitted, name)) for fitted in (given, before))
+        if tree.structure(new) != tree.structure(old) or list(map(_spec, tree.leaves(new))) != list(
+            map(_spec, tree.leaves(old))
+        ):
+            raise OptionError(f"{where} {name} has another structure, shape or dtype: use fitted._replace(...)")
+    if {k: np.shape(v) for k, v in given.history.items()} != {k: v.shape for k, v in before.history.items()}:
+        raise OptionError(f"{where} history has other names or epochs: leave it as it is")
+    return owned(given)
+
+
+def _spec(x: Any) -> tuple[Any, ...]:
+    """Shape and dtype of an array; any number is like any other."""
+    return (x.shape, x.dtype) if is_array(x) and x.ndim else ()
+
+
+def numbers(history: dict[str, Any]) -> dict[str, str]:
+    """The numbers of the last epoch, as they are shown."""
+    return {name: f"{values[-1]:.4g}" for name, values in history.items() if np.ndim(values) == 1}

@@ -1,0 +1,151 @@
+"""A model's scores on a whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, cast, overload
+
+import numpy as np
+from typing_extensions import TypeVar
+
+from funcnet.arrays import Array
+from funcnet.core import Function, Layer
+from funcnet.errors import OptionError
+from funcnet.networks.combinators import check, is_layer
+from funcnet.training.batches import Data, whole_or_batches
+from funcnet.training.fit_result import Fit, params_of
+from funcnet.training.gradients import check_scalar
+from funcnet.training.splitting import inputs_taken
+from funcnet.training.steps import Metric, accept_metrics
+from funcnet.training.weighing import Weigh, weigher
+
+P = TypeVar("P", default=Any)
+Score: TypeAlias = Layer[Any, Any] | Metric
+"""A loss or a metric, of outputs and targets."""
+
+
+@overload
+def evaluate(
+    net: Layer[P, Any], metrics: Mapping[str, Score], params: P | Fit[Any], data: Data, batch_size: int | None = None
+) -> dict[str, Any]: ...
+@overload
+def evaluate(
+    net: Layer[P, Any], metrics: Layer[Any, Any] | None, params: P | Fit[Any], data: Data, batch_size: int | None = None
+) -> float: ...
+@overload
+def evaluate(
+    net: Layer[P, Any], metrics: Metric, params: P | Fit[Any], data: Data, batch_size: int | None = None
+) -> Any: ...
+def evaluate(
+    net: Layer[P, Any],
+    metrics: Mapping[str, Score] | Score | None,
+    params: P | Fit[Any],
+    data: Data,
+    batch_size: int | None = None,
+) -> Any:
+    """A loss or a metric of all rows at once: metric(*outputs, *targets), the outputs computed batch by batch.
+
+    metrics: a loss, a metric such as `fn.accuracy`, or a dict of them, for which a dict of results comes back; None
+    where the network's output is the loss itself: its mean over the batches, by their rows, or by the sum of their
+    weights where the output operator is a weighted loss whose weights are an input of the network.
+    params: or a `Fit`, whose params are taken.
+    data: as `fn.minibatches` takes them. batch_size: for data in arrays; by default all rows at once. The outputs and
+    targets of all batches are held in memory, so that every metric is exact.
+    """
+    check("evaluate", (net,), several=True)
+    own = params_of(params)
+    if metrics is None:
+        return mean_loss(net.apply, own, data, batch_size, weigher(net.apply, None, all_inputs))
+    given = {"": metrics} if is_layer(metrics) or callable(metrics) else accept_metrics("evaluate", metrics)
+    loss = next((metric.apply for metric in given.values() if is_layer(metric)), None)
+    found = scores(net.apply, given, own, data, batch_size, partial(_taken, net.apply, loss))
+    return found[""] if is_layer(metrics) or callable(metrics) else found
+
+
+def all_inputs(given: int) -> int:
+    """All arrays are inputs of a network that is the loss itself."""
+    return given
+
+
+def _taken(net: Function[Any, Any], loss: Function[Any, Any] | None, given: int) -> int:
+    return inputs_taken("evaluate", net, given, loss)
+
+
+def scores(
+    apply: Function[Any, Any],
+    metrics: Mapping[str, Score],
+    params: Any,
+    data: Data,
+    batch_size: int | None,
+    taken: Callable[[int], int],
+) -> dict[str, Any]:
+    """Each metric of all rows; taken: of so many arrays in a batch, how many are inputs of the network."""
+    functions = {name: score_function(name, metric) for name, metric in metrics.items()}
+    parts: list[tuple[Any, ...]] = []
+    for batch in whole_or_batches(data, batch_size):
+        inputs = taken(len(batch))
+        parts.append(compared(apply(params, *batch[:inputs]), batch[inputs:]))
+    if not parts:
+        raise OptionError("evaluate: the data are empty: give at least one batch")
+    return of_all_rows(functions, parts)
+
+
+def compared(output: Any, targets: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a metric takes: the outputs, then the targets."""
+    return (*(cast("tuple[Array, ...]", output) if isinstance(output, tuple) else (output,)), *targets)
+
+
+def of_all_rows(functions: Mapping[str, Metric], parts: list[tuple[Any, ...]]) -> dict[str, Any]:
+    """Each metric once, of the rows of all batches."""
+    whole = parts[0] if len(parts) == 1 else [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    return {name: function(*whole) for name, function in functions.items()}
+
+
+class Mean:
+    """A mean over batches by their weights; the sum where they have none. A batch of weight 0 has no share."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self.weight: float | None = 0.0
+        self.batches = 0
+
+    def add(self, loss: Any, weight: float | None) -> None:
+        """One more batch."""
+        self.batches += 1
+        if weight is None:
+            self.total, self.weight = self.total + float(loss), None
+        elif weight:
+            self.total += weight * float(loss)
+            self.weight = (self.weight or 0.0) + weight
+
+    def value(self) -> float:
+        """The mean; 0 where no batch has a weight."""
+        return self.total if self.weight is None else self.total / self.weight if self.weight else 0.0
+
+
+def mean_loss(apply: Function[Any, Any], params: Any, data: Data, batch_size: int | None, weigh: Weigh) -> float:
+    """The output of a network that is a loss, in the mean over all batches."""
+    mean = Mean()
+    for batch in whole_or_batches(data, batch_size):
+        loss = apply(params, *batch)
+        check_scalar("evaluate", loss)
+        mean.add(loss, weigh(batch))
+    if not mean.batches:
+        raise OptionError("evaluate: the data are empty: give at least one batch")
+    return mean.value()
+
+
+def score_function(name: str, metric: Score) -> Metric:
+    """The function of outputs and targets that a loss, or a metric, is."""
+    if is_layer(metric):
+        return partial(loss_of, metric.apply)
+    if not callable(metric):
+        raise OptionError(f"evaluate: the metric {name!r} is {metric!r:.60} and no loss or function (outputs, targets)")
+    return metric
+
+
+def loss_of(loss: Function[Any, Any], output: Array, *others: Array) -> float:
+    """The loss, all floating arrays cast to the dtype of the first."""
+    same = (x.astype(output.dtype, copy=False) if x.dtype.kind == "f" else x for x in others)
+    return float(loss((), output, *same))

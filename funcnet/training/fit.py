@@ -1,0 +1,243 @@
+"""The loop: epochs of mini-batches, validation, early stopping."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from typing_extensions import TypeIs, TypeVar
+
+from funcnet import tree
+from funcnet.display import first_line
+from funcnet.errors import OptionError
+from funcnet.options import count, flag
+from funcnet.random import Key, fold_in
+from funcnet.training.batches import Batch, Data, Rows, accept_data, can_be_read_again, minibatches
+from funcnet.training.calibration import lacks_statistics, with_statistics, without_statistics
+from funcnet.training.callbacks import Listeners, numbers
+from funcnet.training.evaluation import Mean, compared, loss_of, mean_loss, of_all_rows, scores
+from funcnet.training.fit_result import Fit, owned
+from funcnet.training.gradients import SGDStep
+from funcnet.training.monitoring import Monitor, monitor_of
+from funcnet.training.steps import Metric, TrainStep
+from funcnet.training.weighing import Weigh, weigher
+
+P = TypeVar("P", default=Any)
+STEPS: tuple[Any, ...] = (TrainStep, SGDStep)
+
+
+class Loop(NamedTuple):
+    """What stays the same from epoch to epoch."""
+
+    step: Any
+    data: Any
+    batch_size: int | None
+    key: Key | None
+    drop_last: bool
+    validation: Any
+    monitor: Monitor | None
+    weigh: Weigh
+
+
+def fit(
+    step: TrainStep[P, Any] | SGDStep[P],
+    params: P | Fit[P],
+    data: Data,
+    epochs: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    *,
+    drop_last: bool = False,
+    validation: Data | None = None,
+    monitor: str = "validation_loss",
+    mode: str | None = None,
+    min_delta: float = 0.0,
+    patience: int | None = None,
+    callbacks: Iterable[Callable[[Fit[P]], object]] = (),
+    progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
+    verbose: bool = False,
+) -> Fit[P]:
+    """Train for so many epochs: pure, the same bits for the same arguments.
+
+    step: made by `train_step` or `sgd_step`.
+    params: the first, or the `Fit` that an earlier call returned. Training resumes from its `last` up to `epochs` in
+    all, with the same bits as without the stop.
+    data, batch_size, drop_last: as `fn.minibatches` takes them; what is no array is made one once, before the first
+    epoch.     key: each epoch's order of rows, and each step's own key, are folded from it. None: rows in order; a
+    network with dropout is then refused.
+    validation: data whose loss and metrics are computed after every epoch, without a key.
+    monitor: the name in the history that says which epoch was the best; its params are returned. By default the
+    validation loss, where there is validation; without it the last params are returned.
+    mode: "min" or "max"; None: by the name, "max" for one that ends with accuracy or r2, "min" for one with loss.
+    min_delta: how much better than the best so far an epoch has to be, above this.
+    patience: stop after so many epochs without a better one.
+    callbacks: called after every epoch with the `Fit` so far. True stops the loop; a `Fit` takes the place of the
+    current one, from which the loop goes on; None and False change nothing, nor does anything else, with a warning.
+    progress: wraps the range of epochs, for instance `tqdm.tqdm`, which then shows the history's last numbers too.
+    verbose: print one line an epoch.
+
+    History holds, an element an epoch: "loss", the mean over the batches by their rows or, for a weighted loss, by the
+    sum of their weights (the losses of batches add up for reduction "sum"); the metrics of the step, of all rows of
+    the epoch at once, each row's output being that of its own step; and the same of the validation data.
+    A batch_norm is calibrated on `data` for validation, for callbacks, and in the params that are returned, at the cost
+    of a forward pass for each batch_norm; `last` is not, so training goes on by batches.
+    A KeyboardInterrupt returns the `Fit` after the last whole epoch, with a warning; a second one is raised.
+    Raises OptionError for arguments that do not fit together, and what the step raises.
+    """
+    loop = check_fit(step, params, data, count("epochs", epochs), batch_size, key, validation)
+    names = ["loss", *(step.metrics if has_state(step) else ())]
+    names += [f"validation_{name}" for name in names] if validation is not None else []
+    waits = None if patience is None else count("patience", patience)
+    listeners, shows = Listeners(callbacks), flag("fit: verbose", verbose)
+    loop = loop._replace(
+        drop_last=flag("drop_last", drop_last), monitor=monitor_of(monitor, mode, min_delta, names, waits is not None)
+    )
+    if progress is not None and not callable(progress):
+        raise OptionError(f"fit: progress must be a function of the epochs, such as tqdm.tqdm, not {progress!r:.60}")
+    fitted = first_fit(step, params)
+    try:
+        epoch_numbers: Iterable[int] = range(fitted.epochs, epochs)
+        epoch_numbers = epoch_numbers if progress is None else progress(epoch_numbers)
+        for epoch in epoch_numbers:
+            if is_over(fitted, loop.monitor, waits):
+                break
+            fitted = run_epoch(loop, fitted, epoch, bool(listeners.functions))
+            fitted, stops = listeners.call(fitted)
+            if hasattr(epoch_numbers, "set_postfix"):
+                cast("Any", epoch_numbers).set_postfix(numbers(fitted.history))
+            if shows:
+                shown = "  ".join(f"{name} {value}" for name, value in numbers(fitted.history).items())
+                print(f"epoch {fitted.epochs}/{epochs}  {shown}", flush=True)
+            if stops:
+                break
+    except KeyboardInterrupt:
+        warnings.warn(
+            f"fit: interrupted; what is returned is the Fit after {fitted.epochs} whole epochs, from which fit resumes",
+            UserWarning,
+            stacklevel=2,
+        )
+    return finished(loop, fitted)
+
+
+def check_fit(
+    step: Any, params: Any, data: Any, epochs: int, batch_size: int | None, key: Key | None, validation: Any
+) -> Loop:
+    """Refuse what cannot be trained, or not for so long; make the data arrays."""
+    if not isinstance(step, STEPS):
+        raise OptionError(f"fit: the step is {first_line(step):.60}: make one with fn.train_step or fn.sgd_step")
+    found: list[Any] = []
+    for name, given in (("data", data), ("validation", validation)):
+        accepted = None if given is None and name == "validation" else accept_data(f"fit: {name}", given, batch_size)
+        if accepted is not None and epochs > 1 and not can_be_read_again(accepted):
+            raise OptionError(f"fit: {name} is an iterator, which is used up after one epoch: give a list of batches")
+        found.append(accepted)
+    if step.random and key is None:
+        raise OptionError(
+            "fit: the network has dropout, or another random layer, which without a key does nothing: give one, "
+            "fit(..., key=fn.key(0)), or leave the layer out of the network"
+        )
+    if lacks_statistics(params) and not can_be_read_again(found[0]):
+        raise OptionError("fit: data is an iterator, but a batch_norm needs them once more: give a list of batches")
+    weigh = weigher(step.net, step.loss, step.taken)
+    return Loop(step, found[0], batch_size, key, False, found[1], None, weigh)
+
+
+def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
+    """Whether the step has an optimizer, whose state it takes and returns."""
+    return isinstance(step, TrainStep)
+
+
+def first_fit(step: TrainStep[P, Any] | SGDStep[P], params: P | Fit[P]) -> Fit[P]:
+    """Where training starts, with arrays of its own: before the first epoch, or after those of an earlier fit."""
+    if not isinstance(params, Fit):
+        own = owned(params)
+        return Fit(own, owned(step.init(own)) if has_state(step) else None, {}, own)
+    fitted = owned(cast("Fit[P]", params))
+    if has_state(step) and not lacks_statistics(fitted.last):
+        trained = without_statistics(fitted.last)  # calibrated since then, unless the state knows of the statistics
+        if tree.structure(step.init(trained)) == tree.structure(fitted.state):
+            return fitted._replace(last=trained)
+    return fitted
+
+
+def run_epoch(loop: Loop, fitted: Fit[P], epoch: int, calibrates: bool) -> Fit[P]:
+    """The Fit after one more epoch."""
+    own = None if loop.key is None else fold_in(loop.key, epoch)
+    shuffle = None if own is None else fold_in(own, "shuffle")
+    batches = minibatches(loop.data, loop.batch_size, shuffle, drop_last=loop.drop_last)
+    last, state, means = trained(loop, fitted, batches, own)
+    params = last if loop.validation is None and not calibrates else calibrated(loop, last)
+    means |= validated(loop, params)
+    return extended(fitted, params, last, state, means, loop.monitor)
+
+
+def trained(loop: Loop, fitted: Fit[P], batches: Iterator[Batch], key: Key | None) -> tuple[P, Any, dict[str, Any]]:
+    """(params, state, the loss and the metrics of the epoch) after one step on each batch."""
+    step, params, state, mean = loop.step, fitted.last, fitted.state, Mean()
+    key = key if step.random else None  # whose folding takes as long as a short step
+    metrics: Mapping[str, Metric] = getattr(step, "metrics", {})
+    parts: list[tuple[Any, ...]] = []
+    for place, batch in enumerate(batches):
+        own = None if key is None else fold_in(key, place)
+        if has_state(step):
+            params, state, loss, outputs = step.advance(params, state, batch, own)
+            if metrics:
+                targets = tuple(np.array(x) for x in batch[step.taken(len(batch)) :])
+                parts.append(compared(tuple(outputs), targets))
+        else:
+            params, loss = step(params, *batch, key=own)
+        mean.add(loss, loop.weigh(batch))
+    if not mean.batches:
+        raise OptionError("fit: the data are empty: give at least one batch, anew in every epoch")
+    return params, state, {"loss": mean.value(), **(of_all_rows(metrics, parts) if parts else {})}
+
+
+def calibrated(loop: Loop, params: P) -> P:
+    """The params as they are to be used: where a batch_norm has no statistics, with those of the training data."""
+    if not lacks_statistics(params):
+        return params
+    size = loop.batch_size if isinstance(loop.data, Rows) else None
+    return cast(P, with_statistics(loop.step.net, params, loop.data, size, loop.step.taken))
+
+
+def validated(loop: Loop, params: Any) -> dict[str, Any]:
+    """The loss and the metrics of the validation data, by the names that they have in the history."""
+    step, data = loop.step, loop.validation
+    if data is None:
+        return {}
+    size = loop.batch_size if isinstance(data, Rows) else None
+    if step.loss is None:
+        return {"validation_loss": mean_loss(step.net, params, data, size, loop.weigh)}
+    functions: dict[str, Metric] = {"loss": partial(loss_of, step.loss)}
+    if has_state(step):
+        functions |= step.metrics
+    found = scores(step.net, functions, params, data, size, step.taken)
+    return {f"validation_{name}": value for name, value in found.items()}
+
+
+def extended(fitted: Fit[P], params: P, last: P, state: Any, means: dict[str, Any], monitor: Monitor | None) -> Fit[P]:
+    """What is returned if this epoch was the last."""
+    if fitted.history and fitted.history.keys() != means.keys():
+        raise OptionError(
+            f"fit: the history so far has {', '.join(fitted.history)}, this epoch {', '.join(means)}: go on with the "
+            "same validation and metrics"
+        )
+    columns = {name: [np.asarray(value, np.float64)] for name, value in means.items()}
+    history = {name: np.stack([*fitted.history.get(name, ()), *new]) for name, new in columns.items()}
+    is_best = monitor is None or monitor.best_epoch(history) == len(history["loss"]) - 1
+    return Fit(owned(params) if is_best else fitted.params, state, history, last)
+
+
+def is_over(fitted: Fit[Any], monitor: Monitor | None, patience: int | None) -> bool:
+    """Whether there was no better epoch for so many."""
+    if patience is None or monitor is None or not fitted.history:
+        return False
+    return fitted.epochs - 1 - monitor.best_epoch(fitted.history) >= patience
+
+
+def finished(loop: Loop, fitted: Fit[P]) -> Fit[P]:
+    """The Fit with calibrated params, if there was an epoch; no two of its trees share memory."""
+    return fitted._replace(params=owned(calibrated(loop, fitted.params) if fitted.epochs else fitted.params))

@@ -1,0 +1,194 @@
+"""From a network and a loss to gradients and to training steps, each one compiled program."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from typing_extensions import TypeVar
+
+from funcnet import tree
+from funcnet.arrays import Array, Labels
+from funcnet.compiler.plan import Plan
+from funcnet.compiler.programs import Compiled
+from funcnet.core import Function, Layer, Pullback
+from funcnet.display import Written, shown, shows_call
+from funcnet.errors import DTypeError, ShapeError
+from funcnet.networks.combinators import check
+from funcnet.options import flag, positive
+from funcnet.random import Key
+from funcnet.tracing.trace import Trace, Value
+from funcnet.training.nonfinite import all_finite, not_finite
+from funcnet.training.splitting import inputs_taken
+
+P = TypeVar("P", default=Any)
+Y = TypeVar("Y", default=Array)
+
+
+def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
+    """(output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
+
+    The same as `layer.apply.vjp(params, *inputs, key=key)`.
+    """
+    check("vjp", (layer,), several=True)
+    return layer.apply.vjp(params, *inputs, key=key)
+
+
+class Differentiated(Compiled[P]):
+    """Base of what computes a loss and its gradient in one program. `scale` is the cotangent of the loss."""
+
+    scale: float = 1.0
+    written: Written | None = None
+    """The call that made it."""
+    shows_outputs: bool = False
+    """Whether the program hands out the network's outputs, behind the loss."""
+
+    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None) -> None:
+        super().__init__()
+        check(self.kind, (net,) if loss is None else (net, loss), several=True)
+        self.net: Function[P, Any] = net.apply
+        self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
+        self.random: bool = net.apply.random
+
+    def __repr__(self) -> str:
+        """The call that made it."""
+        return shown(self)
+
+    def may_be_labels(self, place: int) -> bool:
+        """Whether the array in that place may be integers: an input of the network, or a target."""
+        loss, arity = self.loss, self.net.arity
+        if loss is None or (arity is not None and place < arity):
+            return self.net.may_be_labels(place)
+        return bool(loss.labels) or (arity is None and self.net.may_be_labels(place))
+
+    def taken(self, given: int) -> int:
+        """How many of so many arrays, from the first on, are inputs of the network."""
+        return given if self.loss is None else inputs_taken(self.kind, self.net, given, self.loss)
+
+    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
+        """Plan the loss and the gradient of the params."""
+        arrays = cast("tuple[Array, ...]", inputs)
+        if self.loss is None:
+            self.net.check_count(len(arrays))
+            loss, pull = self.net.compute(params, *arrays, key=key)
+            check_scalar(self.kind, loss)
+            of_params, _ = pull(self.scale)
+            return Plan(trace, [loss], tree.leaves(of_params))
+        loss, outputs, of_params = self._record_loss(trace, params, arrays, self.loss, key)
+        return Plan(trace, [loss, *outputs] if self.shows_outputs else [loss], tree.leaves(of_params))
+
+    def _record_loss(
+        self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any
+    ) -> tuple[Any, tuple[Any, ...], P]:
+        """The network, then the loss of its outputs and the remaining arrays; back through both."""
+        taken = self.taken(len(arrays))
+        if len(arrays) < taken:
+            raise ShapeError(f"{self.kind}: the network takes {taken} inputs, but only {len(arrays)} arrays were given")
+        for i, x in enumerate(arrays[:taken]):
+            if x.dtype.kind != "f" and not self.net.may_be_labels(i):
+                raise DTypeError(f"{self.kind}: input {i} has dtype {x.dtype}, not a floating one: cast it")
+        output, pull = self.net.compute(params, *arrays[:taken], key=key)
+        several = isinstance(output, tuple)
+        outputs = cast("tuple[Array, ...]", output if several else (output,))
+        given = (*outputs, *arrays[taken:])
+        if loss.arity not in (len(given), None):
+            raise ShapeError(
+                f"{self.kind}: the loss ({loss.kind}) takes {loss.arity} inputs, the network's outputs and the "
+                f"targets, but {len(given)} arrive"
+            )
+        trace.scope = f"loss {loss.kind}"
+        number, loss_pull = loss.run((), given)
+        check_scalar(self.kind, number)
+        trace.scope += " backward"
+        _, cotangents = loss_pull(self.scale)
+        trace.scope = ""
+        of_params, _ = pull(cotangents[: len(outputs)] if several else cotangents[0])
+        return number, outputs, of_params
+
+
+def check_scalar(kind: str, loss: Any) -> None:
+    """A loss is one number for the whole batch."""
+    shape = getattr(loss, "shape", None)
+    if shape != ():
+        what = "several outputs" if shape is None else f"the shape {shape}"
+        raise ShapeError(
+            f"{kind}: the loss has {what}, but must be one number for the whole batch, such as fn.mse() gives"
+        )
+
+
+class ValueAndGrad(Differentiated[P]):
+    """See `value_and_grad`."""
+
+    kind = "value_and_grad"
+
+    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
+        super().__init__(net, loss)
+        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
+
+    def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[np.floating[Any], P]:
+        """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
+        space, _ = self.enter(params, arrays, key)
+        for f, args in space.program:
+            f(*args)
+        loss, gradient = space.fresh[0](), space.layout.tree(space.gradient.copy())
+        if self.check_finite and not all_finite(loss, space.gradient):
+            raise not_finite(self.kind, self.net, self.taken(len(arrays)), params, arrays, key, loss, gradient)
+        space.pool.append(space)
+        return loss, gradient
+
+
+@shows_call
+def value_and_grad(
+    net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, check_finite: bool = False
+) -> ValueAndGrad[P]:
+    """(params, *inputs, *targets) -> (loss, gradient), in one compiled program.
+
+    L = loss(net(params, *inputs), *targets)        gradient = dL / dparams
+    loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
+    check_finite: raise NonFiniteError where the loss or the gradient is NaN or infinite; it names the first operator
+    whose output was, and how many of its elements.
+    """
+    return ValueAndGrad(net, loss, check_finite)
+
+
+class SGDStep(Differentiated[P]):
+    """See `sgd_step`."""
+
+    kind = "sgd_step"
+    ending = "new params = params - d params; the learning rate is in the cotangent of the loss"
+
+    def __init__(
+        self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float, check_finite: bool
+    ) -> None:
+        super().__init__(net, loss)
+        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
+        self.scale: float = positive("learning_rate", learning_rate)
+
+    def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
+        """Return (new params, loss); the loss is that of the params given."""
+        space, vector = self.enter(params, arrays, key)
+        for f, args in space.program:
+            f(*args)
+        vector = (space.layout.joined(params) if vector is None else vector) - space.gradient
+        new, loss = space.layout.tree(vector), space.fresh[0]()
+        if self.check_finite and not all_finite(loss, vector):
+            gradient = space.layout.tree(space.gradient / self.scale)
+            raise not_finite(self.kind, self.net, self.taken(len(arrays)), params, arrays, key, loss, gradient)
+        space.register.remember(new, vector)
+        space.pool.append(space)
+        return new, loss
+
+
+@shows_call
+def sgd_step(
+    net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, learning_rate: float, check_finite: bool = False
+) -> SGDStep[P]:
+    """(params, *inputs, *targets) -> (new params, loss): one step of gradient descent, in one compiled program.
+
+    params' = params - learning_rate dL / dparams        L = loss(net(params, *inputs), *targets)
+    loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
+    The learning rate is the cotangent of the loss, so that the update is one subtraction.
+    check_finite: raise NonFiniteError where the loss or the new params are NaN or infinite; it names the first operator
+    whose output was, and how many of its elements.
+    """
+    return SGDStep(net, loss, learning_rate, check_finite)

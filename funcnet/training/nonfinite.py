@@ -1,0 +1,70 @@
+"""Where numbers that are not finite come from: looked for only once a result is NaN or infinite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import Array
+from funcnet.core import Function
+from funcnet.errors import NonFiniteError
+from funcnet.networks.network import Network
+from funcnet.random import Key
+
+
+def all_finite(*arrays: Any) -> bool:
+    """Whether there is neither NaN nor infinity."""
+    return all(bool(np.isfinite(x).all()) for x in arrays)
+
+
+def not_finite(
+    kind: str,
+    net: Function[Any, Any],
+    taken: int,
+    params: Any,
+    arrays: tuple[Any, ...],
+    key: Key | None,
+    loss: Any,
+    gradient: Any,
+) -> NonFiniteError:
+    """The error that names the first array, in the order of computing, that is not finite, and how much of it.
+
+    taken: how many of the arrays are inputs of the network.
+    """
+    with np.errstate(all="ignore"):
+        for name, x in _values(net, taken, params, arrays, key, loss, gradient):
+            if not all_finite(x):
+                return NonFiniteError(f"{kind}: {name} has {_count(np.asarray(x))}, the first that is not finite")
+    return NonFiniteError(f"{kind}: the new params are not finite, though the gradient is: lower the learning rate")
+
+
+def _values(
+    net: Function[Any, Any],
+    taken: int,
+    params: Any,
+    arrays: tuple[Any, ...],
+    key: Key | None,
+    loss: Any,
+    gradient: Any,
+) -> Iterator[tuple[str, Array]]:
+    """What goes in, what every operator makes of it, the loss and the gradient, by name."""
+    yield from ((f"params{path}", p) for path, p in tree.leaves_with_path(params))
+    yield from ((f"input {i}", np.asarray(x)) for i, x in enumerate(arrays))
+    inputs = net.accept(params, arrays[:taken], key)
+    if isinstance(net.function, Network):
+        values, _ = net.function.forward(params, inputs, key)
+        kinds = {step.key: step.layer.apply.kind for step in net.function.steps}
+        yield from ((f"the output of operator {k!r} ({kinds[k]})", y) for k, y in values.items())
+    else:
+        yield f"the output of {net.kind}", net.compute(params, *inputs, key=key)[0]
+    yield "the loss", loss
+    yield from ((f"the gradient of params{path}", g) for path, g in tree.leaves_with_path(gradient))
+
+
+def _count(x: Array) -> str:
+    """How many elements are NaN or infinite."""
+    counts = {"NaN": int(np.isnan(x).sum()), "infinite": int(np.isinf(x).sum())}
+    return f"{' and '.join(f'{n} {what}' for what, n in counts.items() if n)} of {x.size} elements"

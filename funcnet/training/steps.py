@@ -1,0 +1,252 @@
+"""Training steps with an optimizer: the compiled gradient, then the update, over flat vectors where that is the same.
+
+Params, gradients and the trees in a state are views of flat vectors. A `Uniform` optimizer gives for those vectors what
+it gives for the trees, so it runs over them, in a few calls for any number of arrays; any other runs over the trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeAlias, cast, overload
+
+import numpy as np
+from typing_extensions import TypeVar
+
+from funcnet import tree
+from funcnet.arrays import Array, Labels, is_array, is_tuple
+from funcnet.compiler.layout import Layout, Node, are_as_they_were
+from funcnet.compiler.workspace import Memory
+from funcnet.core import Layer
+from funcnet.display import shows_call
+from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
+from funcnet.optimizers.base import Optimizer, Uniform, apply_updates, check_optimizer, takes_weight
+from funcnet.options import flag
+from funcnet.random import Key
+from funcnet.training.gradients import Differentiated
+from funcnet.training.nonfinite import all_finite, not_finite
+from funcnet.training.weighing import Weigh, weigher
+
+P = TypeVar("P", default=Any)
+S = TypeVar("S", default=Any)
+L = TypeVar("L", default="np.floating[Any]")
+Metric: TypeAlias = Callable[..., Any]
+"""`metric(*outputs, *targets) -> number`, on the very arrays that the loss is given."""
+FORGOTTEN = (
+    "train_step: an array stands where the state belongs: step(params, state, *inputs, *targets), and "
+    "step.init(params) gives the first state"
+)
+
+
+class Kept(NamedTuple):
+    """A state that a step made, the same with a vector for each tree, and what hung in the dicts of those trees."""
+
+    state: Any
+    flat: Any
+    nodes: list[Node]
+
+
+class TrainStep(Differentiated[P], Generic[P, L]):
+    """See `train_step`."""
+
+    kind = "train_step"
+    ending = "updates, state = optimizer.update(gradient, state, params); new params = params + updates"
+
+    def __init__(
+        self,
+        net: Layer[P, Any],
+        loss: Layer[Any, Any] | None,
+        optimizer: Optimizer,
+        metrics: Mapping[str, Metric] | None,
+        check_finite: bool,
+    ) -> None:
+        super().__init__(net, loss)
+        self.check_finite: bool = flag("train_step: check_finite", check_finite)
+        check_optimizer("train_step: the optimizer", optimizer)
+        self.optimizer: Optimizer = optimizer
+        self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
+        self.several: bool = metrics is not None
+        self.shows_outputs: bool = bool(self.metrics)
+        self.takes_weight: bool = takes_weight(optimizer)
+        self.weigh: Weigh = weigher(self.net, self.loss, self.taken)
+        if self.shows_outputs and loss is None:
+            raise OptionError("train_step: metrics compare outputs with targets: give the loss beside the network")
+
+    def init(self, params: P) -> Any:
+        """The optimizer's first state, the same as `optimizer.init(params)`."""
+        return self.optimizer.init(params)
+
+    def __call__(self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, S, L]:
+        """Return (new params, new state, loss); loss and metrics are those of the params given."""
+        new, state, loss, outputs = self.advance(params, state, arrays, key)
+        return new, state, cast(L, self._with_metrics(loss, outputs, arrays) if self.several else loss)
+
+    def advance(
+        self, params: P, state: S, arrays: tuple[Array | Labels, ...], key: Key | None
+    ) -> tuple[P, S, Any, list[Array]]:
+        """(new params, new state, loss, outputs); there are outputs where there are metrics."""
+        try:
+            space, vector = self.enter(params, arrays, key)
+        except FuncnetError:
+            if is_array(state) and not is_array(self.init(params)):
+                raise ParamsError(FORGOTTEN) from None
+            raise
+        for f, args in space.program:
+            f(*args)
+        layout, update = space.layout, cast("Any", self.optimizer.update)
+        if self.takes_weight:
+            update = partial(update, weight=self.weigh(arrays))
+        if isinstance(self.optimizer.update, Uniform):
+            before = layout.joined(params) if vector is None else vector
+            vector, state = self._update_flat(update, space, state, before)
+        else:
+            updates, state = two(update(layout.tree(space.gradient.copy()), state, params))
+            vector = vector_of(layout, apply_updates(params, updates))
+        new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
+        if self.check_finite and not all_finite(loss, vector):
+            taken, gradient = self.taken(len(arrays)), layout.tree(space.gradient)
+            raise not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
+        space.register.remember(new, vector)
+        space.pool.append(space)
+        return new, state, loss, outputs
+
+    def _update_flat(self, update: Any, space: Memory[P], state: S, before: Array) -> tuple[Array, S]:
+        """The new params as one vector, and the state whose trees are views of the optimizer's vectors."""
+        layout, kept = space.layout, cast("Kept | None", space.register.kept)
+        if kept is not None and kept.state is state and are_as_they_were(kept.nodes):
+            flat = kept.flat
+        else:
+            flat = flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
+        updates, flat = update(space.gradient, flat, before)
+        nodes: list[Node] = []
+        new = with_trees(layout, flat, nodes)
+        space.register.kept = Kept(new, flat, nodes) if space.register.small else None
+        return before + updates, new
+
+    def _with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> dict[str, Any]:
+        """A dict of the loss and of the metrics."""
+        compared = (*outputs, *arrays[self.taken(len(arrays)) :]) if self.metrics else ()
+        return {"loss": loss, **{name: metric(*compared) for name, metric in self.metrics.items()}}
+
+
+@overload
+def train_step(
+    net: Layer[P, Any],
+    loss: Layer[Any, Any] | None,
+    optimizer: Optimizer,
+    *,
+    metrics: None = None,
+    check_finite: bool = False,
+) -> TrainStep[P, np.floating[Any]]: ...
+@overload
+def train_step(
+    net: Layer[P, Any],
+    loss: Layer[Any, Any] | None,
+    optimizer: Optimizer,
+    *,
+    metrics: Mapping[str, Metric],
+    check_finite: bool = False,
+) -> TrainStep[P, dict[str, Any]]: ...
+@shows_call
+def train_step(
+    net: Layer[P, Any],
+    loss: Layer[Any, Any] | None,
+    optimizer: Optimizer,
+    *,
+    metrics: Mapping[str, Metric] | None = None,
+    check_finite: bool = False,
+) -> TrainStep[P, Any]:
+    """(params, state, *inputs, *targets, key=None) -> (new params, new state, loss), in one compiled closure.
+
+    g = dL / dparams, L = loss(net(params, *inputs), *targets)        u, state' = update(g, state, params)
+    params' = params + u
+    loss: takes the network's outputs and then the targets; None where the network's output is the loss itself.
+    metrics: `{"accuracy": fn.accuracy}`: functions of the arrays that the loss is given, called on the outputs of the
+    same forward pass; the third value is then a dict of "loss" and of theirs. `fit` computes them over whole epochs.
+    check_finite: raise NonFiniteError where the loss or the new params are NaN or infinite, as `sgd_step` does.
+    The first state is `step.init(params)`, the same as `optimizer.init(params)`. A key turns dropout on.
+    An optimizer whose update has a keyword `weight`, such as `fn.accumulate`, is passed the batch's weight in a mean
+    over batches: its rows, or the sum of its weights; None for a loss with reduction "sum".
+    Raises ParamsError for a state of another optimizer or of other params.
+    """
+    return TrainStep(net, loss, optimizer, metrics, check_finite)
+
+
+def check_metrics(kind: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Refuse what is no function of outputs and targets, and a second loss."""
+    for name, metric in accept_metrics(kind, metrics).items():
+        if not callable(metric):
+            raise OptionError(f"{kind}: the metric {name!r} is {metric!r:.60} and not a function (outputs, targets)")
+    if "loss" in metrics:
+        raise OptionError(f"{kind}: 'loss' names the loss itself: give the metric another name")
+    return dict(metrics)
+
+
+def accept_metrics(kind: str, metrics: Any) -> Any:
+    """Refuse what is no dict."""
+    if not isinstance(metrics, Mapping):
+        raise OptionError(f'{kind}: metrics are a dict, such as {{"accuracy": fn.accuracy}}, not {metrics!r:.60}')
+    return cast("Any", metrics)
+
+
+def two(result: Any) -> Any:
+    """What an update has returned, if it is a pair."""
+    if not is_tuple(result) or len(result) != 2:
+        raise OptionError(f"train_step: the optimizer's update must return (updates, state), not {result!r:.60}")
+    return result
+
+
+def vector_of(layout: Layout[Any], candidate: Any) -> Array:
+    """The leaves of a tree shaped as the params in one vector, which is their own where they are the views of one."""
+    leaves, structure = tree.flatten(candidate)
+    if structure != layout.structure:
+        places = tree.unflatten(layout.structure, range(layout.structure.size))
+        leaves = tree.leaves(tree.map(second, places, candidate))
+    for x, shape in zip(leaves, layout.shapes, strict=True):
+        if not is_array(x) or x.shape != shape or x.dtype != layout.dtype:
+            what = f"{x.dtype} {x.shape}" if is_array(x) else f"{x!r:.60}"
+            raise ShapeError(
+                f"{what} stands where the params have {layout.dtype} {shape}: make the state from them, init(params)"
+            )
+    source: Array | None = layout.source(leaves)
+    return layout.joined(leaves) if source is None else source
+
+
+def second(place: int, x: Any) -> Any:
+    """x"""
+    return x
+
+
+def flat_state(layout: Layout[Any], like: Any, state: Any) -> Any:
+    """The state with a vector in place of each tree that is shaped as the params; `like` has one there."""
+    if is_tuple(like):
+        if type(state) is not type(like) or len(state) != len(like):
+            raise ParamsError(
+                f"train_step: the state has a {type(state).__name__}{length_of(state)} where this optimizer keeps a "
+                f"{type(like).__name__}{length_of(like)}: step.init(params) gives the first one"
+            )
+        return tree.new_tuple(type(like), [flat_state(layout, a, b) for a, b in zip(like, state, strict=True)])
+    if not is_array(like):
+        if is_array(state) and state.ndim:
+            raise ParamsError(f"train_step: the state has {state!r:.60} where this optimizer keeps {like!r:.60}")
+        return state
+    try:
+        return vector_of(layout, state)
+    except (ParamsError, ShapeError) as error:
+        raise located(error, "train_step: the state does not fit the params") from None
+
+
+def length_of(state: Any) -> str:
+    """How many items a plain tuple has, for an error."""
+    return f" of {len(state)}" if is_tuple(state) and type(state) is tuple else ""
+
+
+def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node]) -> Any:
+    """The state with trees of views in place of vectors; the dicts and lists of the trees are added to `nodes`."""
+    if is_tuple(flat):
+        return tree.new_tuple(type(flat), [with_trees(layout, part, nodes) for part in flat])
+    if not is_array(flat) or not flat.ndim:  # a number may be an array of no axes, as files give them
+        return flat
+    made = layout.tree(flat)
+    nodes += layout.nodes(made)
+    return made

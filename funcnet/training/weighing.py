@@ -1,0 +1,85 @@
+"""What a batch weighs in a mean over batches, so that each such mean is the same number as one over all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from funcnet.core import Function
+from funcnet.networks.network import Network
+
+Weigh: TypeAlias = Callable[[tuple[Any, ...]], "float | None"]
+"""The arrays of a batch -> its weight in the mean; None where the losses of batches add up."""
+
+
+def weigher(net: Function[Any, Any], loss: Function[Any, Any] | None, taken: Callable[[int], int]) -> Weigh:
+    """How the batches of this network and loss are weighed.
+
+    With a loss beside the network: by the loss, rows or the sum of weights; with reduction "sum" losses add up; any
+    other loss, one of a user's own, counts rows. A network that is the loss itself: by its output operator, where that
+    is a loss fed by a prediction and, through `identity`, by inputs of the network; otherwise it counts rows.
+    """
+    if loss is not None:
+        if loss.total_weight is not None:
+            return partial(_by_loss, loss, taken)
+        return _adds_up if is_sum(loss) else _by_rows
+    found = _loss_inside(net)
+    return _by_rows if found is None else _adds_up if is_sum(found[0]) else partial(_by_loss_inside, *found)
+
+
+def is_sum(loss: Function[Any, Any]) -> bool:
+    """Whether this loss was made with reduction "sum"."""
+    function: Any = loss.function
+    while isinstance(function, partial):
+        for option in function.args:
+            if any(type(name) is str and name == "sum" for name in (option, getattr(option, "reduction", None))):
+                return True
+        function = function.func
+    return False
+
+
+def _by_rows(arrays: tuple[Any, ...]) -> float:
+    return float(len(arrays[0]))
+
+
+def _adds_up(arrays: tuple[Any, ...]) -> None:
+    return None
+
+
+def _by_loss(loss: Function[Any, Any], taken: Callable[[int], int], arrays: tuple[Any, ...]) -> float:
+    targets = arrays[taken(len(arrays)) :]
+    return _weight(loss, targets)
+
+
+def _weight(loss: Function[Any, Any], targets: tuple[Any, ...]) -> float:
+    """The total weight; in place of the outputs, of which the leading axes alone count, stands the first target."""
+    assert loss.total_weight is not None
+    if not targets:
+        return 1.0
+    given = [np.asarray(x) for x in targets]
+    first = given[0]
+    like = first if first.dtype.kind == "f" and first.ndim > 1 else first[..., None]
+    return float(loss.total_weight(*[like] * ((loss.arity or 0) - len(given)), *given))
+
+
+def _loss_inside(net: Function[Any, Any]) -> tuple[Function[Any, Any], list[int]] | None:
+    """The loss that is a network's output, and which inputs of the network it is fed by, behind its predictions."""
+    function = net.function
+    if not isinstance(function, Network) or not function.graph.single:
+        return None
+    (output,), steps = function.graph.outputs, {step.key: step for step in function.steps}
+    loss, sources = steps[output].layer.apply, steps[output].fed_by
+    if loss.total_weight is None and not is_sum(loss):
+        return None
+    outside = [k for k in function.graph.inputs if steps[k].layer.apply.kind == "identity"]
+    targets = [k for k in sources if k in outside]
+    if not targets or [*sources[-len(targets) :]] != targets:
+        return None
+    return loss, [function.graph.inputs.index(k) for k in targets]
+
+
+def _by_loss_inside(loss: Function[Any, Any], places: list[int], arrays: tuple[Any, ...]) -> float:
+    return _weight(loss, tuple(arrays[i] for i in places))

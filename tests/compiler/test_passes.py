@@ -1,0 +1,100 @@
+"""The passes of a plan: none changes the trace, and each may be left out."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from funcnet import tree
+from funcnet.compiler.binding import Workspace
+from funcnet.compiler.plan import PASSES, Plan
+from funcnet.tracing.trace import Trace, Value
+from tests.support.strategies import Problem, problems
+
+F64 = np.dtype(np.float64)
+WITHOUT = {
+    "all passes": PASSES,
+    **{f"without {name}": PASSES - {name} for name in sorted(PASSES)},
+    "no pass": frozenset(),
+}
+
+
+def traced(problem: Problem) -> tuple[Trace, list[Value], list[Value], list[Any]]:
+    """(the trace of a network, its outputs, the cotangents of its params, the numbers of params and inputs)."""
+    net, params, arrays = problem.made()
+    trace = Trace(F64, len(arrays[0]))
+    symbols = tree.map(lambda p: trace.parameter(p.shape), params)
+    output, pullback = net.apply.function(symbols, *(trace.input(x.shape, F64) for x in arrays))
+    of_params, _ = pullback(tree.map(lambda y: np.tanh(y), output))
+    return trace, tree.leaves(output), tree.leaves(of_params), [*tree.leaves(params), *arrays]
+
+
+def run(plan: Plan, numbers: list[Any]) -> list[Any]:
+    """The outputs and the gradient that the program of a plan gives."""
+    space, count = Workspace(plan), len(plan.parameters)
+    space.params[...] = np.concatenate([np.empty(0), *(p.ravel() for p in numbers[:count])])
+    for place, x in zip(space.inputs, numbers[count:], strict=True):
+        place[...] = x
+    with np.errstate(all="ignore"):
+        for f, arguments in space.program:
+            f(*arguments)
+    outputs = [np.array(y) * factor for y, factor in zip(space.outputs, plan.factors, strict=True)]
+    return [*outputs, np.array(space.gradient)]
+
+
+def told(trace: Trace) -> list[Any]:
+    """Everything about the calls of a trace, and where each value stands."""
+    slots = attrgetter("base", "view", "call", "offset", "home", "ones", "use_count", "last")
+    return [
+        (call.primitive, call.inputs, dict(call.attributes), call.scope, *map(slots, (*call.operands, call.output)))
+        for call in trace.calls
+    ]
+
+
+@given(problems())
+def test_planning_leaves_the_trace_alone(problem: Problem) -> None:
+    trace, outputs, gradient, _ = traced(problem)
+    before = told(trace)
+    Plan(trace, outputs, gradient)
+    after = told(trace)
+    assert len(before) == len(after)
+    assert all(a is b or a == b for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True))
+
+
+@given(problems())
+def test_each_pass_may_be_left_out(problem: Problem) -> None:
+    trace, outputs, gradient, numbers = traced(problem)
+    expected, *others = (run(Plan(trace, outputs, gradient, passes), numbers) for passes in WITHOUT.values())
+    for found in others:
+        for a, b in zip(expected, found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_passes_make_fewer_calls_and_buffers() -> None:
+    trace = Trace(F64, 4)
+    x, W, b = trace.input((4, 3), F64), trace.parameter((3, 3)), trace.parameter((3,))
+    y = np.exp(np.tanh(x @ W + b))
+    plans = {name: Plan(trace, [y], (), passes) for name, passes in WITHOUT.items()}
+    assert len(plans["without fold_bias"].calls) == len(plans["all passes"].calls) + 1
+    in_place = {name: sum(c.output.home is c.operands[0].root.home for c in plan.calls) for name, plan in plans.items()}
+    assert in_place == {
+        "all passes": 2,
+        "without fold_bias": 3,
+        "without fusion": 2,
+        "without in_place": 0,
+        "no pass": 0,
+    }
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_trace_is_planned_as_often_as_one_likes(name: str) -> None:
+    trace = Trace(F64, 4)
+    x, W = trace.input((4, 3), F64), trace.parameter((3, 3))
+    y = np.tanh(x @ W)
+    first, second = (Plan(trace, [y], [x.T @ (y * y)], WITHOUT[name]) for _ in range(2))
+    assert [call.primitive for call in first.calls] == [call.primitive for call in second.calls]
+    assert (first.size, first.over_params) == (second.size, second.over_params)

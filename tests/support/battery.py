@@ -1,0 +1,269 @@
+"""What every row of the table is put through: the laws, the book's formula, and the convention at kinks.
+
+FORMULAS, by a row's name or its first word: the value in textbook NumPy, from the params and the inputs.
+KINKS: inputs that stand on a kink or right beside it, each one number, and the derivative by each of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+import funcnet as fn
+from funcnet import tree
+from funcnet.testing.subject import Subject
+from tests.support.cases import Case
+
+Formula = Callable[..., Any]
+ROWS = 40  # enough that every branch of a formula is taken
+TOLERANCE = 1e-13
+TINY = 1e-200
+SELU = (1.6732632423543772, 1.0507009873554805)
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+def elu(x: Any, alpha: float, scale: float = 1.0) -> Any:
+    return scale * np.where(x > 0, x, alpha * np.expm1(x))
+
+
+def normal_cdf(x: Any) -> Any:
+    return 0.5 * np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2))
+
+
+def softmax(x: Any) -> Any:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def affine(p: Any, x: Any) -> Any:
+    return x @ p[0] + (p[1] if len(p) == 2 else 0)
+
+
+def over_features(x: Any) -> Any:
+    return x.reshape(len(x), -1).mean(axis=1)
+
+
+def squares(y: Any, t: Any) -> Any:
+    return over_features((y - t) ** 2)
+
+
+def huber_terms(y: Any, t: Any, delta: float) -> Any:
+    d = np.abs(y - t)
+    return np.where(d <= delta, d**2 / 2, delta * (d - delta / 2))
+
+
+def huber(y: Any, t: Any, delta: float) -> Any:
+    return over_features(huber_terms(y, t, delta))
+
+
+def weighted_mean(terms: Any, w: Any) -> Any:
+    return np.sum(w * terms) / np.sum(w)
+
+
+def gaussian(m: Any, v: Any, t: Any) -> Any:
+    return over_features((np.log(v) + (m - t) ** 2 / v) / 2)
+
+
+def cross_entropy(z: Any, t: Any, smoothing: float = 0.0) -> Any:
+    t = np.eye(z.shape[-1], dtype=z.dtype)[t] if t.ndim < z.ndim else t
+    t = (1 - smoothing) * t + smoothing / z.shape[-1]
+    return -np.sum(t * np.log(softmax(z)), axis=-1)
+
+
+def binary_cross_entropy(z: Any, t: Any) -> Any:
+    return -over_features(t * np.log(sigmoid(z)) + (1 - t) * np.log(sigmoid(-z)))
+
+
+def divergence(y: Any, t: Any) -> Any:
+    return np.sum(t * (np.log(t) - y), axis=1)
+
+
+def standardised(x: Any, axis: Any) -> Any:
+    d = x - np.mean(x, axis=axis, keepdims=True)
+    return d / np.sqrt(np.mean(d**2, axis=axis, keepdims=True) + 1e-5)
+
+
+FORMULAS: dict[str, Formula] = {
+    "linear": affine,
+    "identity": lambda p, x: x,
+    "tanh": lambda p, x: 1 - 2 / (np.exp(2 * x) + 1),
+    "sigmoid": lambda p, x: sigmoid(x),
+    "relu": lambda p, x: np.where(x > 0, x, 0),
+    "leaky_relu": lambda p, x: np.where(x > 0, x, 0.1 * x),
+    "elu": lambda p, x: elu(x, 0.7),
+    "selu": lambda p, x: elu(x, *SELU),
+    "gelu": lambda p, x: x * normal_cdf(x),
+    "gelu by tanh": lambda p, x: x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)),
+    "silu": lambda p, x: x * sigmoid(x),
+    "softplus": lambda p, x: np.logaddexp(0, x),
+    "exp": lambda p, x: np.exp(x),
+    "elementwise": lambda p, x: x**2,
+    "custom_layer": lambda p, x: x * p[0],
+    "softmax": lambda p, x: softmax(x),
+    "log_softmax": lambda p, x: x - np.logaddexp.reduce(x, axis=-1)[..., None],
+    "add": lambda p, *xs: reduce(np.add, xs),
+    "subtract": lambda p, a, b: a - b,
+    "multiply": lambda p, *xs: np.prod(np.stack(xs), axis=0),
+    "average": lambda p, *xs: np.mean(np.stack(xs), axis=0),
+    "maximum": lambda p, *xs: reduce(np.maximum, xs),
+    "concatenate": lambda p, *xs: np.concatenate(xs, axis=-1),
+    "flatten": lambda p, x: x.reshape(len(x), 6),
+    "reshape": lambda p, x: x.reshape(len(x), 3, 4),
+    "reshape of rows": lambda p, x: x.reshape(len(x), 6, 2),
+    "mse": lambda p, y, t: np.mean((y - t) ** 2),
+    "mse of weighted rows": lambda p, y, t, w: np.average(squares(y, t), weights=w),
+    "mse summed": lambda p, y, t: np.sum(squares(y, t)),
+    "mse of each row": lambda p, y, t: squares(y, t),
+    "mse of one number a row": lambda p, y, t: (y - t) ** 2,
+    "mse summed over weighted rows": lambda p, y, t, w: np.sum(w * squares(y, t)),
+    "mse of each weighted row": lambda p, y, t, w: w * squares(y, t),
+    "mae": lambda p, y, t: np.mean(np.abs(y - t)),
+    "mae of each row": lambda p, y, t: over_features(np.abs(y - t)),
+    "huber": lambda p, y, t: np.mean(huber(y, t, 0.7)),
+    "huber of each row": lambda p, y, t: huber(y, t, 1.0),
+    "poisson_nll": lambda p, y, t: np.mean(np.exp(y) - t * y),
+    "gaussian_nll": lambda p, m, v, t: np.mean(gaussian(m, v, t)),
+    "gaussian_nll of small variances": lambda p, m, v, t: np.mean(gaussian(m, np.maximum(v, 0.3), t)),
+    "gaussian_nll of weighted rows": lambda p, m, v, t, w: np.average(gaussian(m, v, t), weights=w),
+    "softmax_cross_entropy": lambda p, z, t: np.mean(cross_entropy(z, t)),
+    "softmax_cross_entropy smoothed": lambda p, z, t: np.mean(cross_entropy(z, t, 0.1)),
+    "softmax_cross_entropy of smoothed labels": lambda p, z, t: cross_entropy(z, t, 0.1),
+    "softmax_cross_entropy of weighted rows": lambda p, z, t, w: np.average(cross_entropy(z, t), weights=w),
+    "mse of weighted elements": lambda p, y, t, w: weighted_mean((y - t) ** 2, w),
+    "mse summed over weighted elements": lambda p, y, t, w: np.sum(over_features(w * (y - t) ** 2)),
+    "huber of each row of weighted elements": lambda p, y, t, w: over_features(w * huber_terms(y, t, 1.0)),
+    "gaussian_nll of weighted elements": lambda p, m, v, t, w: weighted_mean((np.log(v) + (m - t) ** 2 / v) / 2, w),
+    "sigmoid_cross_entropy of weighted elements": lambda p, z, t, w: weighted_mean(
+        -(t * np.log(sigmoid(z)) + (1 - t) * np.log(sigmoid(-z))), w
+    ),
+    "softmax_cross_entropy of each label of sequences": lambda p, z, t: cross_entropy(z, t, 0.1),
+    "softmax_cross_entropy of weighted sequences": lambda p, z, t, w: weighted_mean(
+        np.mean(cross_entropy(z, t), axis=1), w
+    ),
+    "softmax_cross_entropy of weighted labels": lambda p, z, t, w: weighted_mean(cross_entropy(z, t), w),
+    "softmax_cross_entropy of labels but one": lambda p, z, t: weighted_mean(cross_entropy(z, t), t != 2),
+    "softmax_cross_entropy of weighted labels but one": lambda p, z, t, w: np.sum(cross_entropy(z, t) * w * (t != 2)),
+    "sigmoid_cross_entropy": lambda p, z, t: np.mean(binary_cross_entropy(z, t)),
+    "sigmoid_cross_entropy of each row": lambda p, z, t: binary_cross_entropy(z, t),
+    "hinge": lambda p, y, t: np.mean(np.maximum(0, 1 - y * t)),
+    "kl_divergence": lambda p, y, t: np.mean(divergence(y, t)),
+    "kl_divergence of each row": lambda p, y, t: divergence(y, t),
+    "dropout": lambda p, x: x,
+    "scale": lambda p, x: x * p[0],
+    "layer_norm": lambda p, x: standardised(x, -1) * p[0] + p[1],
+    "rms_norm": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 0.01) * p[0],
+    "rms_norm over sequences": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 1e-5) * p[0],
+    "batch_norm": lambda p, x: standardised(x, tuple(range(x.ndim - 1))) * p[0] + p[1],
+    "embedding": lambda p, i: np.eye(len(p[0]), dtype=p[0].dtype)[i] @ p[0],
+    "mean": lambda p, x: np.mean(x, axis=1),
+    "mean over two axes": lambda p, x: np.mean(x, axis=(1, 2), keepdims=True),
+    "sum": lambda p, x: np.einsum("nij->nj", x),
+    "sum over two axes": lambda p, x: np.einsum("nijk->nj", x),
+    "max": lambda p, x: np.sort(x, axis=1)[:, -1:],
+    "max over two axes": lambda p, x: np.sort(x.transpose(0, 2, 1, 3).reshape(len(x), 3, 10), axis=2)[..., -1],
+    "masked_mean": lambda p, x, m: np.einsum("nij,ni->nj", x, m) / np.sum(m, axis=1)[:, None],
+    "masked_mean over two axes": lambda p, x, m: (np.einsum("nijk,nij->nk", x, m) / np.sum(m, axis=(1, 2))[:, None])[
+        :, None, None, :
+    ],
+    "masked_sum": lambda p, x, m: np.sum(x * m, axis=1),
+    "masked_sum of elements": lambda p, x, m: np.sum(x * m, axis=1, keepdims=True),
+    "masked_sum of numbers": lambda p, x, m: np.sum(x * m, axis=1),
+    "slice": lambda p, x: x[:, [0, 2]],
+    "slice of sequences": lambda p, x: x[:, [0, 1, 2, 3]],
+    "permute": lambda p, x: np.einsum("nij->nji", x),
+    "permute three axes": lambda p, x: np.einsum("nijk->nkij", x),
+    "serial": lambda p, x: affine(p[2], np.tanh(affine(p[0], x))),
+    "serial of a slice": lambda p, x: affine(p[1], x[:, :3]),
+    "serial of a permutation": lambda p, x: (
+        standardised(affine(p[1], np.einsum("nij->nji", x)), -1) * p[2][0] + p[2][1]
+    ),
+    "serial into a permutation": lambda p, x: np.einsum("nij->nji", affine(p[0], x)),
+    "serial of an embedding": lambda p, i: affine(p[1], p[0][0][i]),
+    "parallel of embeddings": lambda p, i: p[0][0][i] + affine(p[1][1], p[1][0][0][i]),
+    "parallel": lambda p, x: affine(p[0], x) + sigmoid(affine(p[1][0], x)),
+    "parallel with merge": lambda p, x: np.concatenate([affine(p[0], x), affine(p[1], x)], axis=-1),
+    "residual": lambda p, x: x + np.tanh(affine(p[0], x)),
+    "network": lambda p, x: affine(p[1], x) + np.tanh(affine(p[1], x)),
+    "network with tied weights": lambda p, x: affine(p[1], x) @ p[1][0].T,
+    "network with tied weights without a bias": lambda p, x: affine(p[1], x) @ p[1][0].T,
+    "network with tied logits": lambda p, i: p[1][0][i] @ p[1][0].T,
+    "network of two outputs": lambda p, x: (affine(p[1], x), np.tanh(affine(p[1], x))),
+}
+
+LEAST = float(np.finfo(np.float64).tiny)
+NEAR = (1.0 - 1e-6, 1.0)
+
+KINKS: dict[str, list[tuple[tuple[float, ...], tuple[float, ...]]]] = {
+    "mae": [((2.0, 2.0), (0.0, 0.0))],
+    "mae of each row": [((2.0, 2.0), (0.0, 0.0))],
+    "hinge": [
+        ((1.0, 1.0), (0.0, 0.0)),
+        ((-1.0, -1.0), (0.0, 0.0)),
+        ((0.5, 2.0), (0.0, 0.0)),
+        (NEAR, (-0.125, -NEAR[0] / 8)),
+    ],
+    "kl_divergence of each row": [
+        ((-1.0, 0.0), (0.0, math.log(LEAST) + 1.0)),
+        ((-1.0, LEAST), (-LEAST, math.log(LEAST) + 1.0)),
+        ((-1.0, 0.5), (-0.5, math.log(0.5) + 2.0)),
+    ],
+    "gaussian_nll of small variances": [((0.0, 0.3, 0.0), (0.0, 0.0, 0.0))],
+    "max": [((1.0,), (0.25,))],
+    "relu": [((0.0,), (0.0,)), ((-0.0,), (0.0,)), ((TINY,), (1.0,)), ((-TINY,), (0.0,))],
+    "leaky_relu": [((0.0,), (0.1,)), ((-0.0,), (0.1,)), ((TINY,), (1.0,)), ((-TINY,), (0.1,))],
+    "elu": [((0.0,), (0.7,)), ((-0.0,), (0.7,)), ((TINY,), (1.0,)), ((-TINY,), (0.7,))],
+    "selu": [((0.0,), (SELU[0] * SELU[1],)), ((TINY,), (SELU[1],)), ((-TINY,), (SELU[0] * SELU[1],))],
+    "maximum": [
+        ((1.0, 1.0, 1.0), (0.25, 0.25, 0.5)),
+        ((2.0, 1.0, 2.0), (0.5, 0.0, 0.5)),
+        ((1.0, 1.0, 0.0), (0.5, 0.5, 0.0)),
+    ],
+}
+
+
+def formula_of(case: Case) -> Formula:
+    """The book's formula for a row."""
+    return FORMULAS.get(case.name) or FORMULAS[case.name.split(" ")[0]]
+
+
+def subject_of(case: Case, dtype: Any = np.float64, scale: float = 1.0) -> tuple[fn.Layer[Any, Any], Any, list[Any]]:
+    """(layer, params, inputs), as the laws draw them, the inputs scaled."""
+    options: dict[str, Any] = {"rowwise": True, "labels": {}, "domain": None, "extreme": 1.0} | dict(case.options)
+    subject = Subject(case.make(), case.shapes, ROWS, case.holomorphic, seed=1, **options)
+    params, inputs = subject.point(dtype)
+    return subject.layer, params, [x if x.dtype.kind == "i" else (x * scale).astype(dtype) for x in inputs]
+
+
+def check_formula(case: Case) -> None:
+    """The value is the book's, near zero and far from it."""
+    for scale in (1.0, 8.0):
+        layer, params, inputs = subject_of(case, scale=scale)
+        found = layer.apply(params, *inputs)
+        with np.errstate(over="ignore"):
+            expected = formula_of(case)(params, *inputs)
+        for y, right in zip(tree.leaves(found), tree.leaves(expected), strict=True):
+            largest = max(1.0, np.abs(right).max(initial=0.0))
+            np.testing.assert_allclose(y, right, rtol=0, atol=TOLERANCE * largest, err_msg=case.name)
+
+
+def check_kinks(case: Case) -> None:
+    """The derivative on a kink is the one that is written down."""
+    for numbers, expected in KINKS.get(case.name, []):
+        inputs = [np.full((2, *shape), number) for number, shape in zip(numbers, case.shapes, strict=True)]
+        output, pullback = case.make().apply.vjp((), *inputs)
+        for dx, right in zip(pullback(np.ones_like(output))[1], expected, strict=True):
+            np.testing.assert_allclose(dx, right, rtol=1e-15, err_msg=case.name)
+
+
+def battery(case: Case) -> None:
+    """Everything that a row is put through."""
+    check_kinks(case)
+    check_formula(case)
+    case.check()

@@ -1,0 +1,145 @@
+"""Mutants that nobody can tell from the original, by the reason why."""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+REASONS: dict[str, list[str]] = {
+    "a mask has the axes of its values up to those reduced, so that behind the batch the first is never lacking": [
+        "layers.axes._masked: 1 -> 2 (off by one)",
+    ],
+    "Python's own numbers, and tuples, have no dtype to be widened": [
+        "layers.activations._elu: alpha * scale (upcast)",
+        "layers.activations._elu: alpha * scale (upcast) #2",
+        "layers.activations._gelu: 1.0 / sqrt(2.0 * pi) (upcast)",
+        "layers.activations._gelu: 2.0 * pi (upcast)",
+        "layers.activations._gelu_tanh: 2.0 * a (upcast)",
+        "layers.activations._gelu_tanh: 2.0 * a * c (upcast)",
+        "layers.activations._gelu_tanh: 2.0 * c (upcast)",
+        "layers.activations._gelu_tanh: 2.0 * c (upcast) #2",
+        "layers.activations._gelu_tanh: 2.0 / pi (upcast)",
+        "layers.activations._gelu_tanh: 6.0 * a * c (upcast)",
+        "layers.activations._gelu_tanh: 6.0 * a (upcast)",
+        "layers.merge._add: (g,) * len(inputs) (upcast)",
+        "layers.merge._average: (g * share,) * len(inputs) (upcast)",
+        "layers.merge._average: 1.0 / len(inputs) (upcast)",
+        "tracing.primitives.dropout_mask_into: 1.0 - rate (upcast)",
+        "tracing.primitives.dropout_mask_into: 1.0 / (1.0 - rate) (upcast)",
+        "layers.axes._mean: 1.0 / _elements(axes, x) (upcast)",
+        "layers.axes._slice: (builtins.slice(None),) * place (upcast)",
+        "layers.norm._by_batch: 1.0 / max(rows, 1) (upcast)",
+        "layers.norm._feature_mean: 1.0 / a.shape[-1] (upcast)",
+        "layers.norm._over_rows: a.ndim - 1 (upcast)",
+        "losses.classification._softmax_cross_entropy: 1.0 - smoothing (upcast)",
+        "losses.classification._softmax_cross_entropy: 1.0 - smoothing (upcast) #2",
+        "losses.classification._of_labels: 1.0 - smoothing (upcast)",
+        "losses.classification._of_labels: 1.0 - smoothing (upcast) #2",
+        "losses.classification._of_labels: smoothing / e.shape[-1] (upcast)",
+        "losses.classification._softmax_cross_entropy: smoothing / z.shape[-1] (upcast)",
+        "losses.classification._softmax_cross_entropy: z.ndim - 1 (upcast)",
+        "losses.reduction._plain: 1.0 / count (upcast)",
+        "losses.reduction._of_weights: 1.0 / prod(x.shape[first:depth]) (upcast)",
+        "losses.reduction.column: (None,) * (like.ndim - g.ndim) (upcast)",
+        "losses.reduction.column: (slice(None),) * g.ndim (upcast)",
+        "losses.reduction.column: like.ndim - g.ndim (upcast)",
+        "layers.axes._mask: (1,) * len(more) (upcast)",
+        "layers.axes._mask: (None,) * (x.ndim - m.ndim) (upcast)",
+        "layers.axes._mask: (builtins.slice(None),) * m.ndim (upcast)",
+        "layers.axes._mask: builtins.max(places) + 1 (upcast)",
+        "layers.axes._mask: x.ndim - m.ndim (upcast)",
+        "losses.regression._gaussian_nll: 0.5 * terms.share (upcast)",
+        "losses.regression._mse: 2.0 * terms.share (upcast)",
+    ],
+    "`out` has a dtype of its own, to which the wider result is cast back": [
+        "tracing.special.normal_cdf_into: (x > 0.0) - below (upcast)",
+        "tracing.special.normal_cdf_into: 0.5 - size * _polynomial(CENTRE, np.minimum(size, 1.0) ** 2) (upcast)",
+        "tracing.special.normal_cdf_into: np.exp(size * size * -0.5) * _polynomial(TAIL, (size - 4.0) / (size + 4.0)) (upcast)",
+    ],
+    "the array was made by the function, or in its own call of the pullback, and is not read again": [
+        "layers.merge._maximum: g * (a > b) (in place)",
+        "layers.softmax._log_softmax: shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)) (in place)",
+        "layers.activations._logistic: e / (e + 1.0) (in place)",
+        "layers.softmax._softmax: e / e.sum(axis=-1, keepdims=True) (in place)",
+        "layers.axes._mean: y * share (in place)",
+        "layers.norm._rms_norm: k - h * _feature_mean(k * h) (in place)",
+        "layers.norm._standardised: d - mean(d) (in place)",
+        "layers.norm._standardised: d / r (in place)",
+        "layers.norm._unstandardised: k * h (in place)",
+        "losses.classification._sigmoid_cross_entropy: p - t (in place)",
+        "losses.classification._softmax_cross_entropy: L * terms.share (in place)",
+        "layers.axes._masked: y / total (in place)",
+        "losses.regression._gaussian_nll: d * q (in place)",
+        "losses.regression._huber: d - c * 0.5 (in place)",
+    ],
+    "a view of a whole array is that array": [
+        "losses.reduction.column: g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] if g.ndim < like.ndim else g -> g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] (dropped branch)",
+        "layers.axes._mask: m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] if m.ndim < x.ndim else m -> m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] (dropped branch)",
+    ],
+    "the label 0 becomes 0": [
+        "tracing.primitives.known_labels_into: labels < 0 -> labels <= 0 (condition)",
+    ],
+    "y > 0 exactly where x > 0, for every slope in (0, 1)": [
+        "layers.activations._leaky_relu: x -> y (wrong residual)",
+        "layers.activations._leaky_relu: x -> y (wrong residual) #2",
+    ],
+    "`known` is read only where -1 is in the shape": [
+        "layers.merge._reshape: -prod(shape) if -1 in shape else 0 -> -prod(shape) (dropped branch)",
+        "layers.merge._reshape: 0 -> 1 (off by one)",
+    ],
+    "only keeps what np.where throws away from overflowing": [
+        "tracing.special.normal_cdf_into: 1.0 -> 1.00001 (eps)",
+        "tracing.special.normal_cdf_into: 1.0 -> 2.0 (factor)",
+        "tracing.special.normal_cdf_into: np.minimum(size, 1.0) -> size (dropped branch)",
+    ],
+    "at 0 the other form is kept": [
+        "tracing.special.normal_cdf_into: x > 0.0 -> x >= 0.0 (condition)",
+    ],
+    "moves the result by less than the rounding of exp(-x^2 / 2), or of 1/2, does": [
+        "tracing.special.CENTRE: 4.0743269774266276e-12 -> 4.074367720696402e-12 (eps)",
+        "tracing.special.TAIL: 1.3015864363038573e-09 -> 1.3015994521682205e-09 (eps)",
+        "tracing.special.TAIL: 9.155031907276119e-10 -> 9.155123457595192e-10 (eps)",
+    ],
+    "beyond 40 the result rounds to 1, cut there or later": [
+        "layers.activations._logistic: 40.0 -> 40.0004 (eps)",
+        "layers.activations._logistic: 40.0 -> 80.0 (factor)",
+    ],
+    "beyond 40 the tail rounds to 0, cut or not": [
+        "tracing.special.normal_cdf_into: 40.0 -> 80.0 (factor)",
+        "tracing.special.normal_cdf_into: 40.0 -> 40.0004 (eps)",
+    ],
+    "at 1 both branches are right": [
+        "tracing.special.normal_cdf_into: size > 1.0 -> size >= 1.0 (condition)",
+    ],
+    "NumPy, too, counts axes from either end, and these have been checked": [
+        "layers.axes._max: places -> axes (wrong residual) #2",
+    ],
+    "-ndim % ndim is 0, which is also what stands for an axis that is not there: the error is the same": [
+        "layers.axes._places: -x.ndim < axis < x.ndim -> -x.ndim <= axis < x.ndim (condition)",
+    ],
+    "mean and var are both None or neither, which has been checked": [
+        "layers.norm._batch_norm: mean is None or var is None -> mean is None (condition)",
+        "layers.norm._batch_norm: mean is None or var is None -> var is None (condition)",
+    ],
+    "rows are none or at least two, and the sums over no rows are 0 whatever they are multiplied by": [
+        "layers.norm._by_batch: 1 -> 2 (off by one) #3",
+    ],
+    "NumPy takes any length below 0 for the one that it is to find, -2 as -1": [
+        "tracing.primitives.scatter_add_into: 1 -> 2 (off by one) #2",
+    ],
+    "integers are not float32, which alone is widened": [
+        "tracing.primitives.scatter_add_into: index * features (upcast)",
+    ],
+    "g is the pullback's own, and is read once more, where a > b; there a >= b, so that it still holds what it held": [
+        "layers.merge._maximum: g * (a >= b) (in place)",
+    ],
+    "h has mean 0, so that mean(k h) is the same for k and for k - mean k, to the rounding of either; k is the caller's g s": [
+        "layers.norm._unstandardised: k - mean(k) (in place)",
+    ],
+    "it is a scalar, which is not written into": [
+        "losses.reduction._of_weights: total / whole (in place)",
+    ],
+    "the result is larger than log_total, which is not written into; or, of one class, both are 0 and stay 0": [
+        "losses.classification._softmax_cross_entropy: log_total - shifted (in place)",
+    ],
+}
+
+EQUIVALENT = {name: reason for reason, names in REASONS.items() for name in names}

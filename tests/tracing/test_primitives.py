@@ -1,0 +1,56 @@
+"""What layers call beyond NumPy's ufuncs, where the layers that call it do not show it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet.tracing.primitives import keep, one_hot, pick, prefix
+from funcnet.tracing.trace import Trace
+
+
+def test_no_labels_pick_nothing() -> None:
+    z, labels = np.zeros((0, 3)), np.zeros(0, int)
+    assert pick(z, labels).shape == (0,)
+    assert one_hot(labels, z).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "classes"),
+    [(-1, "i8", 3), (3, "i8", 3), (3, ">i4", 3), (-128, "i1", 300), (-1, "i2", 300), (200, "u1", 200), (7, ">u2", 6)],
+)
+def test_a_label_that_is_no_class_is_named(label: int, kind: str, classes: int) -> None:
+    with pytest.raises(fn.LabelError, match=f"label {label} is none of the {classes} classes"):
+        pick(np.zeros((3, classes)), np.array([0, label, 1], kind))
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("i1", 127), ("u1", 255), ("i1", 300), (">i4", 3), ("<u8", 2)])
+def test_labels_of_any_kind_of_integer_find_their_columns(kind: str, classes: int) -> None:
+    labels = np.array([0, 1, min(classes, np.iinfo(kind).max) - 1, 0], kind)[::-1]
+    found = one_hot(labels, np.zeros((4, classes)))
+    np.testing.assert_array_equal(found.argmax(axis=1), labels)
+    assert found.sum() == 4
+    np.testing.assert_array_equal(pick(found, labels), [1, 1, 1, 1])
+
+
+def test_labels_of_sequences_pick_along_the_last_axis() -> None:
+    x, labels = np.arange(24.0).reshape(2, 3, 4), np.array([[0, 3, 1], [2, 2, 0]])
+    expected = np.take_along_axis(x, labels[..., None], -1)
+    np.testing.assert_array_equal(pick(x, labels), expected[..., 0])
+    np.testing.assert_array_equal(one_hot(labels, x), np.eye(4)[labels])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_is_kept_where_the_weight_is_zero_of_either_sign(dtype: type[np.floating]) -> None:
+    x = np.array([[np.nan, 1, np.inf], [2, -np.inf, np.nan]], dtype)
+    w = np.array([[0, -1, -0.0], [np.nan, 1e-40, 1]], dtype)
+    np.testing.assert_array_equal(keep(x, w), np.array([[0, 1, 0], [2, -np.inf, np.nan]], dtype))
+    np.testing.assert_array_equal(keep(x, w[:, :1]), np.array([[0, 0, 0], [2, -np.inf, np.nan]], dtype))
+
+
+def test_an_error_in_a_program_names_the_operator_where_it_is_known() -> None:
+    trace = Trace(np.dtype(np.float32), 1)
+    assert (prefix(trace), prefix(trace, "embedding")) == ("", "embedding: ")
+    trace.scope = "1 linear"
+    assert prefix(trace, "embedding") == "1 linear: "
