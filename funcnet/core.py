@@ -67,12 +67,15 @@ class Function(Generic[P, Y]):
     kind: what error messages and listings call it, for instance "linear".
     function: `(params, *inputs) -> (output, pullback)`, pure, on arrays and on symbolic values alike.
     arity: how many inputs it takes; None means one or more.
-    labels: which of its inputs may be integers, whose cotangent is None.
+    integer_inputs: which of its inputs may be integers, whose cotangent is None.
     random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
     total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
         rows or labels, or the sum of their weights. None for any other function; the losses of batches then add up.
     transposed: of a layer with one weight, the function of the same params that multiplies by the weight transposed.
+    multi_output: whether the output is a tuple.
     """
+
+    multi_output: bool = False
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class Function(Generic[P, Y]):
         function: Callable[..., tuple[Y, Pullback[P]]],
         arity: int | None = 1,
         *,
-        labels: Iterable[int] = (),
+        integer_inputs: Iterable[int] = (),
         random: bool = False,
         total_weight: Callable[..., float] | None = None,
         transposed: Function[P, Y] | None = None,
@@ -88,7 +91,7 @@ class Function(Generic[P, Y]):
         self.kind = kind
         self.function = function
         self.arity = arity
-        self.labels: frozenset[int] = frozenset(labels)
+        self.integer_inputs: frozenset[int] = frozenset(integer_inputs)
         self.random: bool = random
         self.total_weight: Callable[..., float] | None = total_weight
         self.transposed: Function[P, Y] | None = transposed
@@ -148,9 +151,9 @@ class Function(Generic[P, Y]):
             takes = f"{self.arity or 'one or more'} input{'s' * (self.arity != 1)}"
             raise ShapeError(f"{self.kind} takes {takes}, but was given {given}")
 
-    def may_be_labels(self, place: int) -> bool:
+    def takes_integers(self, place: int) -> bool:
         """Whether the input in that place may be integers."""
-        return place in self.labels
+        return place in self.integer_inputs
 
     def accept(self, params: P, inputs: tuple[Any, ...], key: Key | None) -> tuple[Array, ...]:
         """Check what the outside hands in, and cast it once to the dtype of the params."""
@@ -158,7 +161,7 @@ class Function(Generic[P, Y]):
             check_key(key)
         self.check_count(len(inputs))
         arrays = tuple(
-            accept_array(f"{self.kind}: input {i}", x, labels=self.may_be_labels(i)) for i, x in enumerate(inputs)
+            accept_array(f"{self.kind}: input {i}", x, labels=self.takes_integers(i)) for i, x in enumerate(inputs)
         )
         return cast_inputs(
             self.kind, params_dtype(params, tree.leaves(params)) or common_dtype(self.kind, arrays), arrays
@@ -248,14 +251,20 @@ def layer(
     draw: Callable[..., P],
     arity: int | None = 1,
     *,
-    labels: Iterable[int] = (),
+    integer_inputs: Iterable[int] = (),
     random: bool = False,
     total_weight: Callable[..., float] | None = None,
     transposed: Function[P, Y] | None = None,
 ) -> Layer[P, Y]:
     """Make the pair from the function and from what draws its params. Both must be picklable."""
     apply = Function(
-        kind, function, arity, labels=labels, random=random, total_weight=total_weight, transposed=transposed
+        kind,
+        function,
+        arity,
+        integer_inputs=integer_inputs,
+        random=random,
+        total_weight=total_weight,
+        transposed=transposed,
     )
     return Layer(LayerInit(apply, draw), apply)
 
@@ -265,7 +274,9 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
     trace = Trace(np.dtype(dtype), rows=1, total=2)  # of a batch, for what refuses a single row
     symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
     rank = max(1, len(shapes[0]))  # labels have fewer axes than the logits before them
-    kinds = [np.dtype(np.intp) if i in apply.labels and len(s) < rank else trace.dtype for i, s in enumerate(shapes)]
+    kinds = [
+        np.dtype(np.intp) if i in apply.integer_inputs and len(s) < rank else trace.dtype for i, s in enumerate(shapes)
+    ]
     inputs = [trace.input((1, *s), kind) for s, kind in zip(shapes, kinds, strict=True)]
     output = cast(Value, apply.function(symbols, *inputs)[0])
     return output.shape if output.batch_axis is None else output.shape[1:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from numbers import Real
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -28,7 +28,8 @@ def as_int(value: Any) -> int | None:
 
 def as_float(value: Any) -> float | None:
     """A Python or NumPy number, or an array of rank 0 that holds one, as a float; None for anything else."""
-    number: Any = cast("Any", value)[()] if isinstance(value, np.ndarray) and not cast("Any", value).ndim else value
+    given: object = value
+    number: Any = value[()] if isinstance(given, np.ndarray) else value  # an array of higher rank is no Real
     if isinstance(number, (bool, np.bool_)) or not isinstance(number, Real):
         return None
     try:

@@ -149,7 +149,7 @@ ELSEWHERE = {
     "parallel": "none",
     "load": "file",
 }
-NUMBER = re.compile(r"\b(int|float|bool|Axes|Shape|OperatorKey|Where)\b")
+NUMBER = re.compile(r"\b(int|float|bool|Axes|Shape|OperatorKey|Mask)\b")
 
 INTS: list[Callable[[int], Any]] = [np.int64, np.int32, np.int8, np.array]
 FLOATS: list[Callable[[float], Any]] = [np.float64, np.float32, np.float16, np.array]

@@ -47,7 +47,9 @@ def point_of(case: Case, dtype: Any = np.float32) -> tuple[fn.Layer[Any, Any], P
 def uncompiled(layer: fn.Layer[Any, Any]) -> Any:
     """The plain function of a layer, run on arrays."""
     apply = layer.apply
-    return fn.core.Function(apply.kind, apply.function, apply.arity, labels=apply.labels, random=apply.random)
+    return fn.core.Function(
+        apply.kind, apply.function, apply.arity, integer_inputs=apply.integer_inputs, random=apply.random
+    )
 
 
 def bits(found: Any) -> list[bytes]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.compiler.buffers import Home
+from funcnet.compiler.buffers import Buffer
 from funcnet.compiler.plan import ALIGNMENT, Plan
 from funcnet.tracing.forms import Instruction
 from funcnet.tracing.trace import Call, Value
@@ -33,11 +33,11 @@ class Workspace:
         self._views: dict[Any, tuple[Any, Any]] = {}
         self.state: dict[int, Any] = {}
         self.params, self.gradient = (
-            np.ndarray((home.size // plan.dtype.itemsize,), plan.dtype, self.slab, home.start)
-            for home in plan.homes[:2]
+            np.ndarray((buffer.size // plan.dtype.itemsize,), plan.dtype, self.slab, buffer.start)
+            for buffer in plan.buffers[:2]
         )
         self.source: Any = self.params
-        self._home_of_params: Home = plan.homes[0]
+        self._params_buffer: Buffer = plan.buffers[0]
         self.inputs: list[Any] = [self.array(value) for value in plan.inputs]
         self.program: list[Instruction] = []
         self.readers: list[tuple[slice, Call]] = []
@@ -53,7 +53,7 @@ class Workspace:
         del self._arrays, self._allotted, self._views
 
     def _is_params(self, value: Value) -> bool:
-        return value.root.home is self._home_of_params
+        return value.root.buffer is self._params_buffer
 
     def read_from(self, vector: Any) -> None:
         """Have the program read the params where they are, in this flat vector."""
@@ -87,7 +87,7 @@ class Workspace:
         Given one object as input and as output NumPy need not look whether the two overlap, which takes half as long
         again as a short call.
         """
-        memory, start = (self.source, 0) if self._is_params(root) else (self.slab, root.home.start)
+        memory, start = (self.source, 0) if self._is_params(root) else (self.slab, root.buffer.start)
         start += root.offset * root.dtype.itemsize
         rows_last = value.batch_axis is not None and value.ndim > 1
         place = (id(memory), start, value.shape, value.dtype, rows_last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from funcnet.tracing.trace import Value
 
 
-class Home:
+class Buffer:
     """A piece of memory: `size` bytes, and from byte `ones` on, where that is set, a row of `row` bytes of ones."""
 
     __slots__ = ("ones", "row", "size", "start")
@@ -22,7 +22,7 @@ class Home:
             return self.size <= nbytes(value) and self.ones in (None, nbytes(value))
         return nbytes(value) <= self.size
 
-    def admit(self, value: Value) -> Home:
+    def admit(self, value: Value) -> Buffer:
         """Make room for the value, and for its row of ones where it has one."""
         self.size = max(self.size, nbytes(value))
         if value.ones is not None:

@@ -3,8 +3,8 @@
 A bias is folded into the product before it: x W + b = [x 1] [W; b], and [x 1]^T g is the cotangent of both at once.
 
 On a few hundred numbers a NumPy call takes hardly longer than on one. Independent small calls of one primitive with the
-same constants are fused: their operands are allocated contiguously, on a shelf, and so are their results; one call then
-handles them all. Nothing else ever lives on a shelf.
+same constants are fused: their operands are allocated contiguously, in a packed buffer, and so are their results; one
+call then handles them all. Nothing else ever lives in a packed buffer.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnet.compiler.buffers import Home, ends_at, nbytes, same_form
+from funcnet.compiler.buffers import Buffer, ends_at, nbytes, same_form
 from funcnet.tracing.primitive import ADD, MATMUL, SUM
 from funcnet.tracing.shapes import Slice
 from funcnet.tracing.trace import Call, Value
 
 ALL_BUT_LAST, LAST = Slice(slice(None, -1)), Slice(-1)
-SMALL = 1 << 17  # bytes of a shelf up to which a call saved is worth more than the cache that it takes
+SMALL = 1 << 17  # bytes of a packed buffer up to which a call saved is worth more than the cache that it takes
 
 Form: TypeAlias = tuple[Any, ...]
 """What a call does to the only value that it reads."""
@@ -28,17 +28,17 @@ Step: TypeAlias = list[Call]
 """Calls of one form, on different values."""
 
 
-class Joined(NamedTuple):
-    """The calls that are left, the shelves, and the values that stand on one, by the identity of its whole value."""
+class Fused(NamedTuple):
+    """The calls that are left, the packed buffers, and the values in each, by the identity of its whole value."""
 
     calls: list[Call]
-    shelves: list[Home]
+    packed_buffers: list[Buffer]
     parts: dict[int, list[Value]]
 
 
-def join(calls: Sequence[Call]) -> Joined:
-    """Join what can be joined; every `Value.use_count` tells how often the value is read."""
-    joined = Joined([], [], {})
+def fuse(calls: Sequence[Call]) -> Fused:
+    """Join what can be fused; every `Value.use_count` tells how often the value is read."""
+    fused = Fused([], [], {})
     several = [alike for alike in by_form(calls) if len(alike) > 1]
     made = {id(call.output): i for i, call in enumerate(calls)} if several else {}
     readers: dict[int, Call] = {}
@@ -51,14 +51,14 @@ def join(calls: Sequence[Call]) -> Joined:
         steps = [members, *steps_after(members, readers)]
         instead.update((id(call), []) for step in steps for call in step)
         instead[id(members[0])] = [step[0] for step in steps]
-        put_on_shelves(steps, joined)
+        pack(steps, fused)
     for call in calls:
-        joined.calls.extend(instead.get(id(call), (call,)))
-    return joined
+        fused.calls.extend(instead.get(id(call), (call,)))
+    return fused
 
 
 def by_form(calls: Sequence[Call]) -> list[Step]:
-    """The calls that can be joined to others, together with those of the same form."""
+    """The calls that can be fused to others, together with those of the same form."""
     forms: dict[Form, Step] = {}
     for call in calls:
         form = form_of(call)
@@ -68,7 +68,7 @@ def by_form(calls: Sequence[Call]) -> list[Step]:
 
 
 def form_of(call: Call) -> Form | None:
-    """What the call does to the only value that it reads; None for a call that cannot be joined to others."""
+    """What the call does to the only value that it reads; None for a call that cannot be fused to others."""
     if not call.primitive.fusible:
         return None
     reads, y = call.operands, call.output
@@ -86,7 +86,7 @@ def form_of(call: Call) -> Form | None:
 
 def ready_together(alike: Step, made: dict[int, int]) -> Step:
     """Those of the calls that have places to give, the first one and all whose values are there by then."""
-    free = [call for call in alike if call.operands[0].home is None and call.output.home is None]
+    free = [call for call in alike if call.operands[0].buffer is None and call.output.buffer is None]
     ready: dict[int, Call] = {}
     for call in free:
         x = call.operands[0]
@@ -105,35 +105,35 @@ def steps_after(step: Step, readers: dict[int, Call]) -> Iterator[Step]:
     while all(call.output.use_count == 1 and id(call.output) in readers for call in step):
         step = [readers[id(call.output)] for call in step]
         forms = {form_of(call) for call in step}
-        if len(forms) > 1 or None in forms or any(call.output.home is not None for call in step):
+        if len(forms) > 1 or None in forms or any(call.output.buffer is not None for call in step):
             return
         yield step
 
 
-def put_on_shelves(steps: list[Step], joined: Joined) -> None:
-    """Give the values their places, and have the first call of each step read and write the whole shelf."""
-    before, after = Home(), Home()
-    joined.shelves.extend((before, after))
+def pack(steps: list[Step], fused: Fused) -> None:
+    """Give the values their places, and have the first call of each step read and write the whole packed buffer."""
+    before, after = Buffer(), Buffer()
+    fused.packed_buffers.extend((before, after))
     values = [call.operands[0] for call in steps[0]]
-    whole = shelved(values, before, joined)
+    whole = packed_in(values, before, fused)
     for value in values:
         settle(value)
     for first, *others in steps:
         (x, *_), values = first.operands, [first.output, *(call.output for call in others)]
         first.read(tuple(whole if v is x else v for v in first.inputs))
-        first.output = whole = shelved(values, after, joined)
+        first.output = whole = packed_in(values, after, fused)
         whole.call = first
 
 
-def shelved(values: list[Value], home: Home, joined: Joined) -> Value:
-    """The whole of a shelf on which the values stand, each with room for a feature of ones."""
+def packed_in(values: list[Value], buffer: Buffer, fused: Fused) -> Value:
+    """The whole of a packed buffer on which the values stand, each with room for a feature of ones."""
     length = 0
     for value in values:
-        value.home, value.offset = home, length
+        value.buffer, value.offset = buffer, length
         length += value.elements + (value.shape[0] if value.ndim == 2 else 0)
     whole = Value(values[0].trace, (length,), values[0].dtype, None)
-    whole.home, home.size = home, nbytes(whole)
-    joined.parts[id(whole)] = values
+    whole.buffer, buffer.size = buffer, nbytes(whole)
+    fused.parts[id(whole)] = values
     return whole
 
 
@@ -143,9 +143,9 @@ def settle(value: Value) -> None:
     if call is None or not call.primitive.elementwise or value.elements < 2:
         return
     for x in call.operands:
-        alone = x.use_count == 1 and x.call is not None and x.base is None and x.home is None
+        alone = x.use_count == 1 and x.call is not None and x.base is None and x.buffer is None
         if alone and same_form(x, value):
-            x.home, x.offset = value.home, value.offset
+            x.buffer, x.offset = value.buffer, value.offset
             settle(x)
             return
 
@@ -174,12 +174,12 @@ def add_bias(call: Call) -> list[int]:
     if product is None or product.primitive is not MATMUL or y.use_count > 1:
         return []
     x, W = product.inputs
-    if not can_have_ones(x) or W.home is None or b.home is not W.home or W.base or b.base or W.ndim != 2:
+    if not can_have_ones(x) or W.buffer is None or b.buffer is not W.buffer or W.base or b.base or W.ndim != 2:
         return []
     if ends_at(W) != b.offset:
         return []
     stack = Value(W.trace, (W.shape[0] + 1, W.shape[1]), W.dtype, None)
-    stack.home, stack.offset = W.home, W.offset
+    stack.buffer, stack.offset = W.buffer, W.offset
     call.primitive = MATMUL
     call.read((with_ones(x), stack))
     return [id(product)]

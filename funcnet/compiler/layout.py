@@ -121,7 +121,7 @@ class Layout(Generic[T]):
         return np.concatenate([np.empty(0, self.dtype), *(leaf.ravel() for leaf in tree.leaves(params))])
 
 
-def packed(params: T, dtype: np.dtype[Any]) -> T:
+def contiguous(params: T, dtype: np.dtype[Any]) -> T:
     """The same tree in fresh flat memory."""
     leaves, structure = tree.flatten(params)
     if not leaves:

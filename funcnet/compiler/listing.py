@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.compiler.buffers import Home
+from funcnet.compiler.buffers import Buffer
 from funcnet.compiler.plan import Plan
 from funcnet.display import one_line
 from funcnet.tracing.shapes import Slice
@@ -40,8 +40,8 @@ class Names:
     """What each value is called: x0, x1 for inputs, params by their path, v1, v2, ... in the order of the calls."""
 
     def __init__(self, plan: Plan, paths: Sequence[str]) -> None:
-        self.homes: dict[int, int] = {id(home): i for i, home in enumerate(plan.homes)}
-        self.fixed: tuple[Home, Home] = (plan.homes[0], plan.homes[1])
+        self.buffers: dict[int, int] = {id(buffer): i for i, buffer in enumerate(plan.buffers)}
+        self.fixed: tuple[Buffer, Buffer] = (plan.buffers[0], plan.buffers[1])
         self.paths: dict[int, str] = {p.offset: f"params{path}" for p, path in zip(plan.parameters, paths, strict=True)}
         self.names: dict[int, str] = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
         self.parts: dict[int, list[Value]] = plan.parts
@@ -56,9 +56,9 @@ class Names:
             return f"{value:.6g}" if isinstance(value, float) else f"{value}"
         if value.base is not None:
             return self.view(value, self.of(value.base))
-        if value.home is self.fixed[0]:
+        if value.buffer is self.fixed[0]:
             return self.parameter(value)
-        if value.home is self.fixed[1]:
+        if value.buffer is self.fixed[1]:
             return "d " + self.parameter(value)
         return self.names.get(id(value)) or f"[{' '.join(self.of(part) for part in self.parts[id(value)])}]"
 
@@ -86,11 +86,11 @@ class Names:
 
     def place(self, call: Call) -> str:
         """Where the result lives."""
-        home, offset = call.output.home, call.output.offset
-        if home in self.fixed:
+        buffer, offset = call.output.buffer, call.output.offset
+        if buffer in self.fixed:
             return "the gradient"
-        over = [self.of(v) for v in call.operands if v.home is home and v.offset == offset]
-        return f"memory {self.homes[id(home)] - 1}" + (f", in place of {over[0]}" if over else "")
+        over = [self.of(v) for v in call.operands if v.buffer is buffer and v.offset == offset]
+        return f"memory {self.buffers[id(buffer)] - 1}" + (f", in place of {over[0]}" if over else "")
 
 
 def times(factor: float) -> str:

@@ -14,7 +14,9 @@ from funcnet.compiler.layout import FORM, Layout, Node, are_as_they_were, key_ty
 
 P = TypeVar("P", default=Any)
 
-HELD = 1 << 15  # bytes of params up to which those last seen are held: they are then recognised in the shortest time
+MAX_HELD_BYTES = (
+    1 << 15
+)  # bytes of params up to which those last seen are held: they are then recognised in the shortest time
 RECENT = 8  # how many params are recognised at a time
 
 
@@ -43,7 +45,7 @@ class Remembered(NamedTuple):
     vector: Any
 
 
-class Register(Generic[P]):
+class ParamsCache(Generic[P]):
     """Which params came last to any program that takes params of this layout.
 
     Params which a step has made, or which come again, are recognised, and go in by a single copy of the flat vector
@@ -56,7 +58,7 @@ class Register(Generic[P]):
 
     def __init__(self, layout: Layout[P]) -> None:
         self.layout = layout
-        self.small: bool = layout.count * layout.dtype.itemsize <= HELD
+        self.small: bool = layout.count * layout.dtype.itemsize <= MAX_HELD_BYTES
         self.last: Seen | None = None
         self.older: tuple[Remembered, ...] = ()
         self.kept: Any = None
@@ -64,7 +66,8 @@ class Register(Generic[P]):
     def remember(self, params: Any, vector: Any, leaves: list[Any] | None = None) -> None:
         """Keep what tells these params from others: small ones themselves, large ones by weak references."""
         if not self.small:
-            self._add(self._weak(self.layout.leaves(params) if leaves is None else leaves, vector))
+            found = self.layout.leaves(params) if leaves is None else leaves
+            self._add(found, [*map(FORM, found)], vector)
             return
         layout = self.layout
         forms = layout.forms if leaves is None else [*map(FORM, leaves)]
@@ -119,17 +122,15 @@ class Register(Generic[P]):
         last, self.last = self.last, None
         if last is None:
             return
-        params, keys, values, nodes, leaves, _, vector = last
+        params, keys, values, nodes, leaves, forms, vector = last
         if leaves is None and keys is not None:
             leaves = [*chain.from_iterable(map(tree.leaves, values))]
         elif leaves is None and are_as_they_were(nodes):
             leaves = tree.leaves(params)
         if leaves is not None:
-            self._add(self._weak(leaves, vector))
+            self._add(leaves, forms, vector)  # forms as they were when the vector was found, whatever they are now
 
-    def _weak(self, leaves: list[Any], vector: Any) -> Remembered:
-        return Remembered([*map(ref, leaves)], [*map(FORM, leaves)], None if vector is None else ref(vector))
-
-    def _add(self, new: Remembered) -> None:
+    def _add(self, leaves: list[Any], forms: list[Any], vector: Any) -> None:
         alive = [seen for seen in self.older if all(leaf() is not None for leaf in seen.leaves)]
+        new = Remembered([*map(ref, leaves)], forms, None if vector is None else ref(vector))
         self.older = (new, *alive[: RECENT - 1])

@@ -1,9 +1,9 @@
 """Decide, before any data arrives, which of the recorded calls run and where each value lives.
 
 The passes, in order: calls whose result nobody needs are dropped; biases ride in the matrix products; the cotangents of
-the params go straight to their places in one flat vector; small calls that do the same are joined; every other value
-gets a home, a piece of memory that it shares with values whose time is over. All of it is computed from what the calls
-read and write.
+the params go straight to their places in one flat vector; small calls that do the same are fused; every other value
+gets a buffer, a piece of memory that it shares with values that are not read any more. All of it is computed from what
+the calls read and write.
 
 How an array lies in memory:
 
@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.compiler.buffers import Home, ends_at, nbytes, same_form
-from funcnet.compiler.fusion import ALL_BUT_LAST, LAST, Joined, fold_bias, join
+from funcnet.compiler.buffers import Buffer, ends_at, nbytes, same_form
+from funcnet.compiler.fusion import ALL_BUT_LAST, LAST, Fused, fold_bias, fuse
 from funcnet.tracing.primitive import COPY, MULTIPLY
 from funcnet.tracing.trace import Call, Trace, Value
 
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector params_cache
 FOREVER = 1 << 60
 PASSES = frozenset({"fold_bias", "fusion", "in_place"})  # those without which a program gives the same, slower
 
@@ -37,9 +37,9 @@ class Plan:
     calls: those that run.              parameters, inputs: the values that come from outside.
     outputs: the values that go out.    factors: what each of them, a single number, is multiplied by as it goes.
     left_out: the calls that were recorded and do not run.
-    homes: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents, which may be
-        one and the same, and the next ones are the shelves of joined calls.
-    parts: for the whole of a shelf, by its identity, the values that stand there.
+    buffers: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents, which may
+        be one and the same, and the next ones are the packed buffers of fused calls.
+    parts: for the whole of a packed buffer, by its identity, the values that stand there.
     size: the bytes of memory that one run needs.
     passes: which of the passes that a program can do without are made.
 
@@ -63,19 +63,19 @@ class Plan:
         self.parts: dict[int, list[Value]]
         self.outputs, self.factors = unscaled(outputs)
         bytes_of_params = sum(map(nbytes, self.parameters))
-        self.homes: list[Home] = [Home(bytes_of_params), Home(bytes_of_params if gradient else 0)]
+        self.buffers: list[Buffer] = [Buffer(bytes_of_params), Buffer(bytes_of_params if gradient else 0)]
         for parameter in self.parameters:
-            parameter.home = self.homes[0]
+            parameter.buffer = self.buffers[0]
         self.calls: list[Call] = eliminate_dead_code(copies.calls, (*self.outputs, *gradient))
         if "fold_bias" in passes:
             self.calls = fold_bias(self.calls)
         if gradient:
             self.calls += self._place_gradient(gradient)
-        self.calls, shelves, self.parts = join(self.calls) if "fusion" in passes else Joined(self.calls, [], {})
-        self.homes += shelves
+        self.calls, packed_buffers, self.parts = fuse(self.calls) if "fusion" in passes else Fused(self.calls, [], {})
+        self.buffers += packed_buffers
         kept = {id(call) for call in self.calls}
         self.left_out: list[Call] = [call for call in copies.calls if id(call) not in kept]
-        self._find_homes("in_place" in passes)
+        self._assign_buffers("in_place" in passes)
         self.over_params: bool = bool(gradient) and self._gradient_fits_over_params()
         self.size: int = self._lay_out()
 
@@ -84,66 +84,66 @@ class Plan:
         copies: list[Call] = []
         for parameter, cotangent, after in zip(self.parameters, gradient, [*gradient[1:], None], strict=True):
             root = cotangent.root
-            if cotangent.view is LAST and root.home is self.homes[1] and ends_at(root) == ends_at(parameter):
+            if cotangent.view is LAST and root.buffer is self.buffers[1] and ends_at(root) == ends_at(parameter):
                 continue  # written together with the cotangent of the weight
-            if root.call is None or root.home is not None or not (cotangent is root or heads(cotangent, after)):
+            if root.call is None or root.buffer is not None or not (cotangent is root or heads(cotangent, after)):
                 root = Value(parameter.trace, parameter.shape, parameter.dtype, None)
                 root.call = Call(COPY, (cotangent,), root, {}, "")
                 copies.append(root.call)
-            root.home, root.offset = self.homes[1], parameter.offset
+            root.buffer, root.offset = self.buffers[1], parameter.offset
         return copies
 
-    def _find_homes(self, in_place: bool) -> None:
-        """Give every value a home: of an input that its call is the last to read, else a free one, else a new one."""
+    def _assign_buffers(self, in_place: bool) -> None:
+        """Give every value a buffer: of an input that its call is the last to read, else a free one, else a new one."""
         for i, call in enumerate(self.calls):
             for value in call.operands:
                 value.root.last = i
         for value in self.outputs:
             value.root.last = FOREVER
-        fixed, free = self.homes[:], Free()
+        fixed, free = self.buffers[:], Free()
         for value in self.inputs:
-            value.home = self._take(value, free)
+            value.buffer = self._take(value, free)
         for i, call in enumerate(self.calls):
             output = call.output
-            if output.home is None:
-                output.home = (in_place_buffer(call, i, fixed) if in_place else None) or self._take(output, free)
+            if output.buffer is None:
+                output.buffer = (in_place_buffer(call, i, fixed) if in_place else None) or self._take(output, free)
             for value in call.operands:
                 root = value.root
-                if root.last == i and root.home is not output.home and root.home not in fixed:
-                    free.add(root.home)
+                if root.last == i and root.buffer is not output.buffer and root.buffer not in fixed:
+                    free.add(root.buffer)
                     root.last = -1
 
-    def _take(self, value: Value, free: Free) -> Home:
-        home = free.take(value) if value.shape else None  # a number, often a loss, would hold on to a whole array's
-        if home is None:
-            home = Home()
-            self.homes.append(home)
-        return home.admit(value)
+    def _take(self, value: Value, free: Free) -> Buffer:
+        buffer = free.take(value) if value.shape else None  # a number, often a loss, would hold on to a whole array's
+        if buffer is None:
+            buffer = Buffer()
+            self.buffers.append(buffer)
+        return buffer.admit(value)
 
     def _gradient_fits_over_params(self) -> bool:
         """Whether every cotangent can be written where its parameter stood, since no call reads that any more."""
-        params, gradient = self.homes[:2]
+        params, gradient = self.buffers[:2]
         sizes = {parameter.offset: parameter.elements for parameter in self.parameters}
         last: dict[int, int] = {}
         for i, call in enumerate(self.calls):
             for value in call.operands:
-                if value.root.home is params:
+                if value.root.buffer is params:
                     last.update((place, i) for place in places(value.root, sizes))
-        return not any(y.root.home is params for y in self.outputs) and all(
+        return not any(y.root.buffer is params for y in self.outputs) and all(
             last.get(place, -1) < i
             for i, call in enumerate(self.calls)
-            if call.output.home is gradient
+            if call.output.buffer is gradient
             for place in places(call.output, sizes)
         )
 
     def _lay_out(self) -> int:
-        """Put the homes one behind the other; return the length of all."""
+        """Put the buffers one behind the other; return the length of all."""
         start = 0
-        for home in self.homes:
-            if self.over_params and home is self.homes[1]:
+        for buffer in self.buffers:
+            if self.over_params and buffer is self.buffers[1]:
                 continue  # it begins where the params do
-            home.start = start
-            start += -(-(home.size + home.row) // ALIGNMENT) * ALIGNMENT
+            buffer.start = start
+            start += -(-(buffer.size + buffer.row) // ALIGNMENT) * ALIGNMENT
         return start
 
 
@@ -175,23 +175,23 @@ class Copies:
 
 
 class Free:
-    """The homes that nobody lives in, by size; the last one left is taken first, for it is still in the cache."""
+    """The buffers that nobody lives in, by size; the last one left is taken first, for it is still in the cache."""
 
     def __init__(self) -> None:
-        self.by_size: dict[int, list[Home]] = {}
+        self.by_size: dict[int, list[Buffer]] = {}
 
-    def add(self, home: Home) -> None:
-        """Take a home back."""
-        self.by_size.setdefault(home.size, []).append(home)
+    def add(self, buffer: Buffer) -> None:
+        """Take a buffer back."""
+        self.by_size.setdefault(buffer.size, []).append(buffer)
 
-    def take(self, value: Value) -> Home | None:
-        """The smallest home that the value fits into."""
+    def take(self, value: Value) -> Buffer | None:
+        """The smallest buffer that the value fits into."""
         need = nbytes(value)
-        for size in sorted(size for size, homes in self.by_size.items() if homes and size >= need):
-            homes = self.by_size[size]
-            for i in range(len(homes) - 1, -1, -1):
-                if homes[i].fits(value):
-                    return homes.pop(i)
+        for size in sorted(size for size, buffers in self.by_size.items() if buffers and size >= need):
+            buffers = self.by_size[size]
+            for i in range(len(buffers) - 1, -1, -1):
+                if buffers[i].fits(value):
+                    return buffers.pop(i)
         return None
 
 
@@ -226,8 +226,8 @@ def heads(cotangent: Value, after: Value | None) -> bool:
     return cotangent.view is ALL_BUT_LAST and after is not None and after.view is LAST and after.base is cotangent.base
 
 
-def in_place_buffer(call: Call, number: int, fixed: Sequence[Home]) -> Home | None:
-    """The home of an input that an elementwise call may overwrite: one that nobody reads any more, not even by a view.
+def in_place_buffer(call: Call, number: int, fixed: Sequence[Buffer]) -> Buffer | None:
+    """The buffer of an input that an elementwise call may overwrite: no later call reads it, not even by a view.
 
     One element alone is left in place: NumPy checks such operands for overlap, which takes longer than the call.
     """
@@ -236,8 +236,8 @@ def in_place_buffer(call: Call, number: int, fixed: Sequence[Home]) -> Home | No
         return None
     for value in operands:
         alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in operands)
-        if alone and same_form(value, output) and value.home not in fixed and value.home.fits(output):
-            return value.home.admit(output)  # type: ignore[no-any-return]
+        if alone and same_form(value, output) and value.buffer not in fixed and value.buffer.fits(output):
+            return value.buffer.admit(output)  # type: ignore[no-any-return]
     return None
 
 

@@ -17,7 +17,7 @@ from funcnet.arrays import Array, Labels, accept_array, cast_inputs, common_dtyp
 from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.layout import Layout, key_types
 from funcnet.compiler.listing import listing
-from funcnet.compiler.params_cache import Register
+from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.workspace import Blocks, Memory, Space
 from funcnet.core import Function, Pullback
@@ -30,10 +30,13 @@ Y = TypeVar("Y", default=Array)
 Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
 
 SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a program to take it as it is
-OWN = frozenset({"_by_signature", "_registers", "_recent", "_latest"})  # what a copy makes anew
-KEPT, HELD = 1024, 1 << 28  # programs, and bytes of memory that they need, beyond which the one made first is let go
-OF_A_CALL = 1500  # bytes that the Python objects of one call take, about
-POOLED = 8  # workspaces that a program keeps for the next calls
+NOT_PICKLED = frozenset({"_by_signature", "_params_caches", "_recent", "_latest"})  # what a copy makes anew
+MAX_PROGRAMS, MAX_BYTES = (
+    1024,
+    1 << 28,
+)  # programs, and bytes of memory that they need, beyond which the one made first is let go
+BYTES_PER_CALL = 1500  # bytes that the Python objects of one call take, about
+MAX_POOLED = 8  # workspaces that a program keeps for the next calls
 
 
 class Program(Generic[P]):
@@ -42,17 +45,19 @@ class Program(Generic[P]):
     A call that fails does not put its workspace back, so whatever state it left is never seen again.
     plans: by the number of rows; two where a large batch is cut into blocks of two lengths.
     spans: (start, stop) of the blocks.
-    size: the bytes that a workspace needs, about, with the small params that the register holds.
+    size: the bytes that a workspace needs, about, with the small params that the params_cache holds.
     """
 
-    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], register: Register[P]) -> None:
+    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], params_cache: ParamsCache[P]) -> None:
         self.plans = plans
         self.spans = spans
-        self.register = register
-        self.pool: deque[Memory[P]] = deque(maxlen=POOLED)
-        of_params = register.layout.count * register.layout.dtype.itemsize
-        vectors = register.small + 2 * (len(spans) > 1)  # those of blocks are added up in vectors of their own
-        self.size: int = vectors * of_params + sum(plan.size + OF_A_CALL * len(plan.calls) for plan in plans.values())
+        self.params_cache = params_cache
+        self.pool: deque[Memory[P]] = deque(maxlen=MAX_POOLED)
+        of_params = params_cache.layout.count * params_cache.layout.dtype.itemsize
+        vectors = params_cache.small + 2 * (len(spans) > 1)  # those of blocks are added up in vectors of their own
+        self.size: int = vectors * of_params + sum(
+            plan.size + BYTES_PER_CALL * len(plan.calls) for plan in plans.values()
+        )
 
     def held(self) -> int:
         """The bytes of all its workspaces, of which there is at least one."""
@@ -65,9 +70,9 @@ class Program(Generic[P]):
         except IndexError:
             pass
         if len(self.spans) > 1:
-            return Blocks(self.plans, self.register, self.pool, self.spans)
+            return Blocks(self.plans, self.params_cache, self.pool, self.spans)
         (plan,) = self.plans.values()
-        return Space(plan, self.register, self.pool)
+        return Space(plan, self.params_cache, self.pool)
 
 
 class Compiled(Generic[P]):
@@ -80,23 +85,23 @@ class Compiled(Generic[P]):
     """What a call does after its program, for the listing."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Let go of all programs."""
         self._by_signature: dict[Any, Program[P]] = {}
-        self._registers: WeakValueDictionary[Any, Register[P]] = WeakValueDictionary()
+        self._params_caches: WeakValueDictionary[Any, ParamsCache[P]] = WeakValueDictionary()
         self._recent: dict[tuple[Spec, ...], Any] = {}
         self._latest: Any = None, ()
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the programs."""
-        return {name: value for name, value in self.__dict__.items() if name not in OWN}
+        return {name: value for name, value in self.__dict__.items() if name not in NOT_PICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore; programs are made when they are needed."""
         self.__dict__.update(state)
-        self.forget()
+        self.clear()
 
     def __str__(self) -> str:
         """The program last made, a line a call."""
@@ -105,9 +110,9 @@ class Compiled(Generic[P]):
         program = [*self._by_signature.values()][-1]
         blocks = f", in {len(program.spans)} blocks of rows" if len(program.spans) > 1 else ""
         plan = next(iter(program.plans.values()))
-        return listing(self.kind + blocks, plan, program.register.layout.paths(), self.ending)
+        return listing(self.kind + blocks, plan, program.params_cache.layout.paths(), self.ending)
 
-    def may_be_labels(self, place: int) -> bool:
+    def takes_integers(self, place: int) -> bool:
         """Whether the array in that place may be integers."""
         raise NotImplementedError
 
@@ -120,7 +125,7 @@ class Compiled(Generic[P]):
         """Run the function on symbolic values and plan what it recorded."""
         raise NotImplementedError
 
-    def enter(self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None) -> tuple[Memory[P], Any]:
+    def acquire(self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None) -> tuple[Memory[P], Any]:
         """A workspace into which all is copied, so that its program can run; its pool awaits it back.
 
         With it comes the flat vector that the params are views of, if they are.
@@ -143,7 +148,7 @@ class Compiled(Generic[P]):
                 if x.shape != shape or x.dtype is not dtype or type(x) is not ndarray:
                     raise LookupError
                 inside[i][...] = x
-            vector, leaves = space.register.recognise(params)
+            vector, leaves = space.params_cache.recognise(params)
             if vector is None:
                 space.read(leaves)
             elif space.copies:
@@ -159,15 +164,15 @@ class Compiled(Generic[P]):
             if all(type(x) is ndarray for x in arrays):
                 other = self._recent.get(tuple(map(SPEC, arrays)))
                 if other is not None and other is not latest:
-                    return self.enter(params, given, key, other)
-        return self._admit(params, arrays, self.random and key is not None)
+                    return self.acquire(params, given, key, other)
+        return self._acquire_checked(params, arrays, self.random and key is not None)
 
-    def _admit(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Memory[P], Any]:
+    def _acquire_checked(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Memory[P], Any]:
         """Check everything, find or make the program, and copy all into a workspace."""
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
         self.check_count(len(inputs))
         arrays = tuple(
-            accept_array(f"{self.kind}: input {i}", x, labels=self.may_be_labels(i)) for i, x in enumerate(inputs)
+            accept_array(f"{self.kind}: input {i}", x, labels=self.takes_integers(i)) for i, x in enumerate(inputs)
         )
         leaves, structure = tree.flatten(params)
         dtype = params_dtype(params, leaves) or common_dtype(self.kind, arrays)
@@ -177,11 +182,11 @@ class Compiled(Generic[P]):
         signature = (*place, None, *((x.shape, x.dtype) for x in arrays))
         program = self._by_signature.get(signature)
         if program is None:
-            register = self._registers.get(place) or Register(Layout(structure, shapes, dtype))
-            program = self._make(register, arrays, keyed)
+            params_cache = self._params_caches.get(place) or ParamsCache(Layout(structure, shapes, dtype))
+            program = self._make(params_cache, arrays, keyed)
             space = program.take()
-            self._by_signature[signature], self._registers[place] = program, register
-            self._let_go()
+            self._by_signature[signature], self._params_caches[place] = program, params_cache
+            self._evict()
         else:
             space = program.take()
         vector = space.layout.source(leaves)
@@ -189,8 +194,8 @@ class Compiled(Generic[P]):
             space.read(leaves)
         elif vector is not space.source():
             space.take(vector)
-        space.register.set_aside()
-        space.register.remember(params, vector, leaves)
+        space.params_cache.set_aside()
+        space.params_cache.remember(params, vector, leaves)
         for inside, x in zip(space.inside, arrays, strict=True):
             inside[...] = x
         if all(type(x) is np.ndarray for x in given):
@@ -198,12 +203,12 @@ class Compiled(Generic[P]):
             self._latest = self._recent[specs] = program, [(i, *spec[1:]) for i, spec in enumerate(specs)]
         return space, vector
 
-    def _let_go(self) -> None:
+    def _evict(self) -> None:
         """Let go of the programs made first where there are too many or they need too much; the last one stays."""
         programs = [*self._by_signature.items()]  # at once: another thread may make a program meanwhile
         held, count = sum(program.held() for _, program in programs), len(programs)
         for signature, program in programs[:-1]:
-            if count <= KEPT and held <= HELD:
+            if count <= MAX_PROGRAMS and held <= MAX_BYTES:
                 break
             held, count = held - program.held(), count - 1
             self._by_signature.pop(signature, None)
@@ -211,16 +216,16 @@ class Compiled(Generic[P]):
             self._recent.clear()
             self._latest = None, ()
 
-    def _make(self, register: Register[P], arrays: tuple[Array, ...], keyed: bool) -> Program[P]:
+    def _make(self, params_cache: ParamsCache[P], arrays: tuple[Array, ...], keyed: bool) -> Program[P]:
         """Plan the whole batch; where that is large and its rows do not depend on each other, plan its blocks."""
         rows = len(arrays[0])
-        whole = self._plan(register.layout, arrays, keyed, rows, rows)
+        whole = self._plan(params_cache.layout, arrays, keyed, rows, rows)
         cuts = spans(whole, rows)
         lengths = {stop - start for start, stop in cuts}
-        plans = {n: whole if n == rows else self._plan(register.layout, arrays, keyed, n, rows) for n in lengths}
+        plans = {n: whole if n == rows else self._plan(params_cache.layout, arrays, keyed, n, rows) for n in lengths}
         if not all(alike(whole, plan) for plan in plans.values()):
             plans, cuts = {rows: whole}, [(0, rows)]
-        return Program(plans, cuts, register)
+        return Program(plans, cuts, params_cache)
 
     def _plan(self, layout: Layout[P], arrays: tuple[Array, ...], keyed: bool, rows: int, total: int) -> Plan:
         trace = Trace(layout.dtype, rows, total)
@@ -233,7 +238,7 @@ class Compiled(Generic[P]):
 class CompiledFunction(Function[P, Y], Compiled[P]):
     """A differentiable function whose call runs a program; its VJP runs the function itself, on fresh arrays.
 
-    several: whether the output is a tuple.
+    multi_output: whether the output is a tuple.
     """
 
     def __init__(
@@ -242,20 +247,20 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         function: Callable[..., tuple[Y, Pullback[P]]],
         arity: int | None = 1,
         *,
-        several: bool = False,
-        labels: Iterable[int] = (),
+        multi_output: bool = False,
+        integer_inputs: Iterable[int] = (),
         random: bool = False,
     ) -> None:
-        super().__init__(kind, function, arity, labels=labels, random=random)
-        self.forget()
-        self.several = several
+        super().__init__(kind, function, arity, integer_inputs=integer_inputs, random=random)
+        self.clear()
+        self.multi_output = multi_output
 
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
-        space, vector = self.enter(params, inputs, key)
+        space, vector = self.acquire(params, inputs, key)
         for f, args in space.program:
             f(*args)
-        output: Any = tuple([take() for take in space.fresh]) if self.several else space.fresh[0]()
+        output: Any = tuple([take() for take in space.fresh]) if self.multi_output else space.fresh[0]()
         if vector is not None and space.copies:
             space.copied(vector)
         space.pool.append(space)

@@ -16,7 +16,7 @@ from typing_extensions import TypeVar
 from funcnet.arrays import Array
 from funcnet.compiler.binding import Workspace
 from funcnet.compiler.layout import Layout
-from funcnet.compiler.params_cache import Register
+from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
 from funcnet.tracing.forms import Instruction
 
@@ -42,9 +42,9 @@ class Memory(Generic[P]):
     gradient: Any
     fresh: list[Callable[[], Any]]
 
-    def __init__(self, register: Register[P], pool: deque[Memory[P]]) -> None:
-        self.register = register
-        self.layout: Layout[P] = register.layout
+    def __init__(self, params_cache: ParamsCache[P], pool: deque[Memory[P]]) -> None:
+        self.params_cache = params_cache
+        self.layout: Layout[P] = params_cache.layout
         self.pool = pool
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
 
@@ -65,7 +65,7 @@ class Memory(Generic[P]):
         """Be told that the vector was copied in, and may come again."""
 
 
-WORTH = 1 << 17  # bytes of params that are copied in the time in which one call is bound to where they are
+REBIND_COST = 1 << 17  # bytes of params that are copied in the time in which one call is bound to where they are
 
 
 class Space(Memory[P]):
@@ -74,8 +74,8 @@ class Space(Memory[P]):
     Params are copied in, or, where that would take longer, the calls that read them are bound to where they are.
     """
 
-    def __init__(self, plan: Plan, register: Register[P], pool: deque[Memory[P]]) -> None:
-        super().__init__(register, pool)
+    def __init__(self, plan: Plan, params_cache: ParamsCache[P], pool: deque[Memory[P]]) -> None:
+        super().__init__(params_cache, pool)
         self.workspace: Workspace = Workspace(plan)
         space = self.workspace
         self.own: Any = space.params
@@ -84,8 +84,8 @@ class Space(Memory[P]):
         self.outputs: list[Any] = space.outputs
         self.fresh: list[Callable[[], Any]] = [taker(y, f) for y, f in zip(space.outputs, plan.factors, strict=True)]
         self.program: list[Instruction] = space.program
-        self.inside: Sequence[Any] = [inlet(x) for x in space.inputs]
-        self.binding: float = WORTH * len(space.readers) if space.can_move else inf
+        self.inside: Sequence[Any] = [input_target(x) for x in space.inputs]
+        self.binding: float = REBIND_COST * len(space.readers) if space.can_move else inf
         self.bytes_copied: int = 0
         self.copies: bool = self.own.nbytes <= self.binding
 
@@ -148,16 +148,16 @@ class Blocks(Memory[P]):
     outputs: list[Any]
 
     def __init__(
-        self, plans: dict[int, Plan], register: Register[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
+        self, plans: dict[int, Plan], params_cache: ParamsCache[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
     ) -> None:
-        super().__init__(register, pool)
-        self.spaces: dict[int, Space[P]] = {rows: Space(plan, register, pool) for rows, plan in plans.items()}
+        super().__init__(params_cache, pool)
+        self.spaces: dict[int, Space[P]] = {rows: Space(plan, params_cache, pool) for rows, plan in plans.items()}
         self.spans = spans
         self.first: Space[P] = next(iter(self.spaces.values()))
         self.own: Any = np.empty_like(self.first.own)
         self.source = nothing
         self.gradient: Any = np.empty_like(self.first.gradient)
-        self.inside: Sequence[Any] = [Lent() for _ in self.first.inside]
+        self.inside: Sequence[Any] = [InputReference() for _ in self.first.inside]
         self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
         self.factors: list[float] = next(iter(plans.values())).factors
         self.program: list[Instruction] = [(self._run, ())]
@@ -194,7 +194,7 @@ class Blocks(Memory[P]):
         return total if total.ndim else total[()] * self.factors[place]
 
 
-class Lent:
+class InputReference:
     """Refers to the very array that is given to it, until the call ends."""
 
     array: Any = None
@@ -207,7 +207,7 @@ class Lent:
 ROWS_AT_ONCE, FEWEST_FEATURES = 64, 32
 
 
-def inlet(inside: Any) -> Any:
+def input_target(inside: Any) -> Any:
     """What takes a batch to its place: the array there, or its parts.
 
     Some rows at a time where features, stored far apart, are so many that the writes to all of them would leave the
@@ -216,10 +216,10 @@ def inlet(inside: Any) -> Any:
     rows = len(inside)
     if inside.ndim != 2 or inside.shape[1] < FEWEST_FEATURES or rows <= ROWS_AT_ONCE:
         return inside
-    return Parts(inside, [slice(start, start + ROWS_AT_ONCE) for start in range(0, rows, ROWS_AT_ONCE)])
+    return ChunkedInput(inside, [slice(start, start + ROWS_AT_ONCE) for start in range(0, rows, ROWS_AT_ONCE)])
 
 
-class Parts:
+class ChunkedInput:
     """An array that is filled part by part."""
 
     def __init__(self, inside: Any, parts: list[slice]) -> None:

@@ -95,7 +95,7 @@ def summary(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float3
 
 def outline(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> Operator:
     """The network as one operator, with all that stands in it."""
-    check("summary", (net,), several=True)
+    check("summary", (net,), multi_output=True)
     params, _ = net.init(random_key(0), *input_shapes, dtype=dtype)
     return _Outline(input_shapes, dtype).operator((), net, params, tuple(range(len(input_shapes))))
 
@@ -122,7 +122,7 @@ class _Outline:
         if children:
             results = _results(path, layer, children)
             shapes = tuple(self.shapes[result] for result in results)
-            shape = shapes if getattr(layer.apply, "several", False) else shapes[0]
+            shape = shapes if layer.apply.multi_output else shapes[0]
             cost = sum(child.multiply_adds for child in children)
         else:
             results = ()
@@ -167,9 +167,9 @@ class _Outline:
         """The shape of the output, and the cost, both read off the calls for one row."""
         shapes = [self.shapes[source] for source in inputs]
         try:
-            return self._recorded(apply, params, shapes, {place for place in apply.labels if not shapes[place]})
+            return self._recorded(apply, params, shapes, {place for place in apply.integer_inputs if not shapes[place]})
         except (DTypeError, ShapeError):  # labels of any shape, then
-            return self._recorded(apply, params, shapes, apply.labels)
+            return self._recorded(apply, params, shapes, apply.integer_inputs)
 
     def _recorded(
         self, apply: Function[Any, Any], params: Any, shapes: Sequence[Shape], integers: Set[int]

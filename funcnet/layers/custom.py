@@ -44,7 +44,7 @@ def custom_layer(
     kind = name or str(getattr(function, "__name__", "custom"))
     arity = None if inputs is None else count("custom_layer: inputs", inputs)
     checked: Init[P] = partial(run_init, kind, init)
-    return Layer(checked, Function(kind, Opaque(kind, checked, function), arity))
+    return Layer(checked, Function(kind, CustomCall(kind, checked, function), arity))
 
 
 def run_init(
@@ -65,7 +65,7 @@ def run_init(
     return cast(P, params), accept_shape(kind, shape)
 
 
-class Opaque(Generic[P]):
+class CustomCall(Generic[P]):
     """The function of such a layer: run on arrays it checks what comes back; on values it records one call."""
 
     def __init__(
@@ -163,12 +163,12 @@ class Opaque(Generic[P]):
 class Site(NamedTuple):
     """One place where an opaque layer stands in a program."""
 
-    opaque: Opaque[Any]
+    opaque: CustomCall[Any]
     structure: tree.Structure[Any]
     leaves: int
 
 
-class Box:
+class Residuals:
     """What one opaque layer keeps between its forward and its backward call, in one workspace, and no longer.
 
     keeps: whether there is a backward call.
@@ -201,25 +201,25 @@ class Box:
 
 def forward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """Run the function of the layer, which stands in this place."""
-    return [(box_of(memory, attributes["site"]).forward, (*operands, out))]
+    return [(residuals_of(memory, attributes["site"]).forward, (*operands, out))]
 
 
 def backward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """Run its pullback."""
-    box = box_of(memory, attributes["site"])
-    box.keeps = True
-    return [(box.backward, (*operands, out))]
+    residuals = residuals_of(memory, attributes["site"])
+    residuals.keeps = True
+    return [(residuals.backward, (*operands, out))]
 
 
 def cotangent(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """Hand out one of the cotangents that the pullback gave."""
-    return [(partial(box_of(memory, attributes["site"]).cotangent, attributes["place"]), (*operands, out))]
+    return [(partial(residuals_of(memory, attributes["site"]).cotangent, attributes["place"]), (*operands, out))]
 
 
-def box_of(memory: Memory, site: Site) -> Box:
+def residuals_of(memory: Memory, site: Site) -> Residuals:
     """What the calls of one layer share in one workspace."""
-    box: Box = memory.state.setdefault(id(site), Box(site))
-    return box
+    residuals: Residuals = memory.state.setdefault(id(site), Residuals(site))
+    return residuals
 
 
 FORWARD, BACKWARD, COTANGENT = (Primitive(f.__name__, f, opaque=True) for f in (forward, backward, cotangent))

@@ -37,7 +37,7 @@ def embedding(vocabulary: int, features: int, *, table_init: Initializer | None 
     shape = count("embedding: vocabulary", vocabulary), count("embedding: features", features)
     drawing = normal(1.0) if table_init is None else accept_initializer("embedding: table_init", table_init)
     turned = Function("embedding transposed", _embedding_transposed)
-    apply = Function("embedding", _embedding, labels=[0], transposed=turned)
+    apply = Function("embedding", _embedding, integer_inputs=[0], transposed=turned)
     return Layer(partial(_draw, shape, drawing), apply)
 
 

@@ -64,7 +64,9 @@ def softmax_cross_entropy(
     """
     kernel = partial(_softmax_cross_entropy, fraction("softmax_cross_entropy: label_smoothing", label_smoothing))
     ignored = None if ignore_label is None else integer("softmax_cross_entropy: ignore_label", ignore_label)
-    return loss("softmax_cross_entropy", kernel, reduction, weighted, place="classes", labels=[1], ignored=ignored)
+    return loss(
+        "softmax_cross_entropy", kernel, reduction, weighted, place="classes", integer_inputs=[1], ignored=ignored
+    )
 
 
 def _softmax_cross_entropy(smoothing: float, terms: Terms, z: Array, t: Array) -> tuple[Any, Any]:

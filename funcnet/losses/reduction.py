@@ -82,7 +82,7 @@ def loss(
     arity: int = 2,
     *,
     place: Place = "element",
-    labels: Iterable[int] = (),
+    integer_inputs: Iterable[int] = (),
     ignored: int | None = None,
 ) -> Layer[NoParams, Any]:
     """The loss of a kernel."""
@@ -93,7 +93,7 @@ def loss(
     if ignored is not None:
         function = partial(_labelled, ignored, options)
     total = partial(weight_of_batch, place, weighted, ignored) if reduction == "mean" else None
-    return layer(kind, function, no_params, arity + weighted, labels=labels, total_weight=total)
+    return layer(kind, function, no_params, arity + weighted, integer_inputs=integer_inputs, total_weight=total)
 
 
 def weight_of_batch(place: Place, weighted: bool, ignored: int | None, *inputs: Array) -> float:

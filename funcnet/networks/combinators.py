@@ -62,7 +62,7 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
         "serial",
         partial(_serial, applies),
         applies[0].arity,
-        labels=next((labels_of(a) for a in applies if a.kind != "identity"), ()),
+        integer_inputs=next((integer_inputs_of(a) for a in applies if a.kind != "identity"), ()),
         random=any_random(applies),
     )
     return nested(Layer(partial(_init_serial, layers), apply), applies, Written("serial", layers))
@@ -128,7 +128,7 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
         "parallel",
         partial(_parallel, applies, join.apply),
         next(iter(takes), None),
-        labels=[i for i in labels_of(applies[0]) if all(i in labels_of(a) for a in applies)],
+        integer_inputs=[i for i in integer_inputs_of(applies[0]) if all(i in integer_inputs_of(a) for a in applies)],
         random=any_random((*applies, join.apply)),
     )
     written = Written("parallel", layers, () if merge is None else (("merge", merge),))
@@ -255,7 +255,7 @@ def at(where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Ar
         raise located(error, f"{where}: given shape{'s' * (len(inputs) > 1)} {shapes}", outermost=True) from None
 
 
-def check(name: str, layers: tuple[Any, ...], *, several: bool = False, named: str = "argument {} is") -> None:
+def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, named: str = "argument {} is") -> None:
     """Refuse what is not a layer."""
     if not layers:
         raise GraphError(f"{name} needs at least one layer")
@@ -264,13 +264,13 @@ def check(name: str, layers: tuple[Any, ...], *, several: bool = False, named: s
         if not is_layer(layer):
             hint = f": call it, fn.{layer.__name__}(...)" if callable(layer) and hasattr(layer, "__name__") else ""
             raise GraphError(f"{where} {layer!r:.60} and not a layer{hint}")
-        if getattr(layer.apply, "several", False) and not several:
+        if layer.apply.multi_output and not multi_output:
             raise GraphError(f"{where} a network of several outputs: join them inside it")
 
 
-def labels_of(apply: Function[Any, Any]) -> frozenset[int]:
+def integer_inputs_of(apply: Function[Any, Any]) -> frozenset[int]:
     """Which inputs may be integers and go no further; an identity would hand them on."""
-    return apply.labels if apply.kind != "identity" else frozenset[int]()
+    return apply.integer_inputs if apply.kind != "identity" else frozenset[int]()
 
 
 def is_layer(x: object) -> TypeIs[AnyLayer]:

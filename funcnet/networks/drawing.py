@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import DType, Shape, accept_dtype, accept_shape
-from funcnet.compiler.layout import packed
+from funcnet.compiler.layout import contiguous
 from funcnet.core import Layer, OperatorKey, listed_shapes, output_shape
 from funcnet.errors import FuncnetError, ShapeError, located
 from funcnet.networks.graph import Graph
@@ -57,7 +57,7 @@ class NetworkInit:
             raise ShapeError("\n  ".join(drawn.problems))
         held = {k: drawn.params[k] for k in graph.order if k in drawn.params and tree.leaves(drawn.params[k])}
         output = tuple(drawn.shapes[k] for k in graph.outputs)
-        return packed(held, draws), output[0] if graph.single else output
+        return contiguous(held, draws), output[0] if graph.single else output
 
 
 class Drawn:
@@ -97,7 +97,7 @@ class Drawn:
             if source != k and [x.shape for x in tree.leaves(expected)] != [x.shape for x in tree.leaves(own)]:
                 raise ShapeError(f"it shares the params of operator {source!r}, whose inputs have another shape")
         except FuncnetError as error:
-            problem = located(error, told(k, layer.apply.kind, fed_by, arriving), outermost=True)
+            problem = located(error, described(k, layer.apply.kind, fed_by, arriving), outermost=True)
             self.problems.append(str(problem))
         return True
 
@@ -115,7 +115,7 @@ def unknown(step: Step) -> str:
     return f"{what}, whose shape depends on its output: feed {step.source!r} from elsewhere"
 
 
-def told(key: OperatorKey, kind: str, fed_by: Sequence[OperatorKey], shapes: Sequence[Any]) -> str:
+def described(key: OperatorKey, kind: str, fed_by: Sequence[OperatorKey], shapes: Sequence[Any]) -> str:
     """An operator, and every predecessor with its shape."""
     names = [f"operator {j!r}" for j in fed_by] or ["the input"]
     return f"operator {key!r} ({kind}): fed by " + ", ".join(

@@ -287,8 +287,8 @@ def _described(value: Any) -> str:
 
 def _fault(layer: Any) -> str:
     if _is_a(layer, Layer):
-        several = getattr(layer.apply, "several", False)
-        return "a network of several outputs, but an operator has one: join them inside it" * several
+        fault = "a network of several outputs, but an operator has one: join them inside it"
+        return fault if layer.apply.multi_output else ""
     name = getattr(layer, "__name__", "<")
     if callable(layer) and not name.startswith("<"):
         ours = "fn." * str(getattr(layer, "__module__", "")).startswith("funcnet.")

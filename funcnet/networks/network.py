@@ -15,7 +15,7 @@ from funcnet.core import Layer, OperatorKey, Pullback, has_no_params
 from funcnet.display import Written, key_name
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
 from funcnet.networks.combinators import any_random, check, nested, serial
-from funcnet.networks.drawing import NetworkInit, Step, told
+from funcnet.networks.drawing import NetworkInit, Step, described
 from funcnet.networks.drawing import NetworkParams as NetworkParams
 from funcnet.networks.graph import Graph, is_series
 from funcnet.networks.sharing import Shared, transposed
@@ -80,8 +80,8 @@ def network(
         "network",
         function,
         len(graph.inputs),
-        several=not graph.single,
-        labels=function.labels(),
+        multi_output=not graph.single,
+        integer_inputs=function.integer_inputs(),
         random=function.random,
     )
     applies = [step.layer.apply for step in function.steps]
@@ -127,7 +127,7 @@ class Network:
         """The operators as a Mermaid flowchart."""
         return flowchart(self.graph, self.layers)
 
-    def labels(self) -> list[int]:
+    def integer_inputs(self) -> list[int]:
         """Which inputs may be integers: those that go, perhaps through identities, nowhere but to labels."""
         return [place for place, key in enumerate(self.graph.inputs) if self._takes_labels(key)]
 
@@ -135,7 +135,7 @@ class Network:
         """Whether an operator, and all that an identity feeds, takes integers from its first input on."""
         waiting, applies = [(key, 0)], {step.key: step.layer.apply for step in self.steps}
         for k, place in waiting:
-            if place not in applies[k].labels:
+            if place not in applies[k].integer_inputs:
                 return False
             if applies[k].kind == "identity":
                 waiting += [(j, self.graph.predecessors[j].index(k)) for j in self.graph.connectivity[k]]
@@ -169,7 +169,9 @@ class Network:
                 try:
                     values[k], pullbacks[k] = apply.compute(own.get(source, ()), *xs, key=apply.key_under(key, k))
                 except FuncnetError as error:
-                    raise located(error, told(k, apply.kind, fed_by, [x.shape for x in xs]), outermost=True) from None
+                    raise located(
+                        error, described(k, apply.kind, fed_by, [x.shape for x in xs]), outermost=True
+                    ) from None
         return values, pullbacks
 
     def backward(
@@ -246,7 +248,7 @@ def trace(
 
     Shapes: each operator's, batch-first. Raises what `net.apply` would.
     """
-    check("trace", (net,), several=True)
+    check("trace", (net,), multi_output=True)
     function = net.apply.function
     if not isinstance(function, Network):
         raise ShapeError(f"trace looks into the operators of a network; a {net.apply.kind} has none")

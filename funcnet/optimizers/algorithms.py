@@ -13,10 +13,10 @@ import numpy as np
 
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
-from funcnet.optimizers.base import Optimizer, P, Uniform, chain, each, expect, full_like, number, whole
+from funcnet.optimizers.base import Elementwise, Optimizer, P, chain, each, expect, full_like, number, whole
 from funcnet.optimizers.schedules import Schedule, at
 from funcnet.optimizers.transforms import add_decayed_weights, moment
-from funcnet.optimizers.wrappers import Where
+from funcnet.optimizers.wrappers import Mask
 from funcnet.options import flag, fraction, not_negative, positive
 
 
@@ -30,7 +30,7 @@ class LearningRateState(NamedTuple):
 def by_learning_rate(learning_rate: float | Schedule) -> Optimizer:
     """u' = -learning_rate u; the rate of the next update stands in the state."""
     rate = learning_rate if callable(learning_rate) else positive("learning_rate", learning_rate)
-    return Optimizer(partial(_init_rate, rate), Uniform(_by_learning_rate, rate))
+    return Optimizer(partial(_init_rate, rate), Elementwise(_by_learning_rate, rate))
 
 
 def _init_rate(rate: float | Schedule, params: Any) -> LearningRateState:
@@ -68,7 +68,7 @@ class TraceState(NamedTuple):
 
 def by_momentum(decay: float, nesterov: bool) -> Optimizer:
     """m' = u + decay m        u' = m', or u + decay m' by Nesterov"""
-    return Optimizer(_init_trace, Uniform(_by_momentum, fraction("momentum", decay), flag("nesterov", nesterov)))
+    return Optimizer(_init_trace, Elementwise(_by_momentum, fraction("momentum", decay), flag("nesterov", nesterov)))
 
 
 def _init_trace(params: Any) -> TraceState:
@@ -121,7 +121,7 @@ def by_adam(b1: float, b2: float, eps: float, eps_root: float, nesterov: bool) -
     """The direction of `adam`, without its learning rate."""
     eps, eps_root = not_negative("eps", eps), not_negative("eps_root", eps_root)
     options = AdamOptions(fraction("b1", b1), fraction("b2", b2), eps, eps_root, flag("nesterov", nesterov))
-    return Optimizer(_init_adam, Uniform(_by_adam, options))
+    return Optimizer(_init_adam, Elementwise(_by_adam, options))
 
 
 def _init_adam(params: Any) -> AdamState:
@@ -170,7 +170,7 @@ def adamw(
     eps: float = 1e-8,
     eps_root: float = 0.0,
     weight_decay: float = 1e-4,
-    mask: Where | None = None,
+    mask: Mask | None = None,
     *,
     nesterov: bool = False,
 ) -> Optimizer:
@@ -217,7 +217,7 @@ def rmsprop(
     """
     options = RmsOptions(fraction("decay", decay), not_negative("eps", eps), flag("eps_in_sqrt", eps_in_sqrt))
     scale = not_negative("initial_scale", initial_scale)
-    direction = Optimizer(partial(_init_rms, scale, flag("centered", centered)), Uniform(_by_rms, options))
+    direction = Optimizer(partial(_init_rms, scale, flag("centered", centered)), Elementwise(_by_rms, options))
     if momentum is None and nesterov:
         raise OptionError("nesterov is a way to use momentum: give one, for instance momentum=0.9")
     inertia = () if momentum is None else (by_momentum(momentum, nesterov),)
@@ -252,7 +252,7 @@ def adagrad(learning_rate: float | Schedule, initial_accumulator_value: float = 
     initial_accumulator_value: of v. (Duchi, Hazan and Singer 2011; Optax: adagrad)
     """
     start = not_negative("initial_accumulator_value", initial_accumulator_value)
-    direction = Optimizer(partial(_init_adagrad, start), Uniform(_by_adagrad, not_negative("eps", eps)))
+    direction = Optimizer(partial(_init_adagrad, start), Elementwise(_by_adagrad, not_negative("eps", eps)))
     return chain(direction, by_learning_rate(learning_rate))
 
 
@@ -280,13 +280,13 @@ def lion(
     b1: float = 0.9,
     b2: float = 0.99,
     weight_decay: float = 1e-3,
-    mask: Where | None = None,
+    mask: Mask | None = None,
 ) -> Optimizer:
     """u = -learning_rate (sign(b1 m + (1 - b1) g) + weight_decay params)        m' = b2 m + (1 - b2) g
 
     mask: which params decay, as `fn.masked` takes it; by default all. (Chen et al. 2023; Optax: lion)
     """
-    direction = Optimizer(_init_lion, Uniform(_by_lion, fraction("b1", b1), fraction("b2", b2)))
+    direction = Optimizer(_init_lion, Elementwise(_by_lion, fraction("b1", b1), fraction("b2", b2)))
     return chain(direction, add_decayed_weights(weight_decay, mask), by_learning_rate(learning_rate))
 
 

@@ -4,7 +4,7 @@
 
 A transform takes updates and gives updates; an optimizer is one whose last part multiplies by minus the learning rate.
 A bare array is a pytree too. Most transforms give the same for all params in one flat vector as for the tree of them,
-and are marked `Uniform`: a training step runs those over its flat vectors, a few calls for any number of arrays.
+and are marked `Elementwise`: a training step runs those over its flat vectors, a few calls for any number of arrays.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Optimizer(NamedTuple):
         return shown(self)
 
 
-class Uniform(partial[Any]):
+class Elementwise(partial[Any]):
     """An update that gives for one flat vector of all params what it gives for the tree of them."""
 
 
@@ -125,8 +125,8 @@ def with_weight(optimizer: Optimizer, weight: float | None) -> Optimizer:
 
 
 def joint(parts: tuple[Optimizer, ...]) -> Callable[..., Any]:
-    """How to make an update out of those of the parts: it is uniform if all of them are."""
-    return Uniform if all(isinstance(part.update, Uniform) for part in parts) else partial
+    """How to make an update out of those of the parts: it is elementwise if all of them are."""
+    return Elementwise if all(isinstance(part.update, Elementwise) for part in parts) else partial
 
 
 def check_optimizer(where: str, optimizer: object) -> None:
@@ -194,7 +194,7 @@ class EmptyState(NamedTuple):
 
 def stateless(update: Callable[..., Any]) -> Optimizer:
     """A transform without a state, from its function `(updates, params) -> updates`, which is uniform."""
-    return Optimizer(no_state, Uniform(run_stateless, update))
+    return Optimizer(no_state, Elementwise(run_stateless, update))
 
 
 def no_state(params: Any) -> EmptyState:

@@ -13,9 +13,9 @@ from funcnet.arrays import Array, params_dtype
 from funcnet.display import shows_call
 from funcnet.errors import ParamsError
 from funcnet.optimizers.base import (
+    Elementwise,
     Optimizer,
     P,
-    Uniform,
     each,
     expect,
     full_like,
@@ -26,7 +26,7 @@ from funcnet.optimizers.base import (
     whole,
 )
 from funcnet.optimizers.schedules import Schedule, at, check_schedule
-from funcnet.optimizers.wrappers import Where, masked
+from funcnet.optimizers.wrappers import Mask, masked
 from funcnet.options import flag, fraction, not_negative, positive
 
 
@@ -77,7 +77,7 @@ def norm(updates: Any) -> float:
 
 
 @shows_call
-def add_decayed_weights(weight_decay: float, mask: Where | None = None) -> Optimizer:
+def add_decayed_weights(weight_decay: float, mask: Mask | None = None) -> Optimizer:
     """u' = u + weight_decay p        (Optax: add_decayed_weights)
 
     mask: which params decay, as `fn.masked` takes it; by default all. Needs `update(gradient, state, params)`.
@@ -103,7 +103,7 @@ class ScheduleState(NamedTuple):
 def scale_by_schedule(schedule: Schedule) -> Optimizer:
     """u' = s(t) u, t the number of updates before        (Optax: scale_by_schedule)"""
     check_schedule("scale_by_schedule", schedule)
-    return Optimizer(partial(_init_schedule, schedule), Uniform(_scale_by_schedule, schedule))
+    return Optimizer(partial(_init_schedule, schedule), Elementwise(_scale_by_schedule, schedule))
 
 
 def _init_schedule(schedule: Schedule, params: Any) -> ScheduleState:
@@ -130,7 +130,7 @@ def ema(decay: float, *, debias: bool = True) -> Optimizer:
 
     debias: divide by 1 - decay^t, the part of the average that is not the zeros it began with.
     """
-    return Optimizer(_init_ema, Uniform(_ema, fraction("decay", decay), flag("debias", debias)))
+    return Optimizer(_init_ema, Elementwise(_ema, fraction("decay", decay), flag("debias", debias)))
 
 
 def _init_ema(params: Any) -> EmaState:

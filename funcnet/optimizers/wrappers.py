@@ -14,10 +14,10 @@ from funcnet.core import OperatorKey
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
 from funcnet.optimizers.base import (
+    Elementwise,
     Optimizer,
     P,
     S,
-    Uniform,
     check_optimizer,
     each,
     expect,
@@ -31,7 +31,7 @@ from funcnet.optimizers.base import (
 )
 from funcnet.options import count, fraction, is_key, listed, named, not_negative
 
-Where: TypeAlias = "OperatorKey | Collection[OperatorKey] | Callable[[str], bool]"
+Mask: TypeAlias = "OperatorKey | Collection[OperatorKey] | Callable[[str], bool]"
 """Which params: those of an operator (its key, or its position in a serial), those of several operators, or those whose
 path, such as "[3].weight", a function returns True for."""
 Chosen: TypeAlias = "frozenset[OperatorKey] | Callable[[str], bool]"
@@ -99,7 +99,7 @@ def copied(x: Any) -> Any:
 
 
 @shows_call
-def masked(optimizer: Optimizer, where: Where) -> Optimizer:
+def masked(optimizer: Optimizer, where: Mask) -> Optimizer:
     """The optimizer for the params that are chosen; the updates of all others pass through as they came.
 
     where: an operator's key, the position of a layer in a `serial`, a collection of either, or a predicate on a path
@@ -189,7 +189,7 @@ def by_key(params: Any) -> dict[Any, Any]:
 
 
 @shows_call
-def freeze(where: Where) -> Optimizer:
+def freeze(where: Mask) -> Optimizer:
     """u' = 0 for the params that are chosen as in `fn.masked`: they keep their values. (Optax: freeze)
 
     It stands last: `fn.chain(fn.adamw(1e-3), fn.freeze([1, 2]))`.
@@ -217,7 +217,7 @@ def ema_params(decay: float) -> Optimizer:
     (Polyak and Juditsky 1992; Optax: incremental_update; PyTorch: AveragedModel)
     Raises OptionError for a decay outside [0, 1), ParamsError where update is given no params.
     """
-    return Optimizer(_init_ema_params, Uniform(_ema_params, fraction("ema_params: decay", decay)))
+    return Optimizer(_init_ema_params, Elementwise(_ema_params, fraction("ema_params: decay", decay)))
 
 
 def _init_ema_params(params: Any) -> EmaParamsState:

@@ -126,12 +126,12 @@ class Value(NDArrayOperatorsMixin):
     call: the call that writes it; None for inputs, params and views.
     base, view: a view is `view(base)` and costs no call when the program runs.
     offset: for a parameter, and for its cotangent, the place in the flat vector of all params.
-    use_count, last, home, ones: how often it is read, by which call last, where it lives, and the view of it that has
+    use_count, last, buffer, ones: how often it is read, by which call last, where it lives, and the view of it that has
     one more feature, constantly 1: written by the plan.
     """
 
     __slots__ = (
-        "base", "batch_axis", "call", "dtype", "home", "last", "offset", "ones", "shape", "trace", "use_count", "view"
+        "base", "batch_axis", "call", "dtype", "buffer", "last", "offset", "ones", "shape", "trace", "use_count", "view"
     )  # fmt: skip
 
     def __init__(self, trace: Trace, shape: tuple[int, ...], dtype: np.dtype[Any], batch_axis: int | None) -> None:
@@ -145,7 +145,7 @@ class Value(NDArrayOperatorsMixin):
         self.offset: int = 0
         self.use_count: int = 0
         self.last: int = -1
-        self.home: Any = None
+        self.buffer: Any = None
         self.ones: Value | None = None
 
     @property

@@ -41,7 +41,7 @@ def calibrate(net: Layer[P, Any], params: P | Fit[Any], data: Data, batch_size: 
     Where training goes on, decay of weights shrinks mean and var too, unless `mask` leaves them out.
     Raises OptionError for an iterator, which can be gone through but once, ShapeError where there are no rows.
     """
-    check("calibrate", (net,), several=True)
+    check("calibrate", (net,), multi_output=True)
     own: P = params_of(params)
     return with_statistics(net.apply, own, _inputs_alone(data), batch_size, partial(_taken, net.apply))
 

@@ -53,7 +53,7 @@ def evaluate(
     data: as `fn.minibatches` takes them. batch_size: for data in arrays; by default all rows at once. The outputs and
     targets of all batches are held in memory, so that every metric is exact.
     """
-    check("evaluate", (net,), several=True)
+    check("evaluate", (net,), multi_output=True)
     own = params_of(params)
     if metrics is None:
         return mean_loss(net.apply, own, data, batch_size, weigher(net.apply, None, all_inputs))

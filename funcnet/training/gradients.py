@@ -30,11 +30,11 @@ def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None 
 
     The same as `layer.apply.vjp(params, *inputs, key=key)`.
     """
-    check("vjp", (layer,), several=True)
+    check("vjp", (layer,), multi_output=True)
     return layer.apply.vjp(params, *inputs, key=key)
 
 
-class Differentiated(Compiled[P]):
+class CompiledGradient(Compiled[P]):
     """Base of what computes a loss and its gradient in one program. `scale` is the cotangent of the loss."""
 
     scale: float = 1.0
@@ -45,7 +45,7 @@ class Differentiated(Compiled[P]):
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None) -> None:
         super().__init__()
-        check(self.kind, (net,) if loss is None else (net, loss), several=True)
+        check(self.kind, (net,) if loss is None else (net, loss), multi_output=True)
         self.net: Function[P, Any] = net.apply
         self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
         self.random: bool = net.apply.random
@@ -54,12 +54,12 @@ class Differentiated(Compiled[P]):
         """The call that made it."""
         return shown(self)
 
-    def may_be_labels(self, place: int) -> bool:
+    def takes_integers(self, place: int) -> bool:
         """Whether the array in that place may be integers: an input of the network, or a target."""
         loss, arity = self.loss, self.net.arity
         if loss is None or (arity is not None and place < arity):
-            return self.net.may_be_labels(place)
-        return bool(loss.labels) or (arity is None and self.net.may_be_labels(place))
+            return self.net.takes_integers(place)
+        return bool(loss.integer_inputs) or (arity is None and self.net.takes_integers(place))
 
     def taken(self, given: int) -> int:
         """How many of so many arrays, from the first on, are inputs of the network."""
@@ -85,7 +85,7 @@ class Differentiated(Compiled[P]):
         if len(arrays) < taken:
             raise ShapeError(f"{self.kind}: the network takes {taken} inputs, but only {len(arrays)} arrays were given")
         for i, x in enumerate(arrays[:taken]):
-            if x.dtype.kind != "f" and not self.net.may_be_labels(i):
+            if x.dtype.kind != "f" and not self.net.takes_integers(i):
                 raise DTypeError(f"{self.kind}: input {i} has dtype {x.dtype}, not a floating one: cast it")
         output, pull = self.net.compute(params, *arrays[:taken], key=key)
         several = isinstance(output, tuple)
@@ -116,7 +116,7 @@ def check_scalar(kind: str, loss: Any) -> None:
         )
 
 
-class ValueAndGrad(Differentiated[P]):
+class ValueAndGrad(CompiledGradient[P]):
     """See `value_and_grad`."""
 
     kind = "value_and_grad"
@@ -127,7 +127,7 @@ class ValueAndGrad(Differentiated[P]):
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
-        space, _ = self.enter(params, arrays, key)
+        space, _ = self.acquire(params, arrays, key)
         for f, args in space.program:
             f(*args)
         loss, gradient = space.fresh[0](), space.layout.tree(space.gradient.copy())
@@ -151,7 +151,7 @@ def value_and_grad(
     return ValueAndGrad(net, loss, check_finite)
 
 
-class SGDStep(Differentiated[P]):
+class SGDStep(CompiledGradient[P]):
     """See `sgd_step`."""
 
     kind = "sgd_step"
@@ -166,7 +166,7 @@ class SGDStep(Differentiated[P]):
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
-        space, vector = self.enter(params, arrays, key)
+        space, vector = self.acquire(params, arrays, key)
         for f, args in space.program:
             f(*args)
         vector = (space.layout.joined(params) if vector is None else vector) - space.gradient
@@ -174,7 +174,7 @@ class SGDStep(Differentiated[P]):
         if self.check_finite and not all_finite(loss, vector):
             gradient = space.layout.tree(space.gradient / self.scale)
             raise not_finite(self.kind, self.net, self.taken(len(arrays)), params, arrays, key, loss, gradient)
-        space.register.remember(new, vector)
+        space.params_cache.remember(new, vector)
         space.pool.append(space)
         return new, loss
 

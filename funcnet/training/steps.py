@@ -1,7 +1,7 @@
 """Training steps with an optimizer: the compiled gradient, then the update, over flat vectors where that is the same.
 
-Params, gradients and the trees in a state are views of flat vectors. A `Uniform` optimizer gives for those vectors what
-it gives for the trees, so it runs over them, in a few calls for any number of arrays; any other runs over the trees.
+Params, gradients and the trees in a state are views of flat vectors. An `Elementwise` optimizer gives for those vectors
+what it gives for the trees, so it runs over them, in a few calls; any other runs over the trees.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from funcnet.compiler.workspace import Memory
 from funcnet.core import Layer
 from funcnet.display import shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
-from funcnet.optimizers.base import Optimizer, Uniform, apply_updates, check_optimizer, takes_weight
+from funcnet.optimizers.base import Elementwise, Optimizer, apply_updates, check_optimizer, takes_weight
 from funcnet.options import flag
 from funcnet.random import Key
-from funcnet.training.gradients import Differentiated
+from funcnet.training.gradients import CompiledGradient
 from funcnet.training.nonfinite import all_finite, not_finite
 from funcnet.training.weighing import Weigh, weigher
 
@@ -46,7 +46,7 @@ class Kept(NamedTuple):
     nodes: list[Node]
 
 
-class TrainStep(Differentiated[P], Generic[P, L]):
+class TrainStep(CompiledGradient[P], Generic[P, L]):
     """See `train_step`."""
 
     kind = "train_step"
@@ -65,7 +65,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         check_optimizer("train_step: the optimizer", optimizer)
         self.optimizer: Optimizer = optimizer
         self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
-        self.several: bool = metrics is not None
+        self.returns_metrics: bool = metrics is not None
         self.shows_outputs: bool = bool(self.metrics)
         self.takes_weight: bool = takes_weight(optimizer)
         self.weigh: Weigh = weigher(self.net, self.loss, self.taken)
@@ -79,14 +79,14 @@ class TrainStep(Differentiated[P], Generic[P, L]):
     def __call__(self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, S, L]:
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
         new, state, loss, outputs = self.advance(params, state, arrays, key)
-        return new, state, cast(L, self._with_metrics(loss, outputs, arrays) if self.several else loss)
+        return new, state, cast(L, self._with_metrics(loss, outputs, arrays) if self.returns_metrics else loss)
 
     def advance(
         self, params: P, state: S, arrays: tuple[Array | Labels, ...], key: Key | None
     ) -> tuple[P, S, Any, list[Array]]:
         """(new params, new state, loss, outputs); there are outputs where there are metrics."""
         try:
-            space, vector = self.enter(params, arrays, key)
+            space, vector = self.acquire(params, arrays, key)
         except FuncnetError:
             if is_array(state) and not is_array(self.init(params)):
                 raise ParamsError(FORGOTTEN) from None
@@ -96,7 +96,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         layout, update = space.layout, cast("Any", self.optimizer.update)
         if self.takes_weight:
             update = partial(update, weight=self.weigh(arrays))
-        if isinstance(self.optimizer.update, Uniform):
+        if isinstance(self.optimizer.update, Elementwise):
             before = layout.joined(params) if vector is None else vector
             vector, state = self._update_flat(update, space, state, before)
         else:
@@ -106,13 +106,13 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         if self.check_finite and not all_finite(loss, vector):
             taken, gradient = self.taken(len(arrays)), layout.tree(space.gradient)
             raise not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
-        space.register.remember(new, vector)
+        space.params_cache.remember(new, vector)
         space.pool.append(space)
         return new, state, loss, outputs
 
     def _update_flat(self, update: Any, space: Memory[P], state: S, before: Array) -> tuple[Array, S]:
         """The new params as one vector, and the state whose trees are views of the optimizer's vectors."""
-        layout, kept = space.layout, cast("Kept | None", space.register.kept)
+        layout, kept = space.layout, cast("Kept | None", space.params_cache.kept)
         if kept is not None and kept.state is state and are_as_they_were(kept.nodes):
             flat = kept.flat
         else:
@@ -120,7 +120,7 @@ class TrainStep(Differentiated[P], Generic[P, L]):
         updates, flat = update(space.gradient, flat, before)
         nodes: list[Node] = []
         new = with_trees(layout, flat, nodes)
-        space.register.kept = Kept(new, flat, nodes) if space.register.small else None
+        space.params_cache.kept = Kept(new, flat, nodes) if space.params_cache.small else None
         return before + updates, new
 
     def _with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> dict[str, Any]:

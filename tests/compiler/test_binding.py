@@ -233,7 +233,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "masks": lambda x, y: x * ((y > 0.0) & ~(x > 0.0)),
     "transposed": lambda x, y: (x * 2.0).T * 3.0,
     "sequences": lambda x, y: np.abs(x.reshape(*x.shape[:1], 5, 2)) * 2.0,
-    "joined": lambda x, y: np.concatenate([x, y * 2.0, x[:, :1]], axis=-1),
+    "fused": lambda x, y: np.concatenate([x, y * 2.0, x[:, :1]], axis=-1),
     "reshaped": lambda x, y: (x * 2.0).reshape(-1, 5) * 2.0,
 }
 

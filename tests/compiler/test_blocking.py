@@ -204,7 +204,7 @@ NETWORKS: dict[str, tuple[Callable[[], fn.Layer[Any, Any]], tuple[int, ...]]] = 
     "a skip": (skip, (2,)),
     "merges": (merges, (5,)),
     "softmax": (lambda: fn.serial(fn.linear(9), fn.softmax(), fn.linear(7), fn.log_softmax()), (8,)),
-    "joined": (lambda: fn.parallel(fn.linear(9), fn.linear(7), fn.identity(), merge=fn.concatenate()), (8,)),
+    "fused": (lambda: fn.parallel(fn.linear(9), fn.linear(7), fn.identity(), merge=fn.concatenate()), (8,)),
     "sequences": (lambda: fn.serial(fn.linear(8), fn.tanh(), fn.linear(3), fn.softmax()), (4, 6)),
     "reshaped": (lambda: fn.serial(fn.linear(8), fn.reshape(2, -1), fn.linear(3), fn.flatten()), (4, 6)),
     "residuals": (lambda: fn.residual(fn.residual(fn.linear(9), fn.silu()), fn.linear(9)), (9,)),
@@ -388,9 +388,9 @@ ACROSS_ROWS: dict[str, Callable[[Any], Any]] = {
     "without the first row": lambda x: x[1:] * 1.0,
     "a product of rows with rows": lambda x: (x @ x.T) @ x,
     "a number for each row": lambda x: x * np.arange(x.shape[0], dtype=x.dtype)[:, None],
-    "joined row to row": lambda x: np.concatenate([x, x], axis=0),
+    "fused row to row": lambda x: np.concatenate([x, x], axis=0),
     "less the largest row": lambda x: x - x.max(axis=0),
-    "the transposed joined": lambda x: np.concatenate([x.T, x.T], axis=-1),
+    "the transposed fused": lambda x: np.concatenate([x.T, x.T], axis=-1),
 }
 
 
@@ -512,7 +512,7 @@ def test_every_operator_of_the_table_gives_the_same_in_blocks(case: Case) -> Non
     with whole():
         expected = apply(held, *inputs), gradient(held, *inputs, *targets)
     for compiled in (apply, gradient):
-        compiled.forget()
+        compiled.clear()
     with limits(fewest=15, cache=1):
         assert_close((apply(held, *inputs), gradient(held, *inputs, *targets)), expected, 1e-12)
     if not re.search(IN_ONE, case.name):

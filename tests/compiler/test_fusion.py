@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet.compiler import fusion, plan
 from funcnet.compiler.binding import Workspace
-from funcnet.compiler.fusion import SMALL, Joined
+from funcnet.compiler.fusion import SMALL, Fused
 from funcnet.compiler.plan import Plan
 from funcnet.tracing.primitives import relu_grad
 from funcnet.tracing.trace import Call, Trace
@@ -32,7 +32,7 @@ def joined_calls(found: Plan) -> list[Call]:
 
 
 def count(found: Plan) -> int:
-    """How many calls are joined ones."""
+    """How many calls are fused ones."""
     return len(joined_calls(found))
 
 
@@ -41,7 +41,7 @@ def values_of(function: Callable[..., Any], rows: int = ROWS) -> Plan:
     return planned(lambda a, b: function(np.tanh(a), np.exp(b)), (WIDTH,), (WIDTH,), rows=rows)
 
 
-# --- what is joined
+# --- what is fused
 
 
 def test_two_squares_are_one_call() -> None:
@@ -74,8 +74,8 @@ def test_masks_are_joined() -> None:
 
 def test_what_a_value_is_made_of_stands_in_its_place_already() -> None:
     found = values_of(lambda a, b: squares(np.tanh(a), np.tanh(b)))
-    shelf = found.homes[2]
-    written = [call.output for call in found.calls if call.output.home is shelf]
+    shared = found.buffers[2]
+    written = [call.output for call in found.calls if call.output.buffer is shared]
     assert len(written) == 4
     assert len({value.offset for value in written}) == 2
 
@@ -192,7 +192,7 @@ def test_the_same_bits_as_one_by_one(rows: int, dtype: Any, monkeypatch: pytest.
     made = fn.value_and_grad(net, fn.mse(reduction="sum"))
     loss, gradient = made(params, x, target)
     assert "v2]" in str(made)
-    monkeypatch.setattr(plan, "join", lambda calls: Joined(list(calls), [], {}))
+    monkeypatch.setattr(plan, "fuse", lambda calls: Fused(list(calls), [], {}))
     again = fn.value_and_grad(net, fn.mse(reduction="sum"))
     expected = again(params, x, target)
     assert "v2]" not in str(again)
@@ -237,10 +237,10 @@ def test_any_calls_give_the_same_bits_joined_or_not(steps: list[tuple[str, int, 
     shapes = [(WIDTH, WIDTH), (WIDTH,), (rows, WIDTH), (rows, WIDTH)]
     W, b, *inputs = (numbers.normal(size=shape).astype(np.float32) for shape in shapes)
 
-    def results(joined: bool) -> list[Any]:
+    def results(fused: bool) -> list[Any]:
         with pytest.MonkeyPatch.context() as patch:
-            if not joined:
-                patch.setattr(plan, "join", lambda calls: Joined(list(calls), [], {}))
+            if not fused:
+                patch.setattr(plan, "fuse", lambda calls: Fused(list(calls), [], {}))
             found = planned(written(steps), (WIDTH,), (WIDTH,), params=[(WIDTH, WIDTH), (WIDTH,)], rows=rows)
         assert_no_clobber(found)
         space = Workspace(found)
@@ -253,7 +253,7 @@ def test_any_calls_give_the_same_bits_joined_or_not(steps: list[tuple[str, int, 
                     f(*args)
         return [np.array(y) for y in space.outputs]
 
-    for a, c in zip(results(joined=True), results(joined=False), strict=True):
+    for a, c in zip(results(fused=True), results(fused=False), strict=True):
         np.testing.assert_array_equal(a, c, strict=True)
 
 

@@ -109,7 +109,7 @@ every_closure = pytest.mark.parametrize("name", NAMES)
 @every_closure
 @pytest.mark.parametrize("worth", [0, 1 << 17])
 def test_no_batch_is_held_after_a_call(name: str, worth: int, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspace, "WORTH", worth)
+    monkeypatch.setattr(workspace, "REBIND_COST", worth)
     closure, call = closures(custom=False)[name]
     params = drawn(custom=False)
     for rows in (9, 9, 8, 9):
@@ -124,8 +124,8 @@ def test_no_batch_is_held_after_a_call(name: str, worth: int, where: str, monkey
 def test_no_large_params_are_held(
     name: str, worth: int, flat: bool, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace, "WORTH", worth)
-    monkeypatch.setattr(params_cache, "HELD", 0)
+    monkeypatch.setattr(workspace, "REBIND_COST", worth)
+    monkeypatch.setattr(params_cache, "MAX_HELD_BYTES", 0)
     _, call = closures(custom=False)[name]
     params = network(custom=False).init(fn.key(0), (FEATURES,))[0] if flat else drawn(custom=False)
     seen = list[Any]()

@@ -111,7 +111,7 @@ def test_an_interrupt_at_any_line_leaves_the_closure_usable(kind: Any, warm: boo
 
     def attempt() -> None:
         if not warm:
-            closure.forget()
+            closure.clear()
         call()
 
     number = 0
@@ -132,7 +132,7 @@ def test_a_signal_handler_may_call_the_network_that_it_interrupts() -> None:
         nonlocal calls
         calls += 1
         net.apply(params, x[: 5000 + calls % 4000])
-        net.apply.forget()
+        net.apply.clear()
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
@@ -164,7 +164,7 @@ def test_a_finalizer_may_call_the_network_that_is_being_compiled() -> None:
     for _ in range(20):
         for _ in range(5):
             Finalized(lambda: found.append(bits(call())))
-        closure.forget()
+        closure.clear()
         assert bits(call()) == expected
     gc.collect()
     assert len(found) == 100
@@ -179,7 +179,7 @@ def test_a_child_forked_while_another_thread_compiles_works() -> None:
 
     def compile_again() -> None:
         while not stop.is_set():
-            closure.forget()
+            closure.clear()
             call()
 
     thread = threading.Thread(target=compile_again)
@@ -200,7 +200,7 @@ def test_a_child_forked_while_another_thread_compiles_works() -> None:
 def test_threads_that_compile_at_once_plan_twice_at_worst(monkeypatch: pytest.MonkeyPatch) -> None:
     from funcnet.compiler import programs as compiled
 
-    monkeypatch.setattr(compiled, "KEPT", 3)
+    monkeypatch.setattr(compiled, "MAX_PROGRAMS", 3)
     step = fn.sgd_step(NET, fn.mse(), learning_rate=0.1)
     expected = [bits(stepped_alone(n)) for n in range(1, 10)]
     wrong = list[int]()

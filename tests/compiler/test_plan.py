@@ -83,7 +83,7 @@ def nbytes(value: Value) -> int:
 
 def span(value: Value) -> slice:
     """The bytes of a value that is no view."""
-    start = value.home.start + value.offset * value.dtype.itemsize
+    start = value.buffer.start + value.offset * value.dtype.itemsize
     return slice(start, start + nbytes(value))
 
 
@@ -114,18 +114,18 @@ class Walk:
         return self.numbers.setdefault(id(value), len(self.numbers))
 
     def parts(self, value: Value) -> list[Value]:
-        """The values that stand on a shelf, where this is the whole of one."""
+        """The values that stand on a packed buffer, where this is the whole of one."""
         return self.plan.parts.get(id(value), [value])
 
     def write(self, value: Value) -> None:
         place = span(value)
-        assert value.home.start <= place.start
-        assert place.stop <= value.home.start + value.home.size, "a value leaves its home"
+        assert value.buffer.start <= place.start
+        assert place.stop <= value.buffer.start + value.buffer.size, "a value leaves its buffer"
         self.owner[place] = self.number(value)
 
     def read(self, value: Value) -> None:
         root = value.root
-        if root.home is self.plan.homes[0]:
+        if root.buffer is self.plan.buffers[0]:
             assert (self.owner[span(root)] == PARAMS).all(), "a parameter is read that a cotangent was written over"
             return
         assert (self.owner[span(root)] == self.number(root)).all(), "a value is read that is not there (any more)"
@@ -133,7 +133,7 @@ class Walk:
 
     def call(self, call: Call) -> None:
         output = call.output
-        assert output.home is not self.plan.homes[0], "the params are written to"
+        assert output.buffer is not self.plan.buffers[0], "the params are written to"
         for value in call.operands:
             for part in self.parts(value):
                 self.read(part)
@@ -147,7 +147,7 @@ class Walk:
             self.write(part)
 
     def run(self) -> None:
-        params, gradient = (slice(home.start, home.start + home.size) for home in self.plan.homes[:2])
+        params, gradient = (slice(buffer.start, buffer.start + buffer.size) for buffer in self.plan.buffers[:2])
         self.owner[gradient] = EMPTY
         self.owner[params] = PARAMS  # copied in anew for each run
         for value in self.plan.inputs:
@@ -176,10 +176,10 @@ def assert_no_clobber(plan: Plan) -> None:
         walk.run()
 
 
-def assert_homes_are_apart(plan: Plan) -> None:
-    """No two homes, each with its row of ones, overlap, but for params and gradient; all begin at a cache line."""
-    homes = [home for home in plan.homes if not (plan.over_params and home is plan.homes[1])]
-    ends = [(home.start, home.start + home.size + home.row) for home in homes]
+def assert_buffers_are_apart(plan: Plan) -> None:
+    """No two buffers, each with its row of ones, overlap, but for params and gradient; all begin at a cache line."""
+    buffers = [buffer for buffer in plan.buffers if not (plan.over_params and buffer is plan.buffers[1])]
+    ends = [(buffer.start, buffer.start + buffer.size + buffer.row) for buffer in buffers]
     assert all(start % ALIGNMENT == 0 for start, _ in ends)
     assert all(end <= start for (_, end), (start, _) in pairwise(sorted(ends)))
     assert max(end for _, end in ends) <= plan.size
@@ -212,7 +212,7 @@ def test_no_operator_writes_over_what_is_read_later(case: Case, rows: int) -> No
         pytest.skip("a single row has no statistics")
     for plan in plans_of_case(case, rows):
         assert_no_clobber(plan)
-        assert_homes_are_apart(plan)
+        assert_buffers_are_apart(plan)
 
 
 def plans_of_problem(problem: Problem) -> list[Plan]:
@@ -232,7 +232,7 @@ def plans_of_problem(problem: Problem) -> list[Plan]:
 def test_no_fan_out_writes_over_what_is_read_later(name: str, rows: int) -> None:
     for plan in plans_of_problem(pattern(name, batch=rows)):
         assert_no_clobber(plan)
-        assert_homes_are_apart(plan)
+        assert_buffers_are_apart(plan)
 
 
 @given(problem=problems())
@@ -240,7 +240,7 @@ def test_no_fan_out_writes_over_what_is_read_later(name: str, rows: int) -> None
 def test_no_random_network_writes_over_what_is_read_later(problem: Problem) -> None:
     for plan in plans_of_problem(problem):
         assert_no_clobber(plan)
-        assert_homes_are_apart(plan)
+        assert_buffers_are_apart(plan)
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
@@ -252,7 +252,7 @@ def test_labels_are_not_written_over(rows: int, dtype: np.dtype[Any]) -> None:
     arrays = (trace.input((rows, 2), dtype), trace.input((rows,), np.dtype(np.intp)))
     plan = fn.sgd_step(net, fn.softmax_cross_entropy(), learning_rate=0.1).record(trace, params, arrays)
     assert_no_clobber(plan)
-    assert_homes_are_apart(plan)
+    assert_buffers_are_apart(plan)
 
 
 def two_values_at_once() -> Plan:
@@ -262,14 +262,14 @@ def two_values_at_once() -> Plan:
 def test_the_check_sees_a_value_that_is_overwritten() -> None:
     plan = two_values_at_once()
     first, second, *_ = plan.calls
-    second.output.home = first.output.home
+    second.output.buffer = first.output.buffer
     with pytest.raises(AssertionError, match="not there"):
         assert_no_clobber(plan)
 
 
 def test_the_check_sees_a_product_in_place() -> None:
     plan = planned(lambda x: x.T @ x, (4,))
-    plan.calls[0].output.home = plan.inputs[0].home
+    plan.calls[0].output.buffer = plan.inputs[0].buffer
     with pytest.raises(AssertionError, match="overwrites"):
         assert_no_clobber(plan)
 
@@ -277,10 +277,10 @@ def test_the_check_sees_a_product_in_place() -> None:
 def test_the_check_sees_a_lost_row_of_ones() -> None:
     plan = planned(lambda W, b, x: np.tanh(x) @ W + b, (3,), params=[(3, 5), (5,)])
     (ones,) = [value for call in plan.calls for value in call.operands if has_ones(value)]
-    home = ones.root.home
-    home.size += ones.root.shape[0] * ones.dtype.itemsize
+    buffer = ones.root.buffer
+    buffer.size += ones.root.shape[0] * ones.dtype.itemsize
     intruder = Value(ones.trace, (4, 4), F32, 0)
-    intruder.home = home
+    intruder.buffer = buffer
     plan.inputs.insert(0, intruder)
     with pytest.raises(AssertionError, match="a row of ones"):
         assert_no_clobber(plan)
@@ -374,14 +374,14 @@ def test_a_bias_elsewhere_is_added_on_its_own(name: str) -> None:
 
 def test_the_gradient_of_a_bias_rides_in_that_of_its_weight() -> None:
     plan = step_plan(fn.linear(2), (3,))
-    (product,) = [call for call in plan.calls if call.output.home is plan.homes[1]]
+    (product,) = [call for call in plan.calls if call.output.buffer is plan.buffers[1]]
     assert product.output.shape == (4, 2)
     assert "add.reduce" not in functions(plan.calls)
 
 
 def test_the_gradient_of_a_weight_alone_is_one_product() -> None:
     plan = step_plan(fn.linear(2, use_bias=False), (3,))
-    (product,) = [call for call in plan.calls if call.output.home is plan.homes[1]]
+    (product,) = [call for call in plan.calls if call.output.buffer is plan.buffers[1]]
     assert (product.primitive.name, product.output.shape) == ("matmul", (3, 2))
 
 
@@ -390,7 +390,7 @@ def test_params_that_nothing_reads_have_a_gradient_of_their_own() -> None:
     x, W, b = trace.input((4, 3), F32), trace.parameter((3, 2)), trace.parameter((2,))
     y = x @ W
     plan = Plan(trace, (y.sum(),), (x.T @ (y * 2.0), b * 0.0))
-    assert {call.output.offset for call in plan.calls if call.output.home is plan.homes[1]} == {W.offset, b.offset}
+    assert {call.output.offset for call in plan.calls if call.output.buffer is plan.buffers[1]} == {W.offset, b.offset}
     assert_no_clobber(plan)
 
 
@@ -470,7 +470,9 @@ def test_merges_of_one_cost_no_call() -> None:
 def in_place(plan: Plan) -> list[Any]:
     """The functions of the calls that overwrite one of their inputs."""
     return [
-        call.primitive.name for call in plan.calls if call.output.home in [value.root.home for value in call.operands]
+        call.primitive.name
+        for call in plan.calls
+        if call.output.buffer in [value.root.buffer for value in call.operands]
     ]
 
 
@@ -498,7 +500,7 @@ NOT_IN_PLACE: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "numbers by a mask": (lambda x: x > 0.0, (3,)),
     "fewer elements": (lambda x: x * np.ones((1, 3), np.float32), (1,)),
     "a sum": (lambda x: x.sum(axis=-1), (1,)),
-    "a joined value": (lambda x: np.concatenate([x], axis=-1), (3,)),
+    "a fused value": (lambda x: np.concatenate([x], axis=-1), (3,)),
     "a product": (lambda x: x.T @ x, (4,)),
 }
 
@@ -507,7 +509,7 @@ NOT_IN_PLACE: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
 def test_nothing_is_overwritten_that_is_still_read_or_of_another_form(name: str) -> None:
     function, shape = NOT_IN_PLACE[name]
     plan = planned(function, shape)
-    assert plan.calls[0].output.home is not plan.inputs[0].home
+    assert plan.calls[0].output.buffer is not plan.inputs[0].buffer
     assert_no_clobber(plan)
 
 
@@ -553,7 +555,7 @@ def hidden(depth: int, *between: fn.Layer[Any, Any], width: int = 32) -> fn.Laye
 
 def values(plan: Plan, width: int, rows: int) -> float:
     """The memory besides params and gradient, in values of this width with their row of ones."""
-    own = plan.size - plan.homes[0].size - (0 if plan.over_params else plan.homes[1].size)
+    own = plan.size - plan.buffers[0].size - (0 if plan.over_params else plan.buffers[1].size)
     return own / (rows * (width + 1) * plan.dtype.itemsize)
 
 
@@ -591,18 +593,18 @@ def test_a_training_step_needs_memory_for_the_activations_and_a_few_values(depth
 def test_a_loss_does_not_take_the_memory_of_an_array() -> None:
     plan = planned(lambda x: (np.exp(np.sin(np.tanh(x)).sum(axis=1)), (np.cos(np.exp(x)) * 2.0).max()), (32,), rows=64)
     (loss,) = [y for y in plan.outputs if not y.shape]
-    assert loss.home.size == 4
+    assert loss.buffer.size == 4
 
 
 def test_the_memory_of_params_and_gradient_is_theirs() -> None:
     plan = step_plan(hidden(3, fn.tanh()), (32,))
-    assert [home.size for home in plan.homes[:2]] == [3 * 33 * 32 * 4] * 2
+    assert [buffer.size for buffer in plan.buffers[:2]] == [3 * 33 * 32 * 4] * 2
 
 
 def test_the_gradient_is_written_over_params_that_nobody_reads_any_more() -> None:
     plan = step_plan(hidden(3, fn.tanh()), (32,))
     assert plan.over_params
-    assert plan.homes[1].start == plan.homes[0].start
+    assert plan.buffers[1].start == plan.buffers[0].start
 
 
 @pytest.mark.parametrize(
@@ -619,11 +621,11 @@ def test_the_gradient_stays_apart_from_params_that_are_still_read(function: Call
     plan = Plan(trace, [output], [gradient])
     assert not plan.over_params
     assert_no_clobber(plan)
-    assert_homes_are_apart(plan)
+    assert_buffers_are_apart(plan)
 
 
 def test_a_forward_pass_has_no_memory_for_a_gradient() -> None:
-    assert apply_plan(fn.serial(fn.linear(3)), (2,)).homes[1].size == 0
+    assert apply_plan(fn.serial(fn.linear(3)), (2,)).buffers[1].size == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -631,12 +633,12 @@ def test_a_forward_pass_has_no_memory_for_a_gradient() -> None:
 def test_homes_are_apart_and_aligned(rows: int, dtype: Any) -> None:
     net = fn.network({1: CHAIN, 2: fn.linear(5), 3: fn.concatenate(), 4: fn.linear(1)}, {1: [3, 2], 2: [3], 3: [4]})
     params, shape = net.init(fn.key(0), (7,), dtype=dtype)
-    assert_homes_are_apart(plan_of(net.apply, params, (7,), rows=rows))
+    assert_buffers_are_apart(plan_of(net.apply, params, (7,), rows=rows))
     if rows:
-        assert_homes_are_apart(plan_of(fn.sgd_step(net, fn.mse(), learning_rate=1.0), params, (7,), shape, rows=rows))
+        assert_buffers_are_apart(plan_of(fn.sgd_step(net, fn.mse(), learning_rate=1.0), params, (7,), shape, rows=rows))
 
 
 def test_a_plan_is_the_same_each_time() -> None:
     a, b = (step_plan(hidden(4, fn.tanh()), (5,)) for _ in range(2))
     assert functions(a.calls) == functions(b.calls)
-    assert [home.start for home in a.homes] == [home.start for home in b.homes]
+    assert [buffer.start for buffer in a.buffers] == [buffer.start for buffer in b.buffers]

@@ -18,7 +18,7 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import programs as compiled
-from funcnet.compiler.programs import POOLED
+from funcnet.compiler.programs import MAX_POOLED
 
 
 def net() -> fn.Layer[Any, Any]:
@@ -82,7 +82,7 @@ def programs(compiled: Any) -> list[Any]:
 def test_a_stream_of_batch_sizes_keeps_few_programs_and_the_right_numbers(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "KEPT", 20)
+    monkeypatch.setattr(compiled, "MAX_PROGRAMS", 20)
     call = kind(200)
     sizes = np.random.default_rng(0).permutation(200) + 1
     found = [bits(call._replace(arrays=tuple(x[:n] for x in call.arrays))()) for n in sizes]
@@ -103,7 +103,7 @@ def test_one_shape_has_one_program(kind: Kind) -> None:
 
 @every_kind
 def test_the_program_made_first_is_let_go_first(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "KEPT", 6)
+    monkeypatch.setattr(compiled, "MAX_PROGRAMS", 6)
     call, made = kind(10), []
     for n in range(1, 11):
         call._replace(arrays=tuple(x[:n] for x in call.arrays))()
@@ -120,9 +120,9 @@ def test_programs_that_need_much_memory_are_let_go_sooner(kind: Kind, monkeypatc
         return len(programs(call.compiled))
 
     run(17)
-    monkeypatch.setattr(compiled, "HELD", 3 * programs(call.compiled)[0].size)
+    monkeypatch.setattr(compiled, "MAX_BYTES", 3 * programs(call.compiled)[0].size)
     assert [run(rows) for rows in (18, 19, 20)] == [2, 2, 2]
-    monkeypatch.setattr(compiled, "HELD", 0)
+    monkeypatch.setattr(compiled, "MAX_BYTES", 0)
     assert run(16) == 1
 
 
@@ -133,7 +133,7 @@ def test_a_program_that_is_let_go_frees_its_memory_at_once(kind: Kind, monkeypat
     ((space,),) = (program.pool for program in programs(call.compiled))
     slab = weakref.ref(space.own)
     del space
-    monkeypatch.setattr(compiled, "KEPT", 1)
+    monkeypatch.setattr(compiled, "MAX_PROGRAMS", 1)
     gc.disable()
     try:
         call()
@@ -146,7 +146,7 @@ def test_a_program_that_is_let_go_frees_its_memory_at_once(kind: Kind, monkeypat
 def test_small_params_that_are_held_count_as_the_memory_of_a_program(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "OF_A_CALL", 0)
+    monkeypatch.setattr(compiled, "BYTES_PER_CALL", 0)
     call = kind()
     call()
     (program,) = programs(call.compiled)
@@ -198,7 +198,7 @@ def test_a_program_keeps_few_workspaces(kind: Kind) -> None:
     call = kind(500)
     with ThreadPoolExecutor(32) as threads:
         list(threads.map(lambda _: call(), range(200)))
-    assert all(len(program.pool) <= POOLED for program in programs(call.compiled))
+    assert all(len(program.pool) <= MAX_POOLED for program in programs(call.compiled))
 
 
 @every_kind

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import plan
-from funcnet.compiler.fusion import Joined
+from funcnet.compiler.fusion import Fused
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.programs import Program
 from funcnet.tracing.trace import Call, Value
@@ -45,7 +45,9 @@ def backward(call: Call) -> bool:
 
 
 def in_place(plan: Plan, call: Call) -> bool:
-    return call.output.home not in plan.homes[:2] and any(v.root.home is call.output.home for v in call.operands)
+    return call.output.buffer not in plan.buffers[:2] and any(
+        v.root.buffer is call.output.buffer for v in call.operands
+    )
 
 
 def reads_ones(call: Call) -> bool:
@@ -63,12 +65,12 @@ def bases(call: Call) -> list[Value]:
 
 def lives_after_another(plan: Plan) -> bool:
     """Whether a value that overwrites none of its own inputs lives where another one lived."""
-    seen: list[Any] = [value.home for value in plan.inputs]
+    seen: list[Any] = [value.buffer for value in plan.inputs]
     for call in plan.calls:
-        home = call.output.home
-        if home in seen and home not in plan.homes[:2] and not in_place(plan, call):
+        buffer = call.output.buffer
+        if buffer in seen and buffer not in plan.buffers[:2] and not in_place(plan, call):
             return True
-        seen.append(home)
+        seen.append(buffer)
     return False
 
 
@@ -88,7 +90,7 @@ def any_plan(condition: Callable[[Plan], bool]) -> Callable[[Program[Any]], bool
 
 
 def writes_gradient(plan: Plan, call: Call) -> bool:
-    return call.output.home is plan.homes[1]
+    return call.output.buffer is plan.buffers[1]
 
 
 USES: dict[str, Callable[[Program[Any]], bool]] = {
@@ -99,19 +101,21 @@ USES: dict[str, Callable[[Program[Any]], bool]] = {
     "the gradient of a bias rides in a product": any_call(lambda plan, call: reads_ones(call) and backward(call)),
     "a bias is added by itself": any_call(
         lambda plan, call: (
-            call.primitive.name == "add" and any(v.home is plan.homes[0] for v in call.operands) and not backward(call)
+            call.primitive.name == "add"
+            and any(v.buffer is plan.buffers[0] for v in call.operands)
+            and not backward(call)
         )
     ),
     "cotangents are added where they meet": any_call(
         lambda plan, call: is_add(call) and backward(call) and not writes_gradient(plan, call)
     ),
     "gradients of shared params are added": any_call(lambda plan, call: is_add(call) and writes_gradient(plan, call)),
-    "the gradient lies over the params": any_plan(lambda plan: plan.over_params and plan.homes[0].size > 0),
+    "the gradient lies over the params": any_plan(lambda plan: plan.over_params and plan.buffers[0].size > 0),
     "cotangents of inputs are left out": any_plan(
         lambda plan: any(call.primitive.name == "matmul" and backward(call) for call in plan.left_out)
     ),
-    "calls that do the same are joined": any_plan(lambda plan: bool(plan.parts)),
-    "joined calls are followed by joined ones": any_plan(lambda plan: len(plan.parts) > 2),
+    "calls that do the same are fused": any_plan(lambda plan: bool(plan.parts)),
+    "fused calls are followed by fused ones": any_plan(lambda plan: len(plan.parts) > 2),
     "a value is squared in one call": any_call(
         lambda plan, call: (
             call.primitive.name == "multiply" and len(call.operands) == 2 and len({*map(id, call.operands)}) == 1
@@ -128,7 +132,7 @@ IN_BLOCKS: dict[str, Callable[[Program[Any]], bool]] = {
 def no_reuse() -> Iterator[None]:
     """Every value has memory of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "join", lambda calls: Joined(list(calls), [], {}))
+        patch.setattr(plan, "fuse", lambda calls: Fused(list(calls), [], {}))
         patch.setattr(plan, "in_place_buffer", lambda call, number, fixed: None)
         patch.setattr(plan.Free, "take", lambda free, value: None)
         patch.setattr(plan.Plan, "_gradient_fits_over_params", lambda plan: False)

@@ -134,8 +134,8 @@ class Machine(RuleBasedStateMachine):
     @initialize(form=st.sampled_from(["dict", "nested", "serial"]), held=st.sampled_from([0, 1 << 15]))
     def start(self, form: str, held: int) -> None:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(params_cache, "HELD", held)
-        self.patch.setattr(workspace, "WORTH", 0 if held else 1 << 17)
+        self.patch.setattr(params_cache, "MAX_HELD_BYTES", held)
+        self.patch.setattr(workspace, "REBIND_COST", 0 if held else 1 << 17)
         net = network(form)
         self.step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
         self.net, self.form = net, form
@@ -214,3 +214,17 @@ class Machine(RuleBasedStateMachine):
 
 TestWarmIsCold = Machine.TestCase
 TestWarmIsCold.settings = settings(max_examples=60, stateful_step_count=12, deadline=None)
+
+
+@pytest.mark.parametrize("how", sorted(IN_PLACE))
+@pytest.mark.parametrize("form", ["dict", "nested", "serial"])
+@pytest.mark.parametrize("held", [0, 1 << 15])
+def test_arrays_changed_in_place_and_put_into_another_node(form: str, held: int, how: str) -> None:
+    machine = Machine()
+    machine.start(form, held)
+    machine.warm_is_cold()
+    machine.change_in_place(place=0, how=how)
+    machine.warm_is_cold()
+    machine.replace_a_node(place=0, how="same again")
+    machine.warm_is_cold()
+    machine.teardown()

@@ -43,7 +43,7 @@ def multiply_and_add(params: Any, x: Any) -> Any:
 def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """The rows of a batch, which runs whole or in blocks, from copies of the params or from them as they are."""
     if "where they are" in request.param:
-        monkeypatch.setattr(workspace, "WORTH", 0)
+        monkeypatch.setattr(workspace, "REBIND_COST", 0)
     if "in blocks" in request.param:
         monkeypatch.setattr(blocking, "FEWEST", 2)
         monkeypatch.setattr(blocking, "CACHE", 1)
@@ -369,14 +369,14 @@ def test_views_of_a_vector_that_is_not_all_of_it_are_not_flat() -> None:
 def times_admitted(step: Any, params: Any, batches: list[Any], monkeypatch: pytest.MonkeyPatch) -> int:
     """How many of some steps had to look at their params leaf by leaf."""
     admitted = 0
-    original = Compiled._admit
+    original = Compiled._acquire_checked
 
     def counted(self: Any, *arguments: Any) -> Any:
         nonlocal admitted
         admitted += 1
         return original(self, *arguments)
 
-    monkeypatch.setattr(Compiled, "_admit", counted)
+    monkeypatch.setattr(Compiled, "_acquire_checked", counted)
     for batch in batches:
         params, *_ = step(params, *batch)
     return admitted
@@ -417,7 +417,7 @@ def reads_where_they_are(net: fn.Layer[Any, Any], params: Any) -> bool:
 
 
 def test_params_that_come_again_and_again_are_read_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspace, "WORTH", 200)
+    monkeypatch.setattr(workspace, "REBIND_COST", 200)
     net, x = plain(), drawn(9).x
     params, _ = net.init(fn.key(0), (SQUARE,))
     found = []
@@ -437,7 +437,7 @@ def test_params_that_come_again_and_again_are_read_where_they_are(monkeypatch: p
 def test_a_program_is_bound_anew_only_where_it_must(
     worth: int, order: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace, "WORTH", worth)
+    monkeypatch.setattr(workspace, "REBIND_COST", worth)
     bound = list[Any]()
     read_from = Workspace.read_from
 
@@ -476,7 +476,7 @@ def test_few_params_that_come_once_are_copied() -> None:
 @pytest.mark.parametrize("kind", ["apply", "gradient", "step"])
 def test_params_from_anywhere_in_any_order(kind: str, worth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """a and b are flat, c is not; the same ones come a few times, and then others."""
-    monkeypatch.setattr(workspace, "WORTH", worth)
+    monkeypatch.setattr(workspace, "REBIND_COST", worth)
     _, x, target = drawn(9)
     given = {"a": plain().init(fn.key(0), (SQUARE,))[0], "b": plain().init(fn.key(1), (SQUARE,))[0]}
     given["c"] = copied(plain().init(fn.key(2), (SQUARE,))[0])
@@ -500,7 +500,7 @@ def test_params_from_anywhere_in_any_order(kind: str, worth: int, monkeypatch: p
 
 def test_params_that_go_out_as_they_are_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """y = p, whatever x is."""
-    monkeypatch.setattr(workspace, "WORTH", 0)
+    monkeypatch.setattr(workspace, "REBIND_COST", 0)
     own = layer(
         "own", lambda p, x: (p, lambda g: (p * 0.0 + g, (x * 0.0,))), lambda key, shape, dtype: np.zeros((), dtype)
     )

@@ -113,7 +113,7 @@ def small_blocks() -> Generator[None]:
 def params_where_they_are() -> Generator[None]:
     """Programs read params where they are, however few these are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workspace, "WORTH", 0)
+        patch.setattr(workspace, "REBIND_COST", 0)
         yield
 
 

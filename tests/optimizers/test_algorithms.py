@@ -13,7 +13,7 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 from funcnet.optimizers.algorithms import LearningRateState
-from funcnet.optimizers.base import Uniform
+from funcnet.optimizers.base import Elementwise
 
 STEPS = 200
 IN_SINGLE = {"a schedule", "an average of gradients"}  # whose schedules Optax computes in float32
@@ -147,7 +147,7 @@ def test_two_hundred_steps_are_those_of_optax(name: str, make: Any, oracle: Any,
 def test_one_vector_of_all_params_gives_the_same_bits(name: str, make: Any, oracle: Any) -> None:
     """What a training step relies on, where it runs an optimizer over flat vectors."""
     optimizer = make()
-    if not isinstance(optimizer.update, Uniform):
+    if not isinstance(optimizer.update, Elementwise):
         pytest.skip("runs over the trees")
     params = first_params(np.float32)
     gs = gradients(params)[:60]

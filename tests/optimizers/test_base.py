@@ -9,7 +9,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.optimizers.base import Uniform, each
+from funcnet.optimizers.base import Elementwise, each
 
 P: Any = {1: fn.Affine(np.ones((2, 3), np.float32), np.zeros(3, np.float32)), "out": (np.ones(1, np.float32), None)}
 
@@ -74,9 +74,9 @@ def test_a_chain_feeds_each_part_the_updates_of_the_one_before() -> None:
 
 
 def test_a_chain_is_uniform_if_all_its_parts_are() -> None:
-    assert isinstance(fn.chain(fn.clip(1.0), fn.clip_by_global_norm(1.0), fn.adamw(1e-3)).update, Uniform)
+    assert isinstance(fn.chain(fn.clip(1.0), fn.clip_by_global_norm(1.0), fn.adamw(1e-3)).update, Elementwise)
     for part in (fn.clip_by_norm(1.0), fn.freeze(1), fn.adamw(1e-3, mask=1), fn.chain(fn.freeze(1))):
-        assert not isinstance(fn.chain(fn.clip(1.0), part).update, Uniform)
+        assert not isinstance(fn.chain(fn.clip(1.0), part).update, Elementwise)
 
 
 def test_a_chain_refuses_what_is_no_optimizer() -> None:

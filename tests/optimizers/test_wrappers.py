@@ -10,7 +10,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.optimizers.base import Uniform
+from funcnet.optimizers.base import Elementwise
 
 PARAMS: Any = {
     1: fn.Affine(np.ones((2, 3)), np.ones(3)),
@@ -66,8 +66,8 @@ def test_a_number_of_gradients_is_an_int_of_at_least_one(k: Any) -> None:
 
 
 def test_accumulation_is_uniform_where_its_optimizer_is() -> None:
-    assert isinstance(fn.accumulate(fn.adam(0.1), 2).update, Uniform)
-    assert not isinstance(fn.accumulate(fn.freeze(1), 2).update, Uniform)
+    assert isinstance(fn.accumulate(fn.adam(0.1), 2).update, Elementwise)
+    assert not isinstance(fn.accumulate(fn.freeze(1), 2).update, Elementwise)
 
 
 WHERE: list[tuple[Any, list[float]]] = [
