@@ -44,7 +44,7 @@ def package(session: nox.Session, numpy: str) -> None:
     session.install("--only-binary", "numpy", numpy, str(wheel), *TEST)
     session.chdir(source)
     session.run("python", "-P", "-m", "funcnet")
-    session.run("python", "-P", "-m", "pytest", "--import-mode=importlib", *(session.posargs or CHOSEN))
+    session.run("python", "-P", "-m", "pytest", "--import-mode=importlib", "-m", "", *(session.posargs or CHOSEN))
 
 
 def built(session: nox.Session, folder: Path) -> tuple[Path, Path]:

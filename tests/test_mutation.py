@@ -21,6 +21,7 @@ def _f(x: Array) -> Result:
 """
 
 
+@pytest.mark.slow
 def test_a_fixed_part_of_the_mutants_is_killed() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.mutation", "--fast"], capture_output=True, text=True, check=False

@@ -15,6 +15,8 @@ from .conftest import ROOT, Built
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "tutorial.md"]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def python(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:

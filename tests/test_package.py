@@ -23,6 +23,8 @@ PROJECT: dict[str, Any] = PYPROJECT["project"]
 GROUPS: dict[str, list[Any]] = PYPROJECT["dependency-groups"]
 LARGEST = 300_000  # bytes: NumPy's own wheel is fifty times as large
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def metadata(built: Built) -> Message:
