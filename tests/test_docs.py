@@ -73,3 +73,12 @@ def defined(module: str) -> set[str]:
     body = ast.parse(source.read_text(encoding="utf-8")).body
     aliases = {ast.unparse(node.target) for node in body if isinstance(node, ast.AnnAssign)}
     return aliases | {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+
+
+def test_the_tutorial_explains_every_value_that_the_program_shows() -> None:
+    page = DOCS / "tutorial.md"
+    (program,) = (block.text for block in pages.blocks(page) if block.text.startswith("value_and_grad: "))
+    shown = re.findall(r"^  \S.*?  ((?:d \[.*?; bias\])|v\d+) \(\d*", program, re.MULTILINE)
+    table = page.read_text(encoding="utf-8").split("| lines | equation |\n|---|---|\n")[1].split("\n\n")[0]
+    explained = [name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    assert explained == shown

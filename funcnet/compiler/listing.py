@@ -31,7 +31,7 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
     if ending:
         lines.append(f"  then: {ending}")
     if plan.left_out:
-        lines.append("  left out, for nobody needs them or they ride in another call:")
+        lines.append("  not run, because nothing needs them or another call includes them:")
         lines += [f"    {one_line(call.scope)}: {function_name(call)} {call.output.shape}" for call in plan.left_out]
     return "\n".join(lines)
 

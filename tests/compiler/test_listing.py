@@ -118,7 +118,7 @@ def test_gradients_are_named_and_placed(step: str) -> None:
 
 
 def test_what_is_left_out_stands_at_the_end(step: str) -> None:
-    told = step.split("left out, for nobody needs them or they ride in another call:\n")[1].splitlines()
+    told = step.split("not run, because nothing needs them or another call includes them:\n")[1].splitlines()
     assert "    1 linear backward: matmul (40, 2)" in told
     assert "    loss mse backward: negative (40, 2)" in told
     assert len(told) == 10
