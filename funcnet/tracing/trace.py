@@ -283,9 +283,8 @@ class Value(NDArrayOperatorsMixin):
         """Refused: its content is not known yet."""
         refuse("a branch on a value, or its conversion to a number, before it is known")
 
-    __float__ = __int__ = __index__ = __bool__
-
     if not TYPE_CHECKING:  # or it would count as whatever protocol is asked for
+        __float__ = __int__ = __index__ = __bool__
 
         def __getattr__(self, name: str) -> NoReturn:
             """Refused: an attribute that arrays have and values lack."""
