@@ -106,9 +106,9 @@ class Mean:
     """A mean over batches by their weights; the sum where they have none. A batch of weight 0 has no share."""
 
     def __init__(self) -> None:
-        self.total = 0.0
+        self.total: float = 0.0
         self.weight: float | None = 0.0
-        self.batches = 0
+        self.batches: int = 0
 
     def add(self, loss: Any, weight: float | None) -> None:
         """One more batch."""
