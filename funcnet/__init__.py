@@ -17,6 +17,7 @@ from funcnet.errors import (
     OptionError,
     ParamsError,
     ShapeError,
+    TracingError,
     WeightError,
 )
 from funcnet.initializers import (
@@ -241,6 +242,7 @@ __all__ = [
     "to_dot",
     "to_mermaid",
     "trace",
+    "TracingError",
     "train_step",
     "transposed",
     "tree",
