@@ -1,0 +1,116 @@
+"""The calls of a network's forward pass, for a batch of any number of rows.
+
+A trace is of so many rows. Two traces, of different numbers of rows, tell what depends on that number: the axis of the
+batch, which every value knows, and the factors of means, k / n for n rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import Shape
+from funcnet.core import Layer
+from funcnet.errors import DTypeError, ExportError, ShapeError
+from funcnet.tracing.trace import Call, Trace, Value
+
+ROWS = 2  # not 1: a factor of 1 is not recorded
+MORE_ROWS = 4  # a multiple, so that the factors of both are exact
+
+
+class PerRow(NamedTuple):
+    """A number that is divided by the number of rows of the batch."""
+
+    factor: float
+
+
+class Recorded(NamedTuple):
+    """The calls that the outputs need, in order; the params and inputs that they read."""
+
+    calls: list[Call]
+    parameters: list[Value]
+    inputs: list[Value]
+    outputs: list[Value]
+
+
+def record(net: Layer[Any, Any], params: Any, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> Recorded:
+    """The forward pass of a network. Inputs that may be labels are integers where nothing else will do."""
+    labels = [i for i in range(len(shapes)) if net.apply.may_be_labels(i)]
+    problem: Exception | None = None
+    for integers in subsets(labels):
+        kinds = [np.dtype(np.int64) if i in integers else dtype for i in range(len(shapes))]
+        try:
+            trace, outputs = _traced(net, params, shapes, kinds, dtype, ROWS)
+        except (DTypeError, ShapeError) as error:
+            problem = error
+            continue
+        more, _ = _traced(net, params, shapes, kinds, dtype, MORE_ROWS)
+        return Recorded(needed(_of_any_rows(trace, more), outputs), trace.parameters, trace.inputs, outputs)
+    assert problem is not None, "there is at least the empty set"
+    raise problem
+
+
+def subsets(places: Sequence[int]) -> Iterator[set[int]]:
+    """Every subset: the empty one and the whole first, which are right for most networks."""
+    chosen = [{i for i, taken in zip(places, flags, strict=True) if taken} for flags in product((0, 1), repeat=len(places))]
+    yield from sorted(chosen, key=lambda subset: len(subset) % max(len(places), 1))
+
+
+def _traced(
+    net: Layer[Any, Any],
+    params: Any,
+    shapes: Sequence[Shape],
+    kinds: Sequence[np.dtype[Any]],
+    dtype: np.dtype[Any],
+    rows: int,
+) -> tuple[Trace, list[Value]]:
+    """(the trace, the outputs) for so many rows."""
+    trace = Trace(dtype, rows)
+    symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
+    inputs = [trace.input((rows, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
+    output, _ = net.apply.run(symbols, cast("tuple[Any, ...]", tuple(inputs)))
+    return trace, tree.leaves(output)
+
+
+def _of_any_rows(trace: Trace, more: Trace) -> list[Call]:
+    """The calls, with a `PerRow` for each number that the number of rows divides."""
+    found: list[Call] = []
+    for call, other in zip(trace.calls, more.calls, strict=False):
+        if call.primitive is not other.primitive:
+            break
+        pairs = zip(call.inputs, other.inputs, strict=True)
+        inputs = tuple([_input(call.scope, a, b) for a, b in pairs])
+        found.append(Call(call.primitive, inputs, call.output, call.attributes, call.scope))
+    if len(found) != len(more.calls) or len(found) != len(trace.calls):
+        scope = trace.calls[min(len(found), len(trace.calls) - 1)].scope if trace.calls else ""
+        raise ExportError(f"{located(scope)}it computes something else for another number of rows")
+    return found
+
+
+def _input(scope: str, a: Any, b: Any) -> Any:
+    """What a call reads, given what it reads in the trace of more rows."""
+    if not isinstance(a, (int, float)) or a == b or (a != a and b != b):
+        return a
+    if a * ROWS == b * MORE_ROWS:
+        return PerRow(a * ROWS)
+    raise ExportError(f"{located(scope)}the number {a} becomes {b} for another number of rows: only k / n can be exported")
+
+
+def needed(calls: Sequence[Call], outputs: Sequence[Value]) -> list[Call]:
+    """The calls that the outputs need."""
+    wanted = {id(value.root) for value in outputs}
+    kept: list[Call] = []
+    for call in reversed(calls):
+        if id(call.output) in wanted:
+            kept.append(call)
+            wanted.update(id(value.root) for value in call.operands)
+    return kept[::-1]
+
+
+def located(scope: str) -> str:
+    """Where in the network, for an error."""
+    return f"to_onnx: operator {scope}: " if scope else "to_onnx: "
