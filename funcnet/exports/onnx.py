@@ -18,7 +18,8 @@ from funcnet.layers.norm import BatchNorm
 from funcnet.networks.combinators import check
 from funcnet.options import as_int
 
-IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13, 27: 13, 28: 14}
+OPSETS = range(17, 29)
+IR_VERSION = 8  # of the format, which has all that is used here; older runtimes refuse newer ones
 LARGEST = (1 << 31) - 1  # bytes that a message of protocol buffers may have
 OVERHEAD = 1 << 20  # bytes kept free for all but the params
 
@@ -31,33 +32,28 @@ def to_onnx(
     model = fn.to_onnx(net, params, (2,))
     Path("net.onnx").write_bytes(model)
 
-    What it computes is `net.apply(params, *inputs)`, without a key: dropout is the identity. The number of rows is free;
-    in the dtype of the params and of inputs and outputs. The inputs are named x, or x0, x1, ... where there are several,
-    the outputs likewise y, or y0, y1, ...; nodes and params have the operators' keys in their names. Labels are int64.
-    Every layer and loss goes out, and the function of an `elementwise`, in standard operators; params that operators
-    share are written once. Errors that depend on values, of labels for instance, are ONNX Runtime's or none.
-    input_shapes: without the batch axis, as for `init`.      opset: the version of ONNX's operators, from 17 to 26.
-    dtype: of a network without params, by default float32; of any other it is the params'.
-    Raises ExportError for a custom layer, for a batch_norm that is not calibrated, and for params of 2 GB or more;
-    OptionError for another opset, DTypeError for a dtype that is not the params', and what `net.apply` would.
+    The model computes `net.apply(params, *inputs)` without a key, so dropout is the identity, for any number of rows.
+    Every layer and loss is written, and the function of an `elementwise`, in standard operators; params that operators
+    share are written once. Inputs and outputs have the dtype of the params, labels int64. An input is named x; several
+    are x0, x1, ...; outputs likewise y, or y0, y1, ...; the names of nodes and params begin with the operators' keys.
+    The model raises no errors of its own: not for weights that add up to 0, not for a mean over no rows, which is NaN.
+    input_shapes: without the batch axis, as for `init`.      opset: the version of ONNX's operators, from 17 to 28.
+    dtype: of a network without params, by default float32; any other network has that of its params.
+    Raises ExportError for a custom layer, for a batch_norm that is not calibrated, for a NumPy function that ONNX has
+    not, and for params of 2 GB; OptionError for another opset, DTypeError for another dtype than that of the params;
+    and what `net.apply` would.
     (https://onnx.ai/onnx/repo-docs/IR.html)
     """
     check("to_onnx", (net,), several=True)
-    version = _ir_version(opset)
+    version = as_int(opset)
+    if version is None or version not in OPSETS:
+        raise OptionError(f"to_onnx: opset must be an int from {OPSETS[0]} to {OPSETS[-1]}, not {opset!r}")
     shapes = [accept_shape("to_onnx", shape) for shape in input_shapes]
     net.apply.check_count(len(shapes))
     kind = _dtype(params, dtype)
     _check_params(params)
     recorded = record(net, params, shapes, kind)
-    return model(_graph(recorded, params, opset, kind), opset, version)
-
-
-def _ir_version(opset: object) -> int:
-    """The version of the format in which an opset came out."""
-    version = IR_VERSIONS.get(as_int(opset) or 0)
-    if version is None:
-        raise OptionError(f"to_onnx: opset must be an int from {min(IR_VERSIONS)} to {max(IR_VERSIONS)}, not {opset!r}")
-    return version
+    return model(_graph(recorded, params, version, kind), version, IR_VERSION)
 
 
 def _dtype(params: Any, dtype: DType | None) -> np.dtype[Any]:
@@ -94,16 +90,17 @@ def _graph(recorded: Recorded, params: Any, opset: int, dtype: np.dtype[Any]) ->
     names_in, names_out = _numbered("x", len(inputs)), _numbered("y", len(outputs))
     w = Writer(opset, dtype)
     w.begin(inputs, names_in, names_out)
-    read = {id(x.root) for call in calls for x in call.operands} | {id(y.root) for y in outputs}
     for value, (path, leaf) in zip(parameters, tree.leaves_with_path(params), strict=True):
-        if id(value) in read:
-            w.parameter(f"params{path}", value, leaf)
+        w.parameter(f"params{path}", value, leaf)
     for call in calls:
         write_call(w, call)
     for name, value in zip(names_out, outputs, strict=True):
         w.output(name, value)
     infos = [
-        [value_info(name, x.dtype, dimensions(x.shape, x.batch_axis, ROWS)) for name, x in zip(names, values, strict=True)]
+        [
+            value_info(name, x.dtype, dimensions(x.shape, x.batch_axis, ROWS))
+            for name, x in zip(names, values, strict=True)
+        ]
         for names, values in ((names_in, inputs), (names_out, outputs))
     ]
     return graph(w.nodes, w.constants, *infos)

@@ -19,7 +19,7 @@ from funcnet.exports.writer import INDEX, Writer
 from funcnet.tracing import primitive, primitives
 from funcnet.tracing.primitive import Primitive, of_ufunc
 from funcnet.tracing.special import CENTRE, NORMAL_CDF, TAIL
-from funcnet.tracing.trace import BOOL, Call
+from funcnet.tracing.trace import Call
 
 Rule: TypeAlias = Callable[[Writer, Call], str]
 
@@ -186,9 +186,7 @@ def normal_cdf(w: Writer, x: str) -> str:
     centre = w.node("Sub", w.number(0.5), w.node("Mul", size, _polynomial(w, CENTRE, square(w, near))))
     ratio = w.node("Div", w.node("Sub", size, w.number(4.0)), w.node("Add", size, w.number(4.0)))
     bell = w.node("Exp", w.node("Mul", square(w, size), w.number(-0.5)))
-    below = _either(
-        w, w.node("Greater", size, w.number(1.0)), w.node("Mul", bell, _polynomial(w, TAIL, ratio)), centre
-    )
+    below = _either(w, w.node("Greater", size, w.number(1.0)), w.node("Mul", bell, _polynomial(w, TAIL, ratio)), centre)
     return _either(w, w.node("Greater", x, w.number(0.0)), w.node("Sub", w.number(1.0), below), below)
 
 
@@ -211,17 +209,52 @@ def log_of_base(base: float, w: Writer, x: str) -> str:
 
 
 NUMERIC: dict[np.ufunc, str] = {
-    **{np.add: "Add", np.subtract: "Sub", np.multiply: "Mul", np.divide: "Div", np.power: "Pow", np.negative: "Neg"},
-    **{np.exp: "Exp", np.log: "Log", np.sqrt: "Sqrt", np.reciprocal: "Reciprocal", np.minimum: "Min"},
-    **{np.absolute: "Abs", np.fabs: "Abs", np.sign: "Sign", np.floor: "Floor", np.ceil: "Ceil", np.rint: "Round"},
-    **{np.sin: "Sin", np.cos: "Cos", np.tan: "Tan", np.arcsin: "Asin", np.arccos: "Acos", np.arctan: "Atan"},
-    **{np.sinh: "Sinh", np.cosh: "Cosh", np.tanh: "Tanh", np.arcsinh: "Asinh", np.arccosh: "Acosh"},
-    **{np.arctanh: "Atanh", np.isnan: "IsNaN", np.isinf: "IsInf", np.equal: "Equal"},
-    **{np.greater: "Greater", np.greater_equal: "GreaterOrEqual", np.less: "Less", np.less_equal: "LessOrEqual"},
+    np.add: "Add",
+    np.subtract: "Sub",
+    np.multiply: "Mul",
+    np.divide: "Div",
+    np.power: "Pow",
+    np.negative: "Neg",
+    np.exp: "Exp",
+    np.log: "Log",
+    np.sqrt: "Sqrt",
+    np.reciprocal: "Reciprocal",
+    np.minimum: "Min",
+    np.absolute: "Abs",
+    np.fabs: "Abs",
+    np.sign: "Sign",
+    np.floor: "Floor",
+    np.ceil: "Ceil",
+    np.rint: "Round",
+    np.sin: "Sin",
+    np.cos: "Cos",
+    np.tan: "Tan",
+    np.arcsin: "Asin",
+    np.arccos: "Acos",
+    np.arctan: "Atan",
+    np.sinh: "Sinh",
+    np.cosh: "Cosh",
+    np.tanh: "Tanh",
+    np.arcsinh: "Asinh",
+    np.arccosh: "Acosh",
+    np.arctanh: "Atanh",
+    np.isnan: "IsNaN",
+    np.isinf: "IsInf",
+    np.equal: "Equal",
+    np.greater: "Greater",
+    np.greater_equal: "GreaterOrEqual",
+    np.less: "Less",
+    np.less_equal: "LessOrEqual",
 }
 LOGICAL: dict[np.ufunc, str] = {
-    **{np.logical_and: "And", np.logical_or: "Or", np.logical_xor: "Xor", np.logical_not: "Not"},
-    **{np.bitwise_and: "And", np.bitwise_or: "Or", np.bitwise_xor: "Xor", np.invert: "Not"},
+    np.logical_and: "And",
+    np.logical_or: "Or",
+    np.logical_xor: "Xor",
+    np.logical_not: "Not",
+    np.bitwise_and: "And",
+    np.bitwise_or: "Or",
+    np.bitwise_xor: "Xor",
+    np.invert: "Not",
 }
 FUNCTIONS: dict[np.ufunc, Callable[[Writer, str], str]] = {
     np.square: square,

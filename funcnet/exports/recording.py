@@ -1,14 +1,14 @@
 """The calls of a network's forward pass, for a batch of any number of rows.
 
 A trace is of so many rows. Two traces, of different numbers of rows, tell what depends on that number: the axis of the
-batch, which every value knows, and the factors of means, k / n for n rows.
+batch, which every value knows, and the sizes and shares that are computed from it, k n and k / n for n rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,10 +22,11 @@ ROWS = 2  # not 1: a factor of 1 is not recorded
 MORE_ROWS = 4  # a multiple, so that the factors of both are exact
 
 
-class PerRow(NamedTuple):
-    """A number that is divided by the number of rows of the batch."""
+class OfRows(NamedTuple):
+    """A number that is multiplied by the number of rows of the batch, or divided by it."""
 
     factor: float
+    divided: bool
 
 
 class Recorded(NamedTuple):
@@ -56,7 +57,9 @@ def record(net: Layer[Any, Any], params: Any, shapes: Sequence[Shape], dtype: np
 
 def subsets(places: Sequence[int]) -> Iterator[set[int]]:
     """Every subset: the empty one and the whole first, which are right for most networks."""
-    chosen = [{i for i, taken in zip(places, flags, strict=True) if taken} for flags in product((0, 1), repeat=len(places))]
+    chosen = [
+        {i for i, taken in zip(places, flags, strict=True) if taken} for flags in product((0, 1), repeat=len(places))
+    ]
     yield from sorted(chosen, key=lambda subset: len(subset) % max(len(places), 1))
 
 
@@ -71,23 +74,22 @@ def _traced(
     """(the trace, the outputs) for so many rows."""
     trace = Trace(dtype, rows)
     symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
-    inputs = [trace.input((rows, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
-    output, _ = net.apply.run(symbols, cast("tuple[Any, ...]", tuple(inputs)))
+    inputs: Any = tuple([trace.input((rows, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)])
+    output, _ = net.apply.run(symbols, inputs)
     return trace, tree.leaves(output)
 
 
 def _of_any_rows(trace: Trace, more: Trace) -> list[Call]:
-    """The calls, with a `PerRow` for each number that the number of rows divides."""
+    """The calls, with an `OfRows` for each number that depends on the number of rows."""
     found: list[Call] = []
     for call, other in zip(trace.calls, more.calls, strict=False):
         if call.primitive is not other.primitive:
             break
-        pairs = zip(call.inputs, other.inputs, strict=True)
-        inputs = tuple([_input(call.scope, a, b) for a, b in pairs])
+        inputs = tuple([_input(call.scope, a, b) for a, b in zip(call.inputs, other.inputs, strict=True)])
         found.append(Call(call.primitive, inputs, call.output, call.attributes, call.scope))
-    if len(found) != len(more.calls) or len(found) != len(trace.calls):
-        scope = trace.calls[min(len(found), len(trace.calls) - 1)].scope if trace.calls else ""
-        raise ExportError(f"{located(scope)}it computes something else for another number of rows")
+    longer = max(trace.calls, more.calls, key=len)
+    if len(found) < len(longer):
+        raise ExportError(f"{located(longer[len(found)].scope)}of more rows it makes other calls")
     return found
 
 
@@ -96,8 +98,10 @@ def _input(scope: str, a: Any, b: Any) -> Any:
     if not isinstance(a, (int, float)) or a == b or (a != a and b != b):
         return a
     if a * ROWS == b * MORE_ROWS:
-        return PerRow(a * ROWS)
-    raise ExportError(f"{located(scope)}the number {a} becomes {b} for another number of rows: only k / n can be exported")
+        return OfRows(a * ROWS, True)
+    if a * MORE_ROWS == b * ROWS:
+        return OfRows(a / ROWS, False)
+    raise ExportError(f"{located(scope)}of more rows the number {a} is {b}: of n rows it must be k n or k / n")
 
 
 def needed(calls: Sequence[Call], outputs: Sequence[Value]) -> list[Call]:

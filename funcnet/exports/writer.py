@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.exports.protobuf import ELEMENT_TYPES, node, tensor
-from funcnet.exports.recording import PerRow
+from funcnet.exports.recording import OfRows
 from funcnet.tracing.shapes import Slice
 from funcnet.tracing.trace import BOOL, Value
 
@@ -33,7 +33,7 @@ class Writer:
         self._constants: dict[Any, str] = {}
         self._cast: dict[tuple[str, np.dtype[Any]], str] = {}
         self._used: dict[str, int] = {}
-        self._shared: dict[Any, str] = {}
+        self._of_batch: dict[OfRows, str] = {}
         self._batch = ""
 
     def begin(self, inputs: Sequence[Value], names: Sequence[str], outputs: Sequence[str]) -> None:
@@ -86,8 +86,8 @@ class Writer:
 
     def read(self, x: Any) -> str:
         """The name of what a call reads: a value, a view of one, an array, or a number."""
-        if isinstance(x, PerRow):
-            return self._per_row(x.factor)
+        if isinstance(x, OfRows):
+            return self._of_rows(x)
         if not isinstance(x, Value):
             return self.constant(np.asarray(x, BOOL if getattr(x, "dtype", None) == BOOL else self.dtype))
         if id(x) not in self._values:
@@ -110,21 +110,23 @@ class Writer:
             self._cast[key] = self.node("Cast", name, to=ELEMENT_TYPES[dtype])
         return self._cast[key]
 
-    def _per_row(self, factor: float) -> str:
-        """A number over the number of rows, which is read off the first input."""
-        if factor not in self._shared:
+    def _of_rows(self, x: OfRows) -> str:
+        """A number that depends on the number of rows, which is read off the first input."""
+        if x not in self._of_batch:
             rows = self.node("Gather", self.node("Shape", self._batch), self.constant(np.asarray(0, INDEX)))
-            self._shared[factor] = self.node("Div", self.number(factor), self.cast(rows, self.dtype))
-        return self._shared[factor]
+            kind = "Div" if x.divided else "Mul"
+            self._of_batch[x] = self.node(kind, self.number(x.factor), self.cast(rows, self.dtype))
+        return self._of_batch[x]
 
     def _view(self, value: Value, base: Value, name: str) -> str:
         """A view of a value, of which the name is known."""
-        if isinstance(value.view, Slice):
-            return self._slice(value.view.steps, base, name)
-        if value.view is np.transpose:
+        view: Any = value.view
+        if isinstance(view, Slice):
+            return self._slice(view.steps, base, name)
+        if view is np.transpose:
             return self.node("Transpose", name, perm=[*range(base.ndim)[::-1]])
-        if isinstance(value.view, partial):
-            return self.node("Transpose", name, perm=value.view.keywords["axes"])
+        if isinstance(view, partial):
+            return self.node("Transpose", name, perm=view.keywords["axes"])
         return self.reshape(value, base, name)
 
     def reshape(self, value: Value, base: Value, name: str) -> str:
@@ -148,7 +150,7 @@ class Writer:
         gone = [i for i, step in enumerate(old) if not isinstance(step, slice)]
         if gone:
             name = self.node("Squeeze", name, self.integers(*gone))
-        kept = [step for step in whole if step is None or isinstance(step, slice)]
+        kept: list[Any] = [step for step in whole if step is None or isinstance(step, slice)]
         new = [i for i, step in enumerate(kept) if step is None]
         return self.node("Unsqueeze", name, self.integers(*new)) if new else name
 
