@@ -11,6 +11,7 @@ from funcnet.arrays import DType, Shape, accept_dtype, accept_shape, params_dtyp
 from funcnet.core import Layer
 from funcnet.errors import DTypeError, ExportError, OptionError
 from funcnet.exports.operators import write_call
+from funcnet.exports.patterns import needed, recognised
 from funcnet.exports.protobuf import dimensions, graph, model, value_info
 from funcnet.exports.recording import ROWS, Recorded, record
 from funcnet.exports.writer import Writer
@@ -92,7 +93,7 @@ def _graph(recorded: Recorded, params: Any, opset: int, dtype: np.dtype[Any]) ->
     w.begin(inputs, names_in, names_out)
     for value, (path, leaf) in zip(parameters, tree.leaves_with_path(params), strict=True):
         w.parameter(f"params{path}", value, leaf)
-    for call in calls:
+    for call in needed([recognised(call, opset, dtype) for call in calls], outputs):
         write_call(w, call)
     for name, value in zip(names_out, outputs, strict=True):
         w.output(name, value)

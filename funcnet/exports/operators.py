@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
+from funcnet.exports.patterns import Standard
 from funcnet.exports.recording import located
 from funcnet.exports.writer import INDEX, Writer
 from funcnet.tracing import primitive, primitives
@@ -24,9 +25,12 @@ from funcnet.tracing.trace import Call
 Rule: TypeAlias = Callable[[Writer, Call], str]
 
 
-def write_call(w: Writer, call: Call) -> None:
+def write_call(w: Writer, call: Call | Standard) -> None:
     """Write the nodes of a call, and tell the name of its output."""
     w.scope = call.scope.replace(" / ", "/")
+    if isinstance(call, Standard):
+        w.name(call.output, w.node(call.kind, *map(w.floating, call.operands), **call.attributes))
+        return
     rule = RULES.get(call.primitive)
     if rule is None:
         if call.primitive.opaque:
@@ -58,9 +62,9 @@ def identity(w: Writer, call: Call) -> str:
     (x,) = call.operands
     y = call.output
     if x.shape == y.shape:
-        return w.floating(x)
+        return w.read(x)
     lengths = [1 if i == y.batch_axis else n for i, n in enumerate(y.shape)]  # 1: as it is
-    return w.node("Expand", w.floating(x), w.integers(*lengths))
+    return w.node("Expand", w.read(x), w.integers(*lengths))
 
 
 def maximum(w: Writer, call: Call) -> str:

@@ -7,7 +7,7 @@ batch, which every value knows, and the sizes and shares that are computed from 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ class OfRows(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """The calls that the outputs need, in order; the params and inputs that they read."""
+    """The calls in order, the params and inputs that they read, and what goes out."""
 
     calls: list[Call]
     parameters: list[Value]
@@ -41,26 +41,23 @@ class Recorded(NamedTuple):
 def record(net: Layer[Any, Any], params: Any, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> Recorded:
     """The forward pass of a network. Inputs that may be labels are integers where nothing else will do."""
     labels = [i for i in range(len(shapes)) if net.apply.may_be_labels(i)]
-    problem: Exception | None = None
+    problems: list[Exception] = []
     for integers in subsets(labels):
         kinds = [np.dtype(np.int64) if i in integers else dtype for i in range(len(shapes))]
         try:
             trace, outputs = _traced(net, params, shapes, kinds, dtype, ROWS)
         except (DTypeError, ShapeError) as error:
-            problem = error
+            problems.append(error)
             continue
         more, _ = _traced(net, params, shapes, kinds, dtype, MORE_ROWS)
-        return Recorded(needed(_of_any_rows(trace, more), outputs), trace.parameters, trace.inputs, outputs)
-    assert problem is not None, "there is at least the empty set"
-    raise problem
+        return Recorded(_of_any_rows(trace, more), trace.parameters, trace.inputs, outputs)
+    raise problems[1 if labels else 0]  # of all labels, if there are any
 
 
 def subsets(places: Sequence[int]) -> Iterator[set[int]]:
-    """Every subset: the empty one and the whole first, which are right for most networks."""
-    chosen = [
-        {i for i, taken in zip(places, flags, strict=True) if taken} for flags in product((0, 1), repeat=len(places))
-    ]
-    yield from sorted(chosen, key=lambda subset: len(subset) % max(len(places), 1))
+    """Every subset once: first none and all, which are right for most networks."""
+    sizes = dict.fromkeys((0, len(places), *range(len(places))))
+    return (set(chosen) for size in sizes for chosen in combinations(places, size))
 
 
 def _traced(
@@ -102,17 +99,6 @@ def _input(scope: str, a: Any, b: Any) -> Any:
     if a * MORE_ROWS == b * ROWS:
         return OfRows(a / ROWS, False)
     raise ExportError(f"{located(scope)}of more rows the number {a} is {b}: of n rows it must be k n or k / n")
-
-
-def needed(calls: Sequence[Call], outputs: Sequence[Value]) -> list[Call]:
-    """The calls that the outputs need."""
-    wanted = {id(value.root) for value in outputs}
-    kept: list[Call] = []
-    for call in reversed(calls):
-        if id(call.output) in wanted:
-            kept.append(call)
-            wanted.update(id(value.root) for value in call.operands)
-    return kept[::-1]
 
 
 def located(scope: str) -> str:
