@@ -173,11 +173,9 @@ def labelled(w: Writer, call: Call) -> str:
 
 
 def known_labels(w: Writer, call: Call) -> str:
-    """The labels, but 0 where the weight is 0 and the label is no class."""
+    """The labels, but 0 where the weight is 0, so that the label makes no difference."""
     labels, weights = map(w.read, call.inputs)
-    zero, classes = (w.constant(np.asarray(n, INDEX)) for n in (0, call.attributes["classes"]))
-    none = w.node("Or", w.node("Less", labels, zero), w.node("GreaterOrEqual", labels, classes))
-    return _either(w, w.node("And", w.node("Equal", weights, w.number(0.0)), none), zero, labels)
+    return _either(w, w.node("Equal", weights, w.number(0.0)), w.constant(np.asarray(0, INDEX)), labels)
 
 
 def normal_cdf(w: Writer, x: str) -> str:

@@ -90,11 +90,11 @@ def _matches(pattern: Any, x: Any, variables: dict[str, Value]) -> bool:
 
 def _is_last(primitive: Primitive, x: Value) -> bool:
     """Whether a value is reduced by that primitive over its last axis, which is kept."""
-    call = x.base.call if x.base is not None and isinstance(x.view, Slice) else None
-    if call is None or call.primitive is not primitive:
+    call = x.base.call if x.base is not None else None
+    if call is None or call.primitive is not primitive or not isinstance(x.view, Slice):
         return False
-    whole = call.operands[0].shape
-    return call.attributes["axes"] == (len(whole) - 1,) and x.shape == (*whole[:-1], 1)
+    whole, in_order = call.operands[0].shape, all(step in (None, Ellipsis, slice(None)) for step in x.view.steps)
+    return in_order and call.attributes["axes"] == (len(whole) - 1,) and x.shape == (*whole[:-1], 1)
 
 
 def needed(calls: Sequence[Call | Standard], outputs: Sequence[Value]) -> list[Call | Standard]:

@@ -135,12 +135,26 @@ def nearly_softmax(x: Any) -> Any:
     return e / e.sum(axis=-1, keepdims=True), lambda g: g
 
 
-@pytest.mark.parametrize("function", [nearly, nearly_softmax])
+def over_rows(x: Any) -> Any:
+    e = np.exp(x - x.max(axis=1)[..., None])
+    return e / e.sum(axis=1)[..., None], lambda g: g
+
+
+def turned(x: Any) -> Any:
+    e = np.exp(x - x.max(axis=-1)[:, ::-1, None])
+    return e / e.sum(axis=-1)[:, ::-1, None], lambda g: g
+
+
+def of_matrices(x: Any) -> Any:
+    return x @ x + x, lambda g: g
+
+
+@pytest.mark.parametrize("function", [nearly, nearly_softmax, over_rows, turned, of_matrices])
 def test_what_is_nearly_an_operator_of_onnx_is_not_taken_for_it(function: Any) -> None:
     net = fn.elementwise(function)
-    model = fn.to_onnx(net, (), (3, 4))
-    assert {"Sigmoid", "Softmax"}.isdisjoint(node.op_type for node in onnx.load_from_string(model).graph.node)
-    assert_gives(session(model), net, (), np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32))
+    model = fn.to_onnx(net, (), (3, 3))
+    assert {"Gemm", "Sigmoid", "Softmax"}.isdisjoint(node.op_type for node in onnx.load_from_string(model).graph.node)
+    assert_gives(session(model), net, (), np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32))
 
 
 def test_params_that_operators_share_are_written_once() -> None:
@@ -184,6 +198,8 @@ def test_weights_of_0_and_labels_of_no_class_add_nothing() -> None:
     w = np.array([1, 1, 0, 2], np.float32)
     assert_gives(running, net, (), z, np.array([1, -100, 9, 3]), w)
     assert_gives(running, net, (), z, np.array([1, -100, 9, 3]), w * 0)
+    with pytest.raises(Exception, match="GatherElements"):
+        outputs(running, z, np.array([1, 9, 0, 3]), w)
 
 
 VALUES = [0.0, 1e-30, 1e-12, 1e-5, 0.01, 0.5, 1.0, 3.0, 8.0, 17.0, 40.0, 80.0, 1e4, 1e30]
