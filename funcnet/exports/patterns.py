@@ -27,7 +27,8 @@ class Operator(NamedTuple):
     """An operator of ONNX, and the calls that compute the same.
 
     ranks: how many axes the variables have, where that matters.
-    single: ONNX Runtime has it in float32 only.      opset: the first that has it.
+    single: ONNX Runtime has it, or what it makes of x sigmoid(x), in float32 only.
+    opset: the first that has it.
     """
 
     kind: str
@@ -54,7 +55,7 @@ RISING = (EXP, (of_ufunc(np.minimum), "x", 40.0))
 FALLING = (EXP, (of_ufunc(np.negative), (of_ufunc(np.absolute), "x")))
 OPERATORS = [
     Operator("Gemm", (ADD, (MATMUL, "x", "W"), "b"), ranks=(2, 2, 1)),
-    Operator("Sigmoid", (DIVIDE, RISING, (ADD, RISING, 1.0))),
+    Operator("Sigmoid", (DIVIDE, RISING, (ADD, RISING, 1.0)), single=True),
     Operator("Softmax", (DIVIDE, (EXP, SHIFTED), Last(SUM, (EXP, SHIFTED))), {"axis": -1}),
     Operator("LogSoftmax", (SUBTRACT, SHIFTED, (of_ufunc(np.log), Last(SUM, (EXP, SHIFTED)))), {"axis": -1}),
     Operator("Softplus", (ADD, (of_ufunc(np.maximum), "x", 0.0), (of_ufunc(np.log1p), FALLING)), single=True),

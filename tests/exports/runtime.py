@@ -22,6 +22,19 @@ def session(model: bytes) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+def newest_opset() -> int:
+    """The newest opset that is written, and that the packages here take."""
+    for opset in range(28, 23, -1):
+        try:
+            session(fn.to_onnx(fn.tanh(), (), (1,), opset=opset))
+        except Exception as error:
+            if "opset" not in str(error).lower():
+                raise
+        else:
+            return opset
+    return 23
+
+
 def outputs(running: Any, *inputs: Any) -> list[Any]:
     """What the session gives."""
     names = [told.name for told in running.get_inputs()]
