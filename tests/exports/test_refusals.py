@@ -12,7 +12,7 @@ import pytest
 
 import funcnet as fn
 import funcnet.exports.onnx as exports
-from tests.support.cases import init_scale, scale
+from tests.support.cases import CASES, Case, init_scale, scale
 
 
 def refused(error: type[Exception], message: str, *args: Any, **options: Any) -> None:
@@ -25,6 +25,19 @@ def refused(error: type[Exception], message: str, *args: Any, **options: Any) ->
 def made(net: fn.Layer[Any, Any], *shapes: fn.Shape) -> tuple[Any, ...]:
     """The network, its params and the shapes."""
     return net, net.init(fn.key(0), *shapes)[0], *shapes
+
+
+def test_what_is_refused_of_all_operators() -> None:
+    found = {case.name for case in CASES if not goes_out(case)}
+    assert found == {"custom_layer", "batch_norm", "batch_norm over sequences"}
+
+
+def goes_out(case: Case) -> bool:
+    """Whether the operator becomes a model as init gives it."""
+    try:
+        return fn.to_onnx(*made(case.make(), *case.shapes)) != b""
+    except fn.ExportError:
+        return False
 
 
 def test_a_custom_layer_is_named() -> None:
