@@ -9,6 +9,7 @@ from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.errors import (
     CheckpointError,
     DTypeError,
+    ExportError,
     FuncnetError,
     GraphError,
     KeyTypeError,
@@ -68,6 +69,7 @@ from funcnet.random import Key, fold_in, key, split
 from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 
 if _typing.TYPE_CHECKING:
+    from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
@@ -139,6 +141,7 @@ __all__ = [
     "evaluate",
     "exp",
     "exponential_decay",
+    "ExportError",
     "Fit",
     "fit",
     "flatten",
@@ -241,6 +244,7 @@ __all__ = [
     "tanh",
     "to_dot",
     "to_mermaid",
+    "to_onnx",
     "trace",
     "TracingError",
     "train_step",
@@ -257,6 +261,7 @@ __all__ = [
 ]
 
 _LATER = {  # module: the public names that it has
+    "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",

@@ -70,5 +70,9 @@ class CheckpointError(FuncnetError, ValueError):
     """A file that is no checkpoint, is damaged or holds something else than was asked for; or what cannot be saved."""
 
 
+class ExportError(FuncnetError, ValueError):
+    """A network that cannot be written in another form."""
+
+
 class NonFiniteError(FuncnetError, FloatingPointError):
     """NaN or infinity where `check_finite=True` was asked for."""

@@ -68,6 +68,7 @@ FLOORS: dict[str, list[str]] = {
     ],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
     "inspection": ["summary", "diagrams"],
+    "exports": ["protobuf", "recording", "patterns", "writer", "operators", "onnx"],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "__main__": ["__main__", ""],  # and the package itself, which hands on what the floors below it offer
 }

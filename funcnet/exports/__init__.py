@@ -1,0 +1,1 @@
+"""Networks in other forms. Imports arrays, errors, tree, tracing, layers and networks."""
