@@ -45,7 +45,7 @@ def to_onnx(
     and what `net.apply` would.
     (https://onnx.ai/onnx/repo-docs/IR.html)
     """
-    check("to_onnx", (net,), several=True)
+    check("to_onnx", (net,), multi_output=True)
     version = as_int(opset)
     if version is None or version not in OPSETS:
         raise OptionError(f"to_onnx: opset must be an int from {OPSETS[0]} to {OPSETS[-1]}, not {opset!r}")

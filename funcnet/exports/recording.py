@@ -40,7 +40,7 @@ class Recorded(NamedTuple):
 
 def record(net: Layer[Any, Any], params: Any, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> Recorded:
     """The forward pass of a network. Inputs that may be labels are integers where nothing else will do."""
-    labels = [i for i in range(len(shapes)) if net.apply.may_be_labels(i)]
+    labels = [i for i in range(len(shapes)) if net.apply.takes_integers(i)]
     problems: list[Exception] = []
     for integers in subsets(labels):
         kinds = [np.dtype(np.int64) if i in integers else dtype for i in range(len(shapes))]
