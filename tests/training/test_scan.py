@@ -43,15 +43,18 @@ def check(step: Any, params: Any, *arrays: Any, key: Any = None) -> Any:
     expected = loop(step, params, *arrays, key=key)
     given = () if expected[1] is None else (step.init(params),)
     before = pickle.dumps((params, given, arrays))
-    for cost in (workspace.REBIND_COST, 0):
+    for name, cost in (("COPY_COST", workspace.COPY_COST), ("COPY_COST", 1 << 40), ("REBIND_COST", 0)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(workspace, "REBIND_COST", cost)
+            patch.setattr(workspace, name, cost)
             fresh = copy(step)  # without its programs
             new, *state, losses = fn.scan(fresh, params, *given, *arrays, key=key)
             assert bits(new, *state) == bits(*expected[: 1 + len(given)])
             assert tree.structure((new, *state)) == tree.structure(expected[: 1 + len(given)])
-            again = fresh(new, *state, *(x[0] for x in arrays), key=key)  # its own params, then those of a stranger
-            assert bits(again) == bits(step(*expected[: 1 + len(given)], *(x[0] for x in arrays), key=key))
+            mine, theirs = (new, *state), expected[: 1 + len(given)]
+            for _ in range(3):  # steps from there on, then one with the params of a stranger
+                *mine, _ = fresh(*mine, *(x[0] for x in arrays), key=key)
+                *theirs, _ = step(*theirs, *(x[0] for x in arrays), key=key)
+                assert bits(*mine) == bits(*theirs)
             assert bits(fresh(params, *given, *(x[-1] for x in arrays), key=key)) == bits(
                 step(params, *given, *(x[-1] for x in arrays), key=key)
             )
