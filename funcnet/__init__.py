@@ -100,6 +100,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.training.fit_result import Fit
     from funcnet.training.metrics import accuracy, binary_accuracy, confusion_matrix, r2
     from funcnet.training.plateau import reduce_on_plateau, set_learning_rate
+    from funcnet.training.scan import scan
     from funcnet.training.steps import train_step
 
 __all__ = [
@@ -219,6 +220,7 @@ __all__ = [
     "Scale",
     "scale",
     "scale_by_schedule",
+    "scan",
     "Schedule",
     "selu",
     "serial",
@@ -273,6 +275,7 @@ _LATER = {  # module: the public names that it has
     "optimizers.algorithms": "adagrad adam adamw learning_rate lion rmsprop sgd",
     "optimizers.schedules": "constant_schedule cosine_decay_schedule exponential_decay join_schedules "
     "linear_schedule onecycle_schedule piecewise_constant_schedule Schedule warmup_cosine_decay_schedule",
+    "training.scan": "scan",
     "training.steps": "train_step",
     "optimizers.transforms": "add_decayed_weights clip clip_by_global_norm clip_by_norm ema scale_by_schedule",
     "optimizers.base": "apply_updates chain Optimizer",

@@ -59,6 +59,7 @@ FLOORS: dict[str, list[str]] = {
         "nonfinite",
         "gradients",
         "steps",
+        "scan",
         "metrics",
         "evaluation",
         "monitoring",

@@ -65,3 +65,18 @@ def inference_case(
         return [], numpy(y)
 
     return Case(begin, run, read)
+
+
+def scanned_case(
+    scan: Callable[..., Any], begin: Callable[[], Any], linears: Callable[[Any], Linears], data: tuple[Any, ...]
+) -> Case:
+    """``params, losses = scan(params, *arrays)``, once, over arrays that hold the data once for each step."""
+
+    def run(params: Any, steps: int) -> tuple[Any, Any]:
+        params, losses = scan(params, *(np.broadcast_to(array, (steps, *array.shape)) for array in data))
+        return params, losses[-1]
+
+    def read(params: Any, loss: Any) -> tuple[Linears, Array]:
+        return linears(params), np.asarray(float(loss))
+
+    return Case(begin, run, read)

@@ -6,7 +6,14 @@ from typing import Any
 
 from bench.report import Results, duration
 
-_COLOURS = {"funcnet": "#0b6e4f", "naive": "#9aa5b1", "jax": "#7a5195", "torch": "#ef5675", "torch-compile": "#ffa600"}
+_COLOURS = {
+    "funcnet": "#0b6e4f",
+    "funcnet-scan": "#58a68a",
+    "naive": "#9aa5b1",
+    "jax": "#7a5195",
+    "torch": "#ef5675",
+    "torch-compile": "#ffa600",
+}
 
 
 def draw(path: Path, results: Results, facts: Mapping[str, Any]) -> None:

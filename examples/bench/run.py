@@ -28,7 +28,7 @@ class Named(Protocol):
 
 T = TypeVar("T", bound=Named)
 
-BAR = "hand-written"
+BAR, SCAN = "hand-written", "funcnet-scan"
 BLOCK_SECONDS = 0.005
 _PEERS = ("jax", "torch", "torch-compile")
 
@@ -120,6 +120,7 @@ def installed(skipped: Sequence[str], compiled: bool) -> dict[str, Build]:
     found: dict[str, Build] = {BAR: handwritten.build}
     if with_funcnet.load():
         found["funcnet"] = with_funcnet.build
+        found[SCAN] = with_funcnet.build_scan
     found["naive"] = naive.build
     if "jax" not in skipped and with_jax.load():
         found["jax"] = with_jax.build
@@ -135,6 +136,8 @@ def measure(workload: Workload, implementations: dict[str, Build], options: Name
     data = make_data(workload, np.dtype(options.dtype))
     judge, cases = Judge(workload, data), {}
     for name, build in implementations.items():
+        if workload.infer and name == SCAN:
+            continue
         progress(f"{workload.name}: checking {name}")
         try:
             case = build(workload, data)

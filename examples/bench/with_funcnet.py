@@ -4,11 +4,12 @@ The loss that a step returns is a number that has been read, as in the hand-writ
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.case import Case, Linears, inference_case, training_case
+from bench.case import Case, Linears, inference_case, scanned_case, training_case
 from bench.workloads import Data, Workload
 
 _fn: Any = None
@@ -47,6 +48,12 @@ def build(workload: Workload, data: Data) -> Case:
     if workload.infer:
         return inference_case(call, begin, data.inputs, np.asarray)
     return training_case(call, begin, linears, data.arrays)
+
+
+def build_scan(workload: Workload, data: Data) -> Case:
+    """All steps in one call."""
+    step, begin, linears = compiled(workload, data)
+    return scanned_case(partial(_fn.scan, step), begin, linears, data.arrays)
 
 
 def compiled(workload: Workload, data: Data) -> Compiled:

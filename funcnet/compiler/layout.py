@@ -58,6 +58,10 @@ class Layout(Generic[T]):
         elif flat:
             self.leaves = leaves_of_sequence
         self.forms: list[Any] = [*map(FORM, self.views(np.empty(self.count, dtype)))]
+        self._of_tuples: bool = flat
+        self._keys: list[Any] = [*structure.keys] if structure.kind is dict else []
+        self._kinds: list[Any] = [child.kind for child in structure.children]
+        self._sizes: list[int] = [child.size for child in structure.children]
 
     def _tree_maker(self, structure: tree.Structure[T]) -> Callable[[Any], T]:
         """What makes the tree whose leaves are views of a fresh flat vector, which becomes theirs."""
@@ -104,6 +108,21 @@ class Layout(Generic[T]):
                 node = node[step]
             found.append((node, items_of(node)))
         return found
+
+    def exact_leaves(self, candidate: Any) -> list[Any]:
+        """The leaves of a tree, all of which is looked at. LookupError if it has another structure."""
+        kind = cast("Any", type(candidate))
+        if self._of_tuples and kind is self.structure.kind:
+            keys: list[Any] = [*candidate] if self._keys else []
+            children: Any = candidate.values() if self._keys else candidate
+            if [*map(type, children)] == self._kinds and [*map(len, children)] == self._sizes:
+                if keys != self._keys or (*map(type, keys),) != self.key_types:
+                    raise LookupError
+                return self.leaves(candidate)
+        leaves, structure = tree.flatten(candidate)
+        if structure != self.structure or key_types(structure) != self.key_types:
+            raise LookupError
+        return leaves
 
     def source(self, leaves: list[Any]) -> Any:
         """The flat vector whose views, each in its place, the leaves are; None where they are not."""

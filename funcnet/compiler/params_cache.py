@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from operator import is_
 from typing import Any, Generic, NamedTuple, cast
 from weakref import ref
@@ -10,7 +9,7 @@ from weakref import ref
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.compiler.layout import FORM, Layout, Node, are_as_they_were, key_types
+from funcnet.compiler.layout import FORM, Layout, Node, are_as_they_were
 
 P = TypeVar("P", default=Any)
 
@@ -38,11 +37,12 @@ class Seen(NamedTuple):
 
 
 class Remembered(NamedTuple):
-    """Params that are not held, by weak references to their arrays and to their flat vector."""
+    """Params that are not held, by weak references to their arrays and to their flat vector, and what was kept then."""
 
     leaves: list[Any]
     forms: list[Any]
     vector: Any
+    kept: Any
 
 
 class ParamsCache(Generic[P]):
@@ -53,7 +53,8 @@ class ParamsCache(Generic[P]):
 
     last: small params last seen; set at once, so that threads see no half of it.
     older: others, large ones first of all.
-    kept: what whoever runs the programs keeps for its next call, if params are small.
+    kept: what whoever runs the programs keeps for its next call, if params are small. It is set aside with the params,
+        and comes back with them.
     """
 
     def __init__(self, layout: Layout[P]) -> None:
@@ -101,19 +102,17 @@ class ParamsCache(Generic[P]):
 
     def _recall(self, params: Any) -> tuple[Any, Any]:
         """The same of params that came before the last ones."""
-        leaves, structure = tree.flatten(params)
-        if structure != self.layout.structure or key_types(structure) != self.layout.key_types:
-            raise LookupError
+        leaves = self.layout.exact_leaves(params)
+        now = [*map(ref, leaves)]
         for found in self.older:
-            if all(map(is_, map(ref, leaves), found.leaves)):
+            if all(map(is_, now, found.leaves)):
                 vector: Any = None if found.vector is None else found.vector()
-                if [*map(FORM, leaves)] != found.forms or (
-                    vector is not None and vector.dtype is not self.layout.dtype
-                ):
+                if [*map(FORM, leaves)] != found.forms or self._is_recast(vector):
                     break
                 if self.small:
                     self.set_aside()
                     self.remember(params, vector, leaves)
+                    self.kept = found.kept or self.kept
                 return vector, leaves
         raise LookupError
 
@@ -124,13 +123,13 @@ class ParamsCache(Generic[P]):
             return
         params, keys, values, nodes, leaves, forms, vector = last
         if leaves is None and keys is not None:
-            leaves = [*chain.from_iterable(map(tree.leaves, values))]
+            leaves = self.layout.leaves(dict(zip(keys, values, strict=True)))
         elif leaves is None and are_as_they_were(nodes):
             leaves = tree.leaves(params)
         if leaves is not None:
             self._add(leaves, forms, vector)  # forms as they were when the vector was found, whatever they are now
 
     def _add(self, leaves: list[Any], forms: list[Any], vector: Any) -> None:
-        alive = [seen for seen in self.older if all(leaf() is not None for leaf in seen.leaves)]
-        new = Remembered([*map(ref, leaves)], forms, None if vector is None else ref(vector))
+        alive = [seen for seen in self.older if all(leaf() is not None for leaf in seen.leaves[:1])]
+        new = Remembered([*map(ref, leaves)], forms, None if vector is None else ref(vector), self.kept)
         self.older = (new, *alive[: RECENT - 1])

@@ -64,8 +64,14 @@ class Memory(Generic[P]):
     def copied(self, vector: Any) -> None:
         """Be told that the vector was copied in, and may come again."""
 
+    def follow(self, vector: Any, runs: int) -> bool:
+        """Take the params in from a vector that changes between so many runs; whether it has to be copied for each."""
+        self.take(vector)
+        return self.copies
+
 
 REBIND_COST = 1 << 17  # bytes of params that are copied in the time in which one call is bound to where they are
+COPY_COST = 1 << 11  # bytes that are copied in the time that a copy takes besides
 
 
 class Space(Memory[P]):
@@ -117,6 +123,14 @@ class Space(Memory[P]):
             self.bytes_copied = 0
             self.read_from(vector)
             self.copies = False
+
+    def follow(self, vector: Any, runs: int) -> bool:
+        """Read the vector where it is, if all the copies would take longer than to bind the calls to it and back."""
+        if runs * (vector.nbytes + COPY_COST) > 2 * self.binding:
+            self.read_from(vector)
+            self.copies = False
+            return False
+        return super().follow(vector, runs)
 
 
 def nothing() -> None:

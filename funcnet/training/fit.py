@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from typing_extensions import TypeIs, TypeVar
+from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.display import first_line
@@ -22,11 +22,11 @@ from funcnet.training.evaluation import Mean, compared, loss_of, mean_loss, of_a
 from funcnet.training.fit_result import Fit, owned
 from funcnet.training.gradients import SGDStep
 from funcnet.training.monitoring import Monitor, monitor_of
+from funcnet.training.scan import STEPS, Run, begin, folded, has_state
 from funcnet.training.steps import Metric, TrainStep
 from funcnet.training.weighing import Weigh, weigher
 
 P = TypeVar("P", default=Any)
-STEPS: tuple[Any, ...] = (TrainStep, SGDStep)
 
 
 class Loop(NamedTuple):
@@ -145,11 +145,6 @@ def check_fit(
     return Loop(step, found[0], batch_size, key, False, found[1], None, weigh)
 
 
-def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
-    """Whether the step has an optimizer, whose state it takes and returns."""
-    return isinstance(step, TrainStep)
-
-
 def first_fit(step: TrainStep[P, Any] | SGDStep[P], params: P | Fit[P]) -> Fit[P]:
     """Where training starts, with arrays of its own: before the first epoch, or after those of an earlier fit."""
     if not isinstance(params, Fit):
@@ -177,22 +172,22 @@ def run_epoch(loop: Loop, fitted: Fit[P], epoch: int, calibrates: bool) -> Fit[P
 def trained(loop: Loop, fitted: Fit[P], batches: Iterator[Batch], key: Key | None) -> tuple[P, Any, dict[str, Any]]:
     """(params, state, the loss and the metrics of the epoch) after one step on each batch."""
     step, params, state, mean = loop.step, fitted.last, fitted.state, Mean()
-    key = key if step.random else None  # whose folding takes as long as a short step
     metrics: Mapping[str, Metric] = getattr(step, "metrics", {})
     parts: list[tuple[Any, ...]] = []
+    run: Run | None = None
     for place, batch in enumerate(batches):
-        own = None if key is None else fold_in(key, place)
-        if has_state(step):
-            params, state, loss, outputs = step.advance(params, state, batch, own)
-            if metrics:
-                targets = tuple(np.array(x) for x in batch[step.taken(len(batch)) :])
-                parts.append(compared(tuple(outputs), targets))
-        else:
-            params, loss = step(params, *batch, key=own)
+        own = folded(step, key, place)
+        if run is None or not run.takes(batch):
+            params, state = (params, state) if run is None else run.finish()
+            run = begin(step, params, state, batch, own)
+        loss, outputs = run.advance(batch, own)
+        if metrics:
+            targets = tuple(np.array(x) for x in batch[step.taken(len(batch)) :])
+            parts.append(compared(tuple(outputs), targets))
         mean.add(loss, loop.weigh(batch))
-    if not mean.batches:
+    if run is None:
         raise OptionError("fit: the data are empty: give at least one batch, anew in every epoch")
-    return params, state, {"loss": mean.value(), **(of_all_rows(metrics, parts) if parts else {})}
+    return *run.finish(), {"loss": mean.value(), **(of_all_rows(metrics, parts) if parts else {})}
 
 
 def calibrated(loop: Loop, params: P) -> P:

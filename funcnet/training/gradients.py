@@ -11,9 +11,10 @@ from funcnet import tree
 from funcnet.arrays import Array, Labels
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.programs import Compiled
+from funcnet.compiler.workspace import Memory
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import Written, shown, shows_call
-from funcnet.errors import DTypeError, ShapeError
+from funcnet.errors import DTypeError, NonFiniteError, ShapeError
 from funcnet.networks.combinators import check
 from funcnet.options import flag, positive
 from funcnet.random import Key
@@ -64,6 +65,13 @@ class CompiledGradient(Compiled[P]):
     def taken(self, given: int) -> int:
         """How many of so many arrays, from the first on, are inputs of the network."""
         return given if self.loss is None else inputs_taken(self.kind, self.net, given, self.loss)
+
+    def not_finite(
+        self, space: Memory[P], params: P, arrays: tuple[Any, ...], key: Key | None, loss: Any
+    ) -> NonFiniteError:
+        """The error for what ran in this workspace, with these params."""
+        taken, gradient = self.taken(len(arrays)), space.layout.tree(space.gradient / self.scale)
+        return not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
 
     def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
         """Plan the loss and the gradient of the params."""
@@ -132,7 +140,7 @@ class ValueAndGrad(CompiledGradient[P]):
             f(*args)
         loss, gradient = space.fresh[0](), space.layout.tree(space.gradient.copy())
         if self.check_finite and not all_finite(loss, space.gradient):
-            raise not_finite(self.kind, self.net, self.taken(len(arrays)), params, arrays, key, loss, gradient)
+            raise self.not_finite(space, params, arrays, key, loss)
         space.pool.append(space)
         return loss, gradient
 
@@ -172,8 +180,7 @@ class SGDStep(CompiledGradient[P]):
         vector = (space.layout.joined(params) if vector is None else vector) - space.gradient
         new, loss = space.layout.tree(vector), space.fresh[0]()
         if self.check_finite and not all_finite(loss, vector):
-            gradient = space.layout.tree(space.gradient / self.scale)
-            raise not_finite(self.kind, self.net, self.taken(len(arrays)), params, arrays, key, loss, gradient)
+            raise self.not_finite(space, params, arrays, key, loss)
         space.params_cache.remember(new, vector)
         space.pool.append(space)
         return new, loss

@@ -24,7 +24,7 @@ from funcnet.optimizers.base import Elementwise, Optimizer, apply_updates, check
 from funcnet.options import flag
 from funcnet.random import Key
 from funcnet.training.gradients import CompiledGradient
-from funcnet.training.nonfinite import all_finite, not_finite
+from funcnet.training.nonfinite import all_finite
 from funcnet.training.weighing import Weigh, weigher
 
 P = TypeVar("P", default=Any)
@@ -79,51 +79,61 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
     def __call__(self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, S, L]:
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
         new, state, loss, outputs = self.advance(params, state, arrays, key)
-        return new, state, cast(L, self._with_metrics(loss, outputs, arrays) if self.returns_metrics else loss)
+        return new, state, cast(L, self.with_metrics(loss, outputs, arrays) if self.returns_metrics else loss)
 
     def advance(
         self, params: P, state: S, arrays: tuple[Array | Labels, ...], key: Key | None
     ) -> tuple[P, S, Any, list[Array]]:
         """(new params, new state, loss, outputs); there are outputs where there are metrics."""
-        try:
-            space, vector = self.acquire(params, arrays, key)
-        except FuncnetError:
-            if is_array(state) and not is_array(self.init(params)):
-                raise ParamsError(FORGOTTEN) from None
-            raise
+        space, vector = self.acquire_beside(state, params, arrays, key)
         for f, args in space.program:
             f(*args)
-        layout, update = space.layout, cast("Any", self.optimizer.update)
-        if self.takes_weight:
-            update = partial(update, weight=self.weigh(arrays))
+        layout, update = space.layout, self.update_of(arrays)
         if isinstance(self.optimizer.update, Elementwise):
             before = layout.joined(params) if vector is None else vector
-            vector, state = self._update_flat(update, space, state, before)
+            updates, flat = update(space.gradient, self.flat_state(space, state), before)
+            vector, state = before + updates, self.state_of(space, flat)
         else:
             updates, state = two(update(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
         new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
         if self.check_finite and not all_finite(loss, vector):
-            taken, gradient = self.taken(len(arrays)), layout.tree(space.gradient)
-            raise not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
+            raise self.not_finite(space, params, arrays, key, loss)
         space.params_cache.remember(new, vector)
         space.pool.append(space)
         return new, state, loss, outputs
 
-    def _update_flat(self, update: Any, space: Memory[P], state: S, before: Array) -> tuple[Array, S]:
-        """The new params as one vector, and the state whose trees are views of the optimizer's vectors."""
+    def acquire_beside(
+        self, state: Any, params: P, arrays: tuple[Array | Labels, ...], key: Key | None
+    ) -> tuple[Memory[P], Any]:
+        """The same as `acquire`, whose error says so where the state was forgotten."""
+        try:
+            return self.acquire(params, arrays, key)
+        except FuncnetError:
+            if is_array(state) and not is_array(self.init(params)):
+                raise ParamsError(FORGOTTEN) from None
+            raise
+
+    def update_of(self, arrays: tuple[Array | Labels, ...]) -> Any:
+        """The optimizer's update for this batch, whose weight it is told if it takes that."""
+        update = cast("Any", self.optimizer.update)
+        return partial(update, weight=self.weigh(arrays)) if self.takes_weight else update
+
+    def flat_state(self, space: Memory[P], state: Any) -> Any:
+        """The state with a vector in place of each tree."""
         layout, kept = space.layout, cast("Kept | None", space.params_cache.kept)
         if kept is not None and kept.state is state and are_as_they_were(kept.nodes):
-            flat = kept.flat
-        else:
-            flat = flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
-        updates, flat = update(space.gradient, flat, before)
-        nodes: list[Node] = []
-        new = with_trees(layout, flat, nodes)
-        space.params_cache.kept = Kept(new, flat, nodes) if space.params_cache.small else None
-        return before + updates, new
+            return kept.flat
+        return flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
 
-    def _with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> dict[str, Any]:
+    def state_of(self, space: Memory[P], flat: Any) -> Any:
+        """The state whose trees are views of the optimizer's vectors, which is recognised when it comes again."""
+        nodes: list[Node] = []
+        state = with_trees(space.layout, flat, nodes)
+        space.params_cache.kept = Kept(state, flat, nodes) if space.params_cache.small else None
+        return state
+
+    def with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> dict[str, Any]:
         """A dict of the loss and of the metrics."""
         compared = (*outputs, *arrays[self.taken(len(arrays)) :]) if self.metrics else ()
         return {"loss": loss, **{name: metric(*compared) for name, metric in self.metrics.items()}}

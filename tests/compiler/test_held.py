@@ -148,6 +148,22 @@ def test_small_params_are_held_until_others_come() -> None:
     assert vector() is None
 
 
+def test_states_of_params_that_take_turns_go_with_their_params() -> None:
+    step = fn.train_step(network(custom=False), fn.mse(), fn.adam(0.1))
+    sets: list[Any] = [(drawn(custom=False),) * 2 for _ in range(3)]
+    sets = [(params, step.init(params)) for params, _ in sets]
+
+    def turn() -> None:
+        for i, (params, state) in enumerate(sets):
+            sets[i] = step(params, state, *batch(3))[:2]
+
+    turn()
+    turn()
+    gone = weakref.ref(sets.pop(0)[1][0].mu[2].weight)
+    turn()
+    assert gone() is None
+
+
 @every_closure
 @pytest.mark.parametrize("warm", [True, False])
 @pytest.mark.parametrize("stage", ["forward", "backward"])

@@ -46,6 +46,17 @@ def applied() -> tuple[Any, Callable[..., Any]]:
     return net.apply, lambda: net.apply((PARAMS,), X)
 
 
+def scanned() -> tuple[Any, Callable[..., Any]]:
+    step = fn.sgd_step(NET, fn.mse(), learning_rate=0.1)
+    return step, lambda: fn.scan(step, PARAMS, np.stack([X, X + 1]), np.stack([T, T]))
+
+
+def scanned_with_state() -> tuple[Any, Callable[..., Any]]:
+    step = fn.train_step(NET, fn.mse(), fn.adam(0.1))
+    state = step.init(PARAMS)
+    return step, lambda: fn.scan(step, PARAMS, state, np.stack([X, X + 1]), np.stack([T, T]))
+
+
 def stepped() -> tuple[Any, Callable[..., Any]]:
     step = fn.sgd_step(NET, fn.mse(), learning_rate=0.1)
     return step, lambda: step(PARAMS, X, T)
@@ -102,7 +113,9 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return str(request.param)
 
 
-@pytest.mark.parametrize("kind", [applied, stepped, trained], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [applied, stepped, trained, scanned, scanned_with_state], ids=lambda kind: kind.__name__
+)
 @pytest.mark.parametrize("warm", [True, False])
 def test_an_interrupt_at_any_line_leaves_the_closure_usable(kind: Any, warm: bool, where: str) -> None:
     expected = bits(kind()[1]())

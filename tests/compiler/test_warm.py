@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.compiler import params_cache, workspace
+from funcnet.compiler import params_cache, programs, workspace
+from funcnet.training import steps
 
 F = 4
 
@@ -228,3 +229,44 @@ def test_arrays_changed_in_place_and_put_into_another_node(form: str, held: int,
     machine.replace_a_node(place=0, how="same again")
     machine.warm_is_cold()
     machine.teardown()
+
+
+@pytest.mark.parametrize("form", ["network", "serial", "nested"])
+@pytest.mark.parametrize("count", [2, 5])
+def test_sets_of_params_that_take_turns_are_recognised(form: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that hangs on them: after the first turn nothing is checked, and no state is taken apart, any more."""
+    net = network(form)
+    x, target = np.ones((3, F), np.float32), np.ones((3, 1), np.float32)
+    step, train = fn.sgd_step(net, fn.mse(), learning_rate=0.1), fn.train_step(net, fn.mse(), fn.adam(0.1))
+    drawn = [net.init(fn.key(seed), (F,))[0] for seed in range(count)]
+    taken: list[Any] = [(params, params, train.init(params)) for params in drawn]
+    calls: list[str] = []
+    for owner, name in ((programs.Compiled, "_acquire_checked"), (steps, "flat_state")):
+        monkeypatch.setattr(owner, name, counted(calls, name, getattr(owner, name)))
+
+    def turn() -> None:
+        for i, (plain, params, state) in enumerate(taken):
+            net.apply(drawn[i], x)
+            taken[i] = step(plain, x, target)[0], *train(params, state, x, target)[:2]
+
+    turn()
+    assert {*calls} == {"_acquire_checked", "flat_state"}
+    calls.clear()
+    turn()
+    turn()
+    assert calls == []
+    for i, params in enumerate(drawn):
+        alone: Any = (params, params, train.init(params))
+        for _ in range(3):
+            alone = new(step)(alone[0], x, target)[0], *new(train)(alone[1], alone[2], x, target)[:2]
+        assert outcome(lambda i=i: taken[i]) == outcome(lambda alone=alone: alone)
+
+
+def counted(calls: list[str], name: str, function: Any) -> Any:
+    """The function, which adds its name to the calls."""
+
+    def call(*args: Any) -> Any:
+        calls.append(name)
+        return function(*args)
+
+    return call

@@ -195,6 +195,22 @@ def test_training_with_an_optimizer() -> None:
     assert_type(found, dict[str, Any])
 
 
+def test_many_steps() -> None:
+    net = fn.linear(4)
+    params, _ = net.init(fn.key(0), (2,))
+    xs, ts = np.stack([X, X]), np.stack([T, T])
+    plain = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    assert_type(fn.scan(plain, params, xs, ts), tuple[fn.Affine, fn.Vector])
+    step = fn.train_step(net, fn.mse(), fn.adam(1e-3))
+    new, _, losses = fn.scan(step, params, step.init(params), xs, ts, key=fn.key(0))
+    assert_type(new, fn.Affine)
+    assert_type(losses, fn.Vector)
+    measured = fn.train_step(net, fn.mse(), fn.adam(1e-3), metrics={"r2": fn.r2})
+    new, _, found = fn.scan(measured, params, measured.init(params), xs, ts)
+    assert_type(new, fn.Affine)
+    assert_type(found, dict[str, Any])
+
+
 def test_the_loop() -> None:
     net = fn.linear(4)
     params, _ = net.init(fn.key(0), (2,))

@@ -1,0 +1,233 @@
+"""Many training steps in one call: params and state stay flat vectors between them, and become trees once, at the end.
+
+A run is one sequence of steps on batches of one shape and dtype. `fn.scan` and `fn.fit` are loops over it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Protocol, TypeAlias, overload
+
+import numpy as np
+from typing_extensions import TypeIs, TypeVar
+
+from funcnet.arrays import Array, Labels, Vector, accept_array
+from funcnet.compiler.programs import SPEC
+from funcnet.display import first_line
+from funcnet.errors import FuncnetError, OptionError, ShapeError, located
+from funcnet.optimizers.base import Elementwise
+from funcnet.random import Key, check_key, fold_in
+from funcnet.training.gradients import SGDStep
+from funcnet.training.nonfinite import all_finite
+from funcnet.training.steps import TrainStep
+
+P = TypeVar("P", default=Any)
+S = TypeVar("S", default=Any)
+Arrays: TypeAlias = tuple[Any, ...]
+STEPS: tuple[Any, ...] = (TrainStep, SGDStep)
+
+
+def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
+    """Whether the step has an optimizer, whose state it takes and returns."""
+    return isinstance(step, TrainStep)
+
+
+class Run(Protocol):
+    """A sequence of steps."""
+
+    def takes(self, arrays: Arrays) -> bool:
+        """Whether the batch has the types, shapes and dtypes of the first one."""
+        ...
+
+    def advance(self, arrays: Arrays, key: Key | None) -> tuple[Any, list[Array]]:
+        """Take one step; return (loss, outputs), as the step's own method does."""
+        ...
+
+    def finish(self) -> tuple[Any, Any]:
+        """End the sequence; return (params, state)."""
+        ...
+
+
+class StepRun(Generic[P]):
+    """The loop of steps itself, for an optimizer that needs trees."""
+
+    def __init__(self, step: TrainStep[P, Any], params: P, state: Any) -> None:
+        self.step = step
+        self.params, self.state = params, state
+
+    def takes(self, arrays: Arrays) -> bool:
+        """Every batch, for each step checks its own."""
+        return True
+
+    def advance(self, arrays: Arrays, key: Key | None) -> tuple[Any, list[Array]]:
+        """Take one step."""
+        self.params, self.state, loss, outputs = self.step.advance(self.params, self.state, arrays, key)
+        return loss, outputs
+
+    def finish(self) -> tuple[P, Any]:
+        """Return (params, state)."""
+        return self.params, self.state
+
+
+class FlatRun(Generic[P]):
+    """Steps in one workspace, on one vector of params, which belongs to the run and is written into.
+
+    A run that fails, or is given up, does not put its workspace back, as a call does not.
+
+    steps: how many there will be, about.
+    """
+
+    def __init__(
+        self, step: SGDStep[P] | TrainStep[P, Any], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int
+    ) -> None:
+        self.step = step
+        self.specs: list[Any] = [*map(SPEC, arrays)]
+        if isinstance(step, TrainStep):
+            self.space, vector = step.acquire_beside(state, params, arrays, key)
+            self.state: Any = step.flat_state(self.space, state)
+        else:
+            (self.space, vector), self.state = step.acquire(params, arrays, key), None
+        space = self.space
+        self.vector: Any = space.layout.joined(params) if vector is None else vector.copy()
+        self.copies: bool = space.follow(self.vector, steps)
+        self.program = space.program
+        if not isinstance(step, TrainStep) and not step.check_finite:
+            self.program = [*self.program, (np.subtract, (self.vector, space.gradient, self.vector))]
+        self.keyed: bool = step.random and key is not None
+
+    def takes(self, arrays: Arrays) -> bool:
+        """Whether the batch has the types, shapes and dtypes of the first one."""
+        return [*map(SPEC, arrays)] == self.specs
+
+    def advance(self, arrays: Arrays, key: Key | None) -> tuple[Any, list[Array]]:
+        """Take one step."""
+        space, step = self.space, self.step
+        for inside, x in zip(space.inside, (*arrays, key) if self.keyed else arrays, strict=True):
+            inside[...] = x
+        if self.copies:
+            space.own[...] = self.vector
+        for f, args in self.program:
+            f(*args)
+        if isinstance(step, TrainStep):
+            updates, self.state = step.update_of(arrays)(space.gradient, self.state, self.vector)
+            if not step.check_finite:
+                np.add(self.vector, updates, self.vector)
+                loss, *outputs = [take() for take in space.fresh]
+                return loss, outputs
+            new = self.vector + updates
+        elif not step.check_finite:
+            return space.fresh[0](), []
+        else:
+            new = self.vector - space.gradient
+        loss, *outputs = [take() for take in space.fresh]
+        if not all_finite(loss, new):
+            raise step.not_finite(space, space.layout.tree(self.vector), arrays, key, loss)
+        self.vector[...] = new
+        return loss, outputs
+
+    def finish(self) -> tuple[P, Any]:
+        """The params as views of the vector, in which nothing changes any more, and the state."""
+        space = self.space
+        params = space.layout.tree(self.vector)
+        state = self.step.state_of(space, self.state) if isinstance(self.step, TrainStep) else None
+        space.params_cache.remember(params, self.vector)
+        space.pool.append(space)
+        return params, state
+
+
+@overload
+def scan(
+    step: TrainStep[P, dict[str, Any]], params: P, state: S, /, *arrays: Array | Labels, key: Key | None = None
+) -> tuple[P, S, dict[str, Any]]: ...
+@overload
+def scan(
+    step: TrainStep[P, np.floating[Any]], params: P, state: S, /, *arrays: Array | Labels, key: Key | None = None
+) -> tuple[P, S, Vector]: ...
+@overload
+def scan(step: SGDStep[P], params: P, /, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, Vector]: ...
+def scan(step: Any, params: Any, /, *given: Any, key: Key | None = None) -> tuple[Any, ...]:
+    """Take a step on each of many batches, in one call: the same bits as the loop of steps, in less time.
+
+        (params, *inputs, *targets) -> (new params, losses)                         step of `fn.sgd_step`
+        (params, state, *inputs, *targets) -> (new params, new state, losses)       step of `fn.train_step`
+
+    arrays: each with an axis of steps before that of the batch, (steps, n, ...); step i takes every array's [i].
+    key: step i takes `fn.fold_in(key, i)`.
+    losses: an array of one loss a step, each that of the params before the step; for a step with metrics a dict of such
+    arrays.
+    Params and state stay flat vectors between the steps, and what is given is checked once; only an optimizer that
+    needs trees, such as a chain with `fn.clip_by_norm`, makes them for each step. Nothing given is written into. An
+    interrupt, or an error, which names the step where it came, leaves everything as it was.
+    Raises OptionError for what is no such step, ShapeError for arrays of different numbers of steps, or none, and
+    what the step raises. (JAX: lax.scan)
+
+    Example: `params, losses = fn.scan(step, params, x.reshape(100, 32, 2), target.reshape(100, 32, 1))`.
+    """
+    if not isinstance(step, STEPS):
+        raise OptionError(f"scan: the step is {first_line(step):.60}: make one with fn.sgd_step or fn.train_step")
+    if key is not None:
+        check_key(key)
+    if not has_state(step):
+        new, _, losses = run_all(step, params, None, accept_steps(step, given), key)
+        return new, losses
+    if not given:
+        raise OptionError("scan: a train_step takes a state: fn.scan(step, params, step.init(params), *arrays)")
+    return run_all(step, params, given[0], accept_steps(step, given[1:]), key)
+
+
+def run_all(step: Any, params: Any, state: Any, arrays: Arrays, key: Key | None) -> tuple[Any, Any, Any]:
+    """(params, state, losses) after all steps."""
+    with_metrics = has_state(step) and step.returns_metrics
+    losses: list[Any] = []
+    place = 0
+    try:
+        run = begin(step, params, state, tuple(x[0] for x in arrays), folded(step, key, 0), len(arrays[0]))
+        for place, batch in enumerate(zip(*arrays, strict=True)):
+            loss, outputs = run.advance(batch, folded(step, key, place))
+            losses.append(step.with_metrics(loss, outputs, batch) if with_metrics else loss)
+    except FuncnetError as error:
+        raise located(error, place_of(error, place, arrays)) from None
+    stacked = {name: np.array([loss[name] for loss in losses]) for name in losses[0]} if with_metrics else None
+    return *run.finish(), np.array(losses) if stacked is None else stacked
+
+
+def accept_steps(step: SGDStep[Any] | TrainStep[Any, Any], given: Arrays) -> Arrays:
+    """The arrays, which must agree on the number of steps."""
+    if not given:
+        raise ShapeError("scan: no arrays; it takes the inputs of the network and then the targets, of many steps")
+    arrays = tuple(accept_array(f"scan: array {i}", x, labels=step.takes_integers(i)) for i, x in enumerate(given))
+    shapes = ", ".join(str(x.shape) for x in arrays)
+    if any(x.ndim < 2 for x in arrays):
+        raise ShapeError(
+            f"scan: arrays of shapes {shapes}: each has an axis of steps and then one of the batch, (steps, n, ...)"
+        )
+    counts = {len(x) for x in arrays}
+    if len(counts) > 1 or 0 in counts:
+        raise ShapeError(
+            f"scan: arrays of shapes {shapes}: axis 0 is the steps, at least one and the same number for all"
+        )
+    return arrays
+
+
+def place_of(error: FuncnetError, place: int, arrays: Arrays) -> str:
+    """Where it happened; shapes do not fit the first step where the axis of steps was forgotten."""
+    if place or not isinstance(error, ShapeError):
+        return f"scan: step {place}"
+    shapes = ", ".join(str(x.shape) for x in arrays)
+    return f"scan: axis 0 of {shapes} is the steps, so each step takes {', '.join(str(x.shape[1:]) for x in arrays)}"
+
+
+def folded(step: SGDStep[Any] | TrainStep[Any, Any], key: Key | None, place: int) -> Key | None:
+    """The key of one step, if it makes a difference: to fold it takes as long as a short step."""
+    return fold_in(key, place) if key is not None and step.random else None
+
+
+def begin(
+    step: SGDStep[P] | TrainStep[P, Any], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int = 1
+) -> Run:
+    """A run whose first batch these arrays are; all is checked as the step does it, and no step is taken yet.
+
+    steps: how many there will be, if that is known; it makes no difference but in time.
+    """
+    if isinstance(step, TrainStep) and not isinstance(step.optimizer.update, Elementwise):
+        return StepRun(step, params, state)
+    return FlatRun(step, params, state, arrays, key, steps)
