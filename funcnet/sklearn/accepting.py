@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -37,6 +37,8 @@ def options_of(estimator: Any) -> Options:
     if held is None or not 0 < held < 1:
         raise OptionError(f"validation_fraction must be above 0 and below 1, not {estimator.validation_fraction!r}")
     flag("warm_start", estimator.warm_start)
+    if not isinstance(estimator.callbacks, Iterable):
+        raise OptionError(f"callbacks must be a list of functions of a Fit, not {estimator.callbacks!r:.60}")
     return Options(
         count("max_iter", estimator.max_iter),
         AUTO if isinstance(size, str) and size == "auto" else count("batch_size", size),

@@ -24,7 +24,7 @@ from funcnet.training.fit_result import Fit
 from funcnet.training.steps import train_step
 
 Weights = npt.NDArray[np.float64]
-FLOATS = (np.float64, np.float32)  # the dtypes of X that are kept, the first for any other
+FEATURES: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}  # any other X becomes the first
 
 
 class Estimator(BaseEstimator):
@@ -66,10 +66,17 @@ class Estimator(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn may give it: sparse rows too, which become dense batch by batch."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for `max_iter` epochs, or until it stops early; with `warm_start`, on from what was trained so far.
 
-        X: (n, features).     y: (n,), or (n, outputs).     sample_weight: (n,), none below 0; rows of 0 are left out.
+        X: (n, features), may be sparse.     y: (n,), or (n, outputs).
+        sample_weight: (n,), none below 0; rows of weight 0 are left out.
         """
         return self._advance(X, y, sample_weight, is_part=False)
 
@@ -77,8 +84,9 @@ class Estimator(BaseEstimator):
         """Draw the params if there are none to go on from, then train: for one epoch if this is a part of a fit."""
         options = options_of(self)
         begins = not (hasattr(self, "params_") and (is_part or self.warm_start))
-        x, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=self._numeric, reset=begins)
-        y = y.toarray() if hasattr(y, "toarray") else y
+        checks = {**FEATURES, "multi_output": True, "y_numeric": self._numeric}
+        x, y = validate_data(self, X, y, reset=begins, **checks)
+        y = dense(y)
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         weights = weights_of(sample_weight, x)
         n_outputs = self._learn_kind(y, classes) if begins else 0
@@ -119,7 +127,7 @@ class Estimator(BaseEstimator):
             start,
             data,
             start.epochs + epochs,
-            min(options.batch_size, len(data[0])),
+            min(options.batch_size, len(data[1])),
             self._key if goes_on else fold_in(self._key, self.n_iter_),  # which the epochs of a history count from 0
             validation=validation,
             patience=None if validation is None else options.patience,
@@ -134,8 +142,8 @@ class Estimator(BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """The network's outputs, a row each."""
         check_is_fitted(self, "params_")
-        x: Any = validate_data(self, X, dtype=FLOATS, reset=False)
-        outputs: Array = self.network_.apply(self.params_, x.astype(self._dtype, copy=False))
+        x: Any = validate_data(self, X, reset=False, **FEATURES)
+        outputs: Array = self.network_.apply(self.params_, dense(x).astype(self._dtype, copy=False))
         return outputs
 
     # What the classifier and the regressor each say
@@ -155,6 +163,11 @@ class Estimator(BaseEstimator):
     def _usual_loss(self) -> Callable[..., Layer[Any, Any]]:
         """The loss where none is given."""
         raise NotImplementedError
+
+
+def dense(x: Any) -> Any:
+    """A sparse matrix as an array."""
+    return x.toarray() if hasattr(x, "toarray") else x
 
 
 def is_stalled(first: int, tol: float, patience: int, fitted: Fit[Any]) -> bool:

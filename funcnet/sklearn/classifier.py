@@ -88,7 +88,7 @@ class FuncnetClassifier(ClassifierMixin, Estimator):
         self.class_weight = class_weight
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn may do with it."""
+        """What scikit-learn may give it."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -157,17 +157,18 @@ class FuncnetClassifier(ClassifierMixin, Estimator):
         factors = np.ones(len(self.classes_))
         if isinstance(self.class_weight, Mapping):
             given = self.class_weight
-            unknown = [label for label in given if label not in self.classes_]
+            unknown = [label for label in given if label not in self.classes_.tolist()]
             if unknown:
                 raise OptionError(f"class_weight: {unknown!r:.60} are none of classes_, {self.classes_!r:.60}")
-            factors = np.array([given.get(label, 1.0) for label in self.classes_], np.float64)
+            factors = np.array([given.get(label, 1.0) for label in self.classes_.tolist()], np.float64)
         elif self.class_weight == "balanced":
             of_class = np.bincount(self._targets(y), weights, len(self.classes_))
             there = of_class > 0
             factors[there] = weights.sum() / (np.count_nonzero(there) * of_class[there])
         else:
             raise OptionError(f"class_weight must be a dict, 'balanced' or None, not {self.class_weight!r:.60}")
-        return weights * factors[self._targets(y)]
+        of_rows: Weights = factors[self._targets(y)]
+        return weights * of_rows
 
     def _usual_loss(self) -> Callable[..., Layer[Any, Any]]:
         return sigmoid_cross_entropy if self._is_multilabel else softmax_cross_entropy

@@ -43,7 +43,7 @@ class FuncnetRegressor(RegressorMixin, Estimator):
     _numeric = True
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn may do with it."""
+        """What scikit-learn may give it."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
