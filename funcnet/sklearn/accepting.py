@@ -65,14 +65,14 @@ def optimizer_of(optimizer: Any, learning_rate: Any) -> Optimizer:
     return made
 
 
-def loss_of(loss: Any) -> Layer[Any, Any]:
-    """The weighted mean loss that a function such as `fn.mse` makes."""
+def loss_of(loss: Any, weighted: bool) -> Layer[Any, Any]:
+    """The loss that a function such as `fn.mse` makes."""
     if isinstance(loss, Layer) or not callable(loss):
         raise OptionError(
             "loss must be a function that makes a loss, such as fn.huber without parentheses, or "
             f"functools.partial(fn.huber, delta=2.0), not {loss!r:.60}"
         )
-    return cast("Layer[Any, Any]", loss(weighted=True))
+    return cast("Layer[Any, Any]", loss(weighted=weighted))
 
 
 def weights_of(sample_weight: Any, X: Any) -> npt.NDArray[np.float64]:
@@ -98,8 +98,8 @@ def check_weights(name: str, w: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     return w
 
 
-def held_out(data: tuple[Any, Any, Any], fraction: float, key: Key) -> tuple[Any, Any]:
-    """(x, targets, weights) to train on, and to validate with; the same part of each label, where there are enough."""
+def held_out(data: tuple[Any, ...], fraction: float, key: Key) -> tuple[Any, Any]:
+    """Rows of (x, targets, perhaps weights) to train on, and to validate with; the same part of each label if it can be."""
     labels = data[1] if data[1].ndim == 1 else None
     if labels is not None:
         n, counts = len(labels), np.bincount(labels)

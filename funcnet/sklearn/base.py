@@ -98,21 +98,24 @@ class Estimator(BaseEstimator):
         return self
 
     def _begin(self, x: Any, n_outputs: int) -> None:
-        """Make the network and the step, and draw the first params."""
+        """Make the network and the steps, and draw the first params."""
         self._key = key(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)))
         self._dtype = x.dtype
         self.network_ = as_layer(self.network, x.shape[1], n_outputs)
         params = first_params(self.network_, fold_in(self._key, "init"), x.shape[1], n_outputs, x.dtype)
         optimizer = optimizer_of(self.optimizer, self.learning_rate)
-        self._step = train_step(self.network_, loss_of(self.loss or self._usual_loss()), optimizer)
-        self._fitted = Fit(params, self._step.init(params), {}, params)
+        plain, weighted = (loss_of(self.loss or self._usual_loss(), weighted) for weighted in (False, True))
+        self._steps = train_step(self.network_, plain, optimizer), train_step(self.network_, weighted, optimizer)
+        self._fitted = Fit(params, optimizer.init(params), {}, params)
         self.n_iter_ = 0
 
     def _train(self, options: Options, x: Any, targets: Any, weights: Weights, epochs: int, *, stops: bool) -> None:
         """So many epochs more. The history goes on, unless there is validation now or there was before."""
         targets = targets.astype(self._dtype, copy=False) if targets.dtype.kind == "f" else targets
         rows = weights > 0  # without the others, batches are those of the data without them
-        data = (x[rows].astype(self._dtype, copy=False), targets[rows], weights[rows].astype(self._dtype))
+        data: tuple[Any, ...] = (x[rows].astype(self._dtype, copy=False), targets[rows])
+        is_weighted = bool((weights[rows] != 1).any())
+        data = (*data, weights[rows].astype(self._dtype)) if is_weighted else data  # the plain loss takes less time
         validation = None
         if stops and options.holds_out is not None:
             data, validation = held_out(data, options.holds_out, self._key)
@@ -123,7 +126,7 @@ class Estimator(BaseEstimator):
         if stops and validation is None and options.patience is not None:
             callbacks.append(partial(is_stalled, start.epochs, options.tol, options.patience))
         fitted = fit(
-            self._step,
+            self._steps[is_weighted],
             start,
             data,
             start.epochs + epochs,

@@ -27,8 +27,8 @@ class FuncnetClassifier(ClassifierMixin, Estimator):
 
     network: a layer, the two dicts `(operators, connectivity)`, or a function `(n_features, n_outputs) -> layer` such
     as `MLP((50,))`. None: `MLP()`. It is given rows of features and gives logits, without a softmax.
-    loss: a function that makes a loss of (logits, labels, weights). None: `fn.softmax_cross_entropy`, for a multilabel
-    indicator `fn.sigmoid_cross_entropy`. Options of it by `functools.partial`.
+    loss: a function that makes a loss of (logits, labels), or with `weighted=True` of weights too. None:
+    `fn.softmax_cross_entropy`, for a multilabel indicator `fn.sigmoid_cross_entropy`. Options by `functools.partial`.
     optimizer, learning_rate: a function of the rate, which may be a schedule; or an optimizer, which has its own.
     max_iter, batch_size: epochs, and rows of a batch; "auto" is 200, or all rows if there are fewer.
     tol, n_iter_no_change: stop after so many epochs without a loss smaller by tol than the best; None: never.
