@@ -99,7 +99,7 @@ def check_weights(name: str, w: npt.NDArray[np.float64]) -> npt.NDArray[np.float
 
 
 def held_out(data: tuple[Any, ...], fraction: float, key: Key) -> tuple[Any, Any]:
-    """Rows of (x, targets, perhaps weights) to train on, and to validate with; the same part of each label if it can be."""
+    """Rows of (x, targets, perhaps weights) to train on, and to validate with: of each label alike, where it can be."""
     labels = data[1] if data[1].ndim == 1 else None
     if labels is not None:
         n, counts = len(labels), np.bincount(labels)

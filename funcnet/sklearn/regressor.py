@@ -22,7 +22,7 @@ class FuncnetRegressor(RegressorMixin, Estimator):
     network: a layer, the two dicts `(operators, connectivity)`, or a function `(n_features, n_outputs) -> layer` such
     as `MLP((50,))`. None: `MLP()`.
     loss: a function that makes a loss of (outputs, targets), or with `weighted=True` of weights too. None: `fn.mse`.
-    Options by `functools.partial`. `predict` returns the network's outputs, for `fn.poisson_nll` the logarithm of the rate.
+    Options by `functools.partial`. `predict` returns the network's outputs: for `fn.poisson_nll` log rates.
     optimizer, learning_rate: a function of the rate, which may be a schedule; or an optimizer, which has its own.
     max_iter, batch_size: epochs, and rows of a batch; "auto" is 200, or all rows if there are fewer.
     tol, n_iter_no_change: stop after so many epochs without a loss smaller by tol than the best; None: never.
