@@ -69,7 +69,7 @@ FLOORS: dict[str, list[str]] = {
     "files": ["replacing", "archive", "manifest", "checkpoint"],
     "inspection": ["summary", "diagrams"],
     "testing": ["subject", "derivatives", "conduct", "program"],
-    "sklearn": ["builder", "accepting", "base", "classifier", "regressor"],
+    "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
     "__main__": ["__main__", ""],  # and the package itself, which hands on what the floors below it offer
 }
 PACKAGES = [name for name in FLOORS if name not in ("", "core", "__main__")]

@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -18,7 +17,8 @@ from funcnet.optimizers.algorithms import adam
 from funcnet.optimizers.base import Optimizer
 from funcnet.random import fold_in, key
 from funcnet.sklearn.accepting import Options, check_weights, held_out, loss_of, optimizer_of, options_of, weights_of
-from funcnet.sklearn.builder import as_layer, first_params
+from funcnet.sklearn.bases import BaseEstimator
+from funcnet.sklearn.builder import AnyLayer, as_layer, first_params
 from funcnet.training.fit import fit
 from funcnet.training.fit_result import Fit
 from funcnet.training.steps import train_step
@@ -30,6 +30,10 @@ FEATURES: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.flo
 class Estimator(BaseEstimator):
     """The options, and how they become one call of `funcnet.fit`."""
 
+    network_: AnyLayer
+    params_: Any
+    history_: dict[str, npt.NDArray[Any]]
+    n_iter_: int
     _numeric: bool
     """Whether targets are numbers, and not classes."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
-from sklearn.base import BaseEstimator
-
 from funcnet.arrays import Array, DType, Shape
 from funcnet.core import Layer
 from funcnet.display import shown
@@ -18,6 +16,7 @@ from funcnet.networks.combinators import serial
 from funcnet.networks.network import network as compiled
 from funcnet.options import count, fraction
 from funcnet.random import Key
+from funcnet.sklearn.bases import BaseEstimator
 
 AnyLayer: TypeAlias = Layer[Any, Array]
 FORMS = "a layer, the two dicts (operators, connectivity), a function (n_features, n_outputs) -> layer, or None"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin
 from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
@@ -19,6 +18,7 @@ from funcnet.losses.classification import sigmoid_cross_entropy, softmax_cross_e
 from funcnet.optimizers.algorithms import adam
 from funcnet.optimizers.base import Optimizer
 from funcnet.sklearn.base import Estimator, Weights
+from funcnet.sklearn.bases import ClassifierMixin
 from funcnet.training.fit_result import Fit
 
 

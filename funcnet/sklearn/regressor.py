@@ -7,13 +7,13 @@ from math import prod
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import RegressorMixin
 
 from funcnet.arrays import Array
 from funcnet.core import Layer
 from funcnet.errors import ShapeError
 from funcnet.losses.regression import mse
 from funcnet.sklearn.base import Estimator
+from funcnet.sklearn.bases import RegressorMixin
 
 
 class FuncnetRegressor(RegressorMixin, Estimator):
