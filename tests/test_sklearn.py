@@ -128,13 +128,15 @@ def test_weights_of_classes_are_weights_of_their_rows() -> None:
 def test_balanced_classes_weigh_the_same_in_all() -> None:
     few = np.flatnonzero((Y != 1) | (np.arange(len(Y)) % 5 == 0))
     x, y, w = X[few], Y[few], W[few]
-    make = partial(FuncnetClassifier, SMALL, max_iter=5, **ALL_EPOCHS)
+    loss = partial(fn.softmax_cross_entropy, reduction="sum")  # which shows the size of the weights
+    make = partial(FuncnetClassifier, SMALL, loss=loss, max_iter=5, **ALL_EPOCHS)
     found = make(class_weight="balanced").fit(x, y, w)
     of_class = np.bincount(y, w)
     own = w * (w.sum() / (3 * of_class))[y]
     np.testing.assert_allclose(np.bincount(y, own), w.sum() / 3)
     by_hand = make().fit(x, y, own)
     np.testing.assert_allclose(found.predict_proba(x), by_hand.predict_proba(x), rtol=1e-12)
+    np.testing.assert_allclose(found.history_["loss"], by_hand.history_["loss"], rtol=1e-12)
 
 
 def test_early_stopping_keeps_the_best_params() -> None:
@@ -146,6 +148,7 @@ def test_early_stopping_keeps_the_best_params() -> None:
     kept = fn.evaluate(found.network_, fn.softmax_cross_entropy(), found.params_, validation)
     assert kept == pytest.approx(losses.min(), rel=1e-12)
     assert kept < losses[-1]
+    assert base.clone(found).set_params(tol=1e9).fit(X, NAMES).n_iter_ == 5
 
 
 def test_early_stopping_counts_anew_with_every_fit() -> None:
@@ -156,6 +159,18 @@ def test_early_stopping_counts_anew_with_every_fit() -> None:
     assert found.n_iter_ == before + len(found.history_["loss"])
     found.partial_fit(X, Y)
     assert list(found.history_) == ["loss"]
+
+
+def test_early_stopping_goes_on_from_the_last_params_with_another_order_of_rows() -> None:
+    options: dict[str, Any] = {"early_stopping": True, "max_iter": 30, "learning_rate": 0.05, "warm_start": True}
+    found = FuncnetClassifier(SMALL, batch_size=16, n_iter_no_change=None, random_state=0, **options).fit(X, Y)
+    first = found._fitted
+    assert any(not np.array_equal(*pair) for pair in zip(*map(tree.leaves, (first.params, first.last)), strict=True))
+    data, validation = held_out((X, Y), 0.1, found._key)
+    step = fn.train_step(found.network_, fn.softmax_cross_entropy(), fn.adam(0.05))
+    start, key = first._replace(params=first.last, history={}), fn.fold_in(found._key, 30)
+    again = fn.fit(step, start, data, 30, 16, key, validation=validation, min_delta=1e-4)
+    np.testing.assert_array_equal(found.fit(X, Y).history_["loss"], again.history["loss"])
 
 
 def test_the_same_part_of_each_label_is_held_out_where_it_can_be() -> None:
@@ -170,7 +185,9 @@ def test_the_same_part_of_each_label_is_held_out_where_it_can_be() -> None:
 
 def test_it_stops_when_the_loss_stands_still() -> None:
     slow: dict[str, Any] = {"learning_rate": 1e-9, "max_iter": 30, "random_state": 0}
-    assert FuncnetRegressor(SMALL, n_iter_no_change=4, **slow).fit(XR, YR).n_iter_ == 5
+    found = FuncnetRegressor(SMALL, n_iter_no_change=4, warm_start=True, **slow).fit(XR, YR)
+    assert found.n_iter_ == 5
+    assert found.fit(XR, YR).n_iter_ == 10
     assert FuncnetRegressor(SMALL, n_iter_no_change=None, **slow).fit(XR, YR).n_iter_ == 30
 
 
@@ -212,6 +229,7 @@ def test_several_labels_a_row() -> None:
     assert same_bits(balanced, by_hand)
     np.testing.assert_array_equal(found.predict(x), found.predict_proba(x) > 0.5)
     np.testing.assert_allclose(np.exp(found.predict_log_proba(x)), found.predict_proba(x))
+    assert found.predict_log_proba(1e4 * x).min() < -1000
     parts = FuncnetClassifier(SMALL, learning_rate=1e-2, random_state=0).partial_fit(x, y, classes=range(4))
     assert parts.predict(x).shape == y.shape
     early = FuncnetClassifier(SMALL, random_state=0, early_stopping=True, max_iter=3).fit(x, y)

@@ -127,7 +127,7 @@ class Estimator(BaseEstimator):
         goes_on = validation is None and "validation_loss" not in before.history
         start = Fit(before.last, before.state, before.history if goes_on else {}, before.last)
         callbacks = [*options.callbacks]
-        if stops and validation is None and options.patience is not None:
+        if validation is None and options.patience is not None:
             callbacks.append(partial(is_stalled, start.epochs, options.tol, options.patience))
         fitted = fit(
             self._steps[is_weighted],
