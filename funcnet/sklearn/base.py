@@ -125,7 +125,7 @@ class Estimator(BaseEstimator):
             data, validation = held_out(data, options.holds_out, self._key)
         before = self._fitted
         goes_on = validation is None and "validation_loss" not in before.history
-        start = Fit(before.last, before.state, before.history if goes_on else {}, before.last)
+        start = before if goes_on else before._replace(history={})
         callbacks = [*options.callbacks]
         if validation is None and options.patience is not None:
             callbacks.append(partial(is_stalled, start.epochs, options.tol, options.patience))
