@@ -1,9 +1,9 @@
-"""Handwritten digits: an MLP with a skip connection, beside scikit-learn's MLPClassifier on the same work.
+"""Handwritten digits: an MLP with a skip connection, and estimators without one, funcnet's and scikit-learn's.
 
     python examples/digits.py                          # 10 draws of 60 epochs: about 20 seconds
     python examples/digits.py --draws 1 --epochs 5     # a quick look
 
-Both have the same hidden sizes, epochs, batch size, optimizer (Adam) and training images, and one thread. It prints a
+All have the same hidden sizes, epochs, batch size, optimizer (Adam) and training images, and one thread. It prints a
 table of test accuracies and seconds, draws the losses, the confusions and the digits that are taken for others, and
 keeps the trained network in a file. It needs the extra `examples`: pip install -e ".[examples]"
 """
@@ -78,33 +78,34 @@ def train(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> tupl
     return fitted.params, Result(logits, fn.accuracy(logits, test_set.digit), fitted.history["loss"], seconds)
 
 
-def train_sklearn(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> Result:
-    """Train scikit-learn's classifier, which has no skip connections."""
-    from sklearn.exceptions import ConvergenceWarning
+def estimators(key: fn.Key, epochs: int) -> tuple[Any, Any]:
+    """FuncnetClassifier, and scikit-learn's MLPClassifier, of the same sizes and options."""
     from sklearn.neural_network import MLPClassifier
 
-    seed = int(key[0] % 2**32)
-    classifier = MLPClassifier(
-        (UNITS, UNITS),
-        solver="adam",
-        alpha=0.0,
-        batch_size=BATCH,
-        learning_rate_init=LEARNING_RATE,
-        max_iter=epochs,
-        n_iter_no_change=epochs,
-        random_state=seed,
-    )
+    from funcnet.sklearn import MLP, FuncnetClassifier
+
+    options: dict[str, Any] = {"batch_size": BATCH, "max_iter": epochs, "n_iter_no_change": epochs}
+    options["random_state"] = int(key[0] % 2**32)
+    ours = FuncnetClassifier(MLP((UNITS, UNITS)), optimizer=fn.adam, learning_rate=LEARNING_RATE, **options)
+    return ours, MLPClassifier((UNITS, UNITS), solver="adam", alpha=0.0, learning_rate_init=LEARNING_RATE, **options)
+
+
+def train_estimator(estimator: Any, train_set: Images, test_set: Images) -> Result:
+    """Train one of the two."""
+    from sklearn.exceptions import ConvergenceWarning
+
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # all epochs are wanted
-        classifier.fit(*train_set)
+        estimator.fit(*train_set)
     seconds = time.perf_counter() - start
-    scores = classifier.predict_proba(test_set.pixels)
-    return Result(scores, fn.accuracy(scores, test_set.digit), np.array(classifier.loss_curve_), seconds)
+    scores = estimator.predict_proba(test_set.pixels)
+    losses = estimator.history_["loss"] if hasattr(estimator, "history_") else np.array(estimator.loss_curve_)
+    return Result(scores, fn.accuracy(scores, test_set.digit), losses, seconds)
 
 
 def table(results: dict[str, list[Result]]) -> str:
-    """A row for each of the two: median and range over the draws."""
+    """A row for each network: median and range over the draws."""
     rows = []
     for name, trainings in results.items():
         accuracies = 100 * np.array([result.accuracy for result in trainings])
@@ -143,7 +144,7 @@ def draw(folder: Path, results: dict[str, list[Result]], test_set: Images) -> No
 
     figure = Figure(figsize=(11, 3.9), layout="constrained")
     losses, confusions, wrong = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
-    for (name, trainings), colour in zip(results.items(), (common.BLUE, common.RED), strict=True):
+    for (name, trainings), colour in zip(results.items(), (common.BLUE, common.GREEN, common.RED), strict=True):
         curves = np.array([result.losses for result in trainings])
         epochs = np.arange(1, curves.shape[1] + 1)
         losses.plot(epochs, curves.T, color=colour, linewidth=0.6, alpha=0.35)
@@ -192,27 +193,28 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train both on each draw, print the table, draw the picture, keep the first network."""
+    """Train all on each draw, print the table, draw the picture, keep the first network."""
     options = parse(argv)
     common.require("matplotlib", "sklearn", "tqdm")
     from tqdm import tqdm
 
     print(fn.summary(net, (64,)), end="\n\n")
-    ours, theirs = f"funcnet, {UNITS} + {UNITS} with a skip", f"scikit-learn, {UNITS} + {UNITS}"
-    results: dict[str, list[Result]] = {ours: [], theirs: []}
+    names = ("funcnet, {0} + {0} with a skip", "FuncnetClassifier, {0} + {0}", "MLPClassifier, {0} + {0}")
+    results: dict[str, list[Result]] = {name.format(UNITS): [] for name in names}
     kept: list[Any] = []
     for number in tqdm(range(options.draws), desc="Training", unit="draw"):
         key = fn.fold_in(fn.key(options.seed), number)
         train_set, test_set = draw_images(key)
         params, result = train(key, train_set, test_set, options.epochs)
-        results[ours].append(result)
-        results[theirs].append(train_sklearn(key, train_set, test_set, options.epochs))
+        trained = [train_estimator(each, train_set, test_set) for each in estimators(key, options.epochs)]
+        for trainings, found in zip(results.values(), [result, *trained], strict=True):
+            trainings.append(found)
         kept = kept or [params, test_set, result.logits]
     params, test_set, logits = kept
     print(table(results))
     print(f"""
 Median and range over {options.draws} draws (seed {options.seed}); none is left out.
-Both: {len(train_set.digit):,} images to train and {TEST} to test with, {options.epochs} epochs in batches of {BATCH},
+All: {len(train_set.digit):,} images to train and {TEST} to test with, {options.epochs} epochs in batches of {BATCH},
 Adam at {LEARNING_RATE}, float32, one thread.""")
     print(keep(options.model, params, options.seed, options.epochs, test_set, logits))
     draw(options.figures, results, test_set)

@@ -76,3 +76,7 @@ class ExportError(FuncnetError, ValueError):
 
 class NonFiniteError(FuncnetError, FloatingPointError):
     """NaN or infinity where `check_finite=True` was asked for."""
+
+
+class MissingPackageError(FuncnetError, ModuleNotFoundError):
+    """An optional package that is not installed."""

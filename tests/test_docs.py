@@ -16,14 +16,14 @@ from .conftest import ROOT
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 MODULES = re.findall(r"^\.\. public:: (\S+)$", (DOCS / "reference.md").read_text(encoding="utf-8"), re.MULTILINE)
-NEEDS = {"howto/onnx.md": ["onnxruntime"]}  # packages without which the blocks of a page cannot run
+NEEDS = {"onnx.md": "onnxruntime", "scikit-learn.md": "sklearn"}  # what the blocks of a page import that is optional
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 @every_page
 def test_the_blocks_of_a_page_run_and_print_what_it_says(page: Path) -> None:
-    for package in NEEDS.get(str(page.relative_to(DOCS)) if page.is_relative_to(DOCS) else "", []):
-        pytest.importorskip(package)
+    if page.name in NEEDS:
+        pytest.importorskip(NEEDS[page.name])
     assert pages.run(page) == []
 
 

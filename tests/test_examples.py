@@ -52,7 +52,7 @@ def test_digits(tmp_path: Path) -> None:
     model = tmp_path / "kept" / "model.npz"
     output = command("digits", tmp_path, "--draws", "2", "--model", str(model))
     rows = cells(output)
-    assert [row[0].split(",")[0] for row in rows] == ["funcnet", "scikit-learn"]
+    assert [row[0].split(",")[0] for row in rows] == ["funcnet", "FuncnetClassifier", "MLPClassifier"]
     assert "read back, it gives the same bits for all 450 test images" in output
     like, _ = digits.net.init(fn.key(0), (64,))
     found = fn.load(model, like)
@@ -75,15 +75,22 @@ def test_digits_are_told_apart() -> None:
     _, result = digits.train(KEY, train_set, test_set, epochs=30)
     assert result.accuracy > 0.96
     assert result.losses[-1] < 0.05 * result.losses[0]
-    theirs = digits.train_sklearn(KEY, train_set, test_set, epochs=30)
-    assert abs(theirs.accuracy - result.accuracy) < 0.02
-    assert len(theirs.losses) == len(result.losses) == 30
+    for estimator in digits.estimators(KEY, epochs=30):
+        found = digits.train_estimator(estimator, train_set, test_set)
+        assert abs(found.accuracy - result.accuracy) < 0.02
+        assert len(found.losses) == len(result.losses) == 30
 
 
-def test_both_classifiers_are_of_the_same_sizes() -> None:
+def test_all_classifiers_are_of_the_same_sizes() -> None:
+    pytest.importorskip("sklearn")
     params, _ = digits.net.init(KEY, (64,))
-    shapes = [leaf.shape for leaf in tree.leaves(params) if leaf.ndim == 2]
-    assert shapes == [(64, digits.UNITS), (digits.UNITS, digits.UNITS), (digits.UNITS, 10)]
+    ours, theirs = digits.estimators(KEY, epochs=1)
+    train_set, test_set = digits.draw_images(KEY)
+    for estimator in (ours, theirs):
+        digits.train_estimator(estimator, train_set, test_set)
+    for weights in (tree.leaves(params), tree.leaves(ours.params_), theirs.coefs_):
+        shapes = [leaf.shape for leaf in weights if leaf.ndim == 2]
+        assert shapes == [(64, digits.UNITS), (digits.UNITS, digits.UNITS), (digits.UNITS, 10)]
 
 
 def test_heteroscedastic(tmp_path: Path) -> None:

@@ -71,23 +71,24 @@ FLOORS: dict[str, list[str]] = {
     "inspection": ["summary", "diagrams"],
     "exports": ["protobuf", "recording", "patterns", "writer", "operators", "onnx"],
     "testing": ["subject", "derivatives", "conduct", "program"],
+    "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
     "__main__": ["__main__", ""],  # and the package itself, which hands on what the floors below it offer
 }
 PACKAGES = [name for name in FLOORS if name not in ("", "core", "__main__")]
 
 
 def modules_of(floor: str, names: list[str]) -> list[str]:
-    """The modules of a floor, its package's own first, but for `testing`, whose own hands on what the others offer."""
+    """The modules of a floor: its package's own first, or last where that hands on what the others offer."""
     if floor not in PACKAGES:
         return names
     own = [f"{floor}.{name}" for name in names]
-    return [*own, floor] if floor == "testing" else [floor, *own]
+    return [*own, floor] if floor in ("testing", "sklearn") else [floor, *own]
 
 
 ORDER = [module for floor, names in FLOORS.items() for module in modules_of(floor, names)]
 LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {"initializers", "tracing.special"}
 KNOW_NO_LAYER = [name for name in ORDER if name.startswith("compiler")] + ["networks.graph"]
-OPTIONAL = ["matplotlib", "tqdm", "hypothesis", "jax", "torch", "onnx", "mpi4py", "scipy"]
+OPTIONAL = ["matplotlib", "tqdm", "hypothesis", "jax", "torch", "onnx", "mpi4py", "scipy", "sklearn"]
 LONGEST = 300
 
 every_module = pytest.mark.parametrize("name", ORDER, ids=lambda name: name or "funcnet")
