@@ -41,7 +41,6 @@ KILLERS = ("", "laws", "tests", "time")
 COLUMNS = ("by laws", "by tests", "by time", "survive", "explained")
 FAST = 30  # one mutant in so many
 KINDS = ["tracing/primitives", "tracing/special", "losses", "layers"]
-RULES = ["compiler/plan", "compiler/layout"]  # of the compiler, which its own tests have to hold
 
 
 class Verdict(NamedTuple):
@@ -55,7 +54,7 @@ class Verdict(NamedTuple):
 def kernels() -> dict[str, Path]:
     """The modules whose kernels are broken, by name."""
     found: dict[str, Path] = {}
-    for kind in [*KINDS, *RULES]:
+    for kind in KINDS:
         path = ROOT / "funcnet" / kind
         files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         found |= {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
@@ -78,8 +77,6 @@ def tests_of(module: str) -> list[str]:
             "masked",
         ],
         "special": ["activations"],
-        "plan": ["passes"],
-        "layout": ["workspace"],
         "classification": ["losses", "labels", "weights"],
         "regression": ["losses", "weights"],
         "reduction": ["weights"],
@@ -179,9 +176,7 @@ def killer(name: str, mutant: Mutant | None, rows: list[int]) -> str:
 
 
 def rows_of(mutant: Mutant, name: str, called: list[set[tuple[str, int]]]) -> list[int]:
-    """The rows whose battery calls the mutated function; for a constant, any in its module; none for the compiler."""
-    if name.startswith("funcnet.compiler"):
-        return []
+    """The rows whose battery calls the mutated function; for a constant, anything in its module."""
     first, last = mutant.lines if mutant.lines[1] else (1, 10**9)
     return [i for i, row in enumerate(called) if any(m == name and first <= line <= last for m, line in row)]
 
