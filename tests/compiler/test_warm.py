@@ -178,7 +178,7 @@ class Machine(RuleBasedStateMachine):
     @rule(how=st.sampled_from(sorted(IN_PLACE)))
     def change_the_vector(self, how: str) -> None:
         for a in tree.leaves(self.params):
-            if isinstance(a, np.ndarray) and a.base is not None and how not in ("strides", "turned strides"):
+            if isinstance(a, np.ndarray) and a.base is not None:
                 IN_PLACE[how](a.base)
                 return
 
@@ -226,5 +226,23 @@ def test_arrays_changed_in_place_and_put_into_another_node(form: str, held: int,
     machine.change_in_place(place=0, how=how)
     machine.warm_is_cold()
     machine.replace_a_node(place=0, how="same again")
+    machine.warm_is_cold()
+    machine.teardown()
+
+
+@pytest.mark.parametrize("how", sorted(IN_PLACE))
+@pytest.mark.parametrize("form", ["dict", "nested", "serial"])
+@pytest.mark.parametrize("held", [0, 1 << 15])
+@pytest.mark.parametrize("others", [False, True])
+def test_the_flat_vector_of_params_changed_in_place(form: str, held: int, how: str, others: bool) -> None:
+    machine = Machine()
+    machine.start(form, held)
+    machine.train()
+    if others:
+        machine.put_aside()
+        machine.init()
+        machine.warm_is_cold()
+        machine.take_up()
+    machine.change_the_vector(how=how)
     machine.warm_is_cold()
     machine.teardown()
