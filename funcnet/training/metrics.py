@@ -134,7 +134,8 @@ def _classes(
         return scores, t.argmax(axis=-1), w
     if (wrong := stray(t[w != 0], classes)) is not None:
         raise LabelError(
-            f"{kind}: label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
+            f"{kind}: label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}; to leave "
+            f"out such labels give weights, {kind}(prediction, target, target != {wrong})"
         )
     return scores, np.where(w != 0, t, 0).astype(np.intp), w
 
