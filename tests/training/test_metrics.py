@@ -301,3 +301,29 @@ def test_labels_to_be_left_out_are_told_how(metric: Any) -> None:
         metric(SCORES, ignored)
     counted = ignored != -100
     np.testing.assert_array_equal(metric(SCORES, ignored, counted), metric(SCORES[counted], LABELS[counted]))
+
+
+STRINGS, NOTHING = np.full(40, "a"), np.full(40, None)
+AMISS: list[tuple[Any, type[Exception], str]] = [
+    (lambda: fn.accuracy(SCORES, STRINGS), fn.DTypeError, "accuracy: the target .* holds strings: encode them"),
+    (lambda: fn.accuracy(SCORES, NOTHING), fn.DTypeError, "accuracy: the target .* holds missing values"),
+    (lambda: fn.accuracy(SCORES, LABELS, STRINGS), fn.DTypeError, "accuracy: the weights .* holds strings"),
+    (lambda: fn.accuracy(SCORES, LABELS > 1), fn.ShapeError, r"y\.astype\(int\) makes labels integers"),
+    (lambda: fn.accuracy(SCORES, LABELS * 1.0), fn.ShapeError, r"y\.astype\(int\) makes labels integers"),
+    (lambda: fn.confusion_matrix(SCORES, STRINGS), fn.DTypeError, "confusion_matrix: the target .* holds strings"),
+    (lambda: fn.binary_accuracy(SCORES[:, 0], STRINGS), fn.DTypeError, "binary_accuracy: the target .* strings"),
+    (lambda: fn.r2(SCORES, SCORES, STRINGS), fn.DTypeError, "r2: the weights .* holds strings"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), AMISS)
+def test_what_holds_no_numbers_is_told_with_the_fix(call: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_bools_and_lists_are_targets_and_weights() -> None:
+    z, t = [[0.5], [-1.0], [2.0]], [[True], [False], [False]]
+    assert fn.binary_accuracy(np.array(z), np.array(t)) == fn.binary_accuracy(z, t) == 2 / 3  # type: ignore[arg-type]
+    weights: Any = [True, False, False]
+    assert fn.binary_accuracy(np.array(z), np.array(t), weights) == 1.0

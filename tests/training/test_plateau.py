@@ -118,6 +118,7 @@ def test_mistakes_of_rates_are_told() -> None:
         (lambda: fn.reduce_on_plateau(patience=0), "patience must be an int of at least 1"),
         (lambda: fn.reduce_on_plateau(monitor="m"), "whether m should be small or large cannot be known"),
         (lambda: fn.reduce_on_plateau(mode="low"), "mode must be"),
+        (lambda: fn.reduce_on_plateau(mode=np.ones(2)), "mode must be"),  # type: ignore[arg-type]
         (
             lambda: fn.fit(STEP, PARAMS, (X, LABELS), 1, 5, KEY, callbacks=[fn.reduce_on_plateau()]),
             "the history so far has no validation_loss to go by, but loss",
