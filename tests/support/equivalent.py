@@ -75,6 +75,7 @@ REASONS: dict[str, list[str]] = {
         "layers.axes._mask: m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] if m.ndim < x.ndim else m -> m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] (dropped branch)",
     ],
     "the label 0 becomes 0": [
+        "tracing.primitives.known_labels_into: 0 -> 1 (off by one) #2",
         "tracing.primitives.known_labels_into: labels < 0 -> labels <= 0 (condition)",
     ],
     "y > 0 exactly where x > 0, for every slope in (0, 1)": [

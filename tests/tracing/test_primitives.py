@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.tracing.primitives import keep, one_hot, pick, prefix
+from funcnet.tracing.primitives import keep, known_labels, one_hot, pick, prefix
 from funcnet.tracing.trace import Trace
 
 
@@ -47,6 +47,18 @@ def test_nothing_is_kept_where_the_weight_is_zero_of_either_sign(dtype: type[np.
     w = np.array([[0, -1, -0.0], [np.nan, 1e-40, 1]], dtype)
     np.testing.assert_array_equal(keep(x, w), np.array([[0, 1, 0], [2, -np.inf, np.nan]], dtype))
     np.testing.assert_array_equal(keep(x, w[:, :1]), np.array([[0, 0, 0], [2, -np.inf, np.nan]], dtype))
+
+
+def test_a_label_of_weight_zero_that_is_no_class_becomes_the_first() -> None:
+    labels, w = np.array([-100, 7, 2, 5, 0]), np.array([0.0, 0.0, 0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(known_labels(labels, w, 3), [0, 0, 2, 5, 0])
+    np.testing.assert_array_equal(known_labels(np.array([[-1], [1]]), w[:2, None], 1), [[0], [0]])
+
+
+def test_known_labels_are_rows_of_the_batch_as_the_labels_are() -> None:
+    trace = Trace(np.dtype(np.float32), 4)
+    labels, w = trace.input((4, 2), np.dtype(np.intp)), trace.input((4, 1), np.dtype(np.float32))
+    assert known_labels(labels, w, 3).batch_axis == labels.batch_axis == 0
 
 
 def test_an_error_in_a_program_names_the_operator_where_it_is_known() -> None:
