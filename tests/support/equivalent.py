@@ -20,6 +20,8 @@ REASONS: dict[str, list[str]] = {
         "layers.activations._gelu_tanh: 6.0 * a * c (upcast)",
         "layers.activations._gelu_tanh: 6.0 * a (upcast)",
         "layers.merge._add: (g,) * len(inputs) (upcast)",
+        "tracing.primitives.broadcast_to: value.batch_axis + len(shape) (upcast)",
+        "tracing.primitives.broadcast_to: value.batch_axis + len(shape) - value.ndim (upcast)",
         "layers.merge._average: (g * share,) * len(inputs) (upcast)",
         "layers.merge._average: 1.0 / len(inputs) (upcast)",
         "tracing.primitives.dropout_mask_into: 1.0 - rate (upcast)",
