@@ -36,7 +36,7 @@ def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
     found = tuple(n for n in lengths if n is not None and n >= 0)
     if len(found) != len(lengths):
         raise ShapeError(
-            f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not {shape!r}"
+            f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not {shape!r:.60}"
         )
     return found
 

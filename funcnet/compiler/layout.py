@@ -29,7 +29,7 @@ class Layout(Generic[T]):
     only_dict: whether nothing in the tree can change but a dict at the top.
     key_types: of all its dicts, since keys that are equal, such as 1 and True, are not the same.
     leaves: gives the leaves of a tree of this structure.
-    forms: FORM of the leaves in a flat vector.
+    form, forms: FORM of a flat vector, and of the leaves in it.
     """
 
     def __init__(self, structure: tree.Structure[T], shapes: list[tuple[int, ...]], dtype: np.dtype[Any]) -> None:
@@ -57,7 +57,9 @@ class Layout(Generic[T]):
             self.leaves = leaves_of_dict
         elif flat:
             self.leaves = leaves_of_sequence
-        self.forms: list[Any] = [*map(FORM, self.views(np.empty(self.count, dtype)))]
+        empty = np.empty(self.count, dtype)
+        self.form: Any = FORM(empty)
+        self.forms: list[Any] = [*map(FORM, self.views(empty))]
         self._of_tuples: bool = flat
         self._keys: list[Any] = [*structure.keys] if structure.kind is dict else []
         self._kinds: list[Any] = [child.kind for child in structure.children]

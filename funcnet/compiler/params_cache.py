@@ -92,13 +92,13 @@ class ParamsCache(Generic[P]):
             return self._recall(params)
         if leaves is None:
             leaves = self.layout.leaves(params)
-        if [*map(FORM, leaves)] != forms or self._is_recast(vector):
+        if [*map(FORM, leaves)] != forms or self._has_changed(vector):
             raise LookupError
         return vector, leaves
 
-    def _is_recast(self, vector: Any) -> bool:
-        """Whether another dtype was assigned to the vector."""
-        return vector is not None and vector.dtype is not self.layout.dtype
+    def _has_changed(self, vector: Any) -> bool:
+        """Whether another dtype, shape or strides were assigned to the vector."""
+        return vector is not None and FORM(vector) != self.layout.form
 
     def _recall(self, params: Any) -> tuple[Any, Any]:
         """The same of params that came before the last ones."""
@@ -107,7 +107,7 @@ class ParamsCache(Generic[P]):
         for found in self.older:
             if all(map(is_, now, found.leaves)):
                 vector: Any = None if found.vector is None else found.vector()
-                if [*map(FORM, leaves)] != found.forms or self._is_recast(vector):
+                if [*map(FORM, leaves)] != found.forms or self._has_changed(vector):
                     break
                 if self.small:
                     self.set_aside()

@@ -16,6 +16,7 @@ from funcnet.errors import CheckpointError
 from funcnet.files import archive
 from funcnet.files.manifest import ARRAYS, NUMBERS, Entry, Node, described, entries, not_too_deep, parsed, text
 from funcnet.files.replacing import file_path, replace
+from funcnet.options import flag
 
 P = TypeVar("P", default=Any)
 S = TypeVar("S", default=None)
@@ -97,7 +98,7 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
     a file that `save` has not written, and, unless `partial`, where anything else differs, with every difference;
     OSError where the file cannot be read.
     """
-    source = file_path(path)
+    source, partial = file_path(path), flag("load: partial", partial)
     try:
         for name, pytree in (("like", like), ("state", state)):
             entries(name, pytree)
@@ -216,7 +217,10 @@ def _compare(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
         return tops
     count = f"{len(problems)} difference{'s' * (len(problems) > 1)}"
     told = (f"{path}: {difference}" for path, difference in problems.items())
-    raise CheckpointError("\n  ".join([f"{count} from what was asked for", *told]))
+    fix = ""
+    if {"kind": "NamedTuple", "name": "Fit"} == found["params"].told != wanted["params"].told:
+        fix = "; the file has a Fit: load it with like=fn.Fit(params, step.init(params), {}, params)"
+    raise CheckpointError("\n  ".join([f"{count} from what was asked for{fix}", *told]))
 
 
 def _differences(found: Nodes, wanted: dict[str, Entry]) -> Iterator[tuple[str, str]]:

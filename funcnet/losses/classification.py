@@ -11,7 +11,7 @@ from funcnet.arrays import Array
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
 from funcnet.errors import ShapeError
-from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
+from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, label_axis, loss
 from funcnet.options import fraction, integer
 from funcnet.tracing.primitives import one_hot, pick, relu_grad
 
@@ -112,6 +112,7 @@ def _check_targets(z: Array, t: Array, labels: bool) -> None:
     if z.ndim < 2 or t.shape != (z.shape[:-1] if labels else z.shape):
         raise ShapeError(
             f"logits {z.shape} must be rows of classes, and targets {t.shape} one label a row, or such rows too"
+            f"{label_axis(z, t)}"
         )
     if not labels and z.shape[-1] == 1:
         raise ShapeError(f"logits {z.shape} are of one class, whose loss is always 0: use fn.sigmoid_cross_entropy()")

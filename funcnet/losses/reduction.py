@@ -146,9 +146,16 @@ def _counted(ignored: int, x: Array, t: Array) -> Array:
     if t.dtype.kind == "f":
         raise ShapeError(f"ignore_label is for integer labels, but the targets of shape {t.shape} are floating")
     if t.shape != x.shape[:-1]:
-        raise ShapeError(f"logits {x.shape} must be rows of classes, and targets {t.shape} one label a row")
+        raise ShapeError(
+            f"logits {x.shape} must be rows of classes, and targets {t.shape} one label a row{label_axis(x, t)}"
+        )
     counted: Array = labelled(t, ignored, x)
     return counted
+
+
+def label_axis(z: Array, t: Array) -> str:
+    """What to do where labels have an axis too many."""
+    return "; a column of labels is y[..., 0]" if t.shape == (*z.shape[:-1], 1) else ""
 
 
 def _of_weights(options: Options, inputs: Any, w: Any) -> tuple[Any, Callable[[Any], Cotangents]]:

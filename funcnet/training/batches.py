@@ -8,7 +8,7 @@ are arrays with the same number of rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -99,10 +99,9 @@ def accept_data(name: str, data: Any, batch_size: int | None = None) -> Rows | I
     if isinstance(data, (tuple, list)) and given and all(map(_is_column, given)):
         items = tuple(given)
     if not items:
-        if not hasattr(given, "__iter__"):
-            raise OptionError(
-                f"{name}: a tuple of arrays (input, target) or an iterable of such batches, not {given!r:.60}"
-            )
+        if not hasattr(given, "__iter__") or isinstance(data, (str, bytes, Mapping, Set)):
+            what = "a dict: give a tuple of its arrays" if isinstance(data, dict) else f"{data!r:.60}"
+            raise OptionError(f"{name}: a tuple of arrays (input, target) or an iterable of such batches, not {what}")
         return given
     columns = Rows(_column(f"{name}: array {i}", item) for i, item in enumerate(items))
     rows = {x.shape[0] if len(x.shape) else 0 for x in columns}

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from funcnet.arrays import Array
 from funcnet.core import Function, Layer
-from funcnet.errors import OptionError
+from funcnet.errors import OptionError, ShapeError
 from funcnet.networks.combinators import check, is_layer
 from funcnet.training.batches import Data, whole_or_batches
 from funcnet.training.fit_result import Fit, params_of
@@ -51,7 +51,10 @@ def evaluate(
     weights where the output operator is a weighted loss whose weights are an input of the network.
     params: or a `Fit`, whose params are taken.
     data: as `fn.minibatches` takes them. batch_size: for data in arrays; by default all rows at once. The outputs and
-    targets of all batches are held in memory, so that every metric is exact.
+    targets of all batches are held in memory, so that every metric is exact. Where their rows have several shapes, as
+    sequences of different lengths have, a loss is the mean over the batches by their weights.
+    Raises OptionError for data without a batch, ShapeError for a loss of one number a row and for a metric of rows of
+    several shapes.
     """
     check("evaluate", (net,), multi_output=True)
     own = params_of(params)
@@ -97,9 +100,31 @@ def compared(output: Any, targets: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def of_all_rows(functions: Mapping[str, Metric], parts: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """Each metric once, of the rows of all batches."""
+    """Each metric once, of the rows of all batches; a loss, where these have several shapes, in the mean over them."""
+    if len({tuple(x.shape[1:] for x in part) for part in parts}) > 1:
+        return {name: _of_each_batch(name, function, parts) for name, function in functions.items()}
     whole = parts[0] if len(parts) == 1 else [np.concatenate(columns) for columns in zip(*parts, strict=True)]
     return {name: function(*whole) for name, function in functions.items()}
+
+
+def _of_each_batch(name: str, function: Any, parts: list[tuple[Any, ...]]) -> float:
+    """The mean of a loss over batches of sequences of different lengths."""
+    loss: Function[Any, Any] | None = function.args[0] if getattr(function, "func", None) is loss_of else None
+    if loss is None:
+        shapes = ", ".join(sorted({str(part[0].shape[1:]) for part in parts}))
+        raise ShapeError(
+            f"the metric {name!r} is computed of all rows at once, but those of the batches have several shapes, "
+            f"{shapes}: pad them to one and give weights, or evaluate each batch by itself"
+        )
+    mean, weigh = Mean(), weigher(loss, loss, one_input)
+    for part in parts:
+        mean.add(loss_of(loss, *part), weigh(part))
+    return mean.value()
+
+
+def one_input(given: int) -> int:
+    """The network's first output alone, behind which all are counted alike."""
+    return 1
 
 
 class Mean:
@@ -148,4 +173,6 @@ def score_function(name: str, metric: Score) -> Metric:
 def loss_of(loss: Function[Any, Any], output: Array, *others: Array) -> float:
     """The loss, all floating arrays cast to the dtype of the first."""
     same = (x.astype(output.dtype, copy=False) if x.dtype.kind == "f" else x for x in others)
-    return float(loss((), output, *same))
+    number = loss((), output, *same)
+    check_scalar("evaluate", number)
+    return float(number)

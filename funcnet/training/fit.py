@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import TypeVar
 
 from funcnet import tree
@@ -220,10 +221,22 @@ def extended(fitted: Fit[P], params: P, last: P, state: Any, means: dict[str, An
             f"fit: the history so far has {', '.join(fitted.history)}, this epoch {', '.join(means)}: go on with the "
             "same validation and metrics"
         )
-    columns = {name: [np.asarray(value, np.float64)] for name, value in means.items()}
-    history = {name: np.stack([*fitted.history.get(name, ()), *new]) for name, new in columns.items()}
+    history = {name: with_epoch(name, fitted.history.get(name, ()), value) for name, value in means.items()}
     is_best = monitor is None or monitor.best_epoch(history) == len(history["loss"]) - 1
     return Fit(owned(params) if is_best else fitted.params, state, history, last)
+
+
+def with_epoch(name: str, before: Iterable[Any], value: Any) -> npt.NDArray[np.float64]:
+    """The history of a loss or a metric, one epoch longer."""
+    try:
+        if value is None:
+            raise TypeError
+        return np.stack([*before, np.asarray(value, np.float64)])
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"fit: the metric {name!r} gave {value!r:.60}: a metric must return a number, or an array of numbers that "
+            "has one shape in every epoch"
+        ) from None
 
 
 def is_over(fitted: Fit[Any], monitor: Monitor | None, patience: int | None) -> bool:

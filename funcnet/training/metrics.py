@@ -44,7 +44,8 @@ def binary_accuracy(
     neither 0 nor 1, WeightError for weights that are negative or add up to 0.
     """
     finite("binary_accuracy: threshold", threshold)
-    scores, t = accept_array("binary_accuracy: the prediction", prediction, labels=True), np.asarray(target)
+    scores = accept_array("binary_accuracy: the prediction", prediction, labels=True)
+    t = _target("binary_accuracy", target)
     if scores.shape != t.shape or not scores.ndim:
         raise ShapeError(
             f"binary_accuracy: prediction {scores.shape} and target {t.shape} must have the same shape; nothing is "
@@ -96,11 +97,21 @@ def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
     return sum(1.0 - r / s if s else float(r == 0) for r, s in pairs) / len(pairs)
 
 
+def _target(kind: str, target: Any) -> npt.NDArray[Any]:
+    return _numbers(f"{kind}: the target", target)
+
+
+def _numbers(name: str, x: Any) -> npt.NDArray[Any]:
+    """An array of numbers or bools."""
+    array: npt.NDArray[Any] = np.asarray(x)
+    return array if array.dtype.kind == "b" else accept_array(name, x, labels=True)
+
+
 def _weights(kind: str, weights: Array | None, shape: Shape) -> Array:
     """The weight of each place, in a shape whose first axis is the samples."""
     if 0 in shape:
         raise ShapeError(f"{kind}: there are no rows")
-    w = np.ones(shape[:1]) if weights is None else np.asarray(weights, np.float64)
+    w = np.ones(shape[:1]) if weights is None else _numbers(f"{kind}: the weights", weights).astype(np.float64)
     if w.shape not in (shape[:1], shape):
         place = f", or of shape {shape}" if len(shape) > 1 else ""
         raise ShapeError(f"{kind}: weights {w.shape} must be one number a sample, of shape {shape[:1]}{place}")
@@ -113,12 +124,13 @@ def _classes(
     kind: str, prediction: Array, target: npt.NDArray[Any], weights: Array | None
 ) -> tuple[Array, npt.NDArray[np.intp], Array]:
     """The scores, the true class of each row, and its weight."""
-    scores, t = accept_array(f"{kind}: the prediction", prediction, labels=True), np.asarray(target)
+    scores, t = accept_array(f"{kind}: the prediction", prediction, labels=True), _target(kind, target)
     labels = t.dtype.kind in "iu"
     if scores.ndim < 2 or t.shape != (scores.shape[:-1] if labels else scores.shape):
+        cast = ": y.astype(int) makes labels integers" * (not labels and t.shape == scores.shape[:-1])
         raise ShapeError(
             f"{kind}: prediction {scores.shape} must be rows of scores, and target {t.dtype} {t.shape} one integer "
-            "label a row, or such rows too; for yes or no, one or several a row, there is fn.binary_accuracy"
+            f"label a row{cast}, or such rows too; for yes or no, one or several a row, there is fn.binary_accuracy"
         )
     if not scores.size:
         raise ShapeError(f"{kind}: there are no rows")
@@ -134,7 +146,8 @@ def _classes(
         return scores, t.argmax(axis=-1), w
     if (wrong := stray(t[w != 0], classes)) is not None:
         raise LabelError(
-            f"{kind}: label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
+            f"{kind}: label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}; to leave "
+            f"out such labels give weights, {kind}(prediction, target, target != {wrong})"
         )
     return scores, np.where(w != 0, t, 0).astype(np.intp), w
 

@@ -48,7 +48,7 @@ def sign_of(where: str, name: str, mode: object) -> float:
         if name.endswith(LARGE):
             return -1.0
         raise OptionError(f'{where}: whether {name} should be small or large cannot be known: give mode="min" or "max"')
-    if mode not in ("min", "max"):
+    if not isinstance(mode, str) or mode not in ("min", "max"):
         raise OptionError(f'{where}: mode must be "min", "max" or None, not {mode!r:.60}')
     return 1.0 if mode == "min" else -1.0
 

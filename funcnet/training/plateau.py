@@ -94,7 +94,12 @@ def _reduce(options: Plateau, fitted: Fit[Any]) -> Fit[Any] | None:
     """The Fit with smaller rates, if the last epoch ended a plateau."""
     if not ends_plateau(options, [float(v) for v in options.monitor.values(fitted.history)]):
         return None
-    learning_rate(fitted.state)  # which raises where there is none, as for sgd_step
+    if fitted.state is None:
+        raise OptionError(
+            "reduce_on_plateau: sgd_step has no state in which its learning rate could be changed: train with "
+            "fn.train_step(net, loss, fn.sgd(...))"
+        )
+    learning_rate(fitted.state)  # which raises where there is none
     return fitted._replace(state=_changed(fitted.state, lambda r: min(r, max(r * options.factor, options.min_rate))))
 
 

@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels, is_array, is_tuple
-from funcnet.compiler.layout import Layout, Node, are_as_they_were
+from funcnet.compiler.layout import FORM, Layout, Node, are_as_they_were
 from funcnet.compiler.workspace import Memory
 from funcnet.core import Layer
 from funcnet.display import shows_call
@@ -39,11 +39,21 @@ FORGOTTEN = (
 
 
 class Kept(NamedTuple):
-    """A state that a step made, the same with a vector for each tree, and what hung in the dicts of those trees."""
+    """A state that a step made, the same with a vector for each tree, and what both consist of.
+
+    nodes: the dicts and lists of the trees.     arrays: each vector and its views, as `layout` makes them.
+    """
 
     state: Any
     flat: Any
     nodes: list[Node]
+    arrays: list[Array]
+
+    def is_as_it_was(self, layout: Layout[Any]) -> bool:
+        """Whether nothing was put in the place of anything else, and no shape, strides or dtype were assigned."""
+        forms = [layout.form, *layout.forms]
+        count = len(self.arrays) // len(forms)
+        return are_as_they_were(self.nodes) and [*map(FORM, self.arrays)] == forms * count
 
 
 class TrainStep(CompiledGradient[P], Generic[P, L]):
@@ -122,15 +132,15 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
     def flat_state(self, space: Memory[P], state: Any) -> Any:
         """The state with a vector in place of each tree."""
         layout, kept = space.layout, cast("Kept | None", space.params_cache.kept)
-        if kept is not None and kept.state is state and are_as_they_were(kept.nodes):
+        if kept is not None and kept.state is state and kept.is_as_it_was(layout):
             return kept.flat
         return flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
 
     def state_of(self, space: Memory[P], flat: Any) -> Any:
         """The state whose trees are views of the optimizer's vectors, which is recognised when it comes again."""
-        nodes: list[Node] = []
-        state = with_trees(space.layout, flat, nodes)
-        space.params_cache.kept = Kept(state, flat, nodes) if space.params_cache.small else None
+        nodes, arrays = list[Node](), list[Array]()
+        state = with_trees(space.layout, flat, nodes, arrays)
+        space.params_cache.kept = Kept(state, flat, nodes, arrays) if space.params_cache.small else None
         return state
 
     def with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> dict[str, Any]:
@@ -251,12 +261,13 @@ def length_of(state: Any) -> str:
     return f" of {len(state)}" if is_tuple(state) and type(state) is tuple else ""
 
 
-def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node]) -> Any:
-    """The state with trees of views in place of vectors; the dicts and lists of the trees are added to `nodes`."""
+def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node], arrays: list[Array]) -> Any:
+    """The state with trees of views in place of vectors; what they consist of is added to `nodes` and `arrays`."""
     if is_tuple(flat):
-        return tree.new_tuple(type(flat), [with_trees(layout, part, nodes) for part in flat])
+        return tree.new_tuple(type(flat), [with_trees(layout, part, nodes, arrays) for part in flat])
     if not is_array(flat) or not flat.ndim:  # a number may be an array of no axes, as files give them
         return flat
     made = layout.tree(flat)
     nodes += layout.nodes(made)
+    arrays += [flat, *layout.leaves(made)]
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import re
 import warnings
@@ -139,8 +140,10 @@ class Machine(RuleBasedStateMachine):
         self.patch.setattr(workspace, "REBIND_COST", 0 if held else 1 << 17)
         net = network(form)
         self.step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+        self.trained = fn.train_step(net, fn.mse(), fn.adam(0.1))
         self.net, self.form = net, form
         self.good = net.init(fn.key(0), (F,))[0]
+        self.state = self.trained.init(self.good)
         self.x, self.t = np.ones((3, F), np.float32), np.zeros((3, 1), np.float32)
         self.params = self.good
         self.others: list[Any] = []
@@ -151,6 +154,29 @@ class Machine(RuleBasedStateMachine):
             self.params, _ = self.step(self.params, self.x, self.t)
         except (fn.FuncnetError, ValueError, TypeError):
             self.reset()
+
+    @rule()
+    def train_with_state(self) -> None:
+        try:
+            self.params, self.state, _ = self.trained(self.params, self.state, self.x, self.t)
+        except (fn.FuncnetError, ValueError, TypeError):
+            self.reset()
+            self.state = self.trained.init(self.params)
+
+    @rule(place=st.integers(0, 9), how=st.sampled_from(sorted(IN_PLACE)), vector=st.booleans())
+    def change_the_state(self, place: int, how: str, vector: bool) -> None:
+        arrays = [a for a in tree.leaves(self.state) if isinstance(a, np.ndarray)]
+        array = arrays[place % len(arrays)]
+        IN_PLACE[how](array if array.base is None or not vector else array.base)
+
+    @rule(rows=st.sampled_from([3, 5, 600]))
+    def take_another_batch(self, rows: int) -> None:
+        self.x, self.t = np.ones((rows, F), np.float32), np.zeros((rows, 1), np.float32)
+
+    @rule()
+    def forget(self) -> None:
+        self.others.clear()
+        gc.collect()
 
     @rule()
     def reset(self) -> None:
@@ -179,7 +205,7 @@ class Machine(RuleBasedStateMachine):
     @rule(how=st.sampled_from(sorted(IN_PLACE)))
     def change_the_vector(self, how: str) -> None:
         for a in tree.leaves(self.params):
-            if isinstance(a, np.ndarray) and a.base is not None and how not in ("strides", "turned strides"):
+            if isinstance(a, np.ndarray) and a.base is not None:
                 IN_PLACE[how](a.base)
                 return
 
@@ -203,7 +229,12 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def warm_is_cold(self) -> None:
         if hasattr(self, "params"):
-            for closure, arrays in ((self.net.apply, (self.x,)), (self.step, (self.x, self.t))):
+            batch, state = (self.x, self.t), self.state
+            for closure, arrays in (
+                (self.net.apply, batch[:1]),
+                (self.step, batch),
+                (self.trained, (state, *batch)),
+            ):
                 expected = outcome(new(closure), self.params, *arrays)
                 assert outcome(closure, self.params, *arrays) == expected
                 assert outcome(closure, self.params, *arrays) == expected
@@ -270,3 +301,34 @@ def counted(calls: list[str], name: str, function: Any) -> Any:
         return function(*args)
 
     return call
+
+
+@pytest.mark.parametrize("how", sorted(IN_PLACE))
+@pytest.mark.parametrize("form", ["dict", "nested", "serial"])
+@pytest.mark.parametrize("held", [0, 1 << 15])
+@pytest.mark.parametrize("others", [False, True])
+def test_the_flat_vector_of_params_changed_in_place(form: str, held: int, how: str, others: bool) -> None:
+    machine = Machine()
+    machine.start(form, held)
+    machine.train()
+    if others:
+        machine.put_aside()
+        machine.init()
+        machine.warm_is_cold()
+        machine.take_up()
+    machine.change_the_vector(how=how)
+    machine.warm_is_cold()
+    machine.teardown()
+
+
+@pytest.mark.parametrize("how", sorted(IN_PLACE))
+@pytest.mark.parametrize("form", ["dict", "nested", "serial"])
+@pytest.mark.parametrize("vector", [False, True])
+def test_the_state_of_an_optimizer_changed_in_place(form: str, vector: bool, how: str) -> None:
+    machine = Machine()
+    machine.start(form, 1 << 15)
+    machine.train_with_state()
+    machine.train_with_state()
+    machine.change_the_state(place=0, how=how, vector=vector)
+    machine.warm_is_cold()
+    machine.teardown()

@@ -490,3 +490,21 @@ def test_keys_that_were_not_asked_for_are_left_out_with_a_warning(
         found = fn.load(path, like)
     assert tree.structure(found.params) == tree.structure(like)
     assert found.metadata == {"a": 1}
+
+
+@pytest.mark.parametrize("partial", ["yes", 1, None])
+def test_partial_is_a_flag(path: Path, partial: Any) -> None:
+    fn.save(path, A)
+    with pytest.raises(fn.OptionError, match="load: partial must be True or False"):
+        fn.load(path, A, partial=partial)
+
+
+def test_params_are_asked_of_a_fit_as_a_fit(path: Path) -> None:
+    fitted = fn.Fit({1: A}, None, {"loss": np.ones(2)}, {1: A})
+    fn.save(path, fitted)
+    with pytest.raises(fn.CheckpointError, match=r"the file has a Fit: load it with like=fn\.Fit\(params"):
+        fn.load(path, {1: A})
+    assert bits(fn.load(path, fn.Fit({1: A}, None, {}, {1: A})).params) == bits(fitted)
+    with pytest.raises(fn.CheckpointError, match="difference") as caught:
+        fn.load(path, fn.Fit({2: A}, None, {}, {1: A}))
+    assert "has a Fit" not in str(caught.value)

@@ -137,3 +137,13 @@ def test_an_error_in_a_running_program_names_its_operator() -> None:
     for call, told in calls:
         with pytest.raises((fn.LabelError, fn.WeightError), match=told):
             call()
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (4, 5, 1)])
+def test_a_column_of_labels_is_told_how_to_lose_its_axis(shape: tuple[int, ...]) -> None:
+    z, t = np.zeros((*shape[:-1], 3), np.float32), np.zeros(shape, int)
+    with pytest.raises(fn.ShapeError, match=r"a column of labels is y\[\.\.\., 0\]"):
+        fn.softmax_cross_entropy().apply((), z, t)
+    with pytest.raises(fn.ShapeError, match=r"a column of labels is y\[\.\.\., 0\]"):
+        fn.softmax_cross_entropy(ignore_label=-1).apply((), z, t)
+    fn.softmax_cross_entropy().apply((), z, t[..., 0])

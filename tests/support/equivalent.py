@@ -20,6 +20,8 @@ REASONS: dict[str, list[str]] = {
         "layers.activations._gelu_tanh: 6.0 * a * c (upcast)",
         "layers.activations._gelu_tanh: 6.0 * a (upcast)",
         "layers.merge._add: (g,) * len(inputs) (upcast)",
+        "tracing.primitives.broadcast_to: value.batch_axis + len(shape) (upcast)",
+        "tracing.primitives.broadcast_to: value.batch_axis + len(shape) - value.ndim (upcast)",
         "layers.merge._average: (g * share,) * len(inputs) (upcast)",
         "layers.merge._average: 1.0 / len(inputs) (upcast)",
         "tracing.primitives.dropout_mask_into: 1.0 - rate (upcast)",
@@ -75,6 +77,7 @@ REASONS: dict[str, list[str]] = {
         "layers.axes._mask: m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] if m.ndim < x.ndim else m -> m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] (dropped branch)",
     ],
     "the label 0 becomes 0": [
+        "tracing.primitives.known_labels_into: 0 -> 1 (off by one) #2",
         "tracing.primitives.known_labels_into: labels < 0 -> labels <= 0 (condition)",
     ],
     "y > 0 exactly where x > 0, for every slope in (0, 1)": [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.tracing.primitives import keep, one_hot, pick, prefix
+from funcnet.tracing.primitives import keep, known_labels, one_hot, pick, prefix
 from funcnet.tracing.trace import Trace
 
 
@@ -47,6 +49,43 @@ def test_nothing_is_kept_where_the_weight_is_zero_of_either_sign(dtype: type[np.
     w = np.array([[0, -1, -0.0], [np.nan, 1e-40, 1]], dtype)
     np.testing.assert_array_equal(keep(x, w), np.array([[0, 1, 0], [2, -np.inf, np.nan]], dtype))
     np.testing.assert_array_equal(keep(x, w[:, :1]), np.array([[0, 0, 0], [2, -np.inf, np.nan]], dtype))
+
+
+def test_a_label_of_weight_zero_that_is_no_class_becomes_the_first() -> None:
+    labels, w = np.array([-100, 7, 2, 5, 0]), np.array([0.0, 0.0, 0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(known_labels(labels, w, 3), [0, 0, 2, 5, 0])
+    np.testing.assert_array_equal(known_labels(np.array([[-1], [1]]), w[:2, None], 1), [[0], [0]])
+
+
+def test_known_labels_are_rows_of_the_batch_as_the_labels_are() -> None:
+    trace = Trace(np.dtype(np.float32), 4)
+    labels, w = trace.input((4, 2), np.dtype(np.intp)), trace.input((4, 1), np.dtype(np.float32))
+    assert known_labels(labels, w, 3).batch_axis == labels.batch_axis == 0
+
+
+def test_joined_and_broadcast_values_keep_the_axis_of_their_rows() -> None:
+    trace = Trace(np.dtype(np.float32), 4)
+    x: Any = trace.input((4, 2), np.dtype(np.float32))
+    weight: Any = trace.parameter((2, 2))
+    square: Any = trace.input((4, 4), np.dtype(np.float32))
+    joined: Any = np.concatenate([x, x], axis=-1)
+    assert (joined.shape, joined.batch_axis) == ((4, 4), 0)
+    assert np.concatenate([weight, weight]).shape == (4, 2)
+    for values, axis in (([x, x], 0), ([x.T, x.T], 1), ([x, weight], 0), ([weight, x], 0)):
+        with pytest.raises(fn.FuncnetError, match="joining rows to rows"):
+            np.concatenate(values, axis=axis)
+    tall: Any = trace.parameter((4, 2))
+    with pytest.raises(fn.FuncnetError, match="joining rows to rows"):
+        np.concatenate([square, tall], axis=1)
+    wide: Any = np.broadcast_to(x, (3, 4, 2))
+    copied: Any = np.broadcast_to(weight, (3, 2, 2))
+    assert (wide.shape, wide.batch_axis) == ((3, 4, 2), 1)
+    turned: Any = np.broadcast_to(x.T, (3, 2, 4))
+    assert turned.batch_axis == 2
+    assert np.concatenate([x], axis=1).shape == (4, 2)
+    assert (copied.shape, copied.batch_axis) == ((3, 2, 2), None)
+    with pytest.raises(fn.ShapeError, match=r"broadcast_to: \(4, 2\) does not broadcast to \(4, 1\)"):
+        np.broadcast_to(x, (4, 1))
 
 
 def test_an_error_in_a_program_names_the_operator_where_it_is_known() -> None:

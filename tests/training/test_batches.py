@@ -62,10 +62,11 @@ def test_batches_of_an_iterable_are_handed_on() -> None:
         assert found[1][0] is given[1][0]
 
 
-@pytest.mark.parametrize("data", [None, 3, lambda: [(X, T)]])
-def test_what_holds_no_batches_is_told(data: Any) -> None:
+@pytest.mark.parametrize("data", [None, 3, lambda: [(X, T)], "ab", b"ab", {1, 2}, {"x": X, "t": T}])
+@pytest.mark.parametrize("size", [None, 4])
+def test_what_holds_no_batches_is_told(data: Any, size: int | None) -> None:
     with pytest.raises(fn.OptionError, match=r"data: a tuple of arrays \(input, target\) or an iterable"):
-        fn.minibatches(data)
+        fn.minibatches(data, size)
 
 
 def test_a_mask_is_not_lost() -> None:

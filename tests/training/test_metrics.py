@@ -224,3 +224,106 @@ def test_r2_of_missing_targets_is_that_of_each_feature() -> None:
     w[:, 1] = 0
     with pytest.raises(fn.WeightError, match=r"r2: the weights of feature \[1\] add up to 0: leave it out"):
         fn.r2(y, t, w)
+
+
+# --- batches whose rows have several shapes, and numbers that are none
+
+SEQUENCES = RNG.normal(size=(8, 5, 3)).astype(np.float32)
+STEPS = RNG.integers(0, 4, (8, 5))
+OF_SEQUENCES = [(SEQUENCES[:4], STEPS[:4]), (SEQUENCES[4:7, :3], STEPS[4:7, :3]), (SEQUENCES[7:], STEPS[7:])]
+CLASSIFIER = fn.serial(fn.linear(4))
+DRAWN = CLASSIFIER.init(fn.key(0), (5, 3))[0]
+
+
+@pytest.mark.parametrize(("reduction", "ignored"), [("mean", None), ("mean", 2), ("sum", None)])
+def test_a_loss_of_sequences_of_different_lengths(reduction: Any, ignored: int | None) -> None:
+    loss: Any = fn.softmax_cross_entropy(reduction=reduction, ignore_label=ignored)
+    padded = STEPS.copy()
+    padded[4:7, 3:] = -100
+    z = CLASSIFIER.apply(DRAWN, SEQUENCES)
+    count = (padded != -100) & (padded != ignored)
+    expected = loss.apply((), z[count], padded[count])
+    assert fn.evaluate(CLASSIFIER, loss, DRAWN, OF_SEQUENCES) == pytest.approx(float(expected), rel=1e-5)
+    step = fn.sgd_step(CLASSIFIER, loss, learning_rate=1e-30)
+    history = fn.fit(step, DRAWN, OF_SEQUENCES, 1, validation=OF_SEQUENCES).history
+    assert history["validation_loss"][0] == pytest.approx(float(expected), rel=1e-5)
+    assert history["loss"][0] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_outputs_of_a_loss_of_several_may_differ_in_length() -> None:
+    net = fn.network({1: fn.linear(2), 2: fn.linear(2)}, {}, inputs=[1, 2], output=[1, 2])
+    params, _ = net.init(fn.key(0), (3,), (3,))
+    batches = [(x, x, RNG.random((*x.shape[:-1], 2)).astype(np.float32)) for x, _ in OF_SEQUENCES]
+    whole, rows = 0.0, 0
+    for batch in batches:
+        each = float(fn.gaussian_nll().apply((), *net.apply(params, *batch[:2]), batch[2]))
+        whole, rows = whole + len(batch[0]) * each, rows + len(batch[0])
+    assert fn.evaluate(net, fn.gaussian_nll(), params, batches) == pytest.approx(whole / rows, rel=1e-6)
+
+
+def test_a_metric_of_rows_of_several_shapes_is_refused_with_the_fix() -> None:
+    message = r"the metric 'accuracy' is computed of all rows at once.*\(3, 4\), \(5, 4\): pad them.*weights"
+    with pytest.raises(fn.ShapeError, match=message):
+        fn.evaluate(CLASSIFIER, {"accuracy": fn.accuracy}, DRAWN, OF_SEQUENCES)
+    step = fn.train_step(CLASSIFIER, fn.softmax_cross_entropy(), fn.sgd(0.1), metrics={"accuracy": fn.accuracy})
+    with pytest.raises(fn.ShapeError, match=message):
+        fn.fit(step, DRAWN, OF_SEQUENCES, 1)
+
+
+def test_a_loss_of_one_number_a_row_is_no_score() -> None:
+    loss = fn.mse(reduction="none")
+    with pytest.raises(fn.ShapeError, match=r"the loss has the shape \(40,\), but must be one number"):
+        fn.evaluate(fn.serial(fn.identity()), loss, ((),), (SCORES, SCORES))
+
+
+NOT_NUMBERS: list[Any] = [None, "a", {"a": 1.0}, [[1.0], [1.0, 2.0]], object()]
+
+
+@pytest.mark.parametrize("value", NOT_NUMBERS)
+def test_a_metric_that_gives_no_number_is_named(value: Any) -> None:
+    step = fn.train_step(CLASSIFIER, fn.softmax_cross_entropy(), fn.sgd(0.1), metrics={"own": lambda z, t: value})
+    with pytest.raises(fn.OptionError, match="the metric 'own' gave .*: a metric must return a number"):
+        fn.fit(step, DRAWN, (SEQUENCES, STEPS), 1, 4)
+
+
+def test_a_metric_has_one_shape_in_every_epoch() -> None:
+    sizes = iter([2, 3])
+    metrics = {"own": lambda z, t: np.zeros(next(sizes))}
+    step = fn.train_step(CLASSIFIER, fn.softmax_cross_entropy(), fn.sgd(0.1), metrics=metrics)
+    with pytest.raises(fn.OptionError, match="'own' gave .*one shape in every epoch"):
+        fn.fit(step, DRAWN, (SEQUENCES, STEPS), 2, 4)
+
+
+@pytest.mark.parametrize("metric", [fn.accuracy, fn.confusion_matrix])
+def test_labels_to_be_left_out_are_told_how(metric: Any) -> None:
+    ignored = np.where(np.arange(40) % 3, LABELS, -100)
+    with pytest.raises(fn.LabelError, match=r"give weights, \w+\(prediction, target, target != -100\)"):
+        metric(SCORES, ignored)
+    counted = ignored != -100
+    np.testing.assert_array_equal(metric(SCORES, ignored, counted), metric(SCORES[counted], LABELS[counted]))
+
+
+STRINGS, NOTHING = np.full(40, "a"), np.full(40, None)
+AMISS: list[tuple[Any, type[Exception], str]] = [
+    (lambda: fn.accuracy(SCORES, STRINGS), fn.DTypeError, "accuracy: the target .* holds strings: encode them"),
+    (lambda: fn.accuracy(SCORES, NOTHING), fn.DTypeError, "accuracy: the target .* holds missing values"),
+    (lambda: fn.accuracy(SCORES, LABELS, STRINGS), fn.DTypeError, "accuracy: the weights .* holds strings"),
+    (lambda: fn.accuracy(SCORES, LABELS > 1), fn.ShapeError, r"y\.astype\(int\) makes labels integers"),
+    (lambda: fn.accuracy(SCORES, LABELS * 1.0), fn.ShapeError, r"y\.astype\(int\) makes labels integers"),
+    (lambda: fn.confusion_matrix(SCORES, STRINGS), fn.DTypeError, "confusion_matrix: the target .* holds strings"),
+    (lambda: fn.binary_accuracy(SCORES[:, 0], STRINGS), fn.DTypeError, "binary_accuracy: the target .* strings"),
+    (lambda: fn.r2(SCORES, SCORES, STRINGS), fn.DTypeError, "r2: the weights .* holds strings"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), AMISS)
+def test_what_holds_no_numbers_is_told_with_the_fix(call: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_bools_and_lists_are_targets_and_weights() -> None:
+    z, t = [[0.5], [-1.0], [2.0]], [[True], [False], [False]]
+    assert fn.binary_accuracy(np.array(z), np.array(t)) == fn.binary_accuracy(z, t) == 2 / 3  # type: ignore[arg-type]
+    weights: Any = [True, False, False]
+    assert fn.binary_accuracy(np.array(z), np.array(t), weights) == 1.0

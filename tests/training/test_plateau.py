@@ -118,6 +118,7 @@ def test_mistakes_of_rates_are_told() -> None:
         (lambda: fn.reduce_on_plateau(patience=0), "patience must be an int of at least 1"),
         (lambda: fn.reduce_on_plateau(monitor="m"), "whether m should be small or large cannot be known"),
         (lambda: fn.reduce_on_plateau(mode="low"), "mode must be"),
+        (lambda: fn.reduce_on_plateau(mode=np.ones(2)), "mode must be"),  # type: ignore[arg-type]
         (
             lambda: fn.fit(STEP, PARAMS, (X, LABELS), 1, 5, KEY, callbacks=[fn.reduce_on_plateau()]),
             "the history so far has no validation_loss to go by, but loss",
@@ -128,9 +129,6 @@ def test_mistakes_of_rates_are_told() -> None:
             call()
     with pytest.raises(fn.ParamsError, match="no learning rate in this state"):
         fn.set_learning_rate(fn.ema(0.9).init(PARAMS), 0.1)
-    plain = fn.sgd_step(NET, fn.softmax_cross_entropy(), learning_rate=0.1)
-    with pytest.raises(fn.ParamsError, match="no learning rate in this state"):
-        fn.fit(plain, PARAMS, (X, LABELS), 2, 5, validation=(X, 1 - LABELS), callbacks=[fn.reduce_on_plateau(0.5, 1)])
 
 
 # --- the average of params
@@ -220,6 +218,13 @@ def test_the_average_of_a_network_with_batch_norm_is_calibrated() -> None:
     step = fn.train_step(net, fn.softmax_cross_entropy(), fn.chain(fn.adam(0.05), fn.ema_params(0.9)))
     fitted = fn.fit(step, params, (X, LABELS), 2, 11, KEY, callbacks=[average_of])
     assert bits(fitted.params) == bits(fn.calibrate(net, fn.averaged_params(fitted.state), (X, LABELS), 11))
+
+
+def test_a_step_without_a_state_has_no_rate_to_reduce() -> None:
+    step = fn.sgd_step(NET, fn.softmax_cross_entropy(), learning_rate=0.1)
+    plateau = fn.reduce_on_plateau(0.5, 1, rtol=0.9, monitor="loss")
+    with pytest.raises(fn.OptionError, match="sgd_step has no state.*fn.train_step"):
+        fn.fit(step, PARAMS, (X, LABELS), 5, 5, KEY, callbacks=[plateau])
 
 
 def test_mistakes_of_averages_are_told() -> None:
