@@ -69,6 +69,7 @@ REASONS: dict[str, list[str]] = {
         "losses.classification._sigmoid_cross_entropy: p - t (in place)",
         "losses.classification._softmax_cross_entropy: L * terms.share (in place)",
         "layers.axes._masked: y / total (in place)",
+        "layers.axes._masked: total + (total == 0.0) (in place)",
         "losses.regression._gaussian_nll: d * q (in place)",
         "losses.regression._huber: d - c * 0.5 (in place)",
     ],
