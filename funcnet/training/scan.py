@@ -12,10 +12,12 @@ from typing_extensions import TypeIs, TypeVar
 
 from funcnet.arrays import Array, Labels, Vector, accept_array
 from funcnet.compiler.programs import SPEC
+from funcnet.compiler.workspace import Memory
 from funcnet.display import first_line
 from funcnet.errors import FuncnetError, OptionError, ShapeError, located
 from funcnet.optimizers.base import Elementwise
 from funcnet.random import Key, check_key, fold_in
+from funcnet.tracing.forms import Instruction
 from funcnet.training.gradients import SGDStep
 from funcnet.training.nonfinite import all_finite
 from funcnet.training.steps import TrainStep
@@ -52,7 +54,8 @@ class StepRun(Generic[P]):
 
     def __init__(self, step: TrainStep[P, Any], params: P, state: Any) -> None:
         self.step = step
-        self.params, self.state = params, state
+        self.params: P = params
+        self.state: Any = state
 
     def takes(self, arrays: Arrays) -> bool:
         """Every batch, for each step checks its own."""
@@ -82,14 +85,14 @@ class FlatRun(Generic[P]):
         self.step = step
         self.specs: list[Any] = [*map(SPEC, arrays)]
         if isinstance(step, TrainStep):
-            self.space, vector = step.acquire_beside(state, params, arrays, key)
-            self.state: Any = step.flat_state(self.space, state)
+            space, vector = step.acquire_beside(state, params, arrays, key)
         else:
-            (self.space, vector), self.state = step.acquire(params, arrays, key), None
-        space = self.space
+            space, vector = step.acquire(params, arrays, key)
+        self.space: Memory[P] = space
+        self.state: Any = step.flat_state(space, state) if isinstance(step, TrainStep) else None
         self.vector: Any = space.layout.joined(params) if vector is None else vector.copy()
         self.copies: bool = space.follow(self.vector, steps)
-        self.program = space.program
+        self.program: list[Instruction] = space.program
         if not isinstance(step, TrainStep) and not step.check_finite:
             self.program = [*self.program, (np.subtract, (self.vector, space.gradient, self.vector))]
         self.keyed: bool = step.random and key is not None
