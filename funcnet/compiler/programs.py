@@ -85,9 +85,9 @@ class Compiled(Generic[P]):
     """What a call does after its program, for the listing."""
 
     def __init__(self) -> None:
-        self.clear()
+        self.forget()
 
-    def clear(self) -> None:
+    def forget(self) -> None:
         """Let go of all programs."""
         self._by_signature: dict[Any, Program[P]] = {}
         self._params_caches: WeakValueDictionary[Any, ParamsCache[P]] = WeakValueDictionary()
@@ -101,7 +101,7 @@ class Compiled(Generic[P]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore; programs are made when they are needed."""
         self.__dict__.update(state)
-        self.clear()
+        self.forget()
 
     def __str__(self) -> str:
         """The program last made, a line a call."""
@@ -252,7 +252,7 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         random: bool = False,
     ) -> None:
         super().__init__(kind, function, arity, integer_inputs=integer_inputs, random=random)
-        self.clear()
+        self.forget()
         self.multi_output = multi_output
 
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:

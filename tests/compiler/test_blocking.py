@@ -512,7 +512,7 @@ def test_every_operator_of_the_table_gives_the_same_in_blocks(case: Case) -> Non
     with whole():
         expected = apply(held, *inputs), gradient(held, *inputs, *targets)
     for compiled in (apply, gradient):
-        compiled.clear()
+        compiled.forget()
     with limits(fewest=15, cache=1):
         assert_close((apply(held, *inputs), gradient(held, *inputs, *targets)), expected, 1e-12)
     if not re.search(IN_ONE, case.name):

@@ -124,7 +124,7 @@ def test_an_interrupt_at_any_line_leaves_the_closure_usable(kind: Any, warm: boo
 
     def attempt() -> None:
         if not warm:
-            closure.clear()
+            closure.forget()
         call()
 
     number = 0
@@ -145,7 +145,7 @@ def test_a_signal_handler_may_call_the_network_that_it_interrupts() -> None:
         nonlocal calls
         calls += 1
         net.apply(params, x[: 5000 + calls % 4000])
-        net.apply.clear()
+        net.apply.forget()
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
@@ -177,7 +177,7 @@ def test_a_finalizer_may_call_the_network_that_is_being_compiled() -> None:
     for _ in range(20):
         for _ in range(5):
             Finalized(lambda: found.append(bits(call())))
-        closure.clear()
+        closure.forget()
         assert bits(call()) == expected
     gc.collect()
     assert len(found) == 100
@@ -192,7 +192,7 @@ def test_a_child_forked_while_another_thread_compiles_works() -> None:
 
     def compile_again() -> None:
         while not stop.is_set():
-            closure.clear()
+            closure.forget()
             call()
 
     thread = threading.Thread(target=compile_again)
