@@ -8,6 +8,7 @@ from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.errors import (
     CheckpointError,
+    CompilerError,
     DTypeError,
     ExportError,
     FuncnetError,
@@ -124,6 +125,7 @@ __all__ = [
     "chain",
     "Checkpoint",
     "CheckpointError",
+    "CompilerError",
     "clip",
     "clip_by_global_norm",
     "clip_by_norm",

@@ -74,6 +74,10 @@ class ExportError(FuncnetError, ValueError):
     """A network that cannot be written in another form."""
 
 
+class CompilerError(FuncnetError, RuntimeError):
+    """A C compiler that fails, or a folder in which what it makes cannot be kept safely."""
+
+
 class NonFiniteError(FuncnetError, FloatingPointError):
     """NaN or infinity where `check_finite=True` was asked for."""
 

@@ -67,6 +67,7 @@ FLOORS: dict[str, list[str]] = {
         "plateau",
         "fit",
     ],
+    "native": ["toolchain"],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
     "inspection": ["summary", "diagrams"],
     "exports": ["protobuf", "recording", "patterns", "writer", "operators", "onnx"],
