@@ -278,10 +278,10 @@ def test_map_looks_for_each_key_a_few_times_only() -> None:
     assert Counted.lookups <= 10 * 1000  # by pairs it would be a million
 
 
-ARRAYS = st.sampled_from([np.float32, np.float64, np.int64, np.bool_]).flatmap(
+ARRAYS: st.SearchStrategy[Any] = st.sampled_from([np.float32, np.float64, np.int64, np.bool_]).flatmap(
     lambda dtype: st.lists(st.integers(0, 3), max_size=3).map(lambda shape: np.ones(shape, dtype))
 )
-TREES_OF_ARRAYS = st.recursive(ARRAYS, nodes, max_leaves=20)
+TREES_OF_ARRAYS: st.SearchStrategy[Any] = st.recursive(ARRAYS, nodes, max_leaves=20)
 
 
 def alike(a: Any, b: Any) -> bool:
