@@ -67,7 +67,7 @@ FLOORS: dict[str, list[str]] = {
         "plateau",
         "fit",
     ],
-    "native": ["toolchain"],
+    "native": ["toolchain", "functions"],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
     "inspection": ["summary", "diagrams"],
     "exports": ["protobuf", "recording", "patterns", "writer", "operators", "onnx"],
