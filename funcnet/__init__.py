@@ -71,6 +71,7 @@ from funcnet.random import Key, fold_in, key, split
 from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 
 if _typing.TYPE_CHECKING:
+    from funcnet.exports.jax import to_jax
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
@@ -249,6 +250,7 @@ __all__ = [
     "Table",
     "tanh",
     "to_dot",
+    "to_jax",
     "to_mermaid",
     "to_onnx",
     "trace",
@@ -267,6 +269,7 @@ __all__ = [
 ]
 
 _LATER = {  # module: the public names that it has
+    "exports.jax": "to_jax",
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",

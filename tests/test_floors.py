@@ -70,7 +70,7 @@ FLOORS: dict[str, list[str]] = {
     "native": ["toolchain", "functions"],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
     "inspection": ["summary", "diagrams"],
-    "exports": ["protobuf", "recording", "patterns", "writer", "operators", "onnx"],
+    "exports": ["protobuf", "recording", "patterns", "writer", "operators", "onnx", "jax_rules", "jax"],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
     "__main__": ["__main__", ""],  # and the package itself, which hands on what the floors below it offer
