@@ -3,6 +3,7 @@
     leaves, s = flatten(tree)        unflatten(s, leaves) = tree        structure(tree) = s
     map(f, t, u) = unflatten(s, [f(x, y) for x, y in zip(leaves of t, leaves of u)])
     vector, unravel = ravel(tree)        unravel(vector) = tree
+    unnamed(tree, named(tree)) = tree
 
 A dict keeps the order in which its keys were inserted; they are never sorted, so that ints and strings mix freely.
 `map` matches dicts by key, and NamedTuples by name and fields. Leaves are positions, so a Structure remembers the
@@ -14,15 +15,31 @@ A path reads as Python does: `[3].weight`, `['out'][0]`; it is empty for a tree 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from itertools import accumulate, pairwise, starmap
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from funcnet.errors import DTypeError, ParamsError, ShapeError
+from funcnet.structures import (
+    NONE,
+    Structure,
+    entries_of,
+    flatten,
+    key_path,
+    leaves,
+    leaves_with_path,
+    new_tuple,
+    same_kind,
+    structure,
+    unflatten,
+    walk,
+)
 
 __all__ = [
     "Structure",
@@ -30,89 +47,20 @@ __all__ = [
     "leaves",
     "leaves_with_path",
     "map",
+    "named",
+    "new_tuple",
     "ravel",
     "same_kind",
     "structure",
     "unflatten",
+    "unnamed",
     "walk",
 ]
 
 T = TypeVar("T")
 Vector: TypeAlias = npt.NDArray[np.floating[Any]]
 
-new_tuple: Callable[[Any, Any], Any] = cast("Any", tuple).__new__
-"""A tuple or a NamedTuple of these items, made twice as fast as by a NamedTuple's own constructor."""
-_NONE = type(None)
 _LISTED = 10  # an error message lists no more problems than this
-
-
-class Structure(NamedTuple, Generic[T]):
-    """A tree without its leaves: a value that compares, hashes (as its dict keys do) and pickles."""
-
-    kind: type
-    """dict, tuple, list, a NamedTuple, NoneType; `object` stands for a leaf."""
-    keys: Sequence[Hashable]
-    """A dict's keys in their order, a NamedTuple's fields, a range for a tuple or a list."""
-    children: tuple[Structure[Any], ...]
-    """The structures under the keys."""
-    size: int
-    """How many leaves there are."""
-
-
-_LEAF: Structure[Any] = Structure(object, (), (), 1)
-
-
-def flatten(tree: T) -> tuple[list[Any], Structure[T]]:
-    """(leaves, structure): `unflatten(structure, leaves)` is the tree again.
-
-    Example: `flatten({1: (x, y), 2: None})` has the leaves `[x, y]`.
-    """
-    found: list[Any] = []
-    try:
-        return found, _flatten(tree, found)
-    except RecursionError:
-        raise too_deep() from None
-
-
-def unflatten(structure: Structure[T], leaves: Iterable[Any]) -> T:
-    """The tree of this structure with these leaves. ParamsError unless there is one leaf for each place."""
-    given = list(leaves)
-    if len(given) != structure.size:
-        raise ParamsError(f"a structure with {structure.size} leaves cannot hold {len(given)}.")
-    try:
-        tree: T = _unflatten(structure, iter(given))
-    except RecursionError:
-        raise too_deep() from None
-    return tree
-
-
-def structure(tree: T) -> Structure[T]:
-    """The tree without its leaves."""
-    return flatten(tree)[1]
-
-
-def leaves(tree: object) -> list[Any]:
-    """The leaves, depth first, dicts in their own order. None holds no leaf."""
-    return flatten(tree)[0]
-
-
-def leaves_with_path(tree: object) -> list[tuple[str, Any]]:
-    """(path, leaf) for each leaf, in the order of `leaves`.
-
-    Example: `leaves_with_path({3: Affine(W, b)})` is `[("[3].weight", W), ("[3].bias", b)]`.
-    """
-    found, s = flatten(tree)
-    return list(zip((path for path, node in walk(s) if node.kind is object), found, strict=True))
-
-
-def walk(structure: Structure[Any], path: str = "") -> Iterator[tuple[str, Structure[Any]]]:
-    """(path, structure) of every node and every leaf, depth first, a node before what stands in it.
-
-    path: that of the whole, for instance "params".
-    """
-    yield path, structure
-    for key, child in zip(structure.keys, structure.children, strict=True):
-        yield from walk(child, path + _step(structure.kind, key))
 
 
 def map(function: Callable[..., Any], tree: T, *rest: object) -> T:
@@ -143,66 +91,59 @@ def ravel(tree: T) -> tuple[Vector, Callable[[Vector], T]]:
     return vector, partial(_unravel, s, [np.shape(x) for x in xs], vector.dtype)
 
 
-def _entries(tree: Any) -> tuple[Sequence[Hashable], Iterable[Any]] | None:
-    """(keys, values) of a node, None for a leaf. Exact types: a subclass might not be rebuilt from its entries."""
-    kind = cast("Any", type(tree))
-    if kind is dict:
-        return tuple(tree), tree.values()
-    if kind is tuple or kind is list:
-        return range(len(tree)), tree
-    if tree is None:
-        return (), ()
-    fields = getattr(kind, "_fields", None)
-    return (fields, tree) if fields is not None and issubclass(kind, tuple) else None
+def named(tree: object) -> dict[str, npt.NDArray[Any]]:
+    """Name and array of each leaf, in the order of `leaves`: for files and for other libraries.
+
+    A name is the keys on the way to the leaf, joined by dots: `1.weight`. A string key that another key could be taken
+    for is written in quotes, as Python writes it: one of digits, `'1'.weight`, and one that has a dot or begins with a
+    quote. Two leaves so never have one name. The arrays lie in memory row by row, as safetensors needs them; those that
+    do already are not copied. ParamsError names a leaf that is no array of numbers.
+
+    Example: `np.savez("params.npz", **fn.tree.named(params))`.
+    """
+    found, s = flatten(tree)
+    names = _names(s)
+    arrays = [np.asarray(x, order="C") for x in found]
+    wrong = [f"{n} is {x!r:.60}" for n, x, a in zip(names, found, arrays, strict=True) if a.dtype.kind not in "fiub"]
+    twice = [f"{name} is the name of {count} leaves" for name, count in Counter(names).items() if count > 1]
+    if wrong or twice:
+        raise ParamsError("\n  ".join(["named takes arrays of numbers, each with a name", *_shortened(wrong + twice)]))
+    return dict(zip(names, arrays, strict=True))
 
 
-def _flatten(tree: Any, found: list[Any]) -> Structure[Any]:
-    """The structure of a tree, whose leaves are added to `found`."""
-    entries = _entries(tree)
-    if entries is None:
-        found.append(tree)
-        return _LEAF
-    keys, values = entries
-    before = len(found)
-    children: list[Structure[Any]] = []
-    for value in values:
-        if type(value) is np.ndarray:  # most are, and a call for each would take half the time
-            found.append(value)
-            children.append(_LEAF)
-        else:
-            children.append(_flatten(value, found))
-    made: Structure[Any] = new_tuple(Structure, (type(tree), keys, tuple(children), len(found) - before))
-    return made
+def unnamed(like: T, arrays: Mapping[str, Any]) -> T:
+    """The tree of the structure of `like` with these arrays, copied, by the names that `named(like)` gives.
+
+    ParamsError lists every array that is missing, unknown, or of another shape or dtype than in `like`.
+
+    Example: `params = fn.tree.unnamed(params, np.load("params.npz"))`.
+    """
+    wanted = named(like)
+    given = {name: np.array(arrays[name], order="C") for name in arrays if name in wanted}
+    problems = [f"{name} is missing" for name in wanted if name not in given]
+    problems += [f"{name!s:.60} is unknown" for name in arrays if name not in wanted]
+    for name, array in given.items():
+        found, expected = (f"{a.dtype} {a.shape}" for a in (array, wanted[name]))
+        if found != expected:
+            problems.append(f"{name} is {found}; expected {expected}")
+    if problems:
+        raise ParamsError("\n  ".join(["the arrays are not those of the tree", *_shortened(problems)]))
+    return unflatten(structure(like), [given[name] for name in wanted])
 
 
-def _unflatten(s: Structure[Any], found: Iterator[Any]) -> Any:
-    """The tree that takes its leaves from `found`, in order."""
-    kind: Any = s.kind
-    if kind is object:
-        return next(found)
-    if kind is _NONE:
-        return None
-    values = [_unflatten(child, found) for child in s.children]
-    if kind is dict:
-        return dict(zip(s.keys, values, strict=True))
-    return values if kind is list else new_tuple(kind, values)
+def _names(s: Structure[Any], name: str = "") -> list[str]:
+    """The name of each leaf under a node of that name."""
+    if s.kind is object:
+        return [name]
+    before = f"{name}." if name else ""
+    return [n for key, child in zip(s.keys, s.children, strict=True) for n in _names(child, before + _name(key))]
 
 
-def too_deep() -> ParamsError:
-    """The error for a tree that Python's stack does not hold."""
-    return ParamsError("a tree is nested too deep: some hundred levels are the most")
-
-
-def same_kind(a: Any, b: Any) -> bool:
-    """Whether two types are one, or NamedTuples of one name with the same fields: a class defined again is another."""
-    fields = getattr(a, "_fields", None)
-    return a is b or (fields is not None and fields == getattr(b, "_fields", None) and a.__name__ == b.__name__)
-
-
-def _step(kind: type, key: Hashable) -> str:
-    """One step of a path: an attribute of a NamedTuple, else an index."""
-    name = cast("Any", key).item() if isinstance(key, np.generic) else key
-    return f"[{name!r}]" if kind in (dict, list, tuple) else f".{key}"
+def _name(key: Hashable) -> str:
+    """A key as one part of a name."""
+    if isinstance(key, str) and not re.match(r"""-?\d+$|['"]|$|.*\.""", key, re.DOTALL):
+        return key
+    return repr(cast("Any", key).item() if isinstance(key, np.generic) else key)
 
 
 def _aligned(s: Structure[Any], tree: object, name: str) -> list[Any]:
@@ -220,7 +161,7 @@ def _aligned(s: Structure[Any], tree: object, name: str) -> list[Any]:
 
 def _match(s: Structure[Any], tree: object, path: str, ordered: list[Any], problems: list[str]) -> None:
     """Add the leaves of `tree` to `ordered` where it has the structure s, and what differs to `problems`."""
-    entries = _entries(tree)
+    entries = entries_of(tree)
     kind = object if entries is None else type(tree)
     if not same_kind(kind, s.kind):
         problems.append(f"{path} is {_described(tree)}; expected {_expected(s)}.")
@@ -232,7 +173,7 @@ def _match(s: Structure[Any], tree: object, path: str, ordered: list[Any], probl
             problems.append(f"{path} {_difference(s, values)}.")
         for key, child in zip(s.keys, s.children, strict=True):
             if key in values:
-                _match(child, values[key], path + _step(kind, key), ordered, problems)
+                _match(child, values[key], path + key_path(kind, key), ordered, problems)
 
 
 def _difference(s: Structure[Any], values: dict[Hashable, Any]) -> str:
@@ -249,12 +190,12 @@ def _difference(s: Structure[Any], values: dict[Hashable, Any]) -> str:
 def _described(tree: object) -> str:
     """What stands in a place, in a word or two."""
     name = type(tree).__name__
-    return "None" if tree is None else f"a leaf ({name})" if _entries(tree) is None else name
+    return "None" if tree is None else f"a leaf ({name})" if entries_of(tree) is None else name
 
 
 def _expected(s: Structure[Any]) -> str:
     """What should stand in a place."""
-    return {object: "a leaf", _NONE: "None"}.get(s.kind, s.kind.__name__)
+    return {object: "a leaf", NONE: "None"}.get(s.kind, s.kind.__name__)
 
 
 def _shortened(texts: list[str]) -> list[str]:

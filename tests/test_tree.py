@@ -276,3 +276,79 @@ def test_map_looks_for_each_key_a_few_times_only() -> None:
     Counted.lookups = 0
     tree.map(max, t, other)
     assert Counted.lookups <= 10 * 1000  # by pairs it would be a million
+
+
+ARRAYS: st.SearchStrategy[Any] = st.sampled_from([np.float32, np.float64, np.int64, np.bool_]).flatmap(
+    lambda dtype: st.lists(st.integers(0, 3), max_size=3).map(lambda shape: np.ones(shape, dtype))
+)
+TREES_OF_ARRAYS: st.SearchStrategy[Any] = st.recursive(ARRAYS, nodes, max_leaves=20)
+
+
+def alike(a: Any, b: Any) -> bool:
+    return bool(a.dtype == b.dtype and a.shape == b.shape and (a == b).all())
+
+
+@given(TREES_OF_ARRAYS)
+def test_named_and_unnamed_are_inverse(t: Any) -> None:
+    arrays = tree.named(t)
+    assert len(arrays) == tree.structure(t).size
+    again = tree.unnamed(t, {name: arrays[name] for name in sorted(arrays)})
+    assert tree.structure(again) == tree.structure(t)
+    assert all(map(alike, tree.leaves(again), tree.leaves(t)))
+
+
+@given(st.dictionaries(KEYS, st.dictionaries(KEYS, ARRAYS, max_size=4), max_size=4))
+def test_keys_that_differ_never_have_one_name(t: Any) -> None:
+    for key in [k for k in t if type(k) is int]:
+        t[str(key)] = t[key]
+        t[f"{key}.weight"] = t[key]
+    assert len(tree.named(t)) == tree.structure(t).size
+
+
+def test_names_are_those_of_the_docs() -> None:
+    x = np.ones(2)
+    names = {1: Affine(x, x), "1": x, "out": [x, (x,)], "a.b": x, "": x, "'": x, -1: x, "-1": x, np.int64(7): x}
+    expected = ["1.weight", "1.bias", "'1'", "out.0", "out.1.0", "'a.b'", "''", '"\'"', "-1", "'-1'", "7"]
+    assert [*tree.named(names)] == expected
+    assert [*tree.named(x)] == [""]
+
+
+def test_named_arrays_lie_row_by_row_and_are_copied_only_if_need_be() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    arrays = tree.named({1: x, 2: x.T, 3: x[:, ::2], 4: np.float32(2.0), 5: 3})
+    assert all(array.flags.c_contiguous for array in arrays.values())
+    assert arrays["1"] is x
+    assert (arrays["2"] == x.T).all()
+    assert arrays["4"].shape == arrays["5"].shape == ()
+
+
+def test_unnamed_arrays_are_the_callers_own() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    found = tree.unnamed({1: np.zeros((3, 2))}, {"1": x.T})[1]
+    assert found.flags.c_contiguous
+    assert found.flags.owndata
+    assert not np.shares_memory(found, x)
+
+
+def test_unnamed_names_every_problem() -> None:
+    like = {1: Affine(np.zeros((2, 3), np.float32), np.zeros(3, np.float32)), "out": np.zeros(1, np.float32)}
+    given_arrays = {"1.weight": np.zeros((3, 2), np.float32), "1.bias": np.zeros(3), "5.bias": np.zeros(1)}
+    with pytest.raises(ParamsError) as told:
+        tree.unnamed(like, given_arrays)
+    assert str(told.value).splitlines() == [
+        "the arrays are not those of the tree",
+        "  out is missing",
+        "  5.bias is unknown",
+        "  1.weight is float32 (3, 2); expected float32 (2, 3)",
+        "  1.bias is float64 (3,); expected float32 (3,)",
+    ]
+
+
+def test_named_refuses_leaves_that_are_no_arrays_of_numbers() -> None:
+    with pytest.raises(ParamsError, match=r"\n  1\.a is 'text'\n  2 is <object"):
+        tree.named({1: {"a": "text"}, 2: object(), 3: np.ones(1)})
+
+
+def test_a_key_of_another_kind_that_prints_as_another_is_told() -> None:
+    with pytest.raises(ParamsError, match="True is the name of 2 leaves"):
+        tree.named({True: np.ones(1), "True": np.ones(1)})
