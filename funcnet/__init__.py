@@ -105,6 +105,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.training.plateau import reduce_on_plateau, set_learning_rate
     from funcnet.training.scan import scan
     from funcnet.training.steps import train_step
+    from funcnet.training.vmap import vmap
 
 __all__ = [
     "accumulate",
@@ -262,6 +263,7 @@ __all__ = [
     "value_and_grad",
     "Vector",
     "vjp",
+    "vmap",
     "warmup_cosine_decay_schedule",
     "Weight",
     "WeightError",
@@ -284,6 +286,7 @@ _LATER = {  # module: the public names that it has
     "linear_schedule onecycle_schedule piecewise_constant_schedule Schedule warmup_cosine_decay_schedule",
     "training.scan": "scan",
     "training.steps": "train_step",
+    "training.vmap": "vmap",
     "optimizers.transforms": "add_decayed_weights clip clip_by_global_norm clip_by_norm ema scale_by_schedule",
     "optimizers.base": "apply_updates chain Optimizer",
     "optimizers.wrappers": "accumulate averaged_params ema_params freeze masked",

@@ -60,6 +60,7 @@ FLOORS: dict[str, list[str]] = {
         "gradients",
         "steps",
         "scan",
+        "vmap",
         "metrics",
         "evaluation",
         "monitoring",
