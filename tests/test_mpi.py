@@ -203,6 +203,34 @@ def test_every_failure_ends_all_ranks(n: int, kind: str) -> None:
     assert message in done.stderr
 
 
+@pytest.mark.slow
+def test_the_example_prints_a_row_for_each_network() -> None:
+    if not there or MPIEXEC is None:
+        pytest.skip("mpi4py or mpiexec is not installed")
+    done = subprocess.run(
+        [
+            MPIEXEC,
+            "-n",
+            "2",
+            sys.executable,
+            "-W",
+            "error",
+            str(ROOT / "examples" / "data_parallel.py"),
+            "--rounds",
+            "2",
+        ],
+        env={**os.environ, **SETTINGS},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    title, _, _, *rows = done.stdout.splitlines()
+    assert title == "2 ranks"
+    assert [row.split(" | ")[0] for row in rows] == ["| 64-128-10", "| 784-128-10", "| 784-512-512-10"]
+
+
 class Ranks:
     """A communicator whose ranks are threads, for what needs no processes."""
 
