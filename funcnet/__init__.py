@@ -74,6 +74,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.exports.jax import to_jax
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
+    from funcnet.inspection.explain import Explanation, explain
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
     from funcnet.optimizers.schedules import (
@@ -146,6 +147,8 @@ __all__ = [
     "embedding",
     "evaluate",
     "exp",
+    "explain",
+    "Explanation",
     "exponential_decay",
     "ExportError",
     "Fit",
@@ -277,6 +280,7 @@ _LATER = {  # module: the public names that it has
     "training.calibration": "calibrate",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",
     "training.evaluation": "evaluate",
+    "inspection.explain": "explain Explanation",
     "training.fit_result": "Fit",
     "training.fit": "fit",
     "training.metrics": "accuracy binary_accuracy confusion_matrix r2",

@@ -152,7 +152,10 @@ ALPHA, SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852
 
 @shows_call
 def selu() -> Layer[NoParams]:
-    """y = scale elu(x, alpha), alpha = 1.67326, scale = 1.05070        (Klambauer et al. 2017)"""
+    """y = scale elu(x)        dx = g scale where x > 0, else g scale alpha exp x
+
+    alpha = 1.67326, scale = 1.05070. (Klambauer et al. 2017)
+    """
     return elementwise(partial(_elu, ALPHA, SCALE), "selu")
 
 
