@@ -74,8 +74,9 @@ if _typing.TYPE_CHECKING:
     from funcnet.exports.jax import to_jax
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
-    from funcnet.optimizers.algorithms import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
+    from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
+    from funcnet.optimizers.learning_rate import learning_rate
     from funcnet.optimizers.schedules import (
         Schedule,
         constant_schedule,
@@ -281,7 +282,8 @@ _LATER = {  # module: the public names that it has
     "training.fit": "fit",
     "training.metrics": "accuracy binary_accuracy confusion_matrix r2",
     "training.plateau": "reduce_on_plateau set_learning_rate",
-    "optimizers.algorithms": "adagrad adam adamw learning_rate lion rmsprop sgd",
+    "optimizers.algorithms": "adagrad adam adamw lion rmsprop sgd",
+    "optimizers.learning_rate": "learning_rate",
     "optimizers.schedules": "constant_schedule cosine_decay_schedule exponential_decay join_schedules "
     "linear_schedule onecycle_schedule piecewise_constant_schedule Schedule warmup_cosine_decay_schedule",
     "training.scan": "scan",

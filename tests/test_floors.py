@@ -49,7 +49,7 @@ FLOORS: dict[str, list[str]] = {
         "programs",
     ],
     "networks": ["sharing", "graph", "drawing", "sketch", "combinators", "network"],
-    "optimizers": ["schedules", "base", "wrappers", "transforms", "algorithms"],
+    "optimizers": ["schedules", "base", "learning_rate", "wrappers", "transforms", "algorithms"],
     "training": [
         "splitting",
         "batches",
