@@ -86,8 +86,7 @@ class ParamsCache(Generic[P]):
         if keys is not None:
             if len(params) != len(values) or not all(map(is_, params.values(), values)):
                 return self._recall(params)
-            kind: Any = type(params)
-            if kind is not dict or not all(map(is_, params, keys)):
+            if params.__class__ is not dict or not all(map(is_, params, keys)):
                 raise LookupError
         elif params is not seen or (nodes and not are_as_they_were(nodes)):
             return self._recall(params)
