@@ -71,6 +71,7 @@ from funcnet.random import Key, fold_in, key, split
 from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 
 if _typing.TYPE_CHECKING:
+    from funcnet.exports.c_source import to_c
     from funcnet.exports.jax import to_jax
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
@@ -250,6 +251,7 @@ __all__ = [
     "summary",
     "Table",
     "tanh",
+    "to_c",
     "to_dot",
     "to_jax",
     "to_mermaid",
@@ -272,6 +274,7 @@ __all__ = [
 
 _LATER = {  # module: the public names that it has
     "exports.jax": "to_jax",
+    "exports.c_source": "to_c",
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
