@@ -16,14 +16,19 @@ from .conftest import ROOT
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 MODULES = re.findall(r"^\.\. public:: (\S+)$", (DOCS / "reference.md").read_text(encoding="utf-8"), re.MULTILINE)
-NEEDS = {"onnx.md": "onnxruntime", "scikit-learn.md": "sklearn"}  # what the blocks of a page import that is optional
+NEEDS = {  # what the blocks of a page import that is optional
+    "mpi.md": ["mpi4py.MPI"],
+    "onnx.md": ["onnxruntime"],
+    "scikit-learn.md": ["sklearn"],
+    "sweeps.md": ["joblib", "distributed"],
+}
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 @every_page
 def test_the_blocks_of_a_page_run_and_print_what_it_says(page: Path) -> None:
-    if page.name in NEEDS:
-        pytest.importorskip(NEEDS[page.name])
+    for name in NEEDS.get(page.name, []):
+        pytest.importorskip(name)
     assert pages.run(page) == []
 
 

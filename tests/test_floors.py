@@ -92,6 +92,7 @@ FLOORS: dict[str, list[str]] = {
     ],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
+    "mpi": ["ranks", "reduction", "sharding"],
     "__main__": ["__main__", ""],  # and the package itself, which hands on what the floors below it offer
 }
 PACKAGES = [name for name in FLOORS if name not in ("", "core", "__main__")]
@@ -102,7 +103,7 @@ def modules_of(floor: str, names: list[str]) -> list[str]:
     if floor not in PACKAGES:
         return names
     own = [f"{floor}.{name}" for name in names]
-    return [*own, floor] if floor in ("testing", "sklearn") else [floor, *own]
+    return [*own, floor] if floor in ("testing", "sklearn", "mpi") else [floor, *own]
 
 
 ORDER = [module for floor, names in FLOORS.items() for module in modules_of(floor, names)]

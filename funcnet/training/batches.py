@@ -65,10 +65,10 @@ def minibatches(
 def _minibatches(data: Rows, stop: int, size: int, order: npt.NDArray[np.int64] | None) -> Iterator[Batch]:
     for start in range(0, stop, size):
         part = slice(start, start + size)
-        yield tuple([_rows(x, part if order is None else order[part]) for x in data])
+        yield tuple([rows_of(x, part if order is None else order[part]) for x in data])
 
 
-def _rows(x: Any, which: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def rows_of(x: Any, which: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """Those rows, at the cost of no others."""
     if not is_array(x):
         return _dense(x[which])
