@@ -72,7 +72,6 @@ FLOORS: dict[str, list[str]] = {
     "files": ["replacing", "archive", "manifest", "checkpoint"],
     "inspection": ["summary", "diagrams"],
     "exports": [
-        
         "protobuf",
         "recording",
         "patterns",
@@ -88,7 +87,6 @@ FLOORS: dict[str, list[str]] = {
         "c_calls",
         "c_update",
         "c_source",
-    ,
     ],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
