@@ -62,7 +62,7 @@ from funcnet.layers.merge import add, average, concatenate, flatten, maximum, mu
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
-from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
+from funcnet.losses.regression import gaussian_nll, huber, log_cosh, mae, mse, pinball, poisson_nll
 from funcnet.networks.combinators import parallel, residual, serial
 from funcnet.networks.graph import Graph
 from funcnet.networks.network import network, trace
@@ -71,6 +71,7 @@ from funcnet.random import Key, fold_in, key, split
 from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 
 if _typing.TYPE_CHECKING:
+    from funcnet.exports.c_source import to_c
     from funcnet.exports.jax import to_jax
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
@@ -102,7 +103,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.training.evaluation import evaluate
     from funcnet.training.fit import fit
     from funcnet.training.fit_result import Fit
-    from funcnet.training.metrics import accuracy, binary_accuracy, confusion_matrix, r2
+    from funcnet.training.metrics import accuracy, binary_accuracy, confusion_matrix, r2, top_k_accuracy
     from funcnet.training.plateau import reduce_on_plateau, set_learning_rate
     from funcnet.training.scan import scan
     from funcnet.training.steps import train_step
@@ -185,6 +186,7 @@ __all__ = [
     "linear_schedule",
     "lion",
     "load",
+    "log_cosh",
     "log_softmax",
     "mae",
     "masked",
@@ -214,6 +216,7 @@ __all__ = [
     "PartialCheckpoint",
     "permute",
     "piecewise_constant_schedule",
+    "pinball",
     "poisson_nll",
     "Pullback",
     "r2",
@@ -251,10 +254,12 @@ __all__ = [
     "summary",
     "Table",
     "tanh",
+    "to_c",
     "to_dot",
     "to_jax",
     "to_mermaid",
     "to_onnx",
+    "top_k_accuracy",
     "trace",
     "TracingError",
     "train_step",
@@ -273,6 +278,7 @@ __all__ = [
 
 _LATER = {  # module: the public names that it has
     "exports.jax": "to_jax",
+    "exports.c_source": "to_c",
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
@@ -280,7 +286,7 @@ _LATER = {  # module: the public names that it has
     "training.evaluation": "evaluate",
     "training.fit_result": "Fit",
     "training.fit": "fit",
-    "training.metrics": "accuracy binary_accuracy confusion_matrix r2",
+    "training.metrics": "accuracy binary_accuracy confusion_matrix r2 top_k_accuracy",
     "training.plateau": "reduce_on_plateau set_learning_rate",
     "optimizers.algorithms": "adagrad adam adamw lion rmsprop sgd",
     "optimizers.learning_rate": "learning_rate",

@@ -11,7 +11,7 @@ from funcnet.arrays import Array
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
-from funcnet.options import positive
+from funcnet.options import fraction, positive
 from funcnet.tracing.primitives import relu_grad
 
 
@@ -106,6 +106,65 @@ def _huber(delta: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
         return dy, -dy
 
     return terms.inner(c, d - c * 0.5) * terms.share, pullback
+
+
+@overload
+def log_cosh(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
+@overload
+def log_cosh(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
+def log_cosh(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """The logarithm of cosh: L_n = mean log cosh (y - t) over features        dy = g tanh(y - t) / F        dt = -dy
+
+    About d^2 / 2 for small d = y - t, |d| - log 2 for large ones: a smooth form of `huber`.
+    Computed as |d| + log1p(expm1(-2 |d|) / 2), which neither overflows nor loses digits where |d| is large.
+    Inputs, options, shapes, errors: those of `mse`. (Optax: log_cosh)
+    """
+    return loss("log_cosh", _log_cosh, reduction, weighted)
+
+
+def _log_cosh(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    d = y - t
+    size = np.abs(d)
+
+    def pullback(g: Any) -> Cotangents:
+        dy = np.tanh(d) * (g * terms.share)
+        return dy, -dy
+
+    return terms.sum(size + np.log1p(np.expm1(size * -2.0) * 0.5)) * terms.share, pullback
+
+
+@overload
+def pinball(
+    quantile: float = 0.5, *, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False
+) -> Layer[NoParams, Number]: ...
+@overload
+def pinball(quantile: float = 0.5, *, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
+def pinball(quantile: float = 0.5, *, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """The pinball or quantile loss: L_n = mean s (y - t) over features        dy = g s / F        dt = -dy
+
+    s = 1 - q where y > t, -q where y < t, and 0 where they are equal: a prediction that is right stays.
+    It is least where y is the q-quantile of t: a fraction q of the targets lies below it. Two of them, such as of 0.05
+    and 0.95, make an interval. For q = 1 / 2 it is half of `mae`. (Koenker and Bassett 1978)
+    quantile: q, above 0 and below 1. Inputs, other options, shapes, errors: those of `mse`.
+    """
+    q = fraction("pinball: quantile", positive("pinball: quantile", quantile))
+    return loss("pinball", partial(_pinball, 0.5 - q), reduction, weighted)
+
+
+def _pinball(shift: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    d = y - t
+    sign = np.sign(d)
+    slope = sign * 0.5 + sign * sign * shift
+
+    def pullback(g: Any) -> Cotangents:
+        dy = slope * (g * terms.share)
+        return dy, -dy
+
+    return terms.inner(d, slope) * terms.share, pullback
 
 
 @overload

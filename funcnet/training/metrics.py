@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from funcnet.arrays import Array, Shape, accept_array, stray
-from funcnet.errors import LabelError, ShapeError, WeightError
-from funcnet.options import finite
+from funcnet.errors import LabelError, OptionError, ShapeError, WeightError
+from funcnet.options import count, finite
 
 
 def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> float:
@@ -29,6 +29,24 @@ def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None 
     """
     scores, true, w = _classes("accuracy", prediction, target, weights)
     hits: Array = w[(scores.argmax(axis=-1) == true) & ~np.isnan(scores.max(axis=-1))]
+    return float(hits.sum() / w.sum())
+
+
+def top_k_accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None, *, k: int = 5) -> float:
+    """The part of the rows whose class has one of the k largest scores.
+
+    Of equal scores the first counts as the larger, so that for k = 1 it is `accuracy`. A row with a NaN is wrong.
+    k: from 1 to the number of classes. As a metric with another k: `partial(fn.top_k_accuracy, k=3)`.
+    prediction, target, weights, errors: those of `accuracy`; OptionError for another k.
+    """
+    scores, true, w = _classes("top_k_accuracy", prediction, target, weights)
+    places = count("top_k_accuracy: k", k)
+    classes: int = scores.shape[-1]
+    if places > classes:
+        raise OptionError(f"top_k_accuracy: k is {places}, but there are {classes} classes: every row would be right")
+    own: Array = np.take_along_axis(scores, true[..., None], axis=-1)
+    before = ((scores > own) | ((scores == own) & (np.arange(classes) < true[..., None]))).sum(axis=-1)
+    hits: Array = w[(before < places) & ~np.isnan(scores.max(axis=-1))]
     return float(hits.sum() / w.sum())
 
 
