@@ -37,8 +37,6 @@ from funcnet.initializers import (
     uniform,
     zeros,
 )
-from funcnet.inspection.diagrams import to_dot, to_mermaid
-from funcnet.inspection.summary import Operator, Summary, summary
 from funcnet.layers.activations import (
     elementwise,
     elu,
@@ -54,7 +52,6 @@ from funcnet.layers.activations import (
     tanh,
 )
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
-from funcnet.layers.custom import custom_layer
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
@@ -75,6 +72,9 @@ if _typing.TYPE_CHECKING:
     from funcnet.exports.jax import to_jax
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
+    from funcnet.inspection.diagrams import to_dot, to_mermaid
+    from funcnet.inspection.summary import Operator, Summary, summary
+    from funcnet.layers.custom import custom_layer
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
     from funcnet.optimizers.learning_rate import learning_rate
@@ -282,6 +282,9 @@ _LATER = {  # module: the public names that it has
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
+    "inspection.diagrams": "to_dot to_mermaid",
+    "inspection.summary": "Operator summary Summary",
+    "layers.custom": "custom_layer",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",
     "training.evaluation": "evaluate",
     "training.fit_result": "Fit",
@@ -302,7 +305,7 @@ _LATER = {  # module: the public names that it has
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """Import what trains when it is asked for: networks and plain steps start sooner without it."""
+    """Import what trains, draws or exports when it is asked for: networks and plain steps start sooner without it."""
     for part, names in _LATER.items():
         if name in names.split():
             globals()[name] = found = getattr(_importlib.import_module(f"funcnet.{part}"), name)
