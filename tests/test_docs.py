@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import funcnet as fn
-from tests import pages
+from tests import assets, pages
 
 from .conftest import ROOT
 
@@ -90,3 +90,16 @@ def test_the_tutorial_explains_every_value_that_the_program_shows() -> None:
     table = page.read_text(encoding="utf-8").split("| lines | equation |\n|---|---|\n")[1].split("\n\n")[0]
     explained = [name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
     assert explained == shown
+
+
+def test_a_page_that_loads_from_another_host_is_found(tmp_path: Path) -> None:
+    (tmp_path / "good.html").write_text('<a href="https://elsewhere.org">x</a><img src="a.css">', encoding="utf-8")
+    (tmp_path / "a.css").write_text("a { background: url(b.png) }", encoding="utf-8")
+    assert assets.problems(tmp_path) == []
+    (tmp_path / "bad.html").write_text('<script src="//cdn.org/m.js"></script><a href="no.html">', encoding="utf-8")
+    (tmp_path / "b.css").write_text("@font-face { src: url('https://fonts.org/f.woff') }", encoding="utf-8")
+    assert assets.problems(tmp_path) == [
+        "bad.html loads //cdn.org/m.js",
+        "bad.html: no.html is not there",
+        "b.css loads https://fonts.org/f.woff",
+    ]
