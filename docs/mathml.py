@@ -1,4 +1,4 @@
-"""An extension of Sphinx: formulas become MathML while the site is built, so that a page needs no script and no network."""
+"""An extension of Sphinx: formulas become MathML while the site is built: pages need no script and no network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ElementTree.register_namespace("", SPACE)
 
 
 def mathml(formula: str, *, as_block: bool = False) -> str:
-    r"""The MathML of a formula. The index of an accented letter goes beside it, where docutils puts it below: \bar{v}_4."""
+    r"""The MathML of a formula. An index goes beside an accented letter, not below it: \bar{v}_4."""
     text = tex2mathml(formula, as_block=as_block)
     text = text.replace("<mo>&ApplyFunction;</mo>", '<mspace width="0.17em" />')  # tanh x, not tanhx
     tree = ElementTree.fromstring(text)

@@ -63,6 +63,7 @@ def save(path: FilePath, params: Any, *, state: Any = None, metadata: dict[str, 
     replaced keeps its permissions.
     Raises CheckpointError for what cannot be kept so, with its path; OSError where `open(path, "w")` or the disk
     refuses, and for a FIFO or a device. Nothing is written then.
+    Example: `fn.save("model.npz", params)`.
     """
     target = file_path(path)
     found = [*entries("params", params), *entries("state", state)]

@@ -72,6 +72,7 @@ def network(
 
     y_k = f_k(params_k, y_j for j in predecessors[k])        dy_j = sum of the cotangents from all that j feeds
     Raises GraphError, which lists every problem of the dicts.
+    Example: `net = fn.network({1: fn.linear(25), 2: fn.tanh(), 3: fn.linear(2)}, {1: [2], 2: [3], 3: []})`.
     """
     graph = Graph(operators, connectivity, inputs, output)
     layers = {key: in_series(op) if is_series(op) else op for key, op in graph.operators.items()}

@@ -94,15 +94,21 @@ def full_like(params: P, number: float) -> P:
 
 
 def apply_updates(params: P, updates: P) -> P:
-    """params' = params + updates"""
+    """Add updates to params.
+
+    params' = params + updates
+    """
     return each(np.add, params, updates)
 
 
 @shows_call
 def chain(*parts: Optimizer) -> Optimizer:
-    """The updates of each part are what the next one takes: u_i = f_i(u_{i-1}), u_0 the gradient.
+    """Apply several optimizers one after another: each takes the updates of the one before.
+
+    The updates of each part are what the next one takes: u_i = f_i(u_{i-1}), u_0 the gradient.
 
     State: the tuple of the parts' own. For instance `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
+    Example: `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
     """
     for i, part in enumerate(parts):
         check_optimizer(f"chain: argument {i}", part)

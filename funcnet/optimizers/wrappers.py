@@ -190,7 +190,9 @@ def by_key(params: Any) -> dict[Any, Any]:
 
 @shows_call
 def freeze(where: Mask) -> Optimizer:
-    """u' = 0 for the params that are chosen as in `fn.masked`: they keep their values. (Optax: freeze)
+    """Keep chosen params as they are.
+
+    u' = 0 for the params that are chosen as in `fn.masked`: they keep their values. (Optax: freeze)
 
     It stands last: `fn.chain(fn.adamw(1e-3), fn.freeze([1, 2]))`.
     """
@@ -208,7 +210,9 @@ class EmaParamsState(NamedTuple):
 
 
 def ema_params(decay: float) -> Optimizer:
-    """a' = decay a + (1 - decay) (params + u)        u' = u
+    """Keep a moving average of the params beside the optimizer's state.
+
+    a' = decay a + (1 - decay) (params + u)        u' = u
 
     A moving average of the params, which often predict better than the last ones; at first a is the first params.
     It stands last: `fn.chain(fn.adam(1e-3), fn.ema_params(0.999))`; `fn.averaged_params(state)` reads it. In `fit` it
