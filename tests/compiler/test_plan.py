@@ -163,7 +163,7 @@ class Walk:
 
 
 def overlap(ours: slice, theirs: slice) -> bool:
-    return max(ours.start, theirs.start) < min(ours.stop, theirs.stop)
+    return bool(max(ours.start, theirs.start) < min(ours.stop, theirs.stop))
 
 
 def is_elementwise(call: Call) -> bool:

@@ -11,9 +11,9 @@ import pytest
 from funcnet import tree
 from funcnet.errors import DTypeError
 from funcnet.random import key
-from funcnet.tracing.primitive import MASKS, of_ufunc
+from funcnet.tracing.primitive import BITWISE, MASKS, of_ufunc
 from funcnet.tracing.primitives import gather, inner, pad, relu_grad, scatter_add, total_weight, zeros_like
-from funcnet.tracing.trace import BITWISE, Trace, Value
+from funcnet.tracing.trace import Trace, Value
 from tests.support.cases import CASES, Case
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
