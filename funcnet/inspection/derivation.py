@@ -71,7 +71,7 @@ class Equations:
         op = self.op
         if self.letters is None:
             arguments = [part for x in self.inputs for part in (", ", x)][1:]
-            return [Line(op.label, op.value, (one_line(op.apply.kind), "(", *arguments, ")"), "", value)]
+            return [Line(op.label, op.value, (Symbol(one_line(op.apply.kind)), "(", *arguments, ")"), "", value)]
         rule = self.letters.rule
         side, *others = self._sides(rule.forward)
         beside = f"{rule.output} = {DEFINITION.split(rule.forward)[0]}"
@@ -113,9 +113,9 @@ class Equations:
         """What is passed back to an input; None where it has no cotangent."""
         if self.letters is None:
             if self.op.apply.written is not None and self.op.apply.written.name == "elementwise":
-                kind = one_line(self.op.apply.kind)
-                formula: Formula = (self.upstream, f" {kind}'(", self.inputs[0], ")")
-                return Share(formula, [], f"dx = g {kind}'(x)", value, self.op.name)
+                derivative = Symbol(f"{one_line(self.op.apply.kind)}'")
+                formula: Formula = (self.upstream, " ", derivative, "(", self.inputs[0], ")")
+                return Share(formula, [], f"dx = g {derivative}(x)", value, self.op.name)
             return Share((*self._pulled(), f"[1][{place}]"), [], "its pullback", value, self.op.name)
         if place >= len(self.letters.inputs):
             return None  # the weights of a loss

@@ -156,12 +156,16 @@ def latex(formula: Formula) -> str:
 
 
 def _latex_symbol(symbol: Symbol) -> str:
-    place = "".join(
-        c if c.isalnum() or c in " /-." else LATEX["_"] if c == "_" else "?" for c in symbol.place.strip("[]")
-    )
+    letter = _plain(symbol.letter)
+    letter = letter if len(letter) < 3 else rf"\mathrm{{{letter}}}"
+    place = _plain(symbol.place.strip("[]"))
     under = ",".join(filter(None, [place if place.isdecimal() else place and rf"\text{{{place}}}", symbol.subscript]))
-    letter = symbol.letter if len(symbol.letter) < 3 else rf"\mathrm{{{symbol.letter}}}"
     return f"{letter}_{{{under}}}" if under else letter
+
+
+def _plain(name: str) -> str:
+    """A name that LaTeX and Markdown leave as it is: anything but letters, digits and these is a question mark."""
+    return "".join(c if c.isalnum() or c in " /-.'" else LATEX["_"] if c == "_" else "?" for c in name)
 
 
 def _latex(part: str) -> str:

@@ -116,9 +116,9 @@ class _Walk:
             )
             self.operations += of_loss
             if arrays:
-                taken = loss.apply.accept(
-                    (), (*tree.leaves(output), *_cast(tree.leaves(output)[0], arrays[self.inputs :])), None
-                )
+                given_outputs = tree.leaves(output)
+                taken = loss.apply.accept((), (*given_outputs, *_cast(given_outputs[0], arrays[self.inputs :])), None)
+                loss.apply.vjp((), *taken)
                 self.values |= dict(zip(targets, taken[len(outputs) :], strict=True))
         self.equations: list[Equations] = [Equations(op, list(map(self.symbol, op.inputs))) for op in self.operations]
         self.pullbacks: dict[int, Any] = {}

@@ -262,7 +262,8 @@ LOSSES = [
 
 @pytest.mark.parametrize(("options", "lines"), [case[1:] for case in LOSSES], ids=[case[0] for case in LOSSES])
 def test_the_loss_of_a_batch_is_made_of_those_of_its_rows(options: Any, lines: list[str]) -> None:
-    found = re.sub(r" +", " ", str(fn.explain(NET, fn.mse(**options))))
+    loss: Any = fn.mse(**options)
+    found = re.sub(r" +", " ", str(fn.explain(NET, loss)))
     assert all(f" {line} " in found or f" {line}\n" in found for line in lines)
 
 
