@@ -37,8 +37,6 @@ from funcnet.initializers import (
     uniform,
     zeros,
 )
-from funcnet.inspection.diagrams import to_dot, to_mermaid
-from funcnet.inspection.summary import Operator, Summary, summary
 from funcnet.layers.activations import (
     elementwise,
     elu,
@@ -54,7 +52,6 @@ from funcnet.layers.activations import (
     tanh,
 )
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
-from funcnet.layers.custom import custom_layer
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
@@ -71,11 +68,16 @@ from funcnet.random import Key, fold_in, key, split
 from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 
 if _typing.TYPE_CHECKING:
+    from funcnet.exports.c_source import to_c
     from funcnet.exports.jax import to_jax
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
-    from funcnet.optimizers.algorithms import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
+    from funcnet.inspection.diagrams import to_dot, to_mermaid
+    from funcnet.inspection.summary import Operator, Summary, summary
+    from funcnet.layers.custom import custom_layer
+    from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
+    from funcnet.optimizers.learning_rate import learning_rate
     from funcnet.optimizers.schedules import (
         Schedule,
         constant_schedule,
@@ -252,6 +254,7 @@ __all__ = [
     "summary",
     "Table",
     "tanh",
+    "to_c",
     "to_dot",
     "to_jax",
     "to_mermaid",
@@ -275,16 +278,21 @@ __all__ = [
 
 _LATER = {  # module: the public names that it has
     "exports.jax": "to_jax",
+    "exports.c_source": "to_c",
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
+    "inspection.diagrams": "to_dot to_mermaid",
+    "inspection.summary": "Operator summary Summary",
+    "layers.custom": "custom_layer",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",
     "training.evaluation": "evaluate",
     "training.fit_result": "Fit",
     "training.fit": "fit",
     "training.metrics": "accuracy binary_accuracy confusion_matrix r2 top_k_accuracy",
     "training.plateau": "reduce_on_plateau set_learning_rate",
-    "optimizers.algorithms": "adagrad adam adamw learning_rate lion rmsprop sgd",
+    "optimizers.algorithms": "adagrad adam adamw lion rmsprop sgd",
+    "optimizers.learning_rate": "learning_rate",
     "optimizers.schedules": "constant_schedule cosine_decay_schedule exponential_decay join_schedules "
     "linear_schedule onecycle_schedule piecewise_constant_schedule Schedule warmup_cosine_decay_schedule",
     "training.scan": "scan",
@@ -297,7 +305,7 @@ _LATER = {  # module: the public names that it has
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """Import what trains when it is asked for: networks and plain steps start sooner without it."""
+    """Import what trains, draws or exports when it is asked for: networks and plain steps start sooner without it."""
     for part, names in _LATER.items():
         if name in names.split():
             globals()[name] = found = getattr(_importlib.import_module(f"funcnet.{part}"), name)

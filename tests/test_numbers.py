@@ -152,6 +152,7 @@ ELSEWHERE = {
     "freeze": "keys",
     "parallel": "none",
     "load": "file",
+    "to_c": "flag",
     "to_onnx": "shapes",
 }
 NUMBER = re.compile(r"\b(int|float|bool|Axes|Shape|OperatorKey|Mask)\b")

@@ -30,7 +30,7 @@ def custom_layer(
     name: str | None = None,
     inputs: int | None = 1,
 ) -> Layer[P]:
-    """A layer of your own from `init` and a plain function that computes with whatever you like.
+    """A layer of your own from `init` and a plain function, which may use any library.
 
     init: `(key, *input_shapes, dtype=np.float32) -> (params, output_shape)`; shapes leave out the batch axis, and an
     output shape of () is one number for the whole batch.
@@ -161,7 +161,7 @@ class CustomCall(Generic[P]):
 
 
 class Site(NamedTuple):
-    """One place where an opaque layer stands in a program."""
+    """One occurrence of an opaque layer in a program."""
 
     opaque: CustomCall[Any]
     structure: tree.Structure[Any]
@@ -200,7 +200,7 @@ class Residuals:
 
 
 def forward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """Run the function of the layer, which stands in this place."""
+    """Run the function of the layer at this site."""
     return [(residuals_of(memory, attributes["site"]).forward, (*operands, out))]
 
 
@@ -226,7 +226,7 @@ FORWARD, BACKWARD, COTANGENT = (Primitive(f.__name__, f, opaque=True) for f in (
 
 
 def read_only(array: Array) -> Array:
-    """A view that nobody can write through."""
+    """A read-only view."""
     view = array.view()
     view.flags.writeable = False
     return view

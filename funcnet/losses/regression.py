@@ -21,7 +21,9 @@ def mse(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -
 def mse(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def mse(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """The mean squared error: L_n = mean (y - t)^2 over features        dy = 2 g (y - t) / F        dt = -dy
+    """The mean squared error.
+
+    L_n = mean (y - t)^2 over features        dy = 2 g (y - t) / F        dt = -dy
 
     Inputs: prediction y and target t, of one shape, F features a row.
     reduction: over the rows, "mean" (then g is divided by their number), "sum", or "none" (one loss a row).
@@ -31,6 +33,7 @@ def mse(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoPar
     Shapes: two of one shape -> (). Raises ShapeError for different shapes ((n,) against (n, 1) too), and for an empty
     batch, which has no mean, WeightError for weights, some negative, that add up to 0, OptionError for another
     reduction.
+    Example: `loss = fn.mse().apply((), y, target)`.
     """
     return loss("mse", _mse, reduction, weighted)
 
@@ -52,7 +55,9 @@ def mae(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -
 def mae(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def mae(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = mean |y - t| over features        dy = g sign(y - t) / F        dt = -dy
+    """The mean absolute error.
+
+    L_n = mean |y - t| over features        dy = g sign(y - t) / F        dt = -dy
 
     At y = t, where the left and the right derivative are -1 and 1, it is 0: a prediction that is right stays.
     Inputs, options, shapes, errors: those of `mse`. The mean absolute error.
@@ -80,7 +85,9 @@ def huber(
 def huber(delta: float = 1.0, *, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def huber(delta: float = 1.0, *, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = mean c (d - c / 2) over features        dy = g c / F        dt = -dy
+    """The Huber loss: squared for small errors, linear for large ones.
+
+    L_n = mean c (d - c / 2) over features        dy = g c / F        dt = -dy
 
     d = y - t, and c is d cut to [-delta, delta].
     That is d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond. (Huber 1964)
@@ -166,7 +173,9 @@ def poisson_nll(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = 
 def poisson_nll(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def poisson_nll(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = mean (exp y - t y) over features        dy = g (exp y - t) / F        dt = -g y / F
+    """The negative log-likelihood of a Poisson distribution whose log rate is predicted.
+
+    L_n = mean (exp y - t y) over features        dy = g (exp y - t) / F        dt = -g y / F
 
     Inputs: the logarithm y of the rate, and counts t, as floating numbers. The negative log-likelihood of a Poisson
     distribution, but for log t!, which does not depend on y. exp y overflows where y is above 88 in float32, above 709
@@ -195,7 +204,9 @@ def gaussian_nll(*, epsilon: float = 1e-6, reduction: Literal["none"], weighted:
 def gaussian_nll(
     *, epsilon: float = 1e-6, reduction: Reduction = "mean", weighted: bool = False
 ) -> Layer[NoParams, Any]:
-    """L_n = mean (log v + d^2 / v) / 2 over features, d = m - t, v = max(s, epsilon)
+    """The negative log-likelihood of a normal distribution whose mean and variance are predicted.
+
+    L_n = mean (log v + d^2 / v) / 2 over features, d = m - t, v = max(s, epsilon)
 
     dm = g (d / v) / F        ds = g (1 / v - (d / v)^2) / 2F where s > epsilon, else 0        dt = -dm
 

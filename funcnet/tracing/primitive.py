@@ -29,9 +29,9 @@ class Primitive(NamedTuple):
     fusible: several small calls of it may be made as one over operands that lie side by side, to the same bits.
     mask: the output is an array of bools.
     sums_rows: it adds up over rows where its operands have rows and its output has none.
-    linear_with: it is linear in the values it reads where it has so many constant operands; None: nobody knows.
+    linear_with: it is linear in its values where it has so many constant operands; None: unknown.
     multiply_adds: how many multiplications, each with an addition, a call makes.
-    opaque: nobody knows which rows of its output depend on which rows of its operands.
+    opaque: which rows of its output depend on which rows of its operands is unknown.
     """
 
     name: str

@@ -41,7 +41,7 @@ class Call:
     """One call of a primitive: it reads its inputs (values, arrays, numbers) and writes its output.
 
     operands: the values among the inputs.
-    attributes: what it is told beside its inputs, by name: plain data.
+    attributes: its options by name: plain data.
     scope: the operator that it comes from, for listings and errors.
     """
 
@@ -71,7 +71,7 @@ class Trace:
 
     dtype: of all floating values.      rows: how many rows the values hold.
     total: the rows of the whole batch, of which the trace may hold one block.
-    scope: where the calls come from, for listings: set by whoever runs the layers.
+    scope: where the calls come from, for listings: set by the caller of the layers.
     """
 
     def __init__(self, dtype: np.dtype[Any], rows: int, total: int | None = None) -> None:

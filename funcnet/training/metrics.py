@@ -78,7 +78,9 @@ def binary_accuracy(
 
 
 def confusion_matrix(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> npt.NDArray[Any]:
-    """C_ij = the number of rows of class i that were taken for class j        (scikit-learn: confusion_matrix)
+    """How often each class was predicted for each class.
+
+    C_ij = the number of rows of class i that were taken for class j        (scikit-learn: confusion_matrix)
 
     prediction, target, weights, errors: those of `accuracy`. Shape: (classes, classes), of integers; with weights their
     sums.
@@ -91,7 +93,9 @@ def confusion_matrix(prediction: Array, target: npt.NDArray[Any], weights: Array
 
 
 def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
-    """R^2 = 1 - sum (t - y)^2 / sum (t - mean t)^2 over the rows, averaged over the features
+    """The coefficient of determination.
+
+    R^2 = 1 - sum (t - y)^2 / sum (t - mean t)^2 over the rows, averaged over the features
 
     1 is perfect, 0 is as good as the mean. A feature that is constant counts 1 where it is met exactly, else 0.
     Both have one shape, the rows along axis 0. (Coefficient of determination; scikit-learn: r2_score)
