@@ -53,6 +53,7 @@ from funcnet.layers.activations import (
     softplus,
     tanh,
 )
+from funcnet.layers.attention import Attention, attention, dot_product_attention
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
 from funcnet.layers.custom import custom_layer
 from funcnet.layers.dropout import dropout
@@ -60,6 +61,7 @@ from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
+from funcnet.layers.position import positional_embedding, sinusoidal
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
@@ -118,6 +120,8 @@ __all__ = [
     "Affine",
     "apply_updates",
     "Array",
+    "Attention",
+    "attention",
     "average",
     "averaged_params",
     "batch_norm",
@@ -137,6 +141,7 @@ __all__ = [
     "constant_schedule",
     "cosine_decay_schedule",
     "custom_layer",
+    "dot_product_attention",
     "dropout",
     "DTypeError",
     "elementwise",
@@ -214,6 +219,7 @@ __all__ = [
     "permute",
     "piecewise_constant_schedule",
     "poisson_nll",
+    "positional_embedding",
     "Pullback",
     "r2",
     "reduce_on_plateau",
@@ -239,6 +245,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_cross_entropy",
     "silu",
+    "sinusoidal",
     "slice",
     "softmax",
     "softmax_cross_entropy",

@@ -63,7 +63,7 @@ class Call:
 
     def multiply_adds(self) -> int:
         """How many multiplications, each with an addition, it makes."""
-        return self.primitive.multiply_adds([x.shape for x in self.operands], self.output.shape)
+        return self.primitive.multiply_adds([x.shape for x in self.operands], self.output.shape, self.attributes)
 
 
 class Trace:
