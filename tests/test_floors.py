@@ -87,6 +87,8 @@ FLOORS: dict[str, list[str]] = {
         "c_calls",
         "c_update",
         "c_source",
+        "numpy_calls",
+        "numpy_source",
     ],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
