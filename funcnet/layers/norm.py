@@ -134,7 +134,7 @@ def batch_norm(*, epsilon: float = 1e-5) -> Layer[BatchNorm]:
     params that hold the mean and variance of the population: from then on m and v are those, dx = k / r, and their
     cotangents are 0. params._replace(mean=None, var=None) goes back. Axes between batch and features are rows too.
     The mean is taken twice, as in `layer_norm`. Shapes: (..., features) -> the same. epsilon: above 0.
-    A single row, not calibrated, is an error: it would become the bias whatever it holds, and train nothing.
+    A single row, not calibrated, is an error: its output would be the bias for every input, and nothing would train.
     Raises OptionError for another epsilon, ShapeError where there are no features, and for a single row without
     statistics; ParamsError for a mean without a var. (Ioffe and Szegedy 2015)
     Example: `fn.serial(fn.linear(25), fn.batch_norm(), fn.relu())`.
@@ -179,7 +179,7 @@ def _by_batch(epsilon: float, s: Array, b: Array, x: Array) -> Result[BatchNorm]
 
 
 class Probe:
-    """Stands for the mean and the var of a batch_norm whose input is wanted."""
+    """A placeholder for the mean and the var of a batch_norm whose input is wanted."""
 
     shape: Shape = ()
 

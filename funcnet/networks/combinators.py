@@ -255,7 +255,7 @@ def any_random(applies: Iterable[AnyFunction]) -> bool:
 
 
 def at(where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Array) -> tuple[Any, Pullback[Any]]:
-    """Call a layer's function; an error tells where it stands."""
+    """Call a layer's function; an error names the layer's place."""
     try:
         return apply.compute(params, *inputs, key=key)
     except FuncnetError as error:

@@ -222,13 +222,13 @@ class Network:
 
 
 class scoped:
-    """Tells the recorder, if there is one, which operator the calls that follow come from."""
+    """Sets the scope of a recorder, if there is one: the operator that the next calls belong to."""
 
     def __init__(self, example: object) -> None:
         self.trace: Trace | None = example.trace if isinstance(example, Value) else None
 
     def __enter__(self) -> Callable[[str], None]:
-        """Begin; the scope is told by calling what is returned."""
+        """Begin; call the returned function to set the scope."""
         self.outer: str = self.trace.scope if self.trace else ""
         return self._set
 

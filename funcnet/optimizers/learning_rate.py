@@ -19,7 +19,7 @@ class LearningRateState(NamedTuple):
 
 
 def by_learning_rate(learning_rate: float | Schedule) -> Optimizer:
-    """u' = -learning_rate u; the rate of the next update stands in the state."""
+    """u' = -learning_rate u; the state holds the rate of the next update."""
     rate = learning_rate if callable(learning_rate) else positive("learning_rate", learning_rate)
     return Optimizer(partial(_init_rate, rate), Elementwise(_by_learning_rate, rate))
 

@@ -33,7 +33,7 @@ def check_schedule(name: str, schedule: object) -> None:
 
 
 def at(schedule: Schedule, t: int) -> float:
-    """s(t), which has to be a number whoever wrote s."""
+    """s(t), which must be a number, also of a user's own schedule."""
     return finite("what a schedule returns", schedule(t))
 
 
