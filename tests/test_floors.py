@@ -88,6 +88,7 @@ FLOORS: dict[str, list[str]] = {
         "c_update",
         "c_source",
         "numpy_calls",
+        "numpy_trees",
         "numpy_source",
     ],
     "testing": ["subject", "derivatives", "conduct", "program"],

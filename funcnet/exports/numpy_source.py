@@ -15,6 +15,7 @@ from funcnet.compiler.plan import PASSES, Plan
 from funcnet.errors import ExportError
 from funcnet.exports.described import Described, Names, describe, plan_of
 from funcnet.exports.numpy_calls import Recorder, sources
+from funcnet.exports.numpy_trees import built, listed, position, size
 from funcnet.exports.updates import Language, Update, update_of
 from funcnet.tracing.trace import Value
 from funcnet.training.gradients import SGDStep
@@ -184,8 +185,8 @@ class _File:
     def outer(self, cuts: Sequence[tuple[int, int]]) -> str:
         """The function that the user calls, and those that it needs."""
         d, given = self.described, ", ".join(self.inputs)
-        flat = [f"params{_position(d.layout.structure, i)}.ravel()" for i in range(len(d.layout.shapes))]
-        vector = f"np.concatenate([{_lines(flat, 8)}    ])" if flat else f"np.empty(0, np.{self.dtype})"
+        flat = [f"params{position(d.layout.structure, i)}.ravel()" for i in range(len(d.layout.shapes))]
+        vector = f"np.concatenate([{listed(flat, 8)}    ])" if flat else f"np.empty(0, np.{self.dtype})"
         kind = d.function.kind if d.gradient else "apply"
         name = "value_and_grad" if kind == "value_and_grad" else "step" if d.gradient else "apply"
         lines = [f"p = {vector}", *self._running(cuts)]
@@ -255,49 +256,11 @@ class _File:
         if not self.described.gradient:
             return ""
         leaves = iter(
-            zip(np.cumsum([0, *map(_size, self.described.layout.shapes)]), self.described.layout.shapes, strict=False)
+            zip(np.cumsum([0, *map(size, self.described.layout.shapes)]), self.described.layout.shapes, strict=False)
         )
-        text = _built(self.described.layout.structure, leaves)
+        text = built(self.described.layout.structure, leaves)
         return f'\n\ndef tree(v):\n    """Params whose arrays are pieces of a vector."""\n    return {text}\n'
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape))
 
 
 def _times(factor: float) -> str:
     return "[()]" if factor == 1.0 else f"[()] * {factor!r}"
-
-
-def _built(structure: tree.Structure[Any], leaves: Any) -> str:
-    """The tree as an expression, each leaf a piece of v."""
-    if structure.kind is object:
-        start, shape = next(leaves)
-        return f"v[{start}:{start + _size(shape)}].reshape({shape})"
-    if structure.kind is type(None):
-        return "None"
-    items = [_built(child, leaves) for child in structure.children]
-    if structure.kind is dict:
-        items = [f"{key!r}: {item}" for key, item in zip(structure.keys, items, strict=True)]
-        return f"{{{_lines(items, 8)}    }}"
-    if structure.kind is list:
-        return f"[{', '.join(items)}]"
-    name = structure.kind.__name__ if hasattr(structure.kind, "_fields") else ""
-    return f"{name}({', '.join(items)}{',' * (len(items) == 1 and not name)})"
-
-
-def _lines(items: Sequence[str], indent: int) -> str:
-    """A line for each item."""
-    return "\n" + "".join(f"{' ' * indent}{item},\n" for item in items)
-
-
-def _position(structure: tree.Structure[Any], leaf: int) -> str:
-    """How the leaf with this number is reached."""
-    if structure.kind is object:
-        return ""
-    for place, (key, child) in enumerate(zip(structure.keys, structure.children, strict=False)):
-        if leaf < child.size:
-            step = key if structure.kind is dict else place
-            return f"[{step!r}]{_position(child, leaf)}"
-        leaf -= child.size
-    raise AssertionError("a leaf of no structure")
