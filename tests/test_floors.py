@@ -72,7 +72,7 @@ FLOORS: dict[str, list[str]] = {
     ],
     "native": ["toolchain", "functions"],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
-    "inspection": ["summary", "diagrams"],
+    "inspection": ["structure", "summary", "diagrams", "equations", "operations", "derivation", "explain"],
     "exports": [
         "protobuf",
         "recording",
@@ -90,6 +90,9 @@ FLOORS: dict[str, list[str]] = {
         "c_calls",
         "c_update",
         "c_source",
+        "numpy_calls",
+        "numpy_trees",
+        "numpy_source",
     ],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
