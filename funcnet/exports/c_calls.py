@@ -80,7 +80,7 @@ def _beside(letters: str, lengths: dict[str, int], names: dict[str, str]) -> str
     """The index along an axis of which each part has an index of its own."""
     if len(letters) == 1:
         return names[letters]
-    outer, inner = letters
+    outer, inner = letters[0], letters[1]
     terms = [f"{lengths[inner]} * {names[outer]}"] * (lengths[outer] != 1) + [names[inner]] * (lengths[inner] != 1)
     return f"({' + '.join(terms) or '0'})"
 
