@@ -22,7 +22,7 @@ from funcnet.tracing.primitives import pad
 def positional_embedding(*, table_init: Initializer | None = None) -> Layer[Table]:
     """Learned positions: a row of a table is added at each place of a sequence.
 
-    y[t] = x[t] + P[t]        dP[t] = sum_n g_n[t]        dx = g
+    y = x + E        dE = sum_n g_n        dx = g
 
     The table has as many rows as the sequence whose shape `init` is given; shorter sequences use the first of them.
     table_init: an initializer, by default `normal(0.02)`. Shapes: (T, features) -> the same.
@@ -38,29 +38,30 @@ def _draw(initializer: Initializer, key: Key, shape: Shape, dtype: DType) -> Tab
 
 
 def _positional(params: Table, x: Array) -> Result[Table]:
-    (P,) = unpack(Table, params)
+    (E,) = unpack(Table, params)
     _check(x.shape)
     length, features = x.shape[1:]
-    if P.ndim != 2 or P.shape[1] != features:
-        raise ParamsError(f"its table is {P.shape}, but must be (length, features), with {features} features")
-    if length > P.shape[0]:
-        raise ShapeError(f"its table has {P.shape[0]} rows, the sequence {length} places: give init the longest shape")
+    if E.ndim != 2 or E.shape[1] != features:
+        raise ParamsError(f"its table is {E.shape}, but must be (length, features), with {features} features")
+    if length > E.shape[0]:
+        raise ShapeError(f"its table has {E.shape[0]} rows, the sequence {length} places: give init the longest shape")
     index = (slice(None, length),)
 
     def pullback(g: Array) -> tuple[Table, tuple[Array, ...]]:
-        dP = g.sum(axis=0)
-        return Table(dP if length == P.shape[0] else pad(dP, index, P)), (g,)
+        dE = g.sum(axis=0)
+        return Table(dE if length == E.shape[0] else pad(dE, index, E)), (g,)
 
-    return x + P[index], pullback
+    return x + E[index], pullback
 
 
 @shows_call
 def sinusoidal() -> Layer[NoParams]:
     """Fixed positions: sines and cosines of the place in a sequence are added, slower ones from feature to feature.
 
-    y[t, i] = x[t, i] + sin(t / 10000^(i / F)) for even i, + cos(t / 10000^((i - 1) / F)) for odd i        dx = g
+    y = x + c, c the waves        dx = g
 
-    F is the number of features. Shapes: (T, F) -> the same. Raises ShapeError where the input is no sequence.
+    c[t, i] = sin(t / 10000^(i / F)) for even i, cos(t / 10000^((i - 1) / F)) for odd i; F is the number of features.
+    Shapes: (T, F) -> the same. Raises ShapeError where the input is no sequence.
     (Vaswani et al. 2017)
     """
     return layer("sinusoidal", _sinusoidal, no_params)
