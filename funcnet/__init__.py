@@ -74,6 +74,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.exports.jax import to_jax
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
+    from funcnet.native.jit import jit
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
     from funcnet.optimizers.schedules import (
@@ -169,6 +170,7 @@ __all__ = [
     "Init",
     "join_schedules",
     "Key",
+    "jit",
     "key",
     "KeyTypeError",
     "kl_divergence",
@@ -275,6 +277,7 @@ _LATER = {  # module: the public names that it has
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
+    "native.jit": "jit",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",
     "training.evaluation": "evaluate",
     "training.fit_result": "Fit",

@@ -68,7 +68,7 @@ FLOORS: dict[str, list[str]] = {
         "plateau",
         "fit",
     ],
-    "native": ["toolchain", "functions"],
+    "native": ["toolchain", "functions", "expressions", "grouping", "memory", "emission", "program", "jit"],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
     "inspection": ["summary", "diagrams"],
     "exports": ["protobuf", "recording", "patterns", "writer", "operators", "onnx", "jax_rules", "jax"],

@@ -131,6 +131,7 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "sum": {"axis": 1, "keepdims": True},
     "train_step": {"net": NET, "loss": fn.mse(), "optimizer": fn.sgd(0.5), "check_finite": True},
     "uniform": {"scale": 0.5},
+    "jit": {"function": STEP},
     "vmap": {"function": STEP, "in_axes": 0},
     "value_and_grad": {"net": NET, "loss": fn.mse(), "check_finite": True},
     "warmup_cosine_decay_schedule": {

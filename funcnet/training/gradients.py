@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
-from funcnet.compiler.plan import Plan
+from funcnet.compiler.plan import PASSES, Plan
 from funcnet.compiler.programs import Compiled
 from funcnet.compiler.workspace import Memory
 from funcnet.core import Function, Layer, Pullback
@@ -73,7 +74,14 @@ class CompiledGradient(Compiled[P]):
         taken, gradient = self.taken(len(arrays)), space.layout.tree(space.gradient / self.scale)
         return not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
 
-    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
+    def record(
+        self,
+        trace: Trace,
+        params: P,
+        inputs: tuple[Value, ...],
+        key: Any = None,
+        passes: Collection[str] = PASSES,
+    ) -> Plan:
         """Plan the loss and the gradient of the params."""
         arrays = cast("tuple[Array, ...]", inputs)
         if self.loss is None:
@@ -81,9 +89,10 @@ class CompiledGradient(Compiled[P]):
             loss, pull = self.net.compute(params, *arrays, key=key)
             check_scalar(self.kind, loss)
             of_params, _ = pull(self.scale)
-            return Plan(trace, [loss], tree.leaves(of_params))
+            return Plan(trace, [loss], tree.leaves(of_params), passes)
         loss, outputs, of_params = self._record_loss(trace, params, arrays, self.loss, key)
-        return Plan(trace, [loss, *outputs] if self.shows_outputs else [loss], tree.leaves(of_params))
+        results = [loss, *outputs] if self.shows_outputs else [loss]
+        return Plan(trace, results, tree.leaves(of_params), passes)
 
     def _record_loss(
         self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any
@@ -171,6 +180,10 @@ class SGDStep(CompiledGradient[P]):
         super().__init__(net, loss)
         self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         self.scale: float = positive("learning_rate", learning_rate)
+
+    def scanned(self, params: P, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Array] | None:
+        """(new params, losses) of all steps, if they can be made in one call; None where each is a call of its own."""
+        return None
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
