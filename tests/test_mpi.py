@@ -65,13 +65,17 @@ def train(loss, *data, epochs=3, key=fn.key(1)):
 
 
 def launch(n: int, program: str, *, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """The program on n ranks; a run that hangs fails."""
+    """The program on n ranks."""
+    return started(n, ["-c", START + dedent(program)], timeout)
+
+
+def started(n: int, arguments: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """Python with these arguments on n ranks; a run that hangs fails."""
     if not there or MPIEXEC is None:
         pytest.skip("mpi4py or mpiexec is not installed")
-    environment = {**os.environ, **SETTINGS, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
     return subprocess.run(
-        [MPIEXEC, "-n", str(n), sys.executable, "-W", "error", "-c", START + dedent(program)],
-        env=environment,
+        [MPIEXEC, "-n", str(n), sys.executable, "-W", "error", *arguments],
+        env={**os.environ, **SETTINGS, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -205,26 +209,7 @@ def test_every_failure_ends_all_ranks(n: int, kind: str) -> None:
 
 @pytest.mark.slow
 def test_the_example_prints_a_row_for_each_network() -> None:
-    if not there or MPIEXEC is None:
-        pytest.skip("mpi4py or mpiexec is not installed")
-    done = subprocess.run(
-        [
-            MPIEXEC,
-            "-n",
-            "2",
-            sys.executable,
-            "-W",
-            "error",
-            str(ROOT / "examples" / "data_parallel.py"),
-            "--rounds",
-            "2",
-        ],
-        env={**os.environ, **SETTINGS},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = started(2, [str(ROOT / "examples" / "data_parallel.py"), "--rounds", "2"], timeout=120.0)
     assert done.returncode == 0, done.stderr
     title, _, _, *rows = done.stdout.splitlines()
     assert title == "2 ranks"

@@ -178,9 +178,8 @@ def jit(function: Any) -> Any:
     Raises OptionError for anything else, MissingPackageError where there is no compiler, and CompilerError, at the
     first call, with the compiler's own message. (JAX: jax.jit)
     """
-    if isinstance(function, Layer):
-        layer: Layer[Any, Any] = function
-        return layer if is_native(layer.apply) else Layer(layer.init, NativeFunction(layer.apply))
+    if is_a_layer(function):
+        return function if is_native(function.apply) else Layer(function.init, NativeFunction(function.apply))
     if is_native(function):
         return function
     kind: Any = KINDS.get(cast("Any", type(function)))
@@ -197,3 +196,8 @@ def jit(function: Any) -> Any:
 def is_native(function: object) -> bool:
     """Whether its programs are native code already."""
     return isinstance(function, Native)
+
+
+def is_a_layer(function: object) -> bool:
+    """Whether it is a pair of init and apply."""
+    return isinstance(function, Layer)

@@ -28,7 +28,9 @@ Y = TypeVar("Y", default=Array)
 
 
 def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
-    """(output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
+    """A layer's output together with the function that pulls cotangents back (the vector-Jacobian product).
+
+    (output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
 
     The same as `layer.apply.vjp(params, *inputs, key=key)`.
     """
@@ -158,12 +160,15 @@ class ValueAndGrad(CompiledGradient[P]):
 def value_and_grad(
     net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, check_finite: bool = False
 ) -> ValueAndGrad[P]:
-    """(params, *inputs, *targets) -> (loss, gradient), in one compiled program.
+    """The loss and its gradient, as one compiled program.
+
+    (params, *inputs, *targets) -> (loss, gradient), in one compiled program.
 
     L = loss(net(params, *inputs), *targets)        gradient = dL / dparams
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
     check_finite: raise NonFiniteError where the loss or the gradient is NaN or infinite; it names the first operator
     whose output was, and how many of its elements.
+    Example: `loss, gradient = fn.value_and_grad(net, fn.mse())(params, x, target)`.
     """
     return ValueAndGrad(net, loss, check_finite)
 
@@ -203,12 +208,15 @@ class SGDStep(CompiledGradient[P]):
 def sgd_step(
     net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, learning_rate: float, check_finite: bool = False
 ) -> SGDStep[P]:
-    """(params, *inputs, *targets) -> (new params, loss): one step of gradient descent, in one compiled program.
+    """A training step of plain gradient descent, as one compiled program.
+
+    (params, *inputs, *targets) -> (new params, loss): one step of gradient descent, in one compiled program.
 
     params' = params - learning_rate dL / dparams        L = loss(net(params, *inputs), *targets)
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
     The learning rate is the cotangent of the loss, so that the update is one subtraction.
     check_finite: raise NonFiniteError where the loss or the new params are NaN or infinite; it names the first operator
     whose output was, and how many of its elements.
+    Example: `step = fn.sgd_step(net, fn.mse(), learning_rate=0.1); params, loss = step(params, x, target)`.
     """
     return SGDStep(net, loss, learning_rate, check_finite)
