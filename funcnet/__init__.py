@@ -70,9 +70,11 @@ from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 if _typing.TYPE_CHECKING:
     from funcnet.exports.c_source import to_c
     from funcnet.exports.jax import to_jax
+    from funcnet.exports.numpy_source import to_numpy
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
     from funcnet.inspection.diagrams import to_dot, to_mermaid
+    from funcnet.inspection.explain import Explanation, explain
     from funcnet.inspection.summary import Operator, Summary, summary
     from funcnet.layers.custom import custom_layer
     from funcnet.native.jit import jit
@@ -149,6 +151,8 @@ __all__ = [
     "embedding",
     "evaluate",
     "exp",
+    "explain",
+    "Explanation",
     "exponential_decay",
     "ExportError",
     "Fit",
@@ -260,6 +264,7 @@ __all__ = [
     "to_dot",
     "to_jax",
     "to_mermaid",
+    "to_numpy",
     "to_onnx",
     "top_k_accuracy",
     "trace",
@@ -281,6 +286,7 @@ __all__ = [
 _LATER = {  # module: the public names that it has
     "exports.jax": "to_jax",
     "exports.c_source": "to_c",
+    "exports.numpy_source": "to_numpy",
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
@@ -290,6 +296,7 @@ _LATER = {  # module: the public names that it has
     "layers.custom": "custom_layer",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",
     "training.evaluation": "evaluate",
+    "inspection.explain": "explain Explanation",
     "training.fit_result": "Fit",
     "training.fit": "fit",
     "training.metrics": "accuracy binary_accuracy confusion_matrix r2 top_k_accuracy",

@@ -70,7 +70,7 @@ FLOORS: dict[str, list[str]] = {
     ],
     "native": ["toolchain", "functions", "expressions", "grouping", "memory", "emission", "program", "jit"],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
-    "inspection": ["summary", "diagrams"],
+    "inspection": ["structure", "summary", "diagrams", "equations", "operations", "derivation", "explain"],
     "exports": [
         "protobuf",
         "recording",
@@ -87,6 +87,9 @@ FLOORS: dict[str, list[str]] = {
         "c_calls",
         "c_update",
         "c_source",
+        "numpy_calls",
+        "numpy_trees",
+        "numpy_source",
     ],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],

@@ -87,9 +87,10 @@ def huber(delta: float = 1.0, *, reduction: Literal["none"], weighted: bool = Fa
 def huber(delta: float = 1.0, *, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
     """The Huber loss: squared for small errors, linear for large ones.
 
-    L_n = mean c (d - c / 2) over features        dy = g c / F        dt = -dy
+    L_n = mean c (d - c / 2) over features, d = y - t, c = d cut to [-delta, delta]
 
-    d = y - t, and c is d cut to [-delta, delta].
+    dy = g c / F        dt = -dy
+
     That is d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond. (Huber 1964)
     delta: above 0. Inputs, other options, shapes, errors: those of `mse`.
     """
