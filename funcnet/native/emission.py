@@ -5,44 +5,23 @@ Each C function takes one argument, a table of pointers: the slab, the arrays gi
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
-import numpy as np
-
 from funcnet.compiler.plan import Plan
+from funcnet.native.calls import FORMS
 from funcnet.native.expressions import expression, literal
 from funcnet.native.grouping import Group, Grouping
-from funcnet.native.memory import Placement, Slab
-from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
-from funcnet.tracing.primitives import ZERO
+from funcnet.native.memory import Placement
+from funcnet.native.writing import INDICES, Writer, c_type, row_major
 from funcnet.tracing.trace import Call, Value
 
-INDICES = "ijklqrvw"
-TYPES = {"f": "T", "b": "unsigned char", "i": "int{bits}_t", "u": "uint{bits}_t"}
 
-
-class Emission:
-    """The text of a plan's functions.
-
-    segments: lines of C for each stretch between calls that NumPy makes; `numpy_calls[i]` comes behind segment i.
-    names: of stored values, by identity.
-    """
+class Emission(Writer):
+    """A plan as C: its inputs are brought to their features, its groups run, its outputs are handed out."""
 
     def __init__(self, plan: Plan, grouping: Grouping, placement: Placement) -> None:
-        self.plan = plan
+        super().__init__(plan, placement)
         self.grouping = grouping
-        self.slab = Slab(placement)
-        self.placement = placement
-        self.suffix: str = "f" if plan.dtype.itemsize == 4 else ""
-        self.names: dict[int, str] = {}
-        self.declarations: dict[str, str] = {}
-        self.segments: list[list[str]] = [[]]
-        self.numpy_calls: list[Call] = []
-        self.turned: int = 0
-        self.parts: list[Value] = []  # views that are known by identity, so that they must not go
         self._copy_inputs()
         for number, group in enumerate(grouping.groups):
             if group.fused:
@@ -52,54 +31,6 @@ class Emission:
             for call in group.all():
                 self._put_ones(call.output)
         self._hand_out()
-
-    def put(self, *lines: str) -> None:
-        """Lines of C."""
-        self.segments[-1] += lines
-
-    def array(self, value: Value) -> Any:
-        """The array that a value is in the slab."""
-        return self.slab.array(value)
-
-    def name(self, root: Value) -> str:
-        """The name of the pointer to a stored value."""
-        found = self.names.get(id(root))
-        if found is None:
-            found = self.names[id(root)] = f"v{len(self.names)}{identifier(root)}"
-            offset = self.placement.place(root)
-            kind = c_type(root)
-            self.declarations[found] = f"{kind} *const {found} = ({kind} *)(fn_slab + {offset});"
-        return found
-
-    def pointer(self, value: Value) -> tuple[str, list[int]]:
-        """(the address of a value's first element, its strides in elements)."""
-        array, size = self.array(value), value.dtype.itemsize
-        offset = (self.slab.offset(array) - self.placement.place(value.root)) // size if array.size else 0
-        name = self.name(value.root)
-        return f"{name} + {offset}" if offset else name, [stride // size for stride in array.strides]
-
-    def element(self, value: Value, indices: Sequence[str]) -> str:
-        """The element of a value at these indices of a result, to whose shape it is broadcast."""
-        pointer, strides = self.pointer(value)
-        own = indices[len(indices) - value.ndim :]
-        terms = [term(s, i) for s, i, n in zip(strides, own, value.shape, strict=True) if n > 1 and s]
-        name, _, offset = pointer.partition(" + ")
-        return f"{name}[{' + '.join([*terms, *([offset] if offset else [])]) or '0'}]"
-
-    def loops(self, shape: Sequence[int], order: Sequence[int], body: Sequence[str], hint: str = "FN_IVDEP") -> None:
-        """Loops over the axes in this order, the hint before the innermost one."""
-        axes = [axis for axis in order if shape[axis] != 1]
-        for depth, axis in enumerate(axes):
-            i = INDICES[axis]
-            if depth == len(axes) - 1 and hint:
-                self.put(hint)
-            self.put(f"for (long {i} = 0; {i} < {shape[axis]}; {i}++)" + " {" * (depth == len(axes) - 1))
-        self.put(*(["{"] if not axes else []), *(f"    {line}" for line in body), "}")
-
-    def storage_order(self, value: Value) -> list[int]:
-        """The axes of a value, the one of the longest stride first."""
-        strides = self.array(value).strides
-        return sorted(range(value.ndim), key=lambda axis: -strides[axis])
 
     def _copy_inputs(self) -> None:
         """Bring each floating input from its rows to its features."""
@@ -200,11 +131,6 @@ class Emission:
     def _lanes(self) -> int:
         return self.placement.lanes
 
-    def scope(self, call: Call) -> None:
-        """Say where the next lines come from."""
-        if call.scope:
-            self.put(f"/* {call.scope.replace('*', '').replace('//', '/')} */")
-
     def _put_call(self, call: Call) -> None:
         """A call that is not elementwise: in C where there is a form for it, else by NumPy."""
         form = FORMS.get(call.primitive.name)
@@ -213,142 +139,3 @@ class Emission:
                 self.name(value.root)
             self.numpy_calls.append(call)
             self.segments.append([])
-
-
-def term(stride: int, index: str) -> str:
-    """A step in memory."""
-    return index if stride == 1 else f"{stride} * {index}"
-
-
-def row_major(shape: Sequence[int], indices: Sequence[str]) -> str:
-    """Where an element stands in an array that lies row by row."""
-    steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    return " + ".join(term(s, i) for s, i, n in zip(steps, indices, shape, strict=True) if n > 1) or "0"
-
-
-def c_type(value: Value) -> str:
-    """The C type of the elements of a value."""
-    dtype = np.dtype(value.dtype)
-    return TYPES[dtype.kind].format(bits=8 * dtype.itemsize)
-
-
-def identifier(root: Value) -> str:
-    """The rest of a value's name: the operator that makes it."""
-    scope = "" if root.call is None else f"{root.call.scope} {root.call.primitive.name}"
-    return re.sub(r"[^0-9A-Za-z]+", "_", f" {scope}").rstrip("_")
-
-
-def product(e: Emission, call: Call) -> bool:
-    """a b: features by rows, the cotangent of a weight, or, of one row, sums along the weight's rows."""
-    a, b = call.inputs
-    y = call.output
-    if a.ndim != 2 or b.ndim != 2 or y.dtype != e.plan.dtype or by_numpy(call):
-        return False
-    (pa, (am, ak)), (pb, (bk, bn)), (py, (ym, yn)) = e.pointer(a), e.pointer(b), e.pointer(y)
-    (m, k), n = a.shape, b.shape[1]
-    e.scope(call)
-    if m == 1 and ak == bk == 1 and (n == 1 or (yn == 1 and bn != 1)):
-        e.put(f"fn_inner_rows({pb}, {bn}, {pa}, {py}, {n}, {k});")
-    elif n == 1 and ak == bk == ym == 1:
-        e.put(f"fn_inner_rows({pa}, {am}, {pb}, {py}, {m}, {k});")
-    elif (m == 1 or ym == 1) and (m > 1 or bn != 1) and (am == 1 or m == 1):
-        rows = e.placement.form(y)[2] if y.batch_axis == 0 else m
-        e.put(f"fn_product({pb}, {bn}, {bk}, {pa}, {ak}, {py}, {yn}, {n}, {k}, {rows}, {tile_rows(n)});")
-    elif (n == 1 or yn == 1) and (bn == 1 or n == 1):
-        e.put(f"fn_product({pa}, {am}, {ak}, {pb}, {bk}, {py}, {ym}, {m}, {k}, {n}, {tile_rows(m)});")
-    elif yn == 1 and bk == 1:
-        padded = -(-n // 16) * 16
-        e.turned = max(e.turned, padded * k)
-        e.put(f"fn_turn({pb}, {bn}, fn_turned, {padded}, {n}, {k});")
-        e.put(f"fn_product({pa}, {am}, {ak}, fn_turned, {padded}, {py}, {ym}, {m}, {k}, {n}, {tile_rows(m)});")
-    else:
-        indices = "ij"
-        line = f"s += {e.element(a, 'ik')} * {e.element(b, 'kj')};"
-        e.put(f"for (long i = 0; i < {m}; i++) for (long j = 0; j < {n}; j++) {{ T s = 0;")
-        e.put(f"for (long k = 0; k < {k}; k++) {line}", f"{e.element(y, indices)} = s; }}")
-    return True
-
-
-FEW, WIDE = 32, 128  # numbers up to which C is as fast as a large library's product
-
-
-def by_numpy(call: Call) -> bool:
-    """Whether NumPy's product is the faster one."""
-    fewest, middle, _ = sorted((*call.inputs[0].shape, call.output.shape[1]))
-    return bool(fewest >= FEW and middle > WIDE)
-
-
-def tile_rows(rows: int) -> int:
-    """How many rows of the result a tile has, so that the last tile wastes little."""
-    return rows if rows <= 6 else min((6, 5, 4), key=lambda r: (-(-rows // r), rows % r != 0))
-
-
-def reduction(e: Emission, call: Call) -> bool:
-    """A sum, or the largest element, along axes."""
-    (x,), axes = call.inputs, call.attributes["axes"]
-    if x.dtype.kind not in "fb":
-        return False
-    is_max = call.primitive is MAX
-    indices = INDICES[: x.ndim]
-    order = e.storage_order(x)
-    kept = [axis for axis in order if axis not in axes]
-    target = e.element(call.output, [indices[axis] for axis in sorted(kept)])
-    source = e.element(x, indices)
-    combine = f"fn_maximum{e.suffix}({{0}}, {source})" if is_max else f"{{0}} + {source}"
-    first = "-INFINITY" if is_max else "0"
-    if order[-1] in axes or not kept:
-        inner = [axis for axis in order if axis in axes]
-        e.put(*(f"for (long {indices[a]} = 0; {indices[a]} < {x.shape[a]}; {indices[a]}++)" for a in kept))
-        e.put("{", f"T s = {first};")
-        e.loops(x.shape, inner, [f"s = {combine.format('s')};"], "" if is_max else "FN_SUM(s)")
-        e.put(f"{target} = s;", "}")
-    else:
-        e.loops(x.shape, kept, [f"{target} = {first};"])
-        reduced = [axis for axis in order if axis in axes]
-        e.loops(x.shape, [*kept[:-1], *reduced, kept[-1]], [f"{target} = {combine.format(target)};"])
-    return True
-
-
-def concatenation(e: Emission, call: Call) -> bool:
-    """Values joined along an axis."""
-    start, axis = 0, call.attributes["axis"]
-    for x in call.inputs:
-        index = [slice(None)] * x.ndim
-        index[axis] = slice(start, start + x.shape[axis])
-        part = call.output[tuple(index)]
-        e.parts.append(part)
-        indices = INDICES[: x.ndim]
-        e.loops(x.shape, e.storage_order(x), [f"{e.element(part, indices)} = {e.element(x, indices)};"])
-        start += x.shape[axis]
-    return True
-
-
-def reshaping(e: Emission, call: Call) -> bool:
-    """The elements in row-major order under another shape."""
-    (x,) = call.inputs
-    y = call.output
-    indices = INDICES[: x.ndim]
-    there = [f"fn_at / {prod(y.shape[axis + 1 :])} % {n}" for axis, n in enumerate(y.shape)]
-    body = [
-        f"const long fn_at = {row_major(x.shape, indices)};",
-        f"{e.element(y, [f'({i})' for i in there])} = {e.element(x, indices)};",
-    ]
-    e.loops(x.shape, range(x.ndim), body, "")
-    return True
-
-
-def zeros(e: Emission, call: Call) -> bool:
-    """Zeros."""
-    indices = INDICES[: call.output.ndim]
-    e.loops(call.output.shape, e.storage_order(call.output), [f"{e.element(call.output, indices)} = 0;"])
-    return True
-
-
-FORMS: dict[str, Callable[[Emission, Any], bool]] = {
-    MATMUL.name: product,
-    SUM.name: reduction,
-    MAX.name: reduction,
-    CONCATENATE.name: concatenation,
-    RESHAPE.name: reshaping,
-    ZERO.name: zeros,
-}

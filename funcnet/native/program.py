@@ -18,11 +18,13 @@ from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.programs import Program
 from funcnet.compiler.workspace import Memory, taker
-from funcnet.native.emission import Emission, by_numpy, c_type
+from funcnet.native.calls import by_numpy
+from funcnet.native.emission import Emission
 from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
 from funcnet.native.memory import OVERRUN, Placement, Slab, rounded
 from funcnet.native.toolchain import build
+from funcnet.native.writing import c_type
 from funcnet.tracing.forms import Instruction
 from funcnet.tracing.primitive import MATMUL
 from funcnet.tracing.trace import Value
