@@ -12,6 +12,7 @@ import numpy as np
 from funcnet.arrays import is_array, is_tuple
 from funcnet.errors import ExportError
 from funcnet.exports.described import Names, located
+from funcnet.tracing import forms
 from funcnet.tracing.shapes import Slice
 from funcnet.tracing.trace import Call, Value
 
@@ -133,10 +134,10 @@ class Recorder:
     def write(self, call: Call) -> None:
         """The lines of one call."""
         operands = tuple(self.value(x) if isinstance(x, Value) else x for x in call.inputs)
-        if call.primitive.opaque or any(is_array(x) and id(x) not in self._texts for x in operands):
+        form: Any = call.primitive.form
+        if form.__module__ != forms.__name__ or any(is_array(x) and id(x) not in self._texts for x in operands):
             what = call.attributes.get("name", call.primitive.name)
             raise ExportError(f"to_numpy: {located(call)}{what} is not written in NumPy")
-        form: Any = call.primitive.form
         for f, args in form(self, call.attributes, operands, self.value(call.output)):
             self.lines.append(self._instruction(f, args))
 
