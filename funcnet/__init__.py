@@ -79,6 +79,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.inspection.explain import Explanation, explain
     from funcnet.inspection.summary import Operator, Summary, summary
     from funcnet.layers.custom import custom_layer
+    from funcnet.native.jit import jit
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
     from funcnet.optimizers.learning_rate import learning_rate
@@ -178,6 +179,7 @@ __all__ = [
     "huber",
     "identity",
     "Init",
+    "jit",
     "join_schedules",
     "Key",
     "key",
@@ -295,6 +297,7 @@ _LATER = {  # module: the public names that it has
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
+    "native.jit": "jit",
     "inspection.diagrams": "to_dot to_mermaid",
     "inspection.summary": "Operator summary Summary",
     "layers.custom": "custom_layer",

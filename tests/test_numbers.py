@@ -136,6 +136,7 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "train_step": {"net": NET, "loss": fn.mse(), "optimizer": fn.sgd(0.5), "check_finite": True},
     "top_k_accuracy": {"prediction": X, "target": np.array([0, 1, 2, 0]), "k": 2},
     "uniform": {"scale": 0.5},
+    "jit": {"function": STEP},
     "vmap": {"function": STEP, "in_axes": 0},
     "value_and_grad": {"net": NET, "loss": fn.mse(), "check_finite": True},
     "warmup_cosine_decay_schedule": {

@@ -12,6 +12,7 @@ import numpy as np
 from funcnet.arrays import is_array, is_tuple
 from funcnet.errors import ExportError
 from funcnet.exports.described import Names, located
+from funcnet.tracing import forms, products
 from funcnet.tracing.shapes import Slice
 from funcnet.tracing.trace import Call, Value
 
@@ -136,10 +137,10 @@ class Recorder:
     def write(self, call: Call) -> None:
         """The lines of one call."""
         operands = tuple(self.value(x) if isinstance(x, Value) else self._constants(x) for x in call.inputs)
-        if call.primitive.opaque:
+        form: Any = call.primitive.form
+        if form.__module__ not in (forms.__name__, products.__name__):
             what = call.attributes.get("name", call.primitive.name)
             raise ExportError(f"to_numpy: {located(call)}{what} is not written in NumPy")
-        form: Any = call.primitive.form
         for f, args in form(self, call.attributes, operands, self.value(call.output)):
             self.lines.append(self._instruction(f, args))
 
