@@ -79,6 +79,7 @@ FLOORS: dict[str, list[str]] = {
         "writing",
         "calls",
         "emission",
+        "members",
         "program",
         "jit",
     ],
