@@ -73,6 +73,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
     from funcnet.inspection.diagrams import to_dot, to_mermaid
+    from funcnet.inspection.explain import Explanation, explain
     from funcnet.inspection.summary import Operator, Summary, summary
     from funcnet.layers.custom import custom_layer
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
@@ -148,6 +149,8 @@ __all__ = [
     "embedding",
     "evaluate",
     "exp",
+    "explain",
+    "Explanation",
     "exponential_decay",
     "ExportError",
     "Fit",
@@ -287,6 +290,7 @@ _LATER = {  # module: the public names that it has
     "layers.custom": "custom_layer",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",
     "training.evaluation": "evaluate",
+    "inspection.explain": "explain Explanation",
     "training.fit_result": "Fit",
     "training.fit": "fit",
     "training.metrics": "accuracy binary_accuracy confusion_matrix r2 top_k_accuracy",

@@ -70,7 +70,7 @@ FLOORS: dict[str, list[str]] = {
     ],
     "native": ["toolchain", "functions"],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
-    "inspection": ["summary", "diagrams"],
+    "inspection": ["structure", "summary", "diagrams", "equations", "operations", "derivation", "explain"],
     "exports": [
         "protobuf",
         "recording",

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.compiler.buffers import Buffer, ends_at, nbytes, same_form
+from funcnet.compiler.buffers import Buffer, ends_at, nbytes, same_form, written
 from funcnet.compiler.fusion import ALL_BUT_LAST, LAST, Fused, fold_bias, fuse
 from funcnet.tracing.primitive import COPY, MULTIPLY
 from funcnet.tracing.trace import Call, Trace, Value
@@ -88,7 +88,7 @@ class Plan:
                 continue  # written together with the cotangent of the weight
             if root.call is None or root.buffer is not None or not (cotangent is root or heads(cotangent, after)):
                 root = Value(parameter.trace, parameter.shape, parameter.dtype, None)
-                root.call = Call(COPY, (cotangent,), root, {}, "")
+                root.call = Call(COPY, (cotangent,), (root,), {}, "")
                 copies.append(root.call)
             root.buffer, root.offset = self.buffers[1], parameter.offset
         return copies
@@ -104,12 +104,13 @@ class Plan:
         for value in self.inputs:
             value.buffer = self._take(value, free)
         for i, call in enumerate(self.calls):
-            output = call.output
-            if output.buffer is None:
-                output.buffer = (in_place_buffer(call, i, fixed) if in_place else None) or self._take(output, free)
+            for output in written(call):
+                if output.buffer is None:
+                    output.buffer = (in_place_buffer(call, i, fixed) if in_place else None) or self._take(output, free)
+            taken = [output.buffer for output in call.outputs]
             for value in call.operands:
                 root = value.root
-                if root.last == i and root.buffer is not output.buffer and root.buffer not in fixed:
+                if root.last == i and root.buffer not in taken and root.buffer not in fixed:
                     free.add(root.buffer)
                     root.last = -1
 
@@ -132,8 +133,9 @@ class Plan:
         return not any(y.root.buffer is params for y in self.outputs) and all(
             last.get(place, -1) < i
             for i, call in enumerate(self.calls)
-            if call.output.buffer is gradient
-            for place in places(call.output, sizes)
+            for output in call.outputs
+            if output.buffer is gradient
+            for place in places(output, sizes)
         )
 
     def _lay_out(self) -> int:
@@ -155,9 +157,11 @@ class Copies:
         self.calls: list[Call] = []
         for call in trace.calls:
             inputs = tuple([self.of(x) if isinstance(x, Value) else x for x in call.inputs])
-            output = self.of(call.output)
-            output.call = Call(call.primitive, inputs, output, call.attributes, call.scope)
-            self.calls.append(output.call)
+            outputs = tuple(self.of_all(call.outputs))
+            copy = Call(call.primitive, inputs, outputs, call.attributes, call.scope)
+            for output in outputs:
+                output.call = copy
+            self.calls.append(copy)
 
     def of(self, value: Value) -> Value:
         """The copy of a value, always the same one."""
@@ -214,7 +218,7 @@ def eliminate_dead_code(calls: Sequence[Call], results: Iterable[Value]) -> list
         value.root.use_count += 1
     kept: list[Call] = []
     for call in reversed(calls):
-        if call.output.use_count:
+        if written(call):
             kept.append(call)
             for value in call.operands:
                 value.root.use_count += 1
@@ -231,9 +235,9 @@ def in_place_buffer(call: Call, number: int, fixed: Sequence[Buffer]) -> Buffer 
 
     One element alone is left in place: NumPy checks such operands for overlap, which takes longer than the call.
     """
-    output, operands = call.output, call.operands
-    if not call.primitive.elementwise or output.elements < 2:
+    if not call.primitive.elementwise or call.output.elements < 2:
         return None
+    output, operands = call.output, call.operands
     for value in operands:
         alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in operands)
         if alone and same_form(value, output) and value.buffer not in fixed and value.buffer.fits(output):

@@ -52,10 +52,11 @@ class Program:
             self._add(call)
         outputs = {id(y.root) for y in plan.outputs}
         self.stored: set[int] = {
-            id(call.output)
+            id(y)
             for group in self.groups
             for call in group.calls
-            if not group.elementwise or id(call.output) in outputs or call.output.buffer is plan.buffers[1]
+            for y in call.outputs
+            if not group.elementwise or id(y) in outputs or y.buffer is plan.buffers[1]
         }
         for group in self.groups:
             for call in group.calls:
@@ -70,7 +71,7 @@ class Program:
             last.calls.append(call)
         else:
             self.groups.append(last := Group(call))
-        self._group_of[id(call.output)] = last
+        self._group_of.update((id(y), last) for y in call.outputs)
 
     def is_local(self, value: Value, group: Group) -> bool:
         """Whether the loop of this group computes the value itself."""
@@ -87,8 +88,7 @@ class Program:
         alive: list[tuple[int, int, int]] = []  # (start, stop, the last group that reads it)
         for i, group in enumerate(self.groups):
             alive = [(start, stop, end) for start, stop, end in alive if end >= i]
-            for call in group.calls:
-                value = call.output
+            for value in (y for call in group.calls for y in call.outputs):
                 if id(value) not in self.stored or id(value) in fixed or value.buffer is self.plan.buffers[1]:
                     continue
                 start = first_gap(alive, value.elements)

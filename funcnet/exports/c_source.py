@@ -226,10 +226,10 @@ class _File:
                 name = writer.names.gradients[v.offset]
                 if name in writer.used:
                     found.append(f"    {T} *const {name} = gradient + {v.offset};")
-        for call in plan.calls:
-            place = writer.program.places.get(id(call.output))
+        for value in (y for call in plan.calls for y in call.outputs):
+            place = writer.program.places.get(id(value))
             if place is not None:
-                found.append(f"    {T} *const {writer.names.of(call.output)} = {self.name}_memory + {place};")
+                found.append(f"    {T} *const {writer.names.of(value)} = {self.name}_memory + {place};")
         found += [f"    (void){name};" for name in writer.names.inputs if name not in writer.used]
         if self.count and not self.embed and not self._updates() and not writer.used & {*writer.names.params.values()}:
             found.append("    (void)params;")

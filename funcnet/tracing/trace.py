@@ -7,7 +7,7 @@ what, how long a value lives and what may be overwritten are facts that can be r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from math import prod
 from operator import methodcaller
@@ -15,44 +15,50 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from funcnet.errors import DTypeError
-from funcnet.tracing.primitive import MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
+from funcnet.tracing.forms import Attributes
+from funcnet.tracing.primitive import BITWISE, MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
 from funcnet.tracing.shapes import (
+    BOOL,
     RECORDABLE,
     MissingAttributeError,
     Slice,
+    Spec,
+    check_dtypes,
+    common_axis,
     permutation,
     product_shape,
+    reduced,
     refuse,
     reshaped,
     sliced_axis,
 )
 
-BOOL = np.dtype(np.bool_)
-BITWISE = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
-
 Axes: TypeAlias = int | tuple[int, ...] | None
 
 
 class Call:
-    """One call of a primitive: it reads its inputs (values, arrays, numbers) and writes its output.
+    """One call of a primitive: it reads its inputs (values, arrays, numbers) and writes its outputs.
 
     operands: the values among the inputs.
     attributes: its options by name: plain data.
     scope: the operator that it comes from, for listings and errors.
     """
 
-    __slots__ = ("attributes", "inputs", "operands", "output", "primitive", "scope")
+    __slots__ = ("attributes", "inputs", "operands", "outputs", "primitive", "scope")
 
     def __init__(
-        self, primitive: Primitive, inputs: tuple[Any, ...], output: Value, attributes: Mapping[str, Any], scope: str
+        self,
+        primitive: Primitive,
+        inputs: tuple[Any, ...],
+        outputs: tuple[Value, ...],
+        attributes: Attributes,
+        scope: str,
     ) -> None:
         self.primitive: Primitive = primitive
-        self.output: Value = output
-        self.attributes: Mapping[str, Any] = attributes
+        self.outputs: tuple[Value, ...] = outputs
+        self.attributes: Attributes = attributes
         self.scope: str = scope
         self.read(inputs)
 
@@ -61,9 +67,15 @@ class Call:
         self.inputs: tuple[Any, ...] = inputs
         self.operands: list[Value] = [x for x in inputs if isinstance(x, Value)]
 
+    @property
+    def output(self) -> Value:
+        """The output, of a call that has one."""
+        (output,) = self.outputs
+        return output
+
     def multiply_adds(self) -> int:
         """How many multiplications, each with an addition, it makes."""
-        return self.primitive.multiply_adds([x.shape for x in self.operands], self.output.shape)
+        return self.primitive.multiply_adds([x.shape for x in self.operands], self.outputs[0].shape)
 
 
 class Trace:
@@ -113,10 +125,19 @@ class Trace:
         **attributes: Any,
     ) -> Value:
         """Record one call and return the value that it writes."""
-        value = Value(self, shape, dtype, batch_axis)
-        value.call = Call(primitive, inputs, value, attributes, self.scope)
-        self.calls.append(value.call)
+        (value,) = self.emit_all(primitive, inputs, [(shape, dtype, batch_axis)], **attributes)
         return value
+
+    def emit_all(
+        self, primitive: Primitive, inputs: tuple[Any, ...], outputs: Iterable[Spec], **attributes: Any
+    ) -> tuple[Value, ...]:
+        """Record one call and return the values that it writes, one for each (shape, dtype, batch axis)."""
+        values = tuple([Value(self, *spec) for spec in outputs])
+        call = Call(primitive, inputs, values, attributes, self.scope)
+        for value in values:
+            value.call = call
+        self.calls.append(call)
+        return values
 
 
 class Value(NDArrayOperatorsMixin):
@@ -197,7 +218,7 @@ class Value(NDArrayOperatorsMixin):
             refuse(f"np.{ufunc.__name__}{f'.{method}' * (method != '__call__')} with options {sorted(options)}")
         if ufunc.nout != 1 or (ufunc.signature and ufunc is not np.matmul):
             refuse(f"np.{ufunc.__name__}, which has {ufunc.nout} outputs of signature {ufunc.signature},")
-        self._check(ufunc.__name__, inputs)
+        check_dtypes(ufunc.__name__, inputs, self.trace.dtype)
         if ufunc is np.matmul:
             return self._matmul(*inputs)
         shape = self.shape
@@ -210,26 +231,9 @@ class Value(NDArrayOperatorsMixin):
             return self
         if ufunc in BITWISE and any(v.dtype != BOOL for v in values):
             refuse(f"np.{ufunc.__name__} of numbers, not masks,")
-        axes = {len(shape) - v.ndim + v.batch_axis for v in values if v.batch_axis is not None}
-        if len(axes) > 1:
-            refuse(f"np.{ufunc.__name__} of values whose rows lie along different axes")
+        axis = common_axis(ufunc.__name__, [(v.ndim, v.batch_axis) for v in values], len(shape))
         dtype = BOOL if primitive.mask else self.trace.dtype
-        return self.trace.emit(primitive, inputs, shape, dtype, next(iter(axes), None))
-
-    def _check(self, name: str, operands: Iterable[Any]) -> np.dtype[Any]:
-        """Refuse what is neither of the trace's dtype, nor a mask, nor a Python number."""
-        dtype = self.trace.dtype
-        for operand in operands:
-            if type(operand) in (float, int):
-                continue
-            found = getattr(operand, "dtype", None)
-            if found is None:
-                refuse(f"np.{name} with {operand!r:.60}, of type {type(operand).__name__},")
-            if found is not dtype and found != dtype and found != BOOL:
-                other = "an input", "cast it, for instance x.astype(np.float32)"
-                what, fix = other if isinstance(operand, Value) else ("a constant", "use a Python number, float(c)")
-                raise DTypeError(f"{what} of dtype {found} meets {dtype}: {fix}")
-        return dtype
+        return self.trace.emit(primitive, inputs, shape, dtype, axis)
 
     def _matmul(self, a: Any, b: Any) -> Value:
         """The product of two values of two axes or more; those before the last two are broadcast."""
@@ -255,11 +259,8 @@ class Value(NDArrayOperatorsMixin):
         return self._reduce(MAX, axis, keepdims)
 
     def _reduce(self, primitive: Primitive, axis: Axes, keepdims: bool) -> Value:
-        axes = normalize_axis_tuple(range(self.ndim) if axis is None else axis, self.ndim)
-        shape = tuple(n for i, n in enumerate(self.shape) if i not in axes)
-        kept = self.batch_axis is not None and self.batch_axis not in axes
-        batch_axis = sum(i not in axes for i in range(self.batch_axis or 0)) if kept else None
-        self._check(primitive.name, (self,))
+        axes, shape, batch_axis = reduced(self.shape, axis, self.batch_axis)
+        check_dtypes(primitive.name, (self,), self.trace.dtype)
         value = self.trace.emit(primitive, (self,), shape, self.trace.dtype, batch_axis, axes=axes)
         return value[tuple(None if i in axes else slice(None) for i in range(self.ndim))] if keepdims else value
 
