@@ -7,6 +7,7 @@ from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.errors import (
+    CallError,
     CheckpointError,
     CompilerError,
     DTypeError,
@@ -133,6 +134,7 @@ __all__ = [
     "clip",
     "clip_by_global_norm",
     "clip_by_norm",
+    "CallError",
     "CompilerError",
     "concatenate",
     "confusion_matrix",
