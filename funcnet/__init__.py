@@ -71,6 +71,7 @@ from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 if _typing.TYPE_CHECKING:
     from funcnet.exports.c_source import to_c
     from funcnet.exports.jax import to_jax
+    from funcnet.exports.numpy_source import to_numpy
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
     from funcnet.inspection.diagrams import to_dot, to_mermaid
@@ -263,6 +264,7 @@ __all__ = [
     "to_dot",
     "to_jax",
     "to_mermaid",
+    "to_numpy",
     "to_onnx",
     "top_k_accuracy",
     "trace",
@@ -284,6 +286,7 @@ __all__ = [
 _LATER = {  # module: the public names that it has
     "exports.jax": "to_jax",
     "exports.c_source": "to_c",
+    "exports.numpy_source": "to_numpy",
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
