@@ -180,8 +180,7 @@ class Layer(NamedTuple, Generic[P, Y]):
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
         """Raise an error: a layer is a pair, of which `apply` is the function."""
-        params = "()" if has_no_params(self) else "params"
-        raise CallError(f"{self.apply.kind}: a layer is a pair (init, apply): call layer.apply({params}, *inputs)")
+        raise CallError(f"{self.apply.kind}: a layer is a pair (init, apply): call layer.apply(params, *inputs)")
 
     def __repr__(self) -> str:
         """The call that made it; of a network, the table of its operators."""

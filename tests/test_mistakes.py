@@ -45,7 +45,7 @@ MISTAKES: dict[str, Mistake] = {
         lambda: step(params, state, x, strings), TypeError, ("target 0", "strings", "np.unique(y, return_inverse=True)")
     ),
     "a network called": Mistake(lambda: net(params, x), TypeError, ("serial", "layer.apply(params, *inputs)")),
-    "a loss called": Mistake(lambda: fn.mse()(x, x), TypeError, ("mse", "layer.apply((), *inputs)")),
+    "a loss called": Mistake(lambda: fn.mse()(x, x), TypeError, ("mse", "layer.apply(params, *inputs)")),
     "apply(x, params)": Mistake(
         lambda: untyped.serial(*[net]).apply(x, params), TypeError, ("input 0", "tree of params", "params come first")
     ),
