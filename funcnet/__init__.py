@@ -52,12 +52,14 @@ from funcnet.layers.activations import (
     softplus,
     tanh,
 )
+from funcnet.layers.attention import Attention, attention, dot_product_attention
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
+from funcnet.layers.position import positional_embedding, sinusoidal
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, log_cosh, mae, mse, pinball, poisson_nll
@@ -78,6 +80,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.inspection.explain import Explanation, explain
     from funcnet.inspection.summary import Operator, Summary, summary
     from funcnet.layers.custom import custom_layer
+    from funcnet.native.jit import jit
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
     from funcnet.optimizers.learning_rate import learning_rate
@@ -123,6 +126,8 @@ __all__ = [
     "Affine",
     "apply_updates",
     "Array",
+    "Attention",
+    "attention",
     "average",
     "averaged_params",
     "batch_norm",
@@ -143,6 +148,7 @@ __all__ = [
     "constant_schedule",
     "cosine_decay_schedule",
     "custom_layer",
+    "dot_product_attention",
     "dropout",
     "DTypeError",
     "elementwise",
@@ -175,6 +181,7 @@ __all__ = [
     "huber",
     "identity",
     "Init",
+    "jit",
     "join_schedules",
     "Key",
     "key",
@@ -224,6 +231,7 @@ __all__ = [
     "piecewise_constant_schedule",
     "pinball",
     "poisson_nll",
+    "positional_embedding",
     "Pullback",
     "r2",
     "reduce_on_plateau",
@@ -249,6 +257,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_cross_entropy",
     "silu",
+    "sinusoidal",
     "slice",
     "softmax",
     "softmax_cross_entropy",
@@ -290,6 +299,7 @@ _LATER = {  # module: the public names that it has
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
+    "native.jit": "jit",
     "inspection.diagrams": "to_dot to_mermaid",
     "inspection.summary": "Operator summary Summary",
     "layers.custom": "custom_layer",
