@@ -21,7 +21,7 @@ PACKAGE = Path(fn.__file__).parent
 
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
-    "": ["errors", "options", "display", "structures", "tree", "advice", "arrays", "random"],
+    "": ["errors", "options", "calling", "display", "structures", "tree", "advice", "arrays", "random"],
     "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products"],
     "core": ["core", "initializers"],
     "layers": [
@@ -50,7 +50,7 @@ FLOORS: dict[str, list[str]] = {
         "workspace",
         "programs",
     ],
-    "networks": ["sharing", "graph", "drawing", "sketch", "combinators", "network"],
+    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "combinators", "network"],
     "optimizers": ["schedules", "base", "learning_rate", "wrappers", "transforms", "algorithms"],
     "training": [
         "splitting",
@@ -59,6 +59,7 @@ FLOORS: dict[str, list[str]] = {
         "calibration",
         "weighing",
         "nonfinite",
+        "mistakes",
         "gradients",
         "steps",
         "scan",
@@ -83,7 +84,17 @@ FLOORS: dict[str, list[str]] = {
         "jit",
     ],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
-    "inspection": ["structure", "summary", "diagrams", "equations", "operations", "derivation", "explain"],
+    "inspection": [
+        "structure",
+        "summary",
+        "diagrams",
+        "equations",
+        "operations",
+        "derivation",
+        "walk",
+        "explain",
+        "svg",
+    ],
     "exports": [
         "protobuf",
         "recording",
