@@ -119,7 +119,7 @@ FLOORS: dict[str, list[str]] = {
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
     "mpi": ["ranks", "reduction", "sharding"],
-    "__main__": ["__main__", ""],  # and the package itself, which hands on what the floors below it offer
+    "__main__": ["", "__main__"],  # first the package itself, which hands on what the floors below it offer
 }
 PACKAGES = [name for name in FLOORS if name not in ("", "core", "__main__")]
 
