@@ -57,6 +57,7 @@ from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
+from funcnet.layers.recurrent import GatedRecurrent, Recurrent, gru, lstm, rnn
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, log_cosh, mae, mse, pinball, poisson_nll
@@ -157,12 +158,14 @@ __all__ = [
     "freeze",
     "FuncnetError",
     "Function",
+    "GatedRecurrent",
     "gaussian_nll",
     "gelu",
     "glorot_normal",
     "glorot_uniform",
     "Graph",
     "GraphError",
+    "gru",
     "he_normal",
     "he_uniform",
     "hinge",
@@ -188,6 +191,7 @@ __all__ = [
     "load",
     "log_cosh",
     "log_softmax",
+    "lstm",
     "mae",
     "masked",
     "masked_mean",
@@ -220,12 +224,14 @@ __all__ = [
     "poisson_nll",
     "Pullback",
     "r2",
+    "Recurrent",
     "reduce_on_plateau",
     "relu",
     "reshape",
     "residual",
     "rms_norm",
     "rmsprop",
+    "rnn",
     "save",
     "Scale",
     "scale",

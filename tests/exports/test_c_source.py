@@ -17,8 +17,8 @@ from tests.support.cases import CASES, Case
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
 
 ROWS = 5
-NOT_WRITTEN = {"custom_layer"}
-WRITTEN = [case for case in CASES if case.name not in NOT_WRITTEN]
+NOT_WRITTEN = {"custom_layer", "rnn", "lstm", "gru"}
+WRITTEN = [case for case in CASES if case.name.split(" ")[0] not in NOT_WRITTEN]
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
 SANITIZED = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
