@@ -51,12 +51,14 @@ from funcnet.layers.activations import (
     softplus,
     tanh,
 )
+from funcnet.layers.attention import Attention, attention, dot_product_attention
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
+from funcnet.layers.position import positional_embedding, sinusoidal
 from funcnet.layers.recurrent import GatedRecurrent, Recurrent, gru, lstm, rnn
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
@@ -71,11 +73,14 @@ from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 if _typing.TYPE_CHECKING:
     from funcnet.exports.c_source import to_c
     from funcnet.exports.jax import to_jax
+    from funcnet.exports.numpy_source import to_numpy
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
     from funcnet.inspection.diagrams import to_dot, to_mermaid
+    from funcnet.inspection.explain import Explanation, explain
     from funcnet.inspection.summary import Operator, Summary, summary
     from funcnet.layers.custom import custom_layer
+    from funcnet.native.jit import jit
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
     from funcnet.optimizers.learning_rate import learning_rate
@@ -121,6 +126,8 @@ __all__ = [
     "Affine",
     "apply_updates",
     "Array",
+    "Attention",
+    "attention",
     "average",
     "averaged_params",
     "batch_norm",
@@ -140,6 +147,7 @@ __all__ = [
     "constant_schedule",
     "cosine_decay_schedule",
     "custom_layer",
+    "dot_product_attention",
     "dropout",
     "DTypeError",
     "elementwise",
@@ -149,6 +157,8 @@ __all__ = [
     "embedding",
     "evaluate",
     "exp",
+    "explain",
+    "Explanation",
     "exponential_decay",
     "ExportError",
     "Fit",
@@ -172,6 +182,7 @@ __all__ = [
     "huber",
     "identity",
     "Init",
+    "jit",
     "join_schedules",
     "Key",
     "key",
@@ -222,6 +233,7 @@ __all__ = [
     "piecewise_constant_schedule",
     "pinball",
     "poisson_nll",
+    "positional_embedding",
     "Pullback",
     "r2",
     "Recurrent",
@@ -249,6 +261,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_cross_entropy",
     "silu",
+    "sinusoidal",
     "slice",
     "softmax",
     "softmax_cross_entropy",
@@ -264,6 +277,7 @@ __all__ = [
     "to_dot",
     "to_jax",
     "to_mermaid",
+    "to_numpy",
     "to_onnx",
     "top_k_accuracy",
     "trace",
@@ -285,14 +299,17 @@ __all__ = [
 _LATER = {  # module: the public names that it has
     "exports.jax": "to_jax",
     "exports.c_source": "to_c",
+    "exports.numpy_source": "to_numpy",
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
+    "native.jit": "jit",
     "inspection.diagrams": "to_dot to_mermaid",
     "inspection.summary": "Operator summary Summary",
     "layers.custom": "custom_layer",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",
     "training.evaluation": "evaluate",
+    "inspection.explain": "explain Explanation",
     "training.fit_result": "Fit",
     "training.fit": "fit",
     "training.metrics": "accuracy binary_accuracy confusion_matrix r2 top_k_accuracy",

@@ -22,7 +22,7 @@ PACKAGE = Path(fn.__file__).parent
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
     "": ["errors", "options", "display", "structures", "tree", "advice", "arrays", "random"],
-    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "recurrence", "cells"],
+    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products", "recurrence", "cells"],
     "core": ["core", "initializers"],
     "layers": [
         "activations",
@@ -32,6 +32,8 @@ FLOORS: dict[str, list[str]] = {
         "norm",
         "embedding",
         "recurrent",
+        "position",
+        "attention",
         "axes",
         "dropout",
         "custom",
@@ -69,14 +71,26 @@ FLOORS: dict[str, list[str]] = {
         "plateau",
         "fit",
     ],
-    "native": ["toolchain", "functions"],
+    "native": [
+        "toolchain",
+        "functions",
+        "expressions",
+        "grouping",
+        "memory",
+        "writing",
+        "calls",
+        "emission",
+        "program",
+        "jit",
+    ],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
-    "inspection": ["summary", "diagrams"],
+    "inspection": ["structure", "summary", "diagrams", "equations", "operations", "derivation", "explain"],
     "exports": [
         "protobuf",
         "recording",
         "patterns",
         "writer",
+        "contraction",
         "operators",
         "onnx",
         "jax_rules",
@@ -88,6 +102,9 @@ FLOORS: dict[str, list[str]] = {
         "c_calls",
         "c_update",
         "c_source",
+        "numpy_calls",
+        "numpy_trees",
+        "numpy_source",
     ],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
@@ -106,7 +123,11 @@ def modules_of(floor: str, names: list[str]) -> list[str]:
 
 
 ORDER = [module for floor, names in FLOORS.items() for module in modules_of(floor, names)]
-LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {"initializers", "tracing.special"}
+LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {
+    "initializers",
+    "tracing.special",
+    "tracing.products",
+}
 KNOW_NO_LAYER = [name for name in ORDER if name.startswith("compiler")] + ["networks.graph"]
 OPTIONAL = ["matplotlib", "tqdm", "hypothesis", "jax", "torch", "onnx", "mpi4py", "scipy", "sklearn"]
 LONGEST, LONGEST_LIST = 300, 500  # lines of a module, and of the package's own, which is a list of its names

@@ -35,6 +35,7 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
         "weight_decay": 0.5,
         "nesterov": True,
     },
+    "attention": {"heads": 2, "cross": True, "causal": True, "dropout": 0.5},
     "add_decayed_weights": {"weight_decay": 0.5},
     "batch_norm": {"epsilon": 0.5},
     "binary_accuracy": {"prediction": X, "target": np.ones_like(X), "threshold": 0.5},
@@ -46,6 +47,7 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "constant_schedule": {"value": 0.5},
     "cosine_decay_schedule": {"init_value": 0.5, "decay_steps": 8, "alpha": 0.25, "exponent": 2.0},
     "custom_layer": {"init": NET.init, "function": NET.apply.function, "inputs": 1},
+    "dot_product_attention": {"heads": 2, "causal": True},
     "dropout": {"rate": 0.5},
     "elu": {"alpha": 0.5},
     "ema": {"decay": 0.5, "debias": False},
@@ -137,6 +139,7 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "train_step": {"net": NET, "loss": fn.mse(), "optimizer": fn.sgd(0.5), "check_finite": True},
     "top_k_accuracy": {"prediction": X, "target": np.array([0, 1, 2, 0]), "k": 2},
     "uniform": {"scale": 0.5},
+    "jit": {"function": STEP},
     "vmap": {"function": STEP, "in_axes": 0},
     "value_and_grad": {"net": NET, "loss": fn.mse(), "check_finite": True},
     "warmup_cosine_decay_schedule": {

@@ -34,10 +34,10 @@ class Workspace:
         self.state: dict[int, Any] = {}
         self.params, self.gradient = (
             np.ndarray((buffer.size // plan.dtype.itemsize,), plan.dtype, self.slab, buffer.start)
-            for buffer in plan.buffers[:2]
+            for buffer in (plan.params_buffer, plan.gradient_buffer)
         )
         self.source: Any = self.params
-        self._params_buffer: Buffer = plan.buffers[0]
+        self._params_buffer: Buffer = plan.params_buffer
         self.inputs: list[Any] = [self.array(value) for value in plan.inputs]
         self.program: list[Instruction] = []
         self.readers: list[tuple[slice, Call]] = []

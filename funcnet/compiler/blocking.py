@@ -6,8 +6,9 @@ such sums go nowhere but, multiplied by constants and added up, into the results
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+from funcnet.arrays import is_array
 from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import Plan
 from funcnet.tracing.trace import Call, Value
@@ -22,7 +23,7 @@ def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
     """(start, stop) of the blocks in which a batch of so many rows runs; one where it runs whole."""
     if rows < 2 * FEWEST or not separable(plan):
         return [(0, rows)]
-    per_row = sum(buffer.size for buffer in plan.buffers[2:]) // rows + 1
+    per_row = sum(buffer.size for buffer in plan.working_buffers) // rows + 1
     widest = max((product_size(call) for call in plan.calls), default=1)
     length = even(rows, max(FEWEST, min(CACHE // per_row, SMALL_PRODUCT // widest)))
     return [(start, min(start + length, rows)) for start in range(0, rows, length)]
@@ -51,8 +52,8 @@ def separable(plan: Plan) -> bool:
     sums: set[int] = set()
     for call in plan.calls:
         partial = [id(x.root) in sums for x in call.operands]
-        if call.primitive.opaque or any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs):
-            return False  # nobody knows whether it mixes rows, or whether an array holds something for each row
+        if call.primitive.opaque or any(is_array(x) and may_have_rows(x, call) for x in call.inputs):
+            return False  # nobody knows whether it mixes rows; an array that holds something for each row would be cut
         of_rows = any(x.batch_axis is not None for x in call.operands)
         for output in written(call):
             if output.batch_axis is not None:
@@ -64,9 +65,16 @@ def separable(plan: Plan) -> bool:
                 sums.add(id(output))
             elif call.primitive.sums_rows and not call.operands:
                 sums.add(id(output))  # zeros, the sum of nothing
-            elif output.buffer is plan.buffers[1]:
+            elif output.buffer is plan.gradient_buffer:
                 return False  # a cotangent that does not depend on the rows would be counted once a block
     return all(y.batch_axis == 0 or (id(y.root) in sums and not y.shape) for y in plan.outputs)
+
+
+def may_have_rows(constant: Any, call: Call) -> bool:
+    """Whether an array among the inputs of a call may hold something for each row, which no block would have."""
+    output = call.outputs[0]
+    axis = None if output.batch_axis is None else constant.ndim - output.ndim + output.batch_axis
+    return bool(constant.ndim) and (axis is None or (axis >= 0 and constant.shape[axis] != 1))
 
 
 def alike(whole: Plan, block: Plan) -> bool:
@@ -77,7 +85,9 @@ def alike(whole: Plan, block: Plan) -> bool:
 
 def numbers(call: Call) -> list[object]:
     """The inputs of a call that are no values, and its attributes."""
-    return [*(x for x in call.inputs if not isinstance(x, Value)), *call.attributes.items()]
+    constants = (x for x in call.inputs if not isinstance(x, Value))
+    found = ((x.dtype, x.shape, x.tobytes()) if is_array(x) else x for x in constants)
+    return [*found, *call.attributes.items()]
 
 
 def is_sum_over_rows(call: Call) -> bool:

@@ -44,7 +44,7 @@ class Names:
 
     def __init__(self, plan: Plan, paths: Sequence[str]) -> None:
         self.buffers: dict[int, int] = {id(buffer): i for i, buffer in enumerate(plan.buffers)}
-        self.fixed: tuple[Buffer, Buffer] = (plan.buffers[0], plan.buffers[1])
+        self.fixed: tuple[Buffer, Buffer] = (plan.params_buffer, plan.gradient_buffer)
         self.paths: dict[int, str] = {p.offset: f"params{path}" for p, path in zip(plan.parameters, paths, strict=True)}
         self.names: dict[int, str] = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
         self.parts: dict[int, list[Value]] = plan.parts

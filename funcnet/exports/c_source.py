@@ -36,8 +36,8 @@ class Argument(NamedTuple):
 def to_c(function: Any, params: Any, *arrays: Array | Labels, name: str = "net", embed: bool = False) -> str:
     """A training step, a gradient or a network as the text of one C99 file, for machines without Python.
 
-    source = fn.to_c(step, params, x, target, name="train")
-    Path("train.c").write_text(source)
+        source = fn.to_c(step, params, x, target, name="train")
+        Path("train.c").write_text(source)
 
     function: a step of `fn.sgd_step` or `fn.train_step`, which updates params, and the optimizer's state, in place;
     what `fn.value_and_grad` made; or a network or any other layer, which computes outputs.
@@ -87,7 +87,8 @@ class _File:
 
     def _outputs(self) -> list[Value]:
         plan = self.described.plan
-        return plan.outputs[:1] if self.described.gradient else plan.outputs
+        outputs: list[Value] = plan.outputs
+        return outputs[:1] if self.described.gradient else outputs
 
     def _direct_outputs(self) -> list[Value]:
         """Outputs that are computed where the caller wants them."""

@@ -22,12 +22,11 @@ from funcnet.training.gradients import CompiledGradient
 class Described(NamedTuple):
     """A function, recorded for arrays of these shapes.
 
-    gradient: whether it computes one.      arrays: as it takes them, labels as int64.
-    paths: of the params, such as `[3].weight`.
+    plan: for all rows.      arrays: as the function takes them.      paths: of the params, such as `[3].weight`.
     """
 
     function: Any
-    plan: Plan
+    plan: Any
     layout: Layout[Any]
     params: Any
     arrays: tuple[Any, ...]
@@ -59,14 +58,19 @@ def _recorded(where: str, function: Any, params: Any, arrays: Sequence[Any], pas
     taken = cast_inputs(where, dtype, tuple(given))
     layout = Layout(structure, [leaf.shape for leaf in leaves], dtype)
     rows = len(taken[0])
-    trace = Trace(dtype, rows)
-    symbols = tree.unflatten(structure, [trace.parameter(shape) for shape in layout.shapes])
-    inputs: Any = tuple([trace.input((rows, *x.shape[1:]), x.dtype) for x in taken])
+    described = Described(function, None, layout, params, taken, layout.paths())
+    return described._replace(plan=plan_of(described, passes, rows, rows))
+
+
+def plan_of(described: Described, passes: Collection[str], rows: int, total: int) -> Plan:
+    """The plan for so many rows of a batch of so many in all."""
+    function, layout = described.function, described.layout
+    trace = Trace(layout.dtype, rows, total)
+    symbols = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
+    inputs: Any = tuple([trace.input((rows, *x.shape[1:]), x.dtype) for x in described.arrays])
     if hasattr(function, "record"):
-        plan = function.record(trace, symbols, inputs, passes=passes)
-    else:
-        plan = Plan(trace, tree.leaves(function.run(symbols, inputs)[0]), passes=passes)
-    return Described(function, plan, layout, params, taken, layout.paths())
+        return cast("Plan", function.record(trace, symbols, inputs, passes=passes))
+    return Plan(trace, tree.leaves(function.run(symbols, inputs)[0]), passes=passes)
 
 
 class Names:

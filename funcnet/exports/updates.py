@@ -84,7 +84,7 @@ class _Part(NamedTuple):
         """A new vector of the state."""
         vectors = self.update.vectors
         name = name if name not in vectors else f"{name}{len(vectors)}"
-        vectors[name] = value
+        vectors[name] = float(value)
         return name
 
     def scalar(self, name: str, expression: str) -> str:

@@ -169,7 +169,9 @@ ALPHA, SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852
 def selu() -> Layer[NoParams]:
     """The scaled exponential linear unit of self-normalising networks.
 
-    y = scale elu(x, alpha), alpha = 1.67326, scale = 1.05070        (Klambauer et al. 2017)
+    y = scale elu(x)        dx = g scale where x > 0, else g scale alpha exp x
+
+    alpha = 1.67326, scale = 1.05070. (Klambauer et al. 2017)
     """
     return elementwise(partial(_elu, ALPHA, SCALE), "selu")
 

@@ -42,7 +42,7 @@ def softmax_cross_entropy(
 ) -> Layer[NoParams, Any]:
     """Softmax cross-entropy: how unlikely the label is under the logits.
 
-    L_n = -sum_c s_c log p_c, p = softmax z, s = (1 - a) t + a / C
+    L_n = -sum_c s_c log p_c, p = softmax z, s = (1 - a) t + a / C, a = label_smoothing
 
     dz = g (p sum_c s - s)        dt = -(1 - a) g log p
 
@@ -50,7 +50,7 @@ def softmax_cross_entropy(
     no cotangent), or distributions t of the shape of z. For sequences, logits are (T, C) and labels (T,): a loss for
     each step. The largest logit of a row is subtracted first, so that nothing overflows. A class that is masked by the
     logit -inf adds nothing: 0 log 0 is 0.
-    label_smoothing: a, at least 0 and below 1. (Szegedy et al. 2016)
+    label_smoothing: at least 0 and below 1. (Szegedy et al. 2016)
     ignore_label: a label whose rows have the weight 0: no loss, no gradient, no share in the mean. It need be no class,
     -100 for instance.
     reduction: over all labels (n T of them for sequences), "mean" (then g is divided by their number), "sum", or "none"

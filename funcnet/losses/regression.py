@@ -87,9 +87,10 @@ def huber(delta: float = 1.0, *, reduction: Literal["none"], weighted: bool = Fa
 def huber(delta: float = 1.0, *, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
     """The Huber loss: squared for small errors, linear for large ones.
 
-    L_n = mean c (d - c / 2) over features        dy = g c / F        dt = -dy
+    L_n = mean c (d - c / 2) over features, d = y - t, c = d cut to [-delta, delta]
 
-    d = y - t, and c is d cut to [-delta, delta].
+    dy = g c / F        dt = -dy
+
     That is d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond. (Huber 1964)
     delta: above 0. Inputs, other options, shapes, errors: those of `mse`.
     """
@@ -114,9 +115,11 @@ def log_cosh(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = Fal
 def log_cosh(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def log_cosh(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """The logarithm of cosh: L_n = mean log cosh (y - t) over features        dy = g tanh(y - t) / F        dt = -dy
+    """The logarithm of the hyperbolic cosine of the error: a smooth form of the Huber loss.
 
-    About d^2 / 2 for small d = y - t, |d| - log 2 for large ones: a smooth form of `huber`.
+    L_n = mean log cosh (y - t) over features        dy = g tanh(y - t) / F        dt = -dy
+
+    About d^2 / 2 for small d = y - t, |d| - log 2 for large ones.
     Computed as |d| + log1p(expm1(-2 |d|) / 2), which neither overflows nor loses digits where |d| is large.
     Inputs, options, shapes, errors: those of `mse`. (Optax: log_cosh)
     """
@@ -143,7 +146,9 @@ def pinball(
 def pinball(quantile: float = 0.5, *, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def pinball(quantile: float = 0.5, *, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """The pinball or quantile loss: L_n = mean s (y - t) over features        dy = g s / F        dt = -dy
+    """The pinball loss, also called quantile loss, whose minimum is a quantile of the targets.
+
+    L_n = mean s (y - t) over features        dy = g s / F        dt = -dy
 
     s = 1 - q where y > t, -q where y < t, and 0 where they are equal: a prediction that is right stays.
     It is least where y is the q-quantile of t: a fraction q of the targets lies below it. Two of them, such as of 0.05

@@ -192,13 +192,13 @@ def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, out
     return program + input_cotangents(W[1:], dA[:, size:], outputs[1])
 
 
-def cost(operands: Sequence[Shape], output: Shape) -> int:
+def cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:
     """At each time the input times its weights and the state times its own, without the row of biases in each."""
     (rows, times, _), *others = operands
     return rows * times * sum((shape[0] - 1) * shape[1] for shape in others if len(shape) == 2)
 
 
-def backward_cost(operands: Sequence[Shape], output: Shape) -> int:
+def backward_cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:
     """The cotangents of the gates times the weights; output: (gates, batch, time)."""
     return prod(output) * sum(shape[0] - 1 for shape in operands[1:] if len(shape) == 2)
 

@@ -186,6 +186,10 @@ class SGDStep(CompiledGradient[P]):
         self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         self.scale: float = positive("learning_rate", learning_rate)
 
+    def scanned(self, params: P, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Array] | None:
+        """(new params, losses) of all steps, if they can be made in one call; None where each is a call of its own."""
+        return None
+
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
         space, vector = self.acquire(params, arrays, key)
