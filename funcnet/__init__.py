@@ -79,6 +79,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.inspection.diagrams import to_dot, to_mermaid
     from funcnet.inspection.explain import Explanation, explain
     from funcnet.inspection.summary import Operator, Summary, summary
+    from funcnet.inspection.svg import to_svg
     from funcnet.layers.custom import custom_layer
     from funcnet.native.jit import jit
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
@@ -279,6 +280,7 @@ __all__ = [
     "to_mermaid",
     "to_numpy",
     "to_onnx",
+    "to_svg",
     "top_k_accuracy",
     "trace",
     "TracingError",
@@ -305,6 +307,7 @@ _LATER = {  # module: the public names that it has
     "training.calibration": "calibrate",
     "native.jit": "jit",
     "inspection.diagrams": "to_dot to_mermaid",
+    "inspection.svg": "to_svg",
     "inspection.summary": "Operator summary Summary",
     "layers.custom": "custom_layer",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",

@@ -51,7 +51,7 @@ FLOORS: dict[str, list[str]] = {
         "workspace",
         "programs",
     ],
-    "networks": ["sharing", "graph", "drawing", "sketch", "combinators", "network"],
+    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "combinators", "network"],
     "optimizers": ["schedules", "base", "learning_rate", "wrappers", "transforms", "algorithms"],
     "training": [
         "splitting",
@@ -84,7 +84,17 @@ FLOORS: dict[str, list[str]] = {
         "jit",
     ],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
-    "inspection": ["structure", "summary", "diagrams", "equations", "operations", "derivation", "explain"],
+    "inspection": [
+        "structure",
+        "summary",
+        "diagrams",
+        "equations",
+        "operations",
+        "derivation",
+        "walk",
+        "explain",
+        "svg",
+    ],
     "exports": [
         "protobuf",
         "recording",
