@@ -7,6 +7,7 @@ from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.errors import (
+    CallError,
     CheckpointError,
     CompilerError,
     DTypeError,
@@ -135,6 +136,7 @@ __all__ = [
     "BatchNorm",
     "binary_accuracy",
     "calibrate",
+    "CallError",
     "chain",
     "Checkpoint",
     "CheckpointError",

@@ -21,7 +21,7 @@ PACKAGE = Path(fn.__file__).parent
 
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
-    "": ["errors", "options", "display", "structures", "tree", "advice", "arrays", "random"],
+    "": ["errors", "options", "calling", "display", "structures", "tree", "advice", "arrays", "random"],
     "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products", "recurrence", "cells"],
     "core": ["core", "initializers"],
     "layers": [
@@ -60,6 +60,7 @@ FLOORS: dict[str, list[str]] = {
         "calibration",
         "weighing",
         "nonfinite",
+        "mistakes",
         "gradients",
         "steps",
         "scan",

@@ -44,10 +44,9 @@ def rnn_backward(memory: Memory, attributes: Attributes, operands: Operands, out
     dz = steps_of(outputs[0], (times, size, rows), S.dtype)
     _, one = numbers(S.dtype)
     dh, G, program = cotangents(g, size, times, lengths)
-    A = np.empty((times, size, rows), S.dtype)
-    program += [(np.square, (S[1:, :size], A)), (np.subtract, (one, flat(A), flat(A)))]
+    program += [(np.square, (S[1:, :size], dz)), (np.subtract, (one, flat(dz), flat(dz)))]
     for t in range(times - 1, -1, -1):
-        program.append((np.multiply, (flat(dh), flat(A[t]), flat(dz[t]))))
+        program.append((np.multiply, (flat(dh), flat(dz[t]), flat(dz[t]))))
         if t:
             program.append((M[:size].dot, (dz[t], dh)))
             if G is not None:
@@ -93,14 +92,14 @@ def lstm_backward(memory: Memory, attributes: Attributes, operands: Operands, ou
     _, one = numbers(S.dtype)
     dh, G, program = cotangents(g, size, times, lengths)
     gates, others = Z[:times, : 4 * size].reshape(times, 4, size, rows), Z[:times, 3 * size :]
-    A, D, squares = (np.empty((times, *n, size, rows), S.dtype) for n in ((), (4,), (3,)))
+    A, D = np.empty((times, size, rows), S.dtype), dz.reshape(times, 4, size, rows)
     dc, product = np.empty((size, rows), S.dtype), np.empty(size * rows, S.dtype)
     program += [
         (np.square, (flat(tanh_c), flat(A))),
         (np.subtract, (one, flat(A), flat(A))),
         (np.multiply, (A, gates[:, 0], A)),
-        (np.square, (gates[:, :3], squares)),
-        (np.subtract, (gates[:, :3], squares, D[:, :3])),
+        (np.subtract, (one, gates[:, :3], D[:, :3])),
+        (np.multiply, (D[:, :3], gates[:, :3], D[:, :3])),
         (np.multiply, (D[:, 0], tanh_c, D[:, 0])),
         (np.multiply, (D[:, 1:3], others.reshape(times, 2, size, rows), D[:, 1:3])),
         (np.square, (gates[:, 3], D[:, 3])),
@@ -109,12 +108,12 @@ def lstm_backward(memory: Memory, attributes: Attributes, operands: Operands, ou
         (dc.fill, (0,)),
     ]
     for t in range(times - 1, -1, -1):
-        d = dz[t].reshape(4, size, rows)
+        d = D[t]
         program += [
             (np.multiply, (flat(dh), flat(A[t]), product)),
             (np.add, (flat(dc), product, flat(dc))),
-            (np.multiply, (dc, D[t, 1:], d[1:])),
-            (np.multiply, (flat(dh), flat(D[t, 0]), flat(d[0]))),
+            (np.multiply, (dc, d[1:], d[1:])),
+            (np.multiply, (flat(dh), flat(d[0]), flat(d[0]))),
         ]
         if t:
             program += [(M[:size].dot, (dz[t], dh)), (np.multiply, (flat(dc), flat(gates[t, 2]), flat(dc)))]
@@ -164,7 +163,7 @@ def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, out
     dA = steps_of(outputs[0], (times, 4 * size, rows), N.dtype)  # of a, r, z, n
     _, one = numbers(N.dtype)
     dh, G, program = cotangents(g, size, times, lengths)
-    D, other, carried = np.empty((times, 4, size, rows), N.dtype), np.empty_like(N), np.empty_like(dh)
+    D, other, carried = dA.reshape(times, 4, size, rows), np.empty_like(N), np.empty_like(dh)
     a, r, z = Y[:, :size], Y[:, size : 2 * size], Y[:, 2 * size :]
     program += [
         (np.square, (flat(N), flat(other))),
@@ -180,7 +179,7 @@ def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, out
         (np.multiply, (other, difference, D[:, 2])),
     ]
     for t in range(times - 1, -1, -1):
-        program.append((np.multiply, (dh, D[t], dA[t].reshape(4, size, rows))))
+        program.append((np.multiply, (dh, D[t], D[t])))
         if t:
             program += [
                 (R[:size].dot, (dA[t, : 3 * size], carried)),
