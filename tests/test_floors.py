@@ -81,6 +81,7 @@ FLOORS: dict[str, list[str]] = {
         "writing",
         "calls",
         "emission",
+        "members",
         "program",
         "jit",
     ],
