@@ -22,7 +22,7 @@ PACKAGE = Path(fn.__file__).parent
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
     "": ["errors", "options", "calling", "display", "structures", "tree", "advice", "arrays", "random"],
-    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products"],
+    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products", "recurrence", "cells"],
     "core": ["core", "initializers"],
     "layers": [
         "activations",
@@ -31,6 +31,7 @@ FLOORS: dict[str, list[str]] = {
         "softmax",
         "norm",
         "embedding",
+        "recurrent",
         "position",
         "attention",
         "axes",
@@ -80,6 +81,7 @@ FLOORS: dict[str, list[str]] = {
         "writing",
         "calls",
         "emission",
+        "members",
         "program",
         "jit",
     ],
