@@ -54,12 +54,14 @@ from funcnet.layers.activations import (
     tanh,
 )
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
+from funcnet.layers.convolution import conv, conv_transpose
 from funcnet.layers.custom import custom_layer
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
+from funcnet.layers.pooling import avg_pool, max_pool, upsample
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
@@ -120,6 +122,7 @@ __all__ = [
     "Array",
     "average",
     "averaged_params",
+    "avg_pool",
     "batch_norm",
     "BatchNorm",
     "binary_accuracy",
@@ -135,6 +138,8 @@ __all__ = [
     "confusion_matrix",
     "constant",
     "constant_schedule",
+    "conv",
+    "conv_transpose",
     "cosine_decay_schedule",
     "custom_layer",
     "dropout",
@@ -191,6 +196,7 @@ __all__ = [
     "masked_sum",
     "Matrix",
     "max",
+    "max_pool",
     "maximum",
     "mean",
     "minibatches",
@@ -260,6 +266,7 @@ __all__ = [
     "transposed",
     "tree",
     "uniform",
+    "upsample",
     "value_and_grad",
     "Vector",
     "vjp",

@@ -22,7 +22,7 @@ PACKAGE = Path(fn.__file__).parent
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
     "": ["errors", "options", "display", "structures", "tree", "advice", "arrays", "random"],
-    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special"],
+    "tracing": ["shapes", "forms", "primitive", "windows", "trace", "primitives", "images", "special"],
     "core": ["core", "initializers"],
     "layers": [
         "activations",
@@ -31,6 +31,9 @@ FLOORS: dict[str, list[str]] = {
         "softmax",
         "norm",
         "embedding",
+        "sliding",
+        "convolution",
+        "pooling",
         "axes",
         "dropout",
         "custom",
@@ -71,7 +74,7 @@ FLOORS: dict[str, list[str]] = {
     "native": ["toolchain", "functions"],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
     "inspection": ["summary", "diagrams"],
-    "exports": ["protobuf", "recording", "patterns", "writer", "operators", "onnx", "jax_rules", "jax"],
+    "exports": ["protobuf", "recording", "patterns", "writer", "images", "operators", "onnx", "jax_rules", "jax"],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
     "mpi": ["ranks", "reduction", "sharding"],

@@ -10,8 +10,8 @@ import numpy as np
 
 from funcnet.exports.protobuf import ELEMENT_TYPES, node, tensor
 from funcnet.exports.recording import OfRows
-from funcnet.tracing.shapes import Slice
-from funcnet.tracing.trace import BOOL, Value
+from funcnet.tracing.shapes import BOOL, Slice
+from funcnet.tracing.trace import Value
 
 INDEX = np.dtype(np.int64)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from funcnet.errors import ShapeError, TracingError
+from funcnet.errors import DTypeError, ShapeError, TracingError
 
 Shape: TypeAlias = tuple[int, ...]
 RECORDABLE = "write it in NumPy ufuncs, operators, @, sum, max, reshape and slices, or use a custom_layer"
+BOOL = np.dtype(np.bool_)
 
 
 class MissingAttributeError(TracingError, AttributeError):
@@ -22,6 +23,21 @@ class MissingAttributeError(TracingError, AttributeError):
 def refuse(what: str) -> NoReturn:
     """Raise the error that names what cannot be recorded, and the fix."""
     raise TracingError(f"{what} cannot be recorded: {RECORDABLE}")
+
+
+def check_dtypes(name: str, operands: Iterable[Any], dtype: np.dtype[Any]) -> None:
+    """Refuse what is neither of that dtype, nor a mask, nor a Python number."""
+    for operand in operands:
+        if type(operand) in (float, int):
+            continue
+        found = getattr(operand, "dtype", None)
+        if found is None:
+            refuse(f"np.{name} with {operand!r:.60}, of type {type(operand).__name__},")
+        if found is not dtype and found != dtype and found != BOOL:
+            constant = "a constant", "use a Python number, float(c)"
+            other = "an input", "cast it, for instance x.astype(np.float32)"
+            what, fix = constant if isinstance(operand, (np.ndarray, np.generic)) else other
+            raise DTypeError(f"{what} of dtype {found} meets {dtype}: {fix}")
 
 
 class Slice:
@@ -106,3 +122,8 @@ def permutation(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
     if len(order) != ndim:
         raise ShapeError(f"transpose: {axes} names {len(order)} of {ndim} axes")
     return order
+
+
+def rows_innermost(batch_axis: int | None, ndim: int) -> tuple[int, ...] | None:
+    """The order in memory of the axes of an image: channels outermost, rows innermost; None as usual."""
+    return (ndim - 1, *range(1, ndim - 1), 0) if batch_axis == 0 and ndim > 2 else None

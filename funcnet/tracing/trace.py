@@ -7,7 +7,7 @@ what, how long a value lives and what may be overwritten are facts that can be r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
 from operator import methodcaller
@@ -18,20 +18,21 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from funcnet.errors import DTypeError
 from funcnet.tracing.primitive import MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
 from funcnet.tracing.shapes import (
+    BOOL,
     RECORDABLE,
     MissingAttributeError,
     Slice,
+    check_dtypes,
     permutation,
     product_shape,
     refuse,
     reshaped,
+    rows_innermost,
     sliced_axis,
 )
 
-BOOL = np.dtype(np.bool_)
 BITWISE = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
 
 Axes: TypeAlias = int | tuple[int, ...] | None
@@ -115,6 +116,8 @@ class Trace:
         """Record one call and return the value that it writes."""
         value = Value(self, shape, dtype, batch_axis)
         value.call = Call(primitive, inputs, value, attributes, self.scope)
+        if primitive.elementwise and any(x.shape == shape and x.root.order for x in value.call.operands):
+            value.order = rows_innermost(batch_axis, len(shape))
         self.calls.append(value.call)
         return value
 
@@ -125,13 +128,15 @@ class Value(NDArrayOperatorsMixin):
     batch_axis: which axis is the batch; None where there is none.
     call: the call that writes it; None for inputs, params and views.
     base, view: a view is `view(base)` and costs no call when the program runs.
+    order: its axes as they lie in memory, the outermost first; None: features first, then the other axes.
     offset: for a parameter, and for its cotangent, the place in the flat vector of all params.
     use_count, last, buffer, ones: how often it is read, by which call last, where it lives, and the view of it that has
     one more feature, constantly 1: written by the plan.
     """
 
     __slots__ = (
-        "base", "batch_axis", "call", "dtype", "buffer", "last", "offset", "ones", "shape", "trace", "use_count", "view"
+        "base", "batch_axis", "buffer", "call", "dtype", "last", "offset", "ones", "order", "shape", "trace",
+        "use_count", "view",
     )  # fmt: skip
 
     def __init__(self, trace: Trace, shape: tuple[int, ...], dtype: np.dtype[Any], batch_axis: int | None) -> None:
@@ -142,6 +147,7 @@ class Value(NDArrayOperatorsMixin):
         self.call: Call | None = None
         self.base: Value | None = None
         self.view: Callable[[Any], Any] | None = None
+        self.order: tuple[int, ...] | None = None
         self.offset: int = 0
         self.use_count: int = 0
         self.last: int = -1
@@ -197,7 +203,7 @@ class Value(NDArrayOperatorsMixin):
             refuse(f"np.{ufunc.__name__}{f'.{method}' * (method != '__call__')} with options {sorted(options)}")
         if ufunc.nout != 1 or (ufunc.signature and ufunc is not np.matmul):
             refuse(f"np.{ufunc.__name__}, which has {ufunc.nout} outputs of signature {ufunc.signature},")
-        self._check(ufunc.__name__, inputs)
+        check_dtypes(ufunc.__name__, inputs, self.trace.dtype)
         if ufunc is np.matmul:
             return self._matmul(*inputs)
         shape = self.shape
@@ -215,21 +221,6 @@ class Value(NDArrayOperatorsMixin):
             refuse(f"np.{ufunc.__name__} of values whose rows lie along different axes")
         dtype = BOOL if primitive.mask else self.trace.dtype
         return self.trace.emit(primitive, inputs, shape, dtype, next(iter(axes), None))
-
-    def _check(self, name: str, operands: Iterable[Any]) -> np.dtype[Any]:
-        """Refuse what is neither of the trace's dtype, nor a mask, nor a Python number."""
-        dtype = self.trace.dtype
-        for operand in operands:
-            if type(operand) in (float, int):
-                continue
-            found = getattr(operand, "dtype", None)
-            if found is None:
-                refuse(f"np.{name} with {operand!r:.60}, of type {type(operand).__name__},")
-            if found is not dtype and found != dtype and found != BOOL:
-                other = "an input", "cast it, for instance x.astype(np.float32)"
-                what, fix = other if isinstance(operand, Value) else ("a constant", "use a Python number, float(c)")
-                raise DTypeError(f"{what} of dtype {found} meets {dtype}: {fix}")
-        return dtype
 
     def _matmul(self, a: Any, b: Any) -> Value:
         """The product of two values of two axes or more; those before the last two are broadcast."""
@@ -259,7 +250,7 @@ class Value(NDArrayOperatorsMixin):
         shape = tuple(n for i, n in enumerate(self.shape) if i not in axes)
         kept = self.batch_axis is not None and self.batch_axis not in axes
         batch_axis = sum(i not in axes for i in range(self.batch_axis or 0)) if kept else None
-        self._check(primitive.name, (self,))
+        check_dtypes(primitive.name, (self,), self.trace.dtype)
         value = self.trace.emit(primitive, (self,), shape, self.trace.dtype, batch_axis, axes=axes)
         return value[tuple(None if i in axes else slice(None) for i in range(self.ndim))] if keepdims else value
 
@@ -268,9 +259,14 @@ class Value(NDArrayOperatorsMixin):
         shape = reshaped(self.shape, shape, self.batch_axis, self.trace.rows)
         if shape == self.shape:
             return self
-        if shape[-1:] == self.shape[-1:]:  # the features stay together, and so they are stored: see `Plan.layout`
+        if (
+            shape[-1:] == self.shape[-1:] and self.root.order is None
+        ):  # the features stay together, and so they are stored: see `Plan.layout`
             return self.as_view(methodcaller("reshape", shape), shape, self.batch_axis)
-        return self.trace.emit(RESHAPE, (self,), shape, self.dtype, self.batch_axis)
+        value = self.trace.emit(RESHAPE, (self,), shape, self.dtype, self.batch_axis)
+        if self.ndim == 2 and shape[0] == self.shape[0]:
+            value.order = rows_innermost(self.batch_axis, len(shape))
+        return value
 
     def __getitem__(self, index: int | slice | EllipsisType | tuple[Any, ...] | None) -> Value:
         """A basic slice of the features, a view."""
