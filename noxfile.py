@@ -6,7 +6,7 @@
 
 `nox -s package` tests the wheel, built from the sdist, on every Python that is here: laws, steps, files, docs.
 `nox -s package -- tests` runs the whole suite.
-`nox -s docs` builds the site in build/docs; warnings are errors.
+`nox -s docs` builds the site in build/docs; warnings are errors, and so is what a page loads from another host.
 `nox -s types` asks pyright how complete the types are.
 """
 
@@ -62,9 +62,10 @@ def built(session: nox.Session, folder: Path) -> tuple[Path, Path]:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site."""
+    """Build the site, which needs no other host."""
     session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, "docs"))
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    session.run("python", "-P", "tests/assets.py", "build/docs")
 
 
 @nox.session

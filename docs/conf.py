@@ -12,32 +12,16 @@ project = "funcnet"
 author = copyright = "The funcnet developers"
 release = metadata.version("funcnet")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "docstrings"]
+extensions = ["myst_parser", "docstrings", "mathml"]
+html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"funcnet {release}"
+html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+highlight_language = "none"  # blocks that name no language are equations and commands
 
-autodoc_type_aliases = {
-    name: name
-    for name in (
-        "Array",
-        "Connectivity",
-        "DType",
-        "Key",
-        "Labels",
-        "Matrix",
-        "NetworkParams",
-        "NoParams",
-        "OperatorKey",
-        "Operators",
-        "Pullback",
-        "Result",
-        "Scalar",
-        "Shape",
-        "Vector",
-    )
-}
-autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100

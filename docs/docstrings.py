@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from importlib import import_module
-from inspect import isclass
+from inspect import cleandoc, isclass, unwrap
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, get_origin
@@ -16,14 +17,12 @@ from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-from sphinx.util.inspect import TypeAliasForwardRef
 
 import funcnet
 
 COLUMNS = re.compile(r"(?<=\S) {4,}(?=\S)")
 CODE = re.compile(r" |def |\S+(\(\w\))? = |.*\S {4,}\S")
-ANY, NP = r"~?(typing\.)?Any", r"~?(numpy\.)?"
-ARRAY = re.compile(rf"{NP}ndarray\[{ANY}, {NP}dtype\[{NP}floating\[{ANY}\]{{3}}")
+PYTHON = re.compile(r"def |import |.*\bfn\.\w+\(")
 MARKUP = re.compile(r"`([^`]+)`|([*_|\\`])")
 ITEM = re.compile(r"(Shapes|Params|Inputs|Source|[a-z_]+(?:, [a-z_]+)*): |(Raises) ")
 
@@ -34,7 +33,9 @@ def restructured(lines: list[str]) -> list[str]:
     for what, group in groupby(parts(lines), key=lambda part: part[0]):
         texts = [text for _, text in group]
         if what == "code":
-            found += ["", "::", "", *(f"    {column}" for text in texts for column in COLUMNS.split(text))]
+            language = "python" if any(map(PYTHON.match, texts)) else "none"
+            columns = [f"    {column}" for text in texts for column in COLUMNS.split(text)]
+            found += ["", f".. code-block:: {language}", "", *columns]
         elif what == "item":
             found += ["", *map(item, texts)]
         else:
@@ -76,18 +77,6 @@ def inline(line: str) -> str:
     return MARKUP.sub(lambda m: f"``{m[1]}``" if m[1] else f"\\{m[2]}", line)
 
 
-def process(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """What autodoc calls with every docstring."""
-    lines[:] = restructured(lines)
-
-
-def short(
-    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returns: str | None
-) -> tuple[str | None, str | None]:
-    """A signature in which arrays go by their alias, also where a type variable's default brings them in."""
-    return signature and ARRAY.sub("Array", signature), returns and ARRAY.sub("Array", returns)
-
-
 class Public(SphinxDirective):
     """`.. public:: funcnet.losses` documents what funcnet hands on from this module, in the module's order.
 
@@ -99,7 +88,7 @@ class Public(SphinxDirective):
     option_spec: ClassVar[dict[str, Any]] = {"qualified": directives.flag}
 
     def run(self) -> list[nodes.Node]:
-        """The nodes that autodoc makes."""
+        """The nodes of the entries."""
         module = import_module(self.arguments[0])
         if "qualified" in self.options:
             lines = [line for name in module.__all__ for line in entry(module, name, "")]
@@ -124,18 +113,50 @@ def defined(module: Any) -> Iterator[tuple[str, str]]:
 
 def entry(home: Any, name: str, text: str) -> list[str]:
     """The directive that documents one name, with the string under it where it is an alias."""
-    thing, full = getattr(home, name), f"{home.__name__}.{name}"
+    thing = getattr(home, name)
     if isclass(thing) and get_origin(thing) is None:
-        return [f".. autoclass:: {full}", ""]
+        return directive("class", [name + fields(source_of(thing)[0])], thing.__doc__)
     if callable(thing) and hasattr(thing, "__code__"):
-        return [f".. autofunction:: {full}", ""]
-    return [f".. py:data:: {name}", "", *(f"    {line}" for line in restructured(text.split("\n"))), ""]
+        return directive("function", [name + signature(node) for node in source_of(thing)], thing.__doc__)
+    return directive("data", [name], text)
+
+
+def directive(kind: str, signatures: list[str], docstring: str | None) -> list[str]:
+    """A directive of Sphinx for one object, of one signature or several."""
+    first, *others = signatures
+    body = restructured(cleandoc(docstring or "").split("\n"))
+    lines = [f".. py:{kind}:: {first}", *(f"{'':{len(kind) + 9}}{other}" for other in others), ""]
+    return [*lines, *(f"    {line}" for line in body), ""]
+
+
+def source_of(thing: Any) -> list[Any]:
+    """The definition of a function or class as it is written; of an overloaded function all overloads."""
+    plain = unwrap(thing)
+    body = ast.parse(Path(sys.modules[plain.__module__].__file__ or "").read_text(encoding="utf-8")).body
+    found = [node for node in body if getattr(node, "name", None) == plain.__name__]
+    return found[:-1] if len(found) > 1 else found
+
+
+def signature(node: ast.FunctionDef) -> str:
+    """The parameters and the result, with their types as they are written."""
+    for parameter in [*node.args.args[:1]]:
+        if parameter.arg in ("self", "cls"):
+            node.args.args.remove(parameter)
+    result = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
+    return f"({ast.unparse(node.args)}){result}"
+
+
+def fields(node: ast.ClassDef) -> str:
+    """The parameters of a class: those of `__init__`, or the fields of a NamedTuple."""
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            return signature(part)
+    if any(ast.unparse(base).startswith("NamedTuple") for base in node.bases):
+        return f"({', '.join(ast.unparse(part) for part in node.body if isinstance(part, ast.AnnAssign))})"
+    return ""
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls first."""
-    TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # which is what signatures of overloads show
-    app.connect("autodoc-process-docstring", process)
-    app.connect("autodoc-process-signature", short)
     app.add_directive("public", Public)
     return {"parallel_read_safe": True}

@@ -1,11 +1,13 @@
 """Regression that knows how sure it is: one head for the mean, one for the variance, one loss in the dict.
 
-    python examples/heteroscedastic.py                 # about five seconds
+    python examples/heteroscedastic.py                 # some ten seconds
     python examples/heteroscedastic.py --epochs 20     # a quick look
 
 The noise of the data grows with x. A network of two heads learns the mean and the variance at every x, by the negative
 log-likelihood of a normal distribution, which stands in the dict as one of its operators. Beside it, the same network
-with one head, trained on the squared error, whose variance is the same everywhere. It prints a table and draws both.
+with one head, trained on the squared error, whose variance is the same everywhere; and one whose two heads are the
+quantiles of 2.5 and 97.5 %, by a pinball loss each. That supposes no distribution, but learns the ends of the interval
+from the few points beyond them. It prints a table and draws all three.
 It needs the extra `examples`: pip install -e ".[examples]"
 """
 
@@ -48,6 +50,24 @@ loss_net = fn.network(
 
 one_head = fn.network({"body": heads["body"], "mean": heads["mean"]}, {"body": ["mean"]})
 
+# Two heads again, the ends of the interval. The losses of both feed a sum.
+
+ends: dict[str, Any] = {"body": heads["body"], "low": fn.linear(1), "high": fn.linear(1)}
+quantile_net = fn.network(ends, {"body": ["low", "high"]}, output=["low", "high"])
+
+quantile_loss = fn.network(
+    {**ends, "target": fn.identity(), "2.5 %": fn.pinball(0.025), "97.5 %": fn.pinball(0.975), "loss": fn.add()},
+    {
+        "body": ["low", "high"],
+        "low": ["2.5 %"],
+        "high": ["97.5 %"],
+        "target": ["2.5 %", "97.5 %"],
+        "2.5 %": ["loss"],
+        "97.5 %": ["loss"],
+    },
+    inputs=["body", "target"],
+)
+
 
 class Points(NamedTuple):
     """x and y, each (n, 1)."""
@@ -61,6 +81,13 @@ class Predicted(NamedTuple):
 
     mean: Array
     deviation: Array
+
+
+class Interval(NamedTuple):
+    """The ends between which y lies in 95 of 100 cases at some x, each (n, 1)."""
+
+    low: Array
+    high: Array
 
 
 def true_mean(x: Array) -> Array:
@@ -95,6 +122,13 @@ def train_one_head(key: fn.Key, points: Points, epochs: int, progress: Any = Non
     return fn.fit(step, params, points, epochs, BATCH, fn.fold_in(key, "order"), progress=progress).params
 
 
+def train_quantiles(key: fn.Key, points: Points, epochs: int, progress: Any = None) -> Any:
+    """Params of the two ends."""
+    params, _ = quantile_loss.init(fn.fold_in(key, "weights"), (1,), (1,))
+    step = fn.train_step(quantile_loss, None, fn.adam(LEARNING_RATE))
+    return fn.fit(step, params, points, epochs, BATCH, fn.fold_in(key, "order"), progress=progress).params
+
+
 def predict(params: Any, x: Array) -> Predicted:
     """By both heads: the params of the network with the loss are those of the network without it."""
     mean, variance = net.apply(params, x)
@@ -108,15 +142,32 @@ def predict_one_head(params: Any, x: Array, train_set: Points) -> Predicted:
     return Predicted(mean, np.full_like(mean, np.sqrt(np.mean(residual**2))))
 
 
-def scores(name: str, predicted: Predicted, points: Points) -> dict[str, str]:
+def predict_quantiles(params: Any, x: Array) -> Interval:
+    """The two ends."""
+    return Interval(*quantile_net.apply(params, x))
+
+
+def interval(predicted: Predicted | Interval) -> Interval:
+    """The 95 % interval of a normal distribution, or the two ends as they are."""
+    if isinstance(predicted, Interval):
+        return predicted
+    mean, deviation = predicted
+    return Interval(mean - 1.96 * deviation, mean + 1.96 * deviation)
+
+
+def scores(name: str, predicted: Predicted | Interval, points: Points) -> dict[str, str]:
     """A row of the table."""
-    z = (points.y - predicted.mean) / predicted.deviation
-    nll = np.mean(z**2 / 2 + np.log(predicted.deviation) + np.log(2 * np.pi) / 2)
-    inside, left = np.abs(z) < 1.96, points.x < 0
+    nll = rmse = "-"
+    if isinstance(predicted, Predicted):
+        z = (points.y - predicted.mean) / predicted.deviation
+        nll = f"{np.mean(z**2 / 2 + np.log(predicted.deviation) + np.log(2 * np.pi) / 2):.3f}"
+        rmse = f"{np.sqrt(np.mean((points.y - predicted.mean) ** 2)):.3f}"
+    low, high = interval(predicted)
+    inside, left = (low < points.y) & (points.y < high), points.x < 0
     return {
         "network": name,
-        "negative log-likelihood": f"{nll:.3f}",
-        "root mean squared error": f"{np.sqrt(np.mean((points.y - predicted.mean) ** 2)):.3f}",
+        "negative log-likelihood": nll,
+        "root mean squared error": rmse,
         "of all in its 95 % interval": f"{100 * inside.mean():.1f} %",
         "where x < 0": f"{100 * inside[left].mean():.1f} %",
         "where x > 0": f"{100 * inside[~left].mean():.1f} %",
@@ -127,20 +178,22 @@ def draw(folder: Any, train_set: Points, panels: dict[str, Any]) -> None:
     """The points, the true mean and interval, and what each network says."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.3), layout="constrained")
+    figure = Figure(figsize=(10.4, 3.6), layout="constrained")
     x = np.linspace(LOW, HIGH, 400, dtype=np.float32)[:, None]
     axes = figure.subplots(1, len(panels), sharey=True)
     for ax, (title, predict_at) in zip(axes, panels.items(), strict=True):
         predicted = predict_at(x)
         ax.scatter(*train_set, s=5, color=common.GREY, linewidths=0, label="training set")
-        for mean, deviation, colour, style, name in (
-            (true_mean(x), true_deviation(x), common.INK, "dashed", "true"),
-            (*predicted, common.BLUE, "solid", "predicted"),
+        truth = Predicted(true_mean(x), true_deviation(x))
+        for found, colour, style, name in (
+            (truth, common.INK, "dashed", "true"),
+            (predicted, common.BLUE, "solid", "predicted"),
         ):
-            ax.plot(x, mean, color=colour, linestyle=style, linewidth=1.6, label=f"{name} mean")
-            for side in (-1.96, 1.96):
-                ax.plot(x, mean + side * deviation, color=colour, linestyle=style, linewidth=0.9)
-        low, high = ((predicted.mean + side * predicted.deviation)[:, 0] for side in (-1.96, 1.96))
+            if isinstance(found, Predicted):
+                ax.plot(x, found.mean, color=colour, linestyle=style, linewidth=1.6, label=f"{name} mean")
+            for end in interval(found):
+                ax.plot(x, end, color=colour, linestyle=style, linewidth=0.9)
+        low, high = (end[:, 0] for end in interval(predicted))
         ax.fill_between(x[:, 0], low, high, color=common.BLUE, alpha=0.15, linewidth=0, label="its 95 % interval")
         ax.set(xlabel="x", xlim=(LOW, HIGH))
         ax.set_title(title, fontsize=12)
@@ -155,7 +208,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train both, print the table, draw the picture."""
+    """Train all, print the table, draw the picture."""
     options = parse(argv)
     common.require("matplotlib", "tqdm")
     from tqdm import tqdm
@@ -165,9 +218,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_set, test_set = (draw_points(fn.fold_in(key, name), n) for name, n in (("train", TRAIN), ("test", TEST)))
     both = train(key, train_set, options.epochs, partial(tqdm, desc="Mean and variance", unit="epoch"))
     one = train_one_head(key, train_set, options.epochs, partial(tqdm, desc="Mean alone", unit="epoch"))
-    panels = {
+    ends = train_quantiles(key, train_set, options.epochs, partial(tqdm, desc="Two quantiles", unit="epoch"))
+    panels: dict[str, Any] = {
         "Mean and variance, by their likelihood": partial(predict, both),
         "Mean alone, by the squared error": partial(predict_one_head, one, train_set=train_set),
+        "Two quantiles, by pinball losses": partial(predict_quantiles, ends),
     }
     truth = Predicted(true_mean(test_set.x), true_deviation(test_set.x))
     rows = [scores(title, predict_at(test_set.x), test_set) for title, predict_at in panels.items()]

@@ -37,8 +37,6 @@ from funcnet.initializers import (
     uniform,
     zeros,
 )
-from funcnet.inspection.diagrams import to_dot, to_mermaid
-from funcnet.inspection.summary import Operator, Summary, summary
 from funcnet.layers.activations import (
     elementwise,
     elu,
@@ -55,7 +53,6 @@ from funcnet.layers.activations import (
 )
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
 from funcnet.layers.convolution import conv, conv_transpose
-from funcnet.layers.custom import custom_layer
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
@@ -64,7 +61,7 @@ from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, 
 from funcnet.layers.pooling import avg_pool, max_pool, upsample
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
-from funcnet.losses.regression import gaussian_nll, huber, mae, mse, poisson_nll
+from funcnet.losses.regression import gaussian_nll, huber, log_cosh, mae, mse, pinball, poisson_nll
 from funcnet.networks.combinators import parallel, residual, serial
 from funcnet.networks.graph import Graph
 from funcnet.networks.network import network, trace
@@ -73,11 +70,19 @@ from funcnet.random import Key, fold_in, key, split
 from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 
 if _typing.TYPE_CHECKING:
+    from funcnet.exports.c_source import to_c
     from funcnet.exports.jax import to_jax
+    from funcnet.exports.numpy_source import to_numpy
     from funcnet.exports.onnx import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
-    from funcnet.optimizers.algorithms import adagrad, adam, adamw, learning_rate, lion, rmsprop, sgd
+    from funcnet.inspection.diagrams import to_dot, to_mermaid
+    from funcnet.inspection.explain import Explanation, explain
+    from funcnet.inspection.summary import Operator, Summary, summary
+    from funcnet.layers.custom import custom_layer
+    from funcnet.native.jit import jit
+    from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
     from funcnet.optimizers.base import Optimizer, apply_updates, chain
+    from funcnet.optimizers.learning_rate import learning_rate
     from funcnet.optimizers.schedules import (
         Schedule,
         constant_schedule,
@@ -103,7 +108,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.training.evaluation import evaluate
     from funcnet.training.fit import fit
     from funcnet.training.fit_result import Fit
-    from funcnet.training.metrics import accuracy, binary_accuracy, confusion_matrix, r2
+    from funcnet.training.metrics import accuracy, binary_accuracy, confusion_matrix, r2, top_k_accuracy
     from funcnet.training.plateau import reduce_on_plateau, set_learning_rate
     from funcnet.training.scan import scan
     from funcnet.training.steps import train_step
@@ -151,6 +156,8 @@ __all__ = [
     "embedding",
     "evaluate",
     "exp",
+    "explain",
+    "Explanation",
     "exponential_decay",
     "ExportError",
     "Fit",
@@ -172,6 +179,7 @@ __all__ = [
     "huber",
     "identity",
     "Init",
+    "jit",
     "join_schedules",
     "Key",
     "key",
@@ -189,6 +197,7 @@ __all__ = [
     "linear_schedule",
     "lion",
     "load",
+    "log_cosh",
     "log_softmax",
     "mae",
     "masked",
@@ -219,6 +228,7 @@ __all__ = [
     "PartialCheckpoint",
     "permute",
     "piecewise_constant_schedule",
+    "pinball",
     "poisson_nll",
     "Pullback",
     "r2",
@@ -256,10 +266,13 @@ __all__ = [
     "summary",
     "Table",
     "tanh",
+    "to_c",
     "to_dot",
     "to_jax",
     "to_mermaid",
+    "to_numpy",
     "to_onnx",
+    "top_k_accuracy",
     "trace",
     "TracingError",
     "train_step",
@@ -279,16 +292,24 @@ __all__ = [
 
 _LATER = {  # module: the public names that it has
     "exports.jax": "to_jax",
+    "exports.c_source": "to_c",
+    "exports.numpy_source": "to_numpy",
     "exports.onnx": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
+    "native.jit": "jit",
+    "inspection.diagrams": "to_dot to_mermaid",
+    "inspection.summary": "Operator summary Summary",
+    "layers.custom": "custom_layer",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",
     "training.evaluation": "evaluate",
+    "inspection.explain": "explain Explanation",
     "training.fit_result": "Fit",
     "training.fit": "fit",
-    "training.metrics": "accuracy binary_accuracy confusion_matrix r2",
+    "training.metrics": "accuracy binary_accuracy confusion_matrix r2 top_k_accuracy",
     "training.plateau": "reduce_on_plateau set_learning_rate",
-    "optimizers.algorithms": "adagrad adam adamw learning_rate lion rmsprop sgd",
+    "optimizers.algorithms": "adagrad adam adamw lion rmsprop sgd",
+    "optimizers.learning_rate": "learning_rate",
     "optimizers.schedules": "constant_schedule cosine_decay_schedule exponential_decay join_schedules "
     "linear_schedule onecycle_schedule piecewise_constant_schedule Schedule warmup_cosine_decay_schedule",
     "training.scan": "scan",
@@ -301,7 +322,7 @@ _LATER = {  # module: the public names that it has
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """Import what trains when it is asked for: networks and plain steps start sooner without it."""
+    """Import what trains, draws or exports when it is asked for: networks and plain steps start sooner without it."""
     for part, names in _LATER.items():
         if name in names.split():
             globals()[name] = found = getattr(_importlib.import_module(f"funcnet.{part}"), name)

@@ -82,11 +82,11 @@ def _frame(frame: Any) -> str:
     strange = [(name, dtype) for name, dtype, kind in columns if kind not in "fiub"]
     if strange:
         names = [name for name, _ in strange]
-        told = ", ".join(f"{name!r} ({dtype})" for name, dtype in strange[:SHOWN]) + ", ..." * (len(strange) > SHOWN)
+        listed = ", ".join(f"{name!r} ({dtype})" for name, dtype in strange[:SHOWN]) + ", ..." * (len(strange) > SHOWN)
         listed = f"{names!r}" if len(names) <= SHOWN else "[...]"
         encode = f'pd.get_dummies(df, columns={listed}).astype("float32")'
         remove = f"df.drop(columns={listed})"
-        return f"has columns that are not numbers, {told}: encode them, {encode}, or leave them out, {remove}"
+        return f"has columns that are not numbers, {listed}: encode them, {encode}, or leave them out, {remove}"
     empty = [name for i, (name, _, _) in enumerate(columns) if any(map(is_missing, _objects_in(frame.iloc[:, i])))]
     if empty:
         named = ", ".join(map(repr, empty[:SHOWN])) + ", ..." * (len(empty) > SHOWN)
@@ -106,7 +106,7 @@ def _objects_in(column: Any) -> Iterable[Any]:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether this stands for no value: None, or pandas' NA and NaT. NaN is a number."""
+    """Whether this marks a missing value: None, or pandas' NA and NaT. NaN is a number."""
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 

@@ -122,7 +122,7 @@ def stray(labels: Any, count: int) -> Any:
 
 
 def is_array(x: object) -> TypeIs[np.ndarray[Any, np.dtype[Any]]]:
-    """Whether this is an ndarray, of whatever dtype."""
+    """Whether this is an ndarray, of any dtype."""
     return isinstance(x, np.ndarray)
 
 

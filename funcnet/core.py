@@ -116,8 +116,8 @@ class Function(Generic[P, Y]):
     def vjp(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Compute the output and its pullback: cotangent -> (params_cotangent, input_cotangents).
 
-        The pullback may be called any number of times; whatever it returns is fresh. It works on copies of the params,
-        the inputs and the key, so that whatever is written into them later leaves it alone.
+        The pullback may be called any number of times; what it returns is fresh. It works on copies of the params,
+        the inputs and the key, so that later writes into them do not affect it.
         """
         arrays = copied(self.accept(params, inputs, key))
         output, pull = self.run(copied(params), arrays, copied(key))
@@ -135,11 +135,11 @@ class Function(Generic[P, Y]):
         return self.function(params, *inputs)
 
     def key_under(self, key: Key | None, name: int | str) -> Key | None:
-        """The key for this function where it stands under that name in another; None where it needs none."""
+        """The key for this function under that name in an enclosing one; None where it needs none."""
         return folded(key, name) if self.random and key is not None else None
 
     def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:
-        """Run the function itself; an error tells the kind of layer and the shapes it was given."""
+        """Run the function itself; an error names the kind of layer and the shapes it was given."""
         try:
             return self.compute(params, *inputs, key=key)
         except FuncnetError as error:
@@ -227,11 +227,11 @@ def pair(result: Any) -> Any:
 
 
 def unpack(kind: type[P], params: Any) -> P:
-    """Params of that NamedTuple, by name and fields, or an error that tells what was given instead."""
+    """Params of that NamedTuple, by name and fields, or an error that names what was given instead."""
     given = cast("Any", type(params))
     if not tree.same_kind(given, kind) or not all(hasattr(leaf, "shape") for leaf in params):
-        told = given.__name__ if given is not tuple else f"a tuple of {len(params)}" if params else "()"
-        raise ParamsError(f"its params must be {kind.__name__}({', '.join(kind.__annotations__)}), not {told}")
+        found = given.__name__ if given is not tuple else f"a tuple of {len(params)}" if params else "()"
+        raise ParamsError(f"its params must be {kind.__name__}({', '.join(kind.__annotations__)}), not {found}")
     return cast(P, params)
 
 
@@ -292,5 +292,5 @@ def _copied(x: object) -> object:
 
 
 def contiguous(x: Any) -> Any:
-    """The array, or a copy that lies in memory row by row: results are then the same bits in whatever way it lay."""
+    """The array, or a copy that lies in memory row by row: results are then the same bits for every memory layout."""
     return np.require(x, requirements=("C", "A"))

@@ -11,6 +11,8 @@ import numpy as np
 F = TypeVar("F", bound=Callable[..., Any])
 LEVELS = 6  # of calls in calls that a repr shows
 SHOWN = 20  # arguments of a call that a repr shows
+DOCUMENTED: dict[str, str] = {}
+"""The docstring of every function whose result shows the call that made it, by the function's name."""
 INPUTS = frozenset("xy")  # how inputs and outputs are called in tables and diagrams, alone or with a number
 
 
@@ -24,6 +26,7 @@ class Written(NamedTuple):
 
 def shows_call(make: F) -> F:
     """A function whose result shows the call that made it: a layer, an optimizer, a step or a partial."""
+    DOCUMENTED[make.__name__] = make.__doc__ or ""
 
     @wraps(make)
     def made(*args: Any, **kwargs: Any) -> Any:

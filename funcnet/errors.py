@@ -9,16 +9,16 @@ class FuncnetError(Exception):
     """Base class of every error that funcnet raises."""
 
     detail: str = ""
-    """The message without the place where it happened, for whoever can tell the place better."""
+    """The message without the place where it happened, so that a caller who knows the place better can add it."""
 
 
 def located(error: FuncnetError, where: str, *, outermost: bool = False) -> FuncnetError:
-    """The error, told with the place where it happened; one told before is replaced, unless it was the outermost."""
+    """The same error with the place where it happened; an inner place is replaced by an outer one."""
     detail = getattr(error, "detail", None) or str(error)
-    told = type(error)(f"{where}; {detail}")
+    located = type(error)(f"{where}; {detail}")
     if not outermost:
-        told.detail = detail
-    return told
+        located.detail = detail
+    return located
 
 
 class GraphError(FuncnetError, ValueError):
@@ -39,7 +39,7 @@ class ShapeError(FuncnetError, ValueError):
 
 
 class DTypeError(FuncnetError, TypeError):
-    """An array, or what stands in its place, of a kind that a network does not compute with."""
+    """An array of a dtype that a network does not compute with, or a value that is no array."""
 
 
 class ParamsError(FuncnetError, ValueError):

@@ -62,37 +62,54 @@ class Initializer(Protocol):
 
 @shows_call
 def zeros() -> Initializer:
-    """W = 0: the usual start of a bias. Reads no key."""
+    """Initialise with zeros.
+
+    W = 0: the usual start of a bias. Reads no key.
+    """
     return partial(_filled, 0.0)
 
 
 @shows_call
 def ones() -> Initializer:
-    """W = 1: the usual start of a gain. Reads no key."""
+    """Initialise with ones.
+
+    W = 1: the usual start of a gain. Reads no key.
+    """
     return partial(_filled, 1.0)
 
 
 @shows_call
 def constant(value: float) -> Initializer:
-    """W = value, which must be finite (OptionError). Reads no key."""
+    """Initialise with one number.
+
+    W = value, which must be finite (OptionError). Reads no key.
+    """
     return partial(_filled, finite("value", value))
 
 
 @shows_call
 def normal(stddev: float) -> Initializer:
-    """W ~ N(0, stddev^2)        Var W = stddev^2. OptionError unless stddev is finite and at least 0."""
+    """Initialise with a normal distribution of a given standard deviation.
+
+    W ~ N(0, stddev^2)        Var W = stddev^2. OptionError unless stddev is finite and at least 0.
+    """
     return partial(_normal, not_negative("stddev", stddev))
 
 
 @shows_call
 def uniform(scale: float) -> Initializer:
-    """W ~ U[-scale, scale)        Var W = scale^2 / 3. OptionError unless scale is finite and at least 0."""
+    """Initialise with a uniform distribution around 0.
+
+    W ~ U[-scale, scale)        Var W = scale^2 / 3. OptionError unless scale is finite and at least 0.
+    """
     return partial(_uniform, not_negative("scale", scale))
 
 
 @shows_call
 def glorot_normal() -> Initializer:
-    """W ~ N(0, s^2)        Var W = s^2 = 2 / (fan_in + fan_out): for tanh. ShapeError below rank 2.
+    """Initialise with Glorot's normal distribution.
+
+    W ~ N(0, s^2)        Var W = s^2 = 2 / (fan_in + fan_out): for tanh. ShapeError below rank 2.
 
     Source: X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
@@ -101,7 +118,9 @@ def glorot_normal() -> Initializer:
 
 @shows_call
 def glorot_uniform() -> Initializer:
-    """W ~ U[-a, a)        a^2 = 6 / (fan_in + fan_out)        Var W = 2 / (fan_in + fan_out). ShapeError below rank 2.
+    """Initialise with Glorot's uniform distribution.
+
+    W ~ U[-a, a)        a^2 = 6 / (fan_in + fan_out)        Var W = 2 / (fan_in + fan_out). ShapeError below rank 2.
 
     Source: X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
@@ -110,7 +129,9 @@ def glorot_uniform() -> Initializer:
 
 @shows_call
 def he_normal() -> Initializer:
-    """W ~ N(0, s^2)        Var W = s^2 = 2 / fan_in: for ReLU, which halves the second moment. ShapeError below rank 2.
+    """Initialise with He's normal distribution.
+
+    W ~ N(0, s^2)        Var W = s^2 = 2 / fan_in: for ReLU, which halves the second moment. ShapeError below rank 2.
 
     Source: K. He, X. Zhang, S. Ren and J. Sun, Delving deep into rectifiers, 2015.
     """
@@ -119,7 +140,9 @@ def he_normal() -> Initializer:
 
 @shows_call
 def he_uniform() -> Initializer:
-    """W ~ U[-a, a)        a^2 = 6 / fan_in        Var W = 2 / fan_in: for ReLU. ShapeError below rank 2.
+    """Initialise with He's uniform distribution.
+
+    W ~ U[-a, a)        a^2 = 6 / fan_in        Var W = 2 / fan_in: for ReLU. ShapeError below rank 2.
 
     Source: K. He, X. Zhang, S. Ren and J. Sun, Delving deep into rectifiers, 2015.
     """
@@ -128,16 +151,21 @@ def he_uniform() -> Initializer:
 
 @shows_call
 def lecun_normal() -> Initializer:
-    """W ~ N(0, s^2)        Var W = s^2 = 1 / fan_in. ShapeError below rank 2.
+    """Initialise with LeCun's normal distribution.
+
+    W ~ N(0, s^2)        Var W = s^2 = 1 / fan_in. ShapeError below rank 2.
 
     Source: Y. LeCun, L. Bottou, G. B. Orr and K.-R. Mueller, Efficient BackProp, 1998, section 4.6.
+    Example: `fn.linear(25, weight_init=fn.lecun_normal())`.
     """
     return partial(_fan_normal, _lecun)
 
 
 @shows_call
 def lecun_uniform() -> Initializer:
-    """W ~ U[-a, a)        a^2 = 3 / fan_in        Var W = 1 / fan_in. ShapeError below rank 2.
+    """Initialise with LeCun's uniform distribution.
+
+    W ~ U[-a, a)        a^2 = 3 / fan_in        Var W = 1 / fan_in. ShapeError below rank 2.
 
     Source: Y. LeCun, L. Bottou, G. B. Orr and K.-R. Mueller, Efficient BackProp, 1998, section 4.6.
     """
@@ -146,7 +174,9 @@ def lecun_uniform() -> Initializer:
 
 @shows_call
 def orthogonal(scale: float = 1.0) -> Initializer:
-    """W^T W = scale^2 I if fan_in >= out, else W W^T = scale^2 I        Var W = scale^2 / max(fan_in, out).
+    """Initialise with a random orthogonal matrix.
+
+    W^T W = scale^2 I if fan_in >= out, else W W^T = scale^2 I        Var W = scale^2 / max(fan_in, out).
 
     W as a matrix (fan_in, out), uniform (Haar) among all such. OptionError unless scale is finite and at least 0;
     ShapeError below rank 2.

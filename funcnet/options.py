@@ -81,7 +81,7 @@ def count(name: str, value: object) -> int:
 
 
 def integer(name: str, value: Any) -> int:
-    """An int, of whatever sign."""
+    """An int of either sign."""
     number = as_int(value)
     if number is None:
         raise OptionError(f"{name} must be an int, not {value!r}")

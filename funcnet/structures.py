@@ -20,7 +20,7 @@ class Structure(NamedTuple, Generic[T]):
     """A tree without its leaves: a value that compares, hashes (as its dict keys do) and pickles."""
 
     kind: type
-    """dict, tuple, list, a NamedTuple, NoneType; `object` stands for a leaf."""
+    """dict, tuple, list, a NamedTuple, NoneType; `object` for a leaf."""
     keys: Sequence[Hashable]
     """A dict's keys in their order, a NamedTuple's fields, a range for a tuple or a list."""
     children: tuple[Structure[Any], ...]
@@ -76,7 +76,7 @@ def leaves_with_path(tree: object) -> list[tuple[str, Any]]:
 
 
 def walk(structure: Structure[Any], path: str = "") -> Iterator[tuple[str, Structure[Any]]]:
-    """(path, structure) of every node and every leaf, depth first, a node before what stands in it.
+    """(path, structure) of every node and every leaf, depth first, a node before its children.
 
     path: that of the whole, for instance "params".
     """

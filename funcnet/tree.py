@@ -147,7 +147,7 @@ def _name(key: Hashable) -> str:
 
 
 def _aligned(s: Structure[Any], tree: object, name: str) -> list[Any]:
-    """The leaves of a tree in the order of `s`, whatever the order of its own keys."""
+    """The leaves of a tree in the order of `s`, not in that of its own keys."""
     found, other = flatten(tree)
     if other == s:
         return found
@@ -188,7 +188,7 @@ def _difference(s: Structure[Any], values: dict[Hashable, Any]) -> str:
 
 
 def _described(tree: object) -> str:
-    """What stands in a place, in a word or two."""
+    """A description of a node or leaf, in a word or two."""
     name = type(tree).__name__
     return "None" if tree is None else f"a leaf ({name})" if entries_of(tree) is None else name
 

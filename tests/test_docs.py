@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import funcnet as fn
@@ -17,8 +20,13 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 MODULES = re.findall(r"^\.\. public:: (\S+)$", (DOCS / "reference.md").read_text(encoding="utf-8"), re.MULTILINE)
 NEEDS = {  # what the blocks of a page import that is optional
+    "jax-and-optax.md": ["jax", "optax"],
+    "keras.md": ["jax", "keras"],
+    "lbfgs.md": ["scipy"],
     "mpi.md": ["mpi4py.MPI"],
     "onnx.md": ["onnxruntime"],
+    "pytorch.md": ["torch"],
+    "safetensors.md": ["safetensors"],
     "scikit-learn.md": ["sklearn"],
     "sweeps.md": ["joblib", "distributed"],
 }
@@ -26,7 +34,12 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 
 @every_page
-def test_the_blocks_of_a_page_run_and_print_what_it_says(page: Path) -> None:
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # of Keras
+def test_the_blocks_of_a_page_run_and_print_what_it_says(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page.name == "keras.md":  # Keras reads this when it is imported
+        monkeypatch.setenv("KERAS_BACKEND", "jax")
+    if page.name == "deploy.md" and shutil.which("cc") is None:
+        pytest.skip("there is no cc here")
     for name in NEEDS.get(page.name, []):
         pytest.importorskip(name)
     assert pages.run(page) == []
@@ -90,3 +103,45 @@ def test_the_tutorial_explains_every_value_that_the_program_shows() -> None:
     table = page.read_text(encoding="utf-8").split("| lines | equation |\n|---|---|\n")[1].split("\n\n")[0]
     explained = [name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
     assert explained == shown
+
+
+def functions() -> list[str]:
+    return [name for name in fn.__all__ if inspect.isfunction(getattr(fn, name))]
+
+
+@pytest.mark.parametrize("name", functions())
+def test_a_docstring_begins_with_a_line_in_words(name: str) -> None:
+    first = str(inspect.getdoc(getattr(fn, name))).split("\n")[0]
+    assert first[0].isupper() or first[0] == "`"
+    assert first.endswith((".", ":")) or "(" in first
+    assert not re.search(r" = |->| {4,}", first.split("`")[0])
+
+
+EXAMPLE = re.compile(r"Example: `([^`]+)`", re.DOTALL)
+
+
+@pytest.mark.parametrize("name", [name for name in functions() if EXAMPLE.search(str(getattr(fn, name).__doc__))])
+def test_the_example_of_a_docstring_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    net = fn.network({1: fn.linear(4), 2: fn.tanh(), 3: fn.linear(1)}, {1: [2], 2: [3], 3: []})
+    step = fn.train_step(net, fn.mse(), fn.adam(1e-3))
+    params, _ = net.init(fn.key(0), (2,))
+    x, target, key, epoch = np.ones((3200, 2), np.float32), np.zeros((3200, 1), np.float32), fn.key(1), 0
+    names = {"fn": fn, "np": np, "net": net, "params": params, "x": x, "target": target, "y": target, "key": key}
+    names |= {"step": step, "epoch": epoch, "data": (x[:64], target[:64]), "held_out": (x[:64], target[:64])}
+    names |= {"logits": np.zeros((2, 3), np.float32), "labels": np.array([0, 2]), "state": step.init(params)}
+    if name in SPECIAL:
+        exec(SPECIAL[name], names)
+    found = EXAMPLE.search(str(inspect.getdoc(getattr(fn, name))))
+    assert found
+    exec(found[1], names)
+
+
+SPECIAL = {
+    "scan": "step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)",
+    "vmap": "step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)\n"
+    "params = fn.tree.map(lambda p: np.stack([p, p]), params)",
+    "fold_in": "step = 3",
+    "to_jax": "jax = __import__('pytest').importorskip('jax')\nto_jax = fn.to_jax",
+}
+"""What the example of a function takes for granted beside the usual names."""

@@ -96,7 +96,16 @@ def test_all_classifiers_are_of_the_same_sizes() -> None:
 def test_heteroscedastic(tmp_path: Path) -> None:
     rows = cells(command("heteroscedastic", tmp_path))
     assert [row[0] for row in rows][-1] == "The truth"
-    assert len(rows) == 3
+    assert len(rows) == 4
+    assert rows[2][:3] == ["Two quantiles, by pinball losses", "-", "-"]
+
+
+def test_the_quantiles_are_learnt() -> None:
+    points, others = (heteroscedastic.draw_points(fn.fold_in(KEY, name), 2_000) for name in ("train", "test"))
+    found = heteroscedastic.predict_quantiles(heteroscedastic.train_quantiles(KEY, points, epochs=100), others.x)
+    for end, fraction in zip(found, (0.025, 0.975), strict=True):
+        for side in (others.x < 0, others.x > 0):
+            assert np.mean(others.y[side] < end[side]) == pytest.approx(fraction, abs=0.03)
 
 
 def test_the_variance_is_learnt() -> None:

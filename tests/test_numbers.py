@@ -99,6 +99,7 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "linear": {"units": 4, "use_bias": False},
     "linear_schedule": {"init_value": 0.5, "end_value": 0.25, "transition_steps": 8, "transition_begin": 2},
     "lion": {"learning_rate": 0.5, "b1": 0.5, "b2": 0.25, "weight_decay": 0.5},
+    "log_cosh": {"weighted": True},
     "mae": {"weighted": True},
     "masked_mean": {"axis": 1, "keepdims": True},
     "masked_sum": {"axis": 1, "keepdims": True},
@@ -118,6 +119,7 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "orthogonal": {"scale": 0.5},
     "permute": (2, 1),
     "piecewise_constant_schedule": {"init_value": 0.5, "boundaries_and_scales": {2: 0.5, 4: 0.25}},
+    "pinball": {"quantile": 0.25, "weighted": True},
     "poisson_nll": {"weighted": True},
     "reduce_on_plateau": {
         "factor": 0.5,
@@ -149,7 +151,9 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "split": {"key": fn.key(0), "n": 3},
     "sum": {"axis": 1, "keepdims": True},
     "train_step": {"net": NET, "loss": fn.mse(), "optimizer": fn.sgd(0.5), "check_finite": True},
+    "top_k_accuracy": {"prediction": X, "target": np.array([0, 1, 2, 0]), "k": 2},
     "uniform": {"scale": 0.5},
+    "jit": {"function": STEP},
     "vmap": {"function": STEP, "in_axes": 0},
     "upsample": {"factor": (2, 3)},
     "value_and_grad": {"net": NET, "loss": fn.mse(), "check_finite": True},
@@ -169,6 +173,7 @@ ELSEWHERE = {
     "freeze": "keys",
     "parallel": "none",
     "load": "file",
+    "to_c": "flag",
     "to_onnx": "shapes",
 }
 NUMBER = re.compile(r"\b(int|float|bool|Axes|Shape|OperatorKey|Mask)\b")

@@ -84,6 +84,7 @@ def by_optax() -> dict[str, Pair]:
     return {
         "mse": Pair(fn.mse(), (), (Y, T), lambda p, y, t: losses.squared_error(y, t).mean()),
         "huber": Pair(fn.huber(0.7), (), (Y, T), lambda p, y, t: losses.huber_loss(y, t, delta=0.7).mean()),
+        "log_cosh": Pair(fn.log_cosh(), (), (Y, T), lambda p, y, t: losses.log_cosh(y, t).mean()),
         "labels": Pair(
             fn.softmax_cross_entropy(), (), (Y, LABELS),
             lambda p, z, t: losses.softmax_cross_entropy_with_integer_labels(z, t).mean(),

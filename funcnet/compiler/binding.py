@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.compiler.buffers import Buffer
+from funcnet.compiler.buffers import Buffer, written
 from funcnet.compiler.plan import ALIGNMENT, Plan
 from funcnet.tracing.forms import Instruction
 from funcnet.tracing.trace import Call, Value
@@ -34,10 +34,10 @@ class Workspace:
         self.state: dict[int, Any] = {}
         self.params, self.gradient = (
             np.ndarray((buffer.size // plan.dtype.itemsize,), plan.dtype, self.slab, buffer.start)
-            for buffer in plan.buffers[:2]
+            for buffer in (plan.params_buffer, plan.gradient_buffer)
         )
         self.source: Any = self.params
-        self._params_buffer: Buffer = plan.buffers[0]
+        self._params_buffer: Buffer = plan.params_buffer
         self.inputs: list[Any] = [self.array(value) for value in plan.inputs]
         self.program: list[Instruction] = []
         self.readers: list[tuple[slice, Call]] = []
@@ -48,7 +48,7 @@ class Workspace:
                 self.readers.append((slice(start, len(self.program)), call))
         self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
         self.can_move: bool = not any(map(self._is_params, plan.outputs))
-        beside = [value for _, call in self.readers for value in (*call.operands, call.output)]
+        beside = [value for _, call in self.readers for value in (*call.operands, *written(call))]
         self._beside_params = {id(v): self._arrays[id(v)] for v in beside if not self._is_params(v)}
         del self._arrays, self._allotted, self._views
 
@@ -137,6 +137,9 @@ class Workspace:
     def _bind(self, call: Call) -> list[Instruction]:
         """The call with arrays in place of values, in the fastest of its forms that gives the same."""
         inputs = tuple(self.array(x) if isinstance(x, Value) else x for x in call.inputs)
+        if call.primitive.multi_output:
+            outputs = tuple(self.array(y) if y.use_count else None for y in call.outputs)
+            return call.primitive.form(self, call.attributes, inputs, outputs)
         return call.primitive.form(self, call.attributes, inputs, self.array(call.output))
 
 

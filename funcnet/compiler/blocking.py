@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import Plan
 from funcnet.tracing.trace import Call, Value
 
@@ -21,7 +22,7 @@ def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
     """(start, stop) of the blocks in which a batch of so many rows runs; one where it runs whole."""
     if rows < 2 * FEWEST or not separable(plan):
         return [(0, rows)]
-    per_row = sum(buffer.size for buffer in plan.buffers[2:]) // rows + 1
+    per_row = sum(buffer.size for buffer in plan.working_buffers) // rows + 1
     widest = max((product_size(call) for call in plan.calls), default=1)
     length = even(rows, max(FEWEST, min(CACHE // per_row, SMALL_PRODUCT // widest)))
     return [(start, min(start + length, rows)) for start in range(0, rows, length)]
@@ -41,7 +42,8 @@ def even(rows: int, most: int) -> int:
 
 def product_size(call: Call) -> int:
     """Multiplications for each row in a matrix product over rows; 1 for any other call."""
-    return max(call.multiply_adds() // call.output.shape[0], 1) if call.output.batch_axis == 0 else 1
+    y = call.outputs[0]
+    return max(call.multiply_adds() // y.shape[0], 1) if y.batch_axis == 0 else 1
 
 
 def separable(plan: Plan) -> bool:
@@ -51,17 +53,19 @@ def separable(plan: Plan) -> bool:
         partial = [id(x.root) in sums for x in call.operands]
         if call.primitive.opaque or any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs):
             return False  # nobody knows whether it mixes rows, or whether an array holds something for each row
-        if call.output.batch_axis is not None:
-            if any(partial) or not any(x.batch_axis is not None for x in call.operands):
-                return False  # rows that come from no rows, such as random ones, would be the same in every block
-        elif any(x.batch_axis is not None for x in call.operands) or any(partial):
-            if not (is_sum_over_rows(call) or (all(partial) and is_linear(call))):
-                return False
-            sums.add(id(call.output))
-        elif call.primitive.sums_rows and not call.operands:
-            sums.add(id(call.output))  # zeros, the sum of nothing
-        elif call.output.buffer is plan.buffers[1]:
-            return False  # a cotangent that does not depend on the rows would be counted once a block
+        of_rows = any(x.batch_axis is not None for x in call.operands)
+        for output in written(call):
+            if output.batch_axis is not None:
+                if any(partial) or not of_rows:
+                    return False  # rows that come from no rows, such as random ones, would be the same in every block
+            elif of_rows or any(partial):
+                if not (is_sum_over_rows(call) or (all(partial) and is_linear(call))):
+                    return False
+                sums.add(id(output))
+            elif call.primitive.sums_rows and not call.operands:
+                sums.add(id(output))  # zeros, the sum of nothing
+            elif output.buffer is plan.gradient_buffer:
+                return False  # a cotangent that does not depend on the rows would be counted once a block
     return all(y.batch_axis == 0 or (id(y.root) in sums and not y.shape) for y in plan.outputs)
 
 

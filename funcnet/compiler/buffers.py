@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from funcnet.tracing.trace import Value
+from funcnet.tracing.trace import Call, Value
 
 
 class Buffer:
@@ -39,6 +39,11 @@ def nbytes(value: Value) -> int:
 def same_form(a: Value, b: Value) -> bool:
     """Whether the elements of both lie alike in memory."""
     return (a.shape, a.dtype.itemsize, a.batch_axis, a.order) == (b.shape, b.dtype.itemsize, b.batch_axis, b.order)
+
+
+def written(call: Call) -> list[Value]:
+    """The outputs that something reads; the others are not written and have no buffer."""
+    return [y for y in call.outputs if y.use_count]
 
 
 def ends_at(value: Value) -> int:

@@ -40,7 +40,7 @@ def fuse(calls: Sequence[Call]) -> Fused:
     """Join what can be fused; every `Value.use_count` tells how often the value is read."""
     fused = Fused([], [], {})
     several = [alike for alike in by_form(calls) if len(alike) > 1]
-    made = {id(call.output): i for i, call in enumerate(calls)} if several else {}
+    made = {id(y): i for i, call in enumerate(calls) for y in call.outputs} if several else {}
     readers: dict[int, Call] = {}
     instead: dict[int, list[Call]] = {}
     for alike in several:
@@ -121,8 +121,8 @@ def pack(steps: list[Step], fused: Fused) -> None:
     for first, *others in steps:
         (x, *_), values = first.operands, [first.output, *(call.output for call in others)]
         first.read(tuple(whole if v is x else v for v in first.inputs))
-        first.output = whole = packed_in(values, after, fused)
-        whole.call = first
+        whole = packed_in(values, after, fused)
+        first.outputs, whole.call = (whole,), first
 
 
 def packed_in(values: list[Value], buffer: Buffer, fused: Fused) -> Value:
@@ -132,7 +132,7 @@ def packed_in(values: list[Value], buffer: Buffer, fused: Fused) -> Value:
         value.buffer, value.offset = buffer, length
         length += value.elements + (value.shape[0] if value.ndim == 2 else 0)
     whole = Value(values[0].trace, (length,), values[0].dtype, None)
-    whole.buffer, buffer.size = buffer, nbytes(whole)
+    whole.buffer, whole.use_count, buffer.size = buffer, 1, nbytes(whole)
     fused.parts[id(whole)] = values
     return whole
 
@@ -190,8 +190,9 @@ def stack_cotangents(product: Call, bias_cotangent: Value) -> None:
     x_transposed, g = product.inputs
     dW = product.output
     stack = Value(dW.trace, (dW.shape[0] + 1, dW.shape[1]), dW.dtype, None)
+    stack.use_count = dW.use_count + bias_cotangent.use_count
     product.read((with_ones(x_transposed.base).T, g))
-    product.output, stack.call = stack, product
+    product.outputs, stack.call = (stack,), product
     for part, view in ((dW, ALL_BUT_LAST), (bias_cotangent, LAST)):
         part.base, part.view, part.call = stack, view, None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.compiler.buffers import Buffer
+from funcnet.compiler.buffers import Buffer, written
 from funcnet.compiler.plan import Plan
 from funcnet.display import one_line
 from funcnet.tracing.shapes import Slice
@@ -32,7 +32,10 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
         lines.append(f"  then: {ending}")
     if plan.left_out:
         lines.append("  not run, because nothing needs them or another call includes them:")
-        lines += [f"    {one_line(call.scope)}: {function_name(call)} {call.output.shape}" for call in plan.left_out]
+        lines += [
+            f"    {one_line(call.scope)}: {function_name(call)} {', '.join(str(y.shape) for y in call.outputs)}"
+            for call in plan.left_out
+        ]
     return "\n".join(lines)
 
 
@@ -41,14 +44,15 @@ class Names:
 
     def __init__(self, plan: Plan, paths: Sequence[str]) -> None:
         self.buffers: dict[int, int] = {id(buffer): i for i, buffer in enumerate(plan.buffers)}
-        self.fixed: tuple[Buffer, Buffer] = (plan.buffers[0], plan.buffers[1])
+        self.fixed: tuple[Buffer, Buffer] = (plan.params_buffer, plan.gradient_buffer)
         self.paths: dict[int, str] = {p.offset: f"params{path}" for p, path in zip(plan.parameters, paths, strict=True)}
         self.names: dict[int, str] = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
         self.parts: dict[int, list[Value]] = plan.parts
         for i, call in enumerate(plan.calls, 1):
-            self.names[id(call.output)] = f"v{i}"
-            for k, part in enumerate(plan.parts.get(id(call.output), ())):
-                self.names[id(part)] = f"v{i}.{k}"
+            parts = plan.parts.get(id(call.outputs[0]), ()) if len(call.outputs) == 1 else call.outputs
+            self.names.update((id(part), f"v{i}.{k}") for k, part in enumerate(parts))
+            if len(call.outputs) == 1:
+                self.names[id(call.output)] = f"v{i}"
 
     def of(self, value: Any) -> str:
         """The name of a value, of a view of one, or of a constant."""
@@ -82,11 +86,16 @@ class Names:
         """(the shape and name of the result, the call)."""
         attributes = (f"{k}={v}" for k, v in call.attributes.items() if k in SHOWN and v is not None)
         arguments = ", ".join([*map(self.of, call.inputs), *attributes])
-        return f"{self.of(call.output)} {call.output.shape}", f"= {function_name(call)}({arguments})"
+        results = ", ".join(f"{self.of(y)} {y.shape}" for y in written(call))
+        return results, f"= {function_name(call)}({arguments})"
 
     def place(self, call: Call) -> str:
-        """Where the result lives."""
-        buffer, offset = call.output.buffer, call.output.offset
+        """Where the results live."""
+        return "; ".join(dict.fromkeys(self.place_of(y, call) for y in written(call)))
+
+    def place_of(self, output: Value, call: Call) -> str:
+        """Where one of the results lives."""
+        buffer, offset = output.buffer, output.offset
         if buffer in self.fixed:
             return "the gradient"
         over = [self.of(v) for v in call.operands if v.buffer is buffer and v.offset == offset]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import is_
-from typing import Any, Generic, NamedTuple, cast
+from typing import Any, Generic, NamedTuple
 from weakref import ref
 
 from typing_extensions import TypeVar
@@ -72,10 +72,10 @@ class ParamsCache(Generic[P]):
             return
         layout = self.layout
         forms = layout.forms if leaves is None else [*map(FORM, leaves)]
-        keys, values, nodes = (
-            ([*params], [*params.values()], []) if layout.only_dict else (None, [], layout.nodes(params))
-        )
-        self.last = tree.new_tuple(Seen, (params, keys, values, nodes, leaves, forms, vector))
+        if layout.only_dict:
+            self.last = tree.new_tuple(Seen, (params, [*params], [*params.values()], [], leaves, forms, vector))
+        else:
+            self.last = tree.new_tuple(Seen, (params, None, [], layout.nodes(params), leaves, forms, vector))
 
     def recognise(self, params: Any) -> tuple[Any, Any]:
         """(flat vector, leaves), or (None, leaves) where there is no vector. LookupError unless params are known."""
@@ -86,19 +86,16 @@ class ParamsCache(Generic[P]):
         if keys is not None:
             if len(params) != len(values) or not all(map(is_, params.values(), values)):
                 return self._recall(params)
-            if not all(map(is_, params, keys)) or cast("Any", type(params)) is not dict:
+            if params.__class__ is not dict or not all(map(is_, params, keys)):
                 raise LookupError
         elif params is not seen or (nodes and not are_as_they_were(nodes)):
             return self._recall(params)
+        layout = self.layout
         if leaves is None:
-            leaves = self.layout.leaves(params)
-        if [*map(FORM, leaves)] != forms or self._has_changed(vector):
+            leaves = layout.leaves(params)
+        if [*map(FORM, leaves)] != forms or (vector is not None and FORM(vector) != layout.form):
             raise LookupError
         return vector, leaves
-
-    def _has_changed(self, vector: Any) -> bool:
-        """Whether another dtype, shape or strides were assigned to the vector."""
-        return vector is not None and FORM(vector) != self.layout.form
 
     def _recall(self, params: Any) -> tuple[Any, Any]:
         """The same of params that came before the last ones."""
@@ -107,7 +104,7 @@ class ParamsCache(Generic[P]):
         for found in self.older:
             if all(map(is_, now, found.leaves)):
                 vector: Any = None if found.vector is None else found.vector()
-                if [*map(FORM, leaves)] != found.forms or self._has_changed(vector):
+                if [*map(FORM, leaves)] != found.forms or (vector is not None and FORM(vector) != self.layout.form):
                     break
                 if self.small:
                     self.set_aside()

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.compiler.buffers import Buffer, ends_at, nbytes, same_form
+from funcnet.compiler.buffers import Buffer, ends_at, nbytes, same_form, written
 from funcnet.compiler.fusion import ALL_BUT_LAST, LAST, Fused, fold_bias, fuse
 from funcnet.tracing.primitive import COPY, MULTIPLY
 from funcnet.tracing.trace import Call, Trace, Value
@@ -37,8 +37,9 @@ class Plan:
     calls: those that run.              parameters, inputs: the values that come from outside.
     outputs: the values that go out.    factors: what each of them, a single number, is multiplied by as it goes.
     left_out: the calls that were recorded and do not run.
-    buffers: the pieces of memory; the first two hold the flat vectors of the params and of their cotangents, which may
-        be one and the same, and the next ones are the packed buffers of fused calls.
+    params_buffer, gradient_buffer: hold the flat vectors of the params and of their cotangents; the memory may be one
+        and the same.
+    working_buffers: all others, the packed buffers of fused calls first.
     parts: for the whole of a packed buffer, by its identity, the values that stand there.
     size: the bytes of memory that one run needs.
     passes: which of the passes that a program can do without are made.
@@ -63,34 +64,42 @@ class Plan:
         self.parts: dict[int, list[Value]]
         self.outputs, self.factors = unscaled(outputs)
         bytes_of_params = sum(map(nbytes, self.parameters))
-        self.buffers: list[Buffer] = [Buffer(bytes_of_params), Buffer(bytes_of_params if gradient else 0)]
+        self.params_buffer: Buffer = Buffer(bytes_of_params)
+        self.gradient_buffer: Buffer = Buffer(bytes_of_params if gradient else 0)
         for parameter in self.parameters:
-            parameter.buffer = self.buffers[0]
+            parameter.buffer = self.params_buffer
         self.calls: list[Call] = eliminate_dead_code(copies.calls, (*self.outputs, *gradient))
         if "fold_bias" in passes:
             self.calls = fold_bias(self.calls)
         if gradient:
             self.calls += self._place_gradient(gradient)
-        self.calls, packed_buffers, self.parts = fuse(self.calls) if "fusion" in passes else Fused(self.calls, [], {})
-        self.buffers += packed_buffers
+        self.working_buffers: list[Buffer]
+        self.calls, self.working_buffers, self.parts = (
+            fuse(self.calls) if "fusion" in passes else Fused(self.calls, [], {})
+        )
         kept = {id(call) for call in self.calls}
         self.left_out: list[Call] = [call for call in copies.calls if id(call) not in kept]
         self._assign_buffers("in_place" in passes)
         self.over_params: bool = bool(gradient) and self._gradient_fits_over_params()
         self.size: int = self._lay_out()
 
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """All pieces of memory."""
+        return self.params_buffer, self.gradient_buffer, *self.working_buffers
+
     def _place_gradient(self, gradient: Sequence[Value]) -> list[Call]:
         """Have each cotangent written where it belongs in the flat vector; return the copies where that cannot be."""
         copies: list[Call] = []
         for parameter, cotangent, after in zip(self.parameters, gradient, [*gradient[1:], None], strict=True):
             root = cotangent.root
-            if cotangent.view is LAST and root.buffer is self.buffers[1] and ends_at(root) == ends_at(parameter):
+            if cotangent.view is LAST and root.buffer is self.gradient_buffer and ends_at(root) == ends_at(parameter):
                 continue  # written together with the cotangent of the weight
             if root.call is None or root.buffer is not None or not (cotangent is root or heads(cotangent, after)):
                 root = Value(parameter.trace, parameter.shape, parameter.dtype, None)
-                root.call = Call(COPY, (cotangent,), root, {}, "")
+                root.call = Call(COPY, (cotangent,), (root,), {}, "")
                 copies.append(root.call)
-            root.buffer, root.offset = self.buffers[1], parameter.offset
+            root.buffer, root.offset = self.gradient_buffer, parameter.offset
         return copies
 
     def _assign_buffers(self, in_place: bool) -> None:
@@ -100,16 +109,17 @@ class Plan:
                 value.root.last = i
         for value in self.outputs:
             value.root.last = FOREVER
-        fixed, free = self.buffers[:], Free()
+        fixed, free = [*self.buffers], Free()
         for value in self.inputs:
             value.buffer = self._take(value, free)
         for i, call in enumerate(self.calls):
-            output = call.output
-            if output.buffer is None:
-                output.buffer = (in_place_buffer(call, i, fixed) if in_place else None) or self._take(output, free)
+            for output in written(call):
+                if output.buffer is None:
+                    output.buffer = (in_place_buffer(call, i, fixed) if in_place else None) or self._take(output, free)
+            taken = [output.buffer for output in call.outputs]
             for value in call.operands:
                 root = value.root
-                if root.last == i and root.buffer is not output.buffer and root.buffer not in fixed:
+                if root.last == i and root.buffer not in taken and root.buffer not in fixed:
                     free.add(root.buffer)
                     root.last = -1
 
@@ -117,12 +127,12 @@ class Plan:
         buffer = free.take(value) if value.shape else None  # a number, often a loss, would hold on to a whole array's
         if buffer is None:
             buffer = Buffer()
-            self.buffers.append(buffer)
+            self.working_buffers.append(buffer)
         return buffer.admit(value)
 
     def _gradient_fits_over_params(self) -> bool:
         """Whether every cotangent can be written where its parameter stood, since no call reads that any more."""
-        params, gradient = self.buffers[:2]
+        params, gradient = self.params_buffer, self.gradient_buffer
         sizes = {parameter.offset: parameter.elements for parameter in self.parameters}
         last: dict[int, int] = {}
         for i, call in enumerate(self.calls):
@@ -132,15 +142,16 @@ class Plan:
         return not any(y.root.buffer is params for y in self.outputs) and all(
             last.get(place, -1) < i
             for i, call in enumerate(self.calls)
-            if call.output.buffer is gradient
-            for place in places(call.output, sizes)
+            for output in call.outputs
+            if output.buffer is gradient
+            for place in places(output, sizes)
         )
 
     def _lay_out(self) -> int:
         """Put the buffers one behind the other; return the length of all."""
         start = 0
         for buffer in self.buffers:
-            if self.over_params and buffer is self.buffers[1]:
+            if self.over_params and buffer is self.gradient_buffer:
                 continue  # it begins where the params do
             buffer.start = start
             start += -(-(buffer.size + buffer.row) // ALIGNMENT) * ALIGNMENT
@@ -155,9 +166,11 @@ class Copies:
         self.calls: list[Call] = []
         for call in trace.calls:
             inputs = tuple([self.of(x) if isinstance(x, Value) else x for x in call.inputs])
-            output = self.of(call.output)
-            output.call = Call(call.primitive, inputs, output, call.attributes, call.scope)
-            self.calls.append(output.call)
+            outputs = tuple(self.of_all(call.outputs))
+            copy = Call(call.primitive, inputs, outputs, call.attributes, call.scope)
+            for output in outputs:
+                output.call = copy
+            self.calls.append(copy)
 
     def of(self, value: Value) -> Value:
         """The copy of a value, always the same one."""
@@ -214,7 +227,7 @@ def eliminate_dead_code(calls: Sequence[Call], results: Iterable[Value]) -> list
         value.root.use_count += 1
     kept: list[Call] = []
     for call in reversed(calls):
-        if call.output.use_count:
+        if written(call):
             kept.append(call)
             for value in call.operands:
                 value.root.use_count += 1
@@ -231,9 +244,9 @@ def in_place_buffer(call: Call, number: int, fixed: Sequence[Buffer]) -> Buffer 
 
     One element alone is left in place: NumPy checks such operands for overlap, which takes longer than the call.
     """
-    output, operands = call.output, call.operands
-    if not call.primitive.elementwise or output.elements < 2:
+    if not call.primitive.elementwise or call.output.elements < 2:
         return None
+    output, operands = call.output, call.operands
     for value in operands:
         alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in operands)
         if alone and same_form(value, output) and value.buffer not in fixed and value.buffer.fits(output):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 from typing import Any, Generic, TypeAlias, cast
 from weakref import WeakValueDictionary
@@ -18,7 +18,7 @@ from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.layout import Layout, key_types
 from funcnet.compiler.listing import listing
 from funcnet.compiler.params_cache import ParamsCache
-from funcnet.compiler.plan import Plan
+from funcnet.compiler.plan import PASSES, Plan
 from funcnet.compiler.workspace import Blocks, Memory, Space
 from funcnet.core import Function, Pullback
 from funcnet.errors import ShapeError
@@ -121,7 +121,14 @@ class Compiled(Generic[P]):
         if not given:
             raise ShapeError(f"{self.kind} takes the inputs of the network and then the targets, but was given none")
 
-    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
+    def record(
+        self,
+        trace: Trace,
+        params: P,
+        inputs: tuple[Value, ...],
+        key: Any = None,
+        passes: Collection[str] = PASSES,
+    ) -> Plan:
         """Run the function on symbolic values and plan what it recorded."""
         raise NotImplementedError
 
@@ -270,8 +277,15 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         """Run the function, whose errors tell where they happened."""
         return self.compute(params, *inputs, key=key)
 
-    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
+    def record(
+        self,
+        trace: Trace,
+        params: P,
+        inputs: tuple[Value, ...],
+        key: Any = None,
+        passes: Collection[str] = PASSES,
+    ) -> Plan:
         """Plan the forward pass alone."""
         self.check_count(len(inputs))
         output, _ = self.compute(params, *cast("tuple[Array, ...]", inputs), key=key)
-        return Plan(trace, tree.leaves(output))
+        return Plan(trace, tree.leaves(output), passes=passes)

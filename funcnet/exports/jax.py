@@ -130,7 +130,7 @@ def _in_jax(r: _Recorded) -> tuple[Callable[..., Any], Callable[..., Any]] | Non
     rules: Any = importlib.import_module("funcnet.exports.jax_rules")
     if not all(rules.rule_of(call) for call in [*r.forward, *r.backward]):
         return None
-    written = {id(call.output) for call in r.backward} | {id(g) for g in r.cotangents}
+    written = {id(y) for call in r.backward for y in call.outputs} | {id(g) for g in r.cotangents}
     read = [*(x.root for call in r.backward for x in call.operands), *(g.root for g in r.gradients)]
     residuals = [*{id(x): x for x in read if id(x) not in written}.values()]
 

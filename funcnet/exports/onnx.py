@@ -1,4 +1,4 @@
-"""A network as an ONNX model, for ONNX Runtime and whatever else reads that format."""
+"""A network as an ONNX model, for ONNX Runtime and other readers of that format."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def write_call(w: Writer, call: Call | Standard) -> None:
     if rule is None:
         if call.primitive.opaque:
             raise ExportError(
-                f"{located(call.scope or call.attributes['name'])}a custom layer is a function that nobody can look "
+                f"{located(call.scope or call.attributes['name'])}a custom layer is a function that cannot be looked "
                 "into: make it of fn.elementwise and the other layers"
             )
         raise ExportError(f"{located(call.scope)}np.{call.primitive.name} has no counterpart in ONNX")

@@ -48,6 +48,11 @@ class Standard(NamedTuple):
     output: Value
     scope: str
 
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """Its output, as those of a call."""
+        return (self.output,)
+
 
 EXP, SUBTRACT, DIVIDE = of_ufunc(np.exp), of_ufunc(np.subtract), of_ufunc(np.divide)
 SHIFTED = (SUBTRACT, "x", Last(MAX, "x"))
@@ -67,12 +72,17 @@ def recognised(call: Call, opset: int, dtype: np.dtype[Any]) -> Call | Standard:
     """The operator that a call completes, if there is one; else the call."""
     for kind, pattern, attributes, ranks, single, first in OPERATORS:
         variables: dict[str, Value] = {}
-        if opset < first or (single and dtype != np.float32) or not _matches(pattern, call.output, variables):
+        if opset < first or (single and dtype != np.float32) or not _completes(call, pattern, variables):
             continue
         operands = [*variables.values()]
         if not ranks or ranks == tuple(x.ndim for x in operands):
             return Standard(kind, operands, attributes, call.output, call.scope)
     return call
+
+
+def _completes(call: Call, pattern: Pattern, variables: dict[str, Value]) -> bool:
+    """Whether the call computes the pattern; the variables are what was found in their places."""
+    return len(call.outputs) == 1 and _matches(pattern, call.output, variables)
 
 
 def _matches(pattern: Any, x: Any, variables: dict[str, Value]) -> bool:
@@ -103,7 +113,7 @@ def needed(calls: Sequence[Call | Standard], outputs: Sequence[Value]) -> list[C
     wanted = {id(value.root) for value in outputs}
     kept: list[Call | Standard] = []
     for call in reversed(calls):
-        if id(call.output) in wanted:
+        if any(id(y) in wanted for y in call.outputs):
             kept.append(call)
             wanted.update(id(value.root) for value in call.operands)
     return kept[::-1]

@@ -1,7 +1,7 @@
 """The messages of an ONNX model in the binary form of protocol buffers.
 
 A message is a sequence of fields, each a number and a value; the numbers are those of onnx.proto. An integer is written
-in groups of 7 bits, the lowest first, each in a byte whose highest bit tells that another follows. Text, bytes and
+in groups of 7 bits, the lowest first, each in a byte whose highest bit says that another follows. Text, bytes and
 messages come behind their length. (https://protobuf.dev/programming-guides/encoding, https://onnx.ai/onnx/repo-docs/IR)
 """
 
@@ -68,8 +68,8 @@ def attribute(name: str, value: int | Sequence[int]) -> bytes:
 def node(kind: str, inputs: Sequence[str], output: str, attributes: dict[str, int | Sequence[int]]) -> bytes:
     """A NodeProto: one call of an operator, named as its output is."""
     read: list[Field] = [(1, name) for name in inputs]
-    told: list[Field] = [(5, attribute(name, value)) for name, value in attributes.items()]
-    return message([*read, (2, output), (3, output), (4, kind), *told])
+    options: list[Field] = [(5, attribute(name, value)) for name, value in attributes.items()]
+    return message([*read, (2, output), (3, output), (4, kind), *options])
 
 
 def value_info(name: str, dtype: np.dtype[Any], dimensions: Sequence[Dimension]) -> bytes:

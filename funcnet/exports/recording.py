@@ -83,7 +83,7 @@ def _of_any_rows(trace: Trace, more: Trace) -> list[Call]:
         if call.primitive is not other.primitive:
             break
         inputs = tuple([_input(call.scope, a, b) for a, b in zip(call.inputs, other.inputs, strict=True)])
-        found.append(Call(call.primitive, inputs, call.output, call.attributes, call.scope))
+        found.append(Call(call.primitive, inputs, call.outputs, call.attributes, call.scope))
     longer = max(trace.calls, more.calls, key=len)
     if len(found) < len(longer):
         raise ExportError(f"{located(longer[len(found)].scope)}of more rows it makes other calls")

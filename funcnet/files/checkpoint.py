@@ -58,11 +58,12 @@ def save(path: FilePath, params: Any, *, state: Any = None, metadata: dict[str, 
 
     The file is an npz without pickle, with a manifest in JSON of the path, kind, shape and dtype of every node, so
     `np.load(path)["params[1].weight"]` reads an array too. It is written beside `path`, brought to the disk, and then
-    renamed: whatever happens meanwhile, an interrupt included, `path` is the old file or the new one, whole. A process
+    renamed: at every moment, even after an interrupt, `path` is the old file or the new one, whole. A process
     that is killed leaves its unfinished file there, `.<name>.<hexadecimal>.part`. Links are followed; a file that is
     replaced keeps its permissions.
     Raises CheckpointError for what cannot be kept so, with its path; OSError where `open(path, "w")` or the disk
     refuses, and for a FIFO or a device. Nothing is written then.
+    Example: `fn.save("model.npz", params)`.
     """
     target = file_path(path)
     found = [*entries("params", params), *entries("state", state)]
@@ -151,7 +152,7 @@ def _filled(like: Any, path: str, found: Nodes) -> Any:
     if node.spec is not None:
         return _filled_leaf(like, path, node)
     fields = getattr(kind, "_fields", None)
-    if (fields is None and kind not in (dict, list, tuple)) or described(path, kind) != node.told:
+    if (fields is None and kind not in (dict, list, tuple)) or described(path, kind) != node.description:
         return like
     if kind is dict and not like:
         return _stand_in(path, found)
@@ -166,7 +167,7 @@ def _filled_leaf(like: Any, path: str, node: Node) -> Any:
     """A stand-in for the array of the file where `like` leaves its rows, or all of it, open."""
     if node.kind != "array":
         return like
-    name, shape = node.told["dtype"], tuple(node.told["shape"])
+    name, shape = node.description["dtype"], tuple(node.description["shape"])
     if like is None and path != "state":  # state=None asks for no state
         return _blank(np.dtype(name), shape)
     if type(like) is np.ndarray and like.shape[:1] == (0,) and (like.dtype.name, like.shape[1:]) == (name, shape[1:]):
@@ -178,14 +179,14 @@ def _stand_in(path: str, found: Nodes) -> Any:
     """What the file has there, where its types need no class of the user's."""
     node = found[path]
     if node.kind == "array":
-        return _blank(np.dtype(node.told["dtype"]), tuple(node.told["shape"]))
+        return _blank(np.dtype(node.description["dtype"]), tuple(node.description["shape"]))
     numbers = {kind.__name__: kind(0) for kind in NUMBERS}
     if node.kind in (*numbers, "None"):
         return numbers.get(node.kind)
     if node.kind == "dict":
         return {key: _stand_in(f"{path}[{key!r}]", found) for key in node.keys}
     items = [_stand_in(f"{path}[{key!r}]", found) for key in node.keys if node.kind != "NamedTuple"]
-    return tuple(items) if node.kind == "tuple" else items  # a NamedTuple is then told as a difference
+    return tuple(items) if node.kind == "tuple" else items  # a NamedTuple is then reported as a difference
 
 
 def _blank(dtype: np.dtype[Any], shape: tuple[int, ...]) -> archive.Stored:
@@ -199,7 +200,7 @@ def _taken(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
     taken: list[str] = []
     for path, entry in wanted.items():
         node = found.get(path)
-        if node is not None and node.told == entry.told and node.parent in alike:
+        if node is not None and node.description == entry.description and node.parent in alike:
             alike.add(path)
             taken += [path] * (entry.dtype is not None)
     return taken
@@ -216,26 +217,26 @@ def _compare(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
     if problems.keys().isdisjoint(wanted) and all(parent and found[parent].kind == "dict" for parent in parents):
         return tops
     count = f"{len(problems)} difference{'s' * (len(problems) > 1)}"
-    told = (f"{path}: {difference}" for path, difference in problems.items())
+    lines = (f"{path}: {difference}" for path, difference in problems.items())
     fix = ""
-    if {"kind": "NamedTuple", "name": "Fit"} == found["params"].told != wanted["params"].told:
+    if {"kind": "NamedTuple", "name": "Fit"} == found["params"].description != wanted["params"].description:
         fix = "; the file has a Fit: load it with like=fn.Fit(params, step.init(params), {}, params)"
-    raise CheckpointError("\n  ".join([f"{count} from what was asked for{fix}", *told]))
+    raise CheckpointError("\n  ".join([f"{count} from what was asked for{fix}", *lines]))
 
 
 def _differences(found: Nodes, wanted: dict[str, Entry]) -> Iterator[tuple[str, str]]:
     """(path, difference) of every node that is not the same on both sides."""
     for path in {**wanted, **found}:
-        there = found[path].told if path in found else None
-        asked = wanted[path].told if path in wanted else None
+        there = found[path].description if path in found else None
+        asked = wanted[path].description if path in wanted else None
         if there != asked:
             yield path, f"the file has {_named(there)}, but {_named(asked)} was asked for"
 
 
-def _named(told: dict[str, Any] | None) -> str:
+def _named(description: dict[str, Any] | None) -> str:
     """A node in a word or two."""
-    if told is None:
+    if description is None:
         return "nothing"
-    if told["kind"] == "array":
-        return f"{told['dtype']} {tuple(told['shape'])}"
-    return str(told.get("name", told["kind"]))
+    if description["kind"] == "array":
+        return f"{description['dtype']} {tuple(description['shape'])}"
+    return str(description.get("name", description["kind"]))

@@ -38,7 +38,7 @@ class Entry(NamedTuple):
     """A node or a leaf: its path, its description in the manifest, and, of a leaf, the leaf and its dtype."""
 
     path: str
-    told: dict[str, Any]
+    description: dict[str, Any]
     leaf: Any = None
     dtype: np.dtype[Any] | None = None
 
@@ -46,20 +46,20 @@ class Entry(NamedTuple):
 class Node(NamedTuple):
     """A node or a leaf that a manifest describes, the path of the node that holds it, and its own keys or fields."""
 
-    told: dict[str, Any]
+    description: dict[str, Any]
     parent: str | None
     keys: list[Any]
 
     @property
     def kind(self) -> str:
         """dict, list, tuple, NamedTuple, None, array, int or float."""
-        return str(self.told["kind"])
+        return str(self.description["kind"])
 
     @property
     def spec(self) -> Spec | None:
         """The array that the file holds for it; None for a node that is no leaf."""
         if self.kind == "array":
-            return Spec(DTYPES[self.told["dtype"]], tuple(self.told["shape"]))
+            return Spec(DTYPES[self.description["dtype"]], tuple(self.description["shape"]))
         kinds = {kind.__name__: dtype.newbyteorder("<") for kind, dtype in NUMBERS.items()}
         return Spec(kinds[self.kind], ()) if self.kind in kinds else None
 
@@ -143,8 +143,8 @@ def text(found: Iterable[Entry], metadata: Any) -> bytes:
         raise CheckpointError(f"metadata must be a dict; got {type(metadata).__name__}")
     with not_too_deep("metadata"):
         notes = plain("metadata", metadata)
-        told = {entry.path: entry.told for entry in found}
-        manifest = {"format": FORMAT, "version": VERSION, "entries": told, "metadata": notes}
+        descriptions = {entry.path: entry.description for entry in found}
+        manifest = {"format": FORMAT, "version": VERSION, "entries": descriptions, "metadata": notes}
         written = json.dumps(manifest, allow_nan=False)
         if json.loads(written) != manifest:
             raise CheckpointError(
@@ -195,16 +195,16 @@ def parsed(content: bytes) -> tuple[dict[str, Node], dict[str, Any]]:
     """(nodes by path, metadata) of a manifest. CheckpointError for one that `text` does not write."""
     with nothing_foreign():
         manifest = json.loads(content.decode("ascii"))
-        told = cast("dict[str, Any]", manifest if isinstance(manifest, dict) else {})
-        if told.get("format") != FORMAT:
+        fields = cast("dict[str, Any]", manifest if isinstance(manifest, dict) else {})
+        if fields.get("format") != FORMAT:
             raise CheckpointError("it is no checkpoint: its manifest is of another format")
-        if type(told.get("version")) is not int or told["version"] != VERSION:
-            found, fix = told.get("version"), "load it with the funcnet that saved it, or a later one"
+        if type(fields.get("version")) is not int or fields["version"] != VERSION:
+            found, fix = fields.get("version"), "load it with the funcnet that saved it, or a later one"
             raise CheckpointError(f"it has format version {found!r:.60}; this funcnet reads {VERSION}: {fix}")
-        listed, metadata = told.get("entries"), told.get("metadata")
+        listed, metadata = fields.get("entries"), fields.get("metadata")
         if not isinstance(listed, dict) or not isinstance(metadata, dict):
             raise CheckpointError("its manifest lacks the entries or the metadata")
-        if list(told) != ["format", "version", "entries", "metadata"]:
+        if list(fields) != ["format", "version", "entries", "metadata"]:
             raise CheckpointError("its manifest holds more than a checkpoint's, or in another order")
         if json.dumps(manifest, allow_nan=False).encode("ascii") != content:
             raise CheckpointError("its manifest is not the text that its content has: a key twice, or other spacing")
@@ -216,16 +216,16 @@ def _nodes(listed: dict[str, Any]) -> dict[str, Node]:
     nodes: dict[str, Node] = {}
     open_nodes: list[str] = []
     roots = iter(ROOTS)
-    for path, told in listed.items():
+    for path, description in listed.items():
         step = None
         while open_nodes and not (step := _step(path, open_nodes[-1])):
             open_nodes.pop()
         parent = open_nodes[-1] if open_nodes else None
-        if not _is_description(told) or not (
+        if not _is_description(description) or not (
             _enter(nodes[parent], step) if parent is not None and step else path == next(roots, None)
         ):
             raise CheckpointError(f"its manifest has the entry {path!r:.60}, which belongs to no tree that was saved")
-        nodes[path] = Node(told, parent, [])
+        nodes[path] = Node(description, parent, [])
         open_nodes.append(path)
     if next(roots, None) is not None:
         raise CheckpointError("its manifest lacks the params or the state")
@@ -248,9 +248,9 @@ def _enter(parent: Node, step: re.Match[str]) -> bool:
     return parent.kind == "dict" or (parent.kind in CONTAINERS and key == len(parent.keys) - 1)
 
 
-def _is_description(told: Any) -> bool:
+def _is_description(candidate: Any) -> bool:
     """Whether an entry is one that `entries` makes."""
-    entry = cast("dict[str, Any]", told if isinstance(told, dict) else {})
+    entry = cast("dict[str, Any]", candidate if isinstance(candidate, dict) else {})
     match list(entry.items()):
         case [("kind", str(kind))]:
             return kind in (*CONTAINERS, "None", *(number.__name__ for number in NUMBERS))

@@ -1,4 +1,4 @@
-"""Replace a file by a new one in one piece: whatever happens meanwhile, the path is the old file or the new one."""
+"""Replace a file by a new one in one piece: at every moment the path is the old file or the new one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def replace(path: str, write: Callable[[BinaryIO], None]) -> None:
 
     Links are followed and stay. A file that is replaced keeps its permissions (read, write, execute); meanwhile the
     new one is readable by its owner alone. A new file has the permissions that `open` would give it. An exception, an
-    interrupt too, at whatever line, removes the unfinished file and closes every descriptor.
+    interrupt, at any line, also removes the unfinished file and closes every descriptor.
     Raises what `open(path, "w")` would, before anything is written; OSError where the path is a FIFO or a device.
     """
     path, mode = _target(path)

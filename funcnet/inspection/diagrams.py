@@ -10,7 +10,8 @@ import numpy as np
 from funcnet.arrays import DType, Shape
 from funcnet.core import Layer
 from funcnet.display import one_line
-from funcnet.inspection.summary import Operator, Source, outline, path_name, source_name
+from funcnet.inspection.structure import Source, path_name, source_name
+from funcnet.inspection.summary import Operator, outline
 from funcnet.networks.sketch import mermaid_text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,17 +12,10 @@ from funcnet.arrays import DType, Shape
 from funcnet.core import Function, Layer, OperatorKey
 from funcnet.display import aligned, key_name, one_line
 from funcnet.errors import DTypeError, ShapeError
-from funcnet.layers.merge import add
-from funcnet.networks.combinators import check, matching, parts
-from funcnet.networks.network import Network
-from funcnet.networks.sharing import Shared
+from funcnet.inspection.structure import Path, Place, Source, params_at, path_name, source_name, structure
+from funcnet.networks.combinators import check
 from funcnet.random import key as random_key
 from funcnet.tracing.trace import Trace
-
-Path: TypeAlias = tuple[OperatorKey, ...]
-"""The keys that lead to an operator: its own, and before it those of the operators that it stands in."""
-Source: TypeAlias = Path | int
-"""What feeds an operator: another one, or the input from outside in that place."""
 
 
 class Operator(NamedTuple):
@@ -97,71 +90,30 @@ def outline(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float3
     """The network as one operator, with all that stands in it."""
     check("summary", (net,), multi_output=True)
     params, _ = net.init(random_key(0), *input_shapes, dtype=dtype)
-    return _Outline(input_shapes, dtype).operator((), net, params, tuple(range(len(input_shapes))))
+    return _Outline(params, input_shapes, dtype).operator(structure(net, tuple(range(len(input_shapes)))))
 
 
 class _Outline:
     """Walks through a network in forward order. shapes: of what has been passed so far."""
 
-    def __init__(self, shapes: Sequence[Shape], dtype: DType) -> None:
+    def __init__(self, params: Any, shapes: Sequence[Shape], dtype: DType) -> None:
+        self.params: Any = params
         self.shapes: dict[Source, Any] = dict(enumerate(shapes))
         self.dtype = dtype
 
-    def operator(
-        self,
-        path: Path,
-        layer: Layer[Any, Any],
-        params: Any,
-        inputs: tuple[Source, ...],
-        *,
-        shares: OperatorKey | None = None,
-        owned: bool = True,
-    ) -> Operator:
-        """The operator that a layer is in its place. owned: whether its params are counted here and not elsewhere."""
-        children = tuple(self._children(path, layer, params, inputs, owned))
+    def operator(self, place: Place) -> Operator:
+        """The operator that a layer is in its place. Shared params are counted where they are not shared."""
+        path, apply, params = place.path, place.layer.apply, params_at(self.params, place.owner)
+        children = tuple(map(self.operator, place.children))
         if children:
-            results = _results(path, layer, children)
-            shapes = tuple(self.shapes[result] for result in results)
-            shape = shapes if layer.apply.multi_output else shapes[0]
+            shapes = tuple(self.shapes[result] for result in place.results)
+            shape = shapes if apply.multi_output else shapes[0]
             cost = sum(child.multiply_adds for child in children)
         else:
-            results = ()
-            shape, cost = self._traced(layer.apply, params, inputs)
+            shape, cost = self._traced(apply, params, place.inputs)
         self.shapes[path] = shape
-        count = sum(leaf.size for leaf in tree.leaves(params)) if owned else 0
-        return Operator(path, layer.apply.kind, shares, inputs, shape, count, cost, children, results)
-
-    def _children(
-        self, path: Path, layer: Layer[Any, Any], params: Any, inputs: tuple[Source, ...], owned: bool
-    ) -> Iterator[Operator]:
-        function, layers = layer.apply.function, parts(layer)
-        if isinstance(function, Network):
-            yield from self._operators(path, function, params or {}, inputs, owned)
-        elif layers and layer.apply.kind == "parallel":
-            *branches, merge = layers
-            for i, (branch, own) in enumerate(zip(branches, matching(params, len(branches)), strict=True)):
-                yield self.operator((*path, i), branch, own, inputs, owned=owned)
-            yield self.operator((*path, "merge"), merge, (), tuple((*path, i) for i in range(len(branches))))
-        elif layers:
-            passed = inputs
-            for i, (each, own) in enumerate(zip(layers, matching(params, len(layers)), strict=True)):
-                yield self.operator((*path, i), each, own, passed, owned=owned)
-                passed = ((*path, i),)
-            if layer.apply.kind == "residual":
-                yield self.operator((*path, "add"), add(), (), (*inputs, *passed))
-
-    def _operators(
-        self, path: Path, net: Network, params: Any, inputs: tuple[Source, ...], owned: bool
-    ) -> Iterator[Operator]:
-        outside = dict(zip(net.graph.inputs, inputs, strict=True))
-        for key in net.graph.order:
-            operator = net.layers[key]
-            shares = operator.key if isinstance(operator, Shared) else None
-            source = key if shares is None else shares
-            fed_by = tuple((*path, j) for j in net.graph.predecessors[key]) or (outside[key],)
-            own = params.get(source, ())
-            counted = owned and shares is None
-            yield self.operator((*path, key), net.layer(key), own, fed_by, shares=shares, owned=counted)
+        count = sum(leaf.size for leaf in tree.leaves(params)) if place.owner == path else 0
+        return Operator(path, apply.kind, place.shares, place.inputs, shape, count, cost, children, place.results)
 
     def _traced(self, apply: Function[Any, Any], params: Any, inputs: tuple[Source, ...]) -> tuple[Shape, int]:
         """The shape of the output, and the cost, both read off the calls for one row."""
@@ -181,26 +133,6 @@ class _Outline:
         output, _ = apply.function(symbols, *values)
         shape = output.shape if output.batch_axis is None else output.shape[1:]
         return shape, sum(call.multiply_adds() for call in trace.calls)
-
-
-def _results(path: Path, layer: Layer[Any, Any], children: tuple[Operator, ...]) -> tuple[Path, ...]:
-    """Which of the operators give the output."""
-    function = layer.apply.function
-    if isinstance(function, Network):
-        return tuple((*path, key) for key in function.graph.outputs)
-    return (children[-1].path,)
-
-
-def path_name(path: Path) -> str:
-    """The keys of a path."""
-    return "/".join(map(key_name, path))
-
-
-def source_name(source: Source, alone: bool) -> str:
-    """An operator, or an input: x where it is alone, else x0, x1, ..."""
-    if isinstance(source, int):
-        return "x" if alone else f"x{source}"
-    return path_name(source)
 
 
 def _cells(row: Operator, alone: bool) -> tuple[str, ...]:

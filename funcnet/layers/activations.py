@@ -64,7 +64,9 @@ def _recorded(function: Scalar, x: Any) -> Any:
 
 @shows_call
 def identity() -> Layer[NoParams]:
-    """y = x        dx = g
+    """Return the input.
+
+    y = x        dx = g
 
     The operator that gives an input its own place in the graph, or fans one value out.
     """
@@ -77,7 +79,10 @@ def _identity(x: Array) -> ScalarResult:
 
 @shows_call
 def tanh() -> Layer[NoParams]:
-    """y = tanh x        dx = g (1 - y^2)"""
+    """The hyperbolic tangent.
+
+    y = tanh x        dx = g (1 - y^2)
+    """
     return elementwise(_tanh)
 
 
@@ -91,7 +96,9 @@ def _tanh(x: Array) -> ScalarResult:
 
 @shows_call
 def sigmoid() -> Layer[NoParams]:
-    """y = 1 / (1 + exp(-x)) = exp x / (exp x + 1)        dx = g y (1 - y)
+    """The logistic function.
+
+    y = 1 / (1 + exp(-x)) = exp x / (exp x + 1)        dx = g y (1 - y)
 
     The second form keeps its digits below 0, and cannot overflow where x is cut at 40, beyond which y rounds to 1.
     """
@@ -113,7 +120,11 @@ def _logistic(x: Array) -> Array:
 
 @shows_call
 def relu() -> Layer[NoParams]:
-    """y = max(x, 0)        dx = g [x > 0]        (Nair and Hinton 2010)"""
+    """The rectified linear unit.
+
+    y = max(x, 0)        dx = g [x > 0]        (Nair and Hinton 2010)
+    Example: `fn.serial(fn.linear(25), fn.relu(), fn.linear(2))`.
+    """
     return elementwise(_relu)
 
 
@@ -124,7 +135,9 @@ def _relu(x: Array) -> ScalarResult:
 
 @shows_call
 def leaky_relu(slope: float = 0.01) -> Layer[NoParams]:
-    """y = x where x > 0, else slope x        dx = g where x > 0, else slope g        (Maas et al. 2013)
+    """The rectifier with a slope below 0.
+
+    y = x where x > 0, else slope x        dx = g where x > 0, else slope g        (Maas et al. 2013)
 
     slope: from 0, where it is relu, up to but not 1.
     """
@@ -140,7 +153,9 @@ def _leaky_relu(slope: float, x: Array) -> ScalarResult:
 
 @shows_call
 def elu(alpha: float = 1.0) -> Layer[NoParams]:
-    """y = x where x > 0, else alpha (exp x - 1)        dx = g where x > 0, else g alpha exp x
+    """The exponential linear unit.
+
+    y = x where x > 0, else alpha (exp x - 1)        dx = g where x > 0, else g alpha exp x
 
     (Clevert et al. 2016)
     """
@@ -152,7 +167,12 @@ ALPHA, SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852
 
 @shows_call
 def selu() -> Layer[NoParams]:
-    """y = scale elu(x, alpha), alpha = 1.67326, scale = 1.05070        (Klambauer et al. 2017)"""
+    """The scaled exponential linear unit of self-normalising networks.
+
+    y = scale elu(x)        dx = g scale where x > 0, else g scale alpha exp x
+
+    alpha = 1.67326, scale = 1.05070. (Klambauer et al. 2017)
+    """
     return elementwise(partial(_elu, ALPHA, SCALE), "selu")
 
 
@@ -167,7 +187,9 @@ def _elu(alpha: float, scale: float, x: Array) -> ScalarResult:
 
 @shows_call
 def gelu(approximate: bool = False) -> Layer[NoParams]:
-    """y = x Phi(x)        dx = g (Phi(x) + x phi(x))        (Hendrycks and Gimpel 2016)
+    """The Gaussian error linear unit, in its exact form.
+
+    y = x Phi(x)        dx = g (Phi(x) + x phi(x))        (Hendrycks and Gimpel 2016)
 
     Phi, phi: the standard normal's distribution and density. approximate: by tanh, y = x (1 + tanh u) / 2 with
     u = sqrt(2 / pi) (x + 0.044715 x^3).
@@ -190,7 +212,10 @@ def _gelu_tanh(x: Array) -> ScalarResult:
 
 @shows_call
 def silu() -> Layer[NoParams]:
-    """y = x sigmoid(x)        dx = g s (1 + x (1 - s)), s = sigmoid(x)        (Elfwing et al. 2018)"""
+    """The sigmoid linear unit, also called swish.
+
+    y = x sigmoid(x)        dx = g s (1 + x (1 - s)), s = sigmoid(x)        (Elfwing et al. 2018)
+    """
     return elementwise(_silu)
 
 
@@ -202,7 +227,9 @@ def _silu(x: Array) -> ScalarResult:
 
 @shows_call
 def softplus() -> Layer[NoParams]:
-    """y = log(1 + exp x) = max(x, 0) + log1p(exp(-|x|))        dx = g sigmoid(x)
+    """The softplus, a smooth rectifier.
+
+    y = log(1 + exp x) = max(x, 0) + log1p(exp(-|x|))        dx = g sigmoid(x)
 
     The second form neither overflows nor loses the small values.
     """
@@ -217,7 +244,10 @@ def _softplus(x: Array) -> ScalarResult:
 
 @shows_call
 def exp() -> Layer[NoParams]:
-    """y = exp x        dx = g y"""
+    """The exponential function.
+
+    y = exp x        dx = g y
+    """
     return elementwise(_exp)
 
 

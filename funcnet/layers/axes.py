@@ -20,7 +20,9 @@ Axes: TypeAlias = int | tuple[int, ...]
 
 @shows_call
 def mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
-    """y = sum x / n over one axis or several, n their elements        dx = g / n for each of them
+    """The mean over axes.
+
+    y = sum x / n over one axis or several, n their elements        dx = g / n for each of them
 
     axis: as in the arrays, 1 the first behind the batch, -1 the last; 0, the batch, is refused.
     keepdims: leave the axes, with length 1. Shapes: any -> the same without the axes.
@@ -37,7 +39,9 @@ def _mean(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> 
 
 @shows_call
 def sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
-    """y = sum x over one axis or several        dx = g for each of their elements
+    """The sum over axes.
+
+    y = sum x over one axis or several        dx = g for each of their elements
 
     Options, shapes, errors: those of `mean`.
     """
@@ -124,7 +128,9 @@ def _mask(places: tuple[int, ...], x: Array, m: Array) -> Array:
 
 @shows_call
 def max(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
-    """y = max x over one axis or several        dx = g / k where x = y, else 0, k the number of such elements
+    """The maximum over axes.
+
+    y = max x over one axis or several        dx = g / k where x = y, else 0, k the number of such elements
 
     Options, shapes, errors: those of `mean`.
     """
@@ -146,7 +152,9 @@ def _max(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> R
 
 @shows_call
 def slice(start: int | None, stop: int | None, step: int = 1, *, axis: int = -1) -> Layer[NoParams]:
-    """y = x[start:stop:step] along one axis        dx = g there, 0 elsewhere
+    """A slice along one axis.
+
+    y = x[start:stop:step] along one axis        dx = g there, 0 elsewhere
 
     start, stop: below 0 they count from the end; None is the first, or the end. step: at least 1.
     axis: as in the arrays, 1 the first behind the batch, -1 the last; 0, the batch, is refused.
@@ -180,7 +188,9 @@ def _slice(part: builtins.slice, axes: tuple[int, ...], params: NoParams, x: Arr
 
 @shows_call
 def permute(*axes: int) -> Layer[NoParams]:
-    """y = x with the axes behind the batch in another order        dx = g with them in their own
+    """Put the axes behind that of the batch in another order.
+
+    y = x with the axes behind the batch in another order        dx = g with them in their own
 
     axes: 1, 2, ..., n in the order wanted: axis i of y is axis axes[i - 1] of x. permute(2, 1) swaps the two axes of a
     sequence of features. Shapes: (n_1, ..., n_k) -> (n_axes[0], ...).

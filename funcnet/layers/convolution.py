@@ -59,8 +59,11 @@ def conv(
 ) -> Layer[Any]:
     """Convolution over one axis or two: the same linear map at every place of a sequence or an image.
 
-    y_o = sum_k x_(o s + k d) W_k + b        dW_k = sum_o x_(o s + k d)^T g_o        db = sum_o g_o
-    dx_i = sum over o s + k d = i of g_o W_k^T        o: places, k: elements of the kernel, s: strides, d: dilation
+    y = sum_k S_k x W_k + b        dW = (S_k x)^T g for each k        db = sum_n g_n
+    dx = sum_k S_k^T g W_k^T
+
+    W_k is the matrix (channels, features) of element k of the kernel. S_k x is the element of x that it meets at each
+    place o of the output: o stride + k dilation, less the padding. S_k^T adds its argument up at those places.
 
     kernel_size: (height, width) for images, (length,) or one int for sequences. strides, dilation: ints, or one for
     each axis. padding: zeros around the input, "valid" (none), "same" (so many that ceil(length / stride) places are
@@ -115,11 +118,11 @@ def conv_transpose(
     weight_init: Initializer | None = None,
     bias_init: Initializer | None = None,
 ) -> Layer[Any]:
-    """Transposed convolution, for larger images from smaller ones: y is the gradient dx of `conv`, given x for its g.
+    """Transposed convolution, for larger images from smaller ones: the gradient dx of `conv`, with x in place of g.
 
-    y_i = sum over o s + k d = i of x_o W_k^T + b        dW_k = sum_o g_(o s + k d)^T x_o        db = sum_i g_i
-    dx_o = sum_k g_(o s + k d) W_k
+    y = sum_k S_k^T x W_k^T + b        dW = (S_k g)^T x for each k        db = sum_n g_n        dx = sum_k S_k g W_k
 
+    S_k: as in `conv`.
     Options: those of `conv`; the padding is cut off the output. Lengths: (n - 1) stride + (kernel_size - 1) dilation
     + 1, less the padding; n stride with "same".
     Params: Affine with weight (*kernel_size, features, channels), the kernel of that `conv`, and bias (features,).

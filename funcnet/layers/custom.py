@@ -30,7 +30,7 @@ def custom_layer(
     name: str | None = None,
     inputs: int | None = 1,
 ) -> Layer[P]:
-    """A layer of your own from `init` and a plain function that computes with whatever you like.
+    """A layer of your own from `init` and a plain function, which may use any library.
 
     init: `(key, *input_shapes, dtype=np.float32) -> (params, output_shape)`; shapes leave out the batch axis, and an
     output shape of () is one number for the whole batch.
@@ -149,19 +149,15 @@ class CustomCall(Generic[P]):
         y = trace.emit(FORWARD, given, whole, trace.dtype, axis, site=site, name=f"{self.kind} forward")
 
         def pullback(g: Value) -> tuple[P, tuple[Any, ...]]:
-            done = trace.emit(BACKWARD, (g, y, *given), (), trace.dtype, None, site=site, name=f"{self.kind} backward")
-            name = f"{self.kind} cotangent"
-            cotangents = [
-                trace.emit(COTANGENT, (done,), x.shape, x.dtype, x.batch_axis, site=site, place=i, name=name)
-                for i, x in enumerate(given)
-            ]
-            return tree.unflatten(structure, cotangents[: len(leaves)]), tuple(cotangents[len(leaves) :])
+            like, name = [(x.shape, x.dtype, x.batch_axis) for x in given], f"{self.kind} backward"
+            cotangents = trace.emit_all(BACKWARD, (g, y, *given), like, site=site, name=name)
+            return tree.unflatten(structure, cotangents[: len(leaves)]), cotangents[len(leaves) :]
 
         return y, pullback
 
 
 class Site(NamedTuple):
-    """One place where an opaque layer stands in a program."""
+    """One occurrence of an opaque layer in a program."""
 
     opaque: CustomCall[Any]
     structure: tree.Structure[Any]
@@ -178,7 +174,6 @@ class Residuals:
         self.site = site
         self.keeps: bool = False
         self.pullback: Pullback[Any] | None = None
-        self.cotangents: list[Array | None] = []
 
     def forward(self, *arrays: Array) -> None:
         """Run the function and keep its pullback."""
@@ -188,32 +183,25 @@ class Residuals:
         self.pullback = pull if self.keeps else None
         out[...] = y
 
-    def backward(self, g: Array, *_: Array) -> None:
-        """Run the pullback and keep the cotangents, copied: they may be views of what is overwritten next."""
+    def backward(self, g: Array, outputs: tuple[Array | None, ...]) -> None:
+        """Run the pullback and write the cotangents that are read, those of params first."""
         pull, self.pullback = self.pullback, None
         assert pull is not None, "the forward call comes first"
-        self.cotangents = [np.array(c) for c in tree.leaves(pull(g))]
-
-    def cotangent(self, which: int, done: Array, out: Array) -> None:
-        """Hand out one of the cotangents, those of params first."""
-        out[...], self.cotangents[which] = self.cotangents[which], None
+        for cotangent, out in zip(tree.leaves(pull(g)), outputs, strict=True):
+            if out is not None:
+                out[...] = cotangent
 
 
 def forward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """Run the function of the layer, which stands in this place."""
+    """Run the function of the layer at this site."""
     return [(residuals_of(memory, attributes["site"]).forward, (*operands, out))]
 
 
-def backward(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """Run its pullback."""
+def backward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> list[Instruction]:
+    """Run its pullback. The output and what was given are operands because the pullback may read them."""
     residuals = residuals_of(memory, attributes["site"])
     residuals.keeps = True
-    return [(residuals.backward, (*operands, out))]
-
-
-def cotangent(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """Hand out one of the cotangents that the pullback gave."""
-    return [(partial(residuals_of(memory, attributes["site"]).cotangent, attributes["place"]), (*operands, out))]
+    return [(residuals.backward, (operands[0], outputs))]
 
 
 def residuals_of(memory: Memory, site: Site) -> Residuals:
@@ -222,11 +210,12 @@ def residuals_of(memory: Memory, site: Site) -> Residuals:
     return residuals
 
 
-FORWARD, BACKWARD, COTANGENT = (Primitive(f.__name__, f, opaque=True) for f in (forward, backward, cotangent))
+FORWARD = Primitive("forward", forward, opaque=True)
+BACKWARD = Primitive("backward", backward, opaque=True, multi_output=True)
 
 
 def read_only(array: Array) -> Array:
-    """A view that nobody can write through."""
+    """A read-only view."""
     view = array.view()
     view.flags.writeable = False
     return view

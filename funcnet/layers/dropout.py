@@ -14,7 +14,9 @@ from funcnet.tracing.primitives import dropout_mask
 
 @shows_call
 def dropout(rate: float) -> Layer[NoParams]:
-    """y = m x, m = 0 with probability rate, else 1 / (1 - rate), drawn for each element        dx = m g
+    """Dropout: zero a random part of the elements and scale up the others; identity without a key.
+
+    y = m x, m = 0 with probability rate, else 1 / (1 - rate), drawn for each element        dx = m g
 
     Only where a key is passed, `apply(params, x, key=key)`; without one y = x. The expected y is x in both.
     rate: the probability to drop, at least 0 and below 1. The same key drops the same elements in float32 and float64.

@@ -26,13 +26,16 @@ class Table(NamedTuple):
 
 @shows_call
 def embedding(vocabulary: int, features: int, *, table_init: Initializer | None = None) -> Layer[Table]:
-    """y = E[i]        dE[j] = sum of g where i = j        no di: integers have no cotangent
+    """Look up a row of a table for each integer.
+
+    y = E[i]        dE[j] = sum of g where i = j        no di: integers have no cotangent
 
     Inputs: integers i from 0 to vocabulary - 1. Shapes: (...,) -> (..., features); () is one integer a row.
     `shared(key, transposed=True)` computes y = x E^T with the same table: logits of the vocabulary.
     table_init: an initializer, by default `normal(1.0)`.
     Raises OptionError where vocabulary or features is not a positive int, DTypeError for floating numbers, LabelError
     for an integer out of range. (Bengio et al. 2003)
+    Example: `fn.serial(fn.embedding(1000, 32), fn.mean(axis=1))`.
     """
     shape = count("embedding: vocabulary", vocabulary), count("embedding: features", features)
     drawing = normal(1.0) if table_init is None else accept_initializer("embedding: table_init", table_init)

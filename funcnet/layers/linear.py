@@ -50,12 +50,15 @@ def linear(
     weight_init: Initializer | None = None,
     bias_init: Initializer | None = None,
 ) -> Layer[Any]:
-    """y = x W + b        dW = x^T g        db = sum_n g_n        dx = g W^T
+    """A fully connected (dense) layer.
+
+    y = x W + b        dW = x^T g        db = sum_n g_n        dx = g W^T
 
     Shapes: (..., inputs) -> (..., units); the axes between batch and features are rows too.
     `shared(key, transposed=True)` computes y = x W^T with the same weight, without the bias.
     weight_init, bias_init: initializers, by default `lecun_normal()` and `zeros()`.
     Raises OptionError where units is not a positive int, ShapeError where the input does not fit the weight.
+    Example: `params, shape = fn.linear(25).init(fn.key(0), (2,)); y = fn.linear(25).apply(params, x)`.
     """
     units = count("linear: units", units)
     weights = lecun_normal() if weight_init is None else accept_initializer("linear: weight_init", weight_init)

@@ -18,7 +18,9 @@ from funcnet.options import as_int
 
 @shows_call
 def add() -> Layer[NoParams]:
-    """y = x_1 + ... + x_n        dx_i = g
+    """The sum of several inputs.
+
+    y = x_1 + ... + x_n        dx_i = g
 
     Shapes: one or more of one shape -> the same.
     """
@@ -35,7 +37,9 @@ def _add(params: NoParams, *inputs: Array) -> Result[NoParams]:
 
 @shows_call
 def subtract() -> Layer[NoParams]:
-    """y = a - b        da = g        db = -g
+    """The difference of two inputs.
+
+    y = a - b        da = g        db = -g
 
     Shapes: two of one shape -> the same.
     """
@@ -49,7 +53,9 @@ def _subtract(params: NoParams, a: Array, b: Array) -> Result[NoParams]:
 
 @shows_call
 def multiply() -> Layer[NoParams]:
-    """y = x_1 ... x_n        dx_i = g prod_(j != i) x_j
+    """The product of several inputs, element by element.
+
+    y = x_1 ... x_n        dx_i = g prod_(j != i) x_j
 
     Shapes: one or more of one shape -> the same.
     """
@@ -73,7 +79,9 @@ def _multiply(params: NoParams, *inputs: Array) -> Result[NoParams]:
 
 @shows_call
 def average() -> Layer[NoParams]:
-    """y = (x_1 + ... + x_n) / n        dx_i = g / n
+    """The average of several inputs.
+
+    y = (x_1 + ... + x_n) / n        dx_i = g / n
 
     Shapes: one or more of one shape -> the same.
     """
@@ -92,7 +100,9 @@ def _average(params: NoParams, *inputs: Array) -> Result[NoParams]:
 
 @shows_call
 def maximum() -> Layer[NoParams]:
-    """y = max(x_1, ..., x_n)        dx_i = g where x_i is the largest, else 0
+    """The largest of several inputs, element by element.
+
+    y = max(x_1, ..., x_n)        dx_i = g where x_i is the largest, else 0
 
     Two at a time, from the first on; where two are equal, each gets half. Shapes: one or more of one shape -> the same.
     """
@@ -116,9 +126,12 @@ def _maximum(params: NoParams, *inputs: Array) -> Result[NoParams]:
 
 @shows_call
 def concatenate() -> Layer[NoParams]:
-    """y = [x_1, ..., x_n] along the last axis        dx_i = the part of g that x_i became
+    """Join several inputs along the last axis.
+
+    y = [x_1, ..., x_n] along the last axis        dx_i = the part of g that x_i became
 
     Shapes: one or more that differ in the last axis only -> (..., sum of the lengths).
+    Example: `fn.parallel(fn.tanh(), fn.identity(), merge=fn.concatenate())`.
     """
     return layer("concatenate", _concatenate, no_params, None)
 
@@ -133,7 +146,9 @@ def _concatenate(params: NoParams, *inputs: Array) -> Result[NoParams]:
 
 @shows_call
 def flatten() -> Layer[NoParams]:
-    """y = x with all axes but the batch in one        dx = g in the shape of x
+    """Join all axes but that of the batch.
+
+    y = x with all axes but the batch in one        dx = g in the shape of x
 
     Shapes: (a, b, ...) -> (a b ...,), row-major.
     """
@@ -142,7 +157,9 @@ def flatten() -> Layer[NoParams]:
 
 @shows_call
 def reshape(*shape: int | Shape) -> Layer[NoParams]:
-    """y = x with the axes behind the batch in another shape        dx = g in the shape of x
+    """Give the axes behind that of the batch another shape.
+
+    y = x with the axes behind the batch in another shape        dx = g in the shape of x
 
     Shapes: any -> `shape`, row-major; one length may be -1. Raises ShapeError where the sizes differ.
     """

@@ -44,7 +44,9 @@ class BatchNorm(NamedTuple):
 
 @shows_call
 def scale() -> Layer[Scale]:
-    """y = x s        ds = sum_n g_n x_n        dx = g s
+    """Multiply each feature by a learned gain.
+
+    y = x s        ds = sum_n g_n x_n        dx = g s
 
     One factor a feature, 1 at first. Shapes: (..., features) -> the same. (Touvron et al. 2021, LayerScale)
     """
@@ -58,7 +60,9 @@ def _scale(params: Scale, x: Array) -> Result[Scale]:
 
 @shows_call
 def layer_norm(*, epsilon: float = 1e-5) -> Layer[Norm]:
-    """y = h s + b, h = (x - m) / r, r = sqrt(v + epsilon), m and v the mean and variance of x over the last axis
+    """Layer normalisation: each row with mean 0 and variance 1 over its features, then a gain and a bias.
+
+    y = h s + b, h = (x - m) / r, r = sqrt(v + epsilon), m and v the mean and variance of x over the last axis
 
     ds = sum_n g_n h_n        db = sum_n g_n        dx = (k - mean k - h mean(k h)) / r, k = g s
 
@@ -95,7 +99,9 @@ def _unstandardised(k: Array, h: Array, r: Array, mean: Callable[[Array], Array]
 
 @shows_call
 def rms_norm(*, epsilon: float = 1e-5) -> Layer[Scale]:
-    """y = h s, h = x / r, r = sqrt(mean x^2 + epsilon), the mean over the last axis
+    """Root mean square normalisation: each row with mean square 1 over its features, then a gain.
+
+    y = h s, h = x / r, r = sqrt(mean x^2 + epsilon), the mean over the last axis
 
     ds = sum_n g_n h_n        dx = (k - h mean(k h)) / r, k = g s
 
@@ -118,7 +124,9 @@ def _rms_norm(epsilon: float, params: Scale, x: Array) -> Result[Scale]:
 
 @shows_call
 def batch_norm(*, epsilon: float = 1e-5) -> Layer[BatchNorm]:
-    """y = h s + b, h = (x - m) / r, r = sqrt(v + epsilon), m and v the mean and variance of each feature over all rows
+    """Batch normalisation: each feature with mean 0 and variance 1 over the rows of the batch, then a gain and a bias.
+
+    y = h s + b, h = (x - m) / r, r = sqrt(v + epsilon), m and v the mean and variance of each feature over all rows
 
     ds = sum_n g_n h_n        db = sum_n g_n        dx = (k - mean k - h mean(k h)) / r, k = g s
 
@@ -126,9 +134,10 @@ def batch_norm(*, epsilon: float = 1e-5) -> Layer[BatchNorm]:
     params that hold the mean and variance of the population: from then on m and v are those, dx = k / r, and their
     cotangents are 0. params._replace(mean=None, var=None) goes back. Axes between batch and features are rows too.
     The mean is taken twice, as in `layer_norm`. Shapes: (..., features) -> the same. epsilon: above 0.
-    A single row, not calibrated, is an error: it would become the bias whatever it holds, and train nothing.
+    A single row, not calibrated, is an error: its output would be the bias for every input, and nothing would train.
     Raises OptionError for another epsilon, ShapeError where there are no features, and for a single row without
     statistics; ParamsError for a mean without a var. (Ioffe and Szegedy 2015)
+    Example: `fn.serial(fn.linear(25), fn.batch_norm(), fn.relu())`.
     """
     return layer("batch_norm", partial(_batch_norm, positive("batch_norm: epsilon", epsilon)), partial(_draw, _batch))
 
@@ -170,7 +179,7 @@ def _by_batch(epsilon: float, s: Array, b: Array, x: Array) -> Result[BatchNorm]
 
 
 class Probe:
-    """Stands for the mean and the var of a batch_norm whose input is wanted."""
+    """A placeholder for the mean and the var of a batch_norm whose input is wanted."""
 
     shape: Shape = ()
 

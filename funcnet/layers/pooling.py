@@ -16,8 +16,9 @@ from funcnet.tracing.images import image, window_max, window_max_grad, window_su
 def max_pool(kernel_size: Size, *, strides: Size | None = None, padding: Padding = "valid") -> Layer[NoParams]:
     """The largest element of each window of a sequence or an image, channel by channel.
 
-    y_o = max_k x_(o s + k)        dx = g_o / m where x = y_o, else 0, m the number of such elements in the window
+    y = max_k S_k x        dx = sum_k S_k^T [S_k x = y] g / m, m = sum_k [S_k x = y]
 
+    S_k x is element k of each window; S_k^T adds its argument up at those places. Equal elements share the gradient.
     kernel_size: (height, width) for images, (length,) or one int for sequences. strides: kernel_size if None.
     padding: as in `conv`, but what is added is never the largest.
     Shapes: (height, width, channels) -> (places down, places across, channels); (length, channels) likewise.
@@ -30,8 +31,9 @@ def max_pool(kernel_size: Size, *, strides: Size | None = None, padding: Padding
 def avg_pool(kernel_size: Size, *, strides: Size | None = None, padding: Padding = "valid") -> Layer[NoParams]:
     """The average of each window of a sequence or an image, channel by channel.
 
-    y_o = sum_k x_(o s + k) / m        dx = g_o / m for each element of the window, m their number without padding
+    y = sum_k S_k x / m        dx = sum_k S_k^T (g / m)
 
+    m is the number of elements of a window without its padding; S_k: as in `max_pool`.
     Options, shapes, errors: those of `max_pool`.
     """
     return layer("avg_pool", partial(_avg_pool, _pool("avg_pool", kernel_size, strides, padding)), no_params)
@@ -41,8 +43,9 @@ def avg_pool(kernel_size: Size, *, strides: Size | None = None, padding: Padding
 def upsample(factor: Size) -> Layer[NoParams]:
     """A larger sequence or image, in which each element is repeated: its nearest neighbours.
 
-    y_i = x_(i // factor)        dx_o = sum of g_i over i // factor = o
+    y = sum_k S_k^T x        dx = sum_k S_k g
 
+    S_k: as in `max_pool`, of windows as large as factor, side by side.
     factor: (down, across) for images, (times,) or one int for sequences, each at least 1.
     Shapes: (height, width, channels) -> (height * down, width * across, channels); (length, channels) likewise.
     Raises OptionError for another factor, ShapeError for an input with other axes.

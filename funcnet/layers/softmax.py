@@ -12,7 +12,9 @@ from funcnet.errors import ShapeError
 
 @shows_call
 def softmax() -> Layer[NoParams]:
-    """y = exp x / sum exp x over the last axis        dx = y (g - sum g y)
+    """The softmax over the last axis.
+
+    y = exp x / sum exp x over the last axis        dx = y (g - sum g y)
 
     The largest x is subtracted first, so that nothing overflows. Shapes: (..., n) -> the same.
     """
@@ -27,7 +29,9 @@ def _softmax(params: NoParams, x: Array) -> Result[NoParams]:
 
 @shows_call
 def log_softmax() -> Layer[NoParams]:
-    """y = x - log sum exp x over the last axis        dx = g - exp(y) sum g
+    """The logarithm of the softmax.
+
+    y = x - log sum exp x over the last axis        dx = g - exp(y) sum g
 
     The largest x is subtracted first, so that nothing overflows. Shapes: (..., n) -> the same.
     """

@@ -42,7 +42,7 @@ def softmax_cross_entropy(
 ) -> Layer[NoParams, Any]:
     """Softmax cross-entropy: how unlikely the label is under the logits.
 
-    L_n = -sum_c s_c log p_c, p = softmax z, s = (1 - a) t + a / C
+    L_n = -sum_c s_c log p_c, p = softmax z, s = (1 - a) t + a / C, a = label_smoothing
 
     dz = g (p sum_c s - s)        dt = -(1 - a) g log p
 
@@ -50,7 +50,7 @@ def softmax_cross_entropy(
     no cotangent), or distributions t of the shape of z. For sequences, logits are (T, C) and labels (T,): a loss for
     each step. The largest logit of a row is subtracted first, so that nothing overflows. A class that is masked by the
     logit -inf adds nothing: 0 log 0 is 0.
-    label_smoothing: a, at least 0 and below 1. (Szegedy et al. 2016)
+    label_smoothing: at least 0 and below 1. (Szegedy et al. 2016)
     ignore_label: a label whose rows have the weight 0: no loss, no gradient, no share in the mean. It need be no class,
     -100 for instance.
     reduction: over all labels (n T of them for sequences), "mean" (then g is divided by their number), "sum", or "none"
@@ -61,6 +61,7 @@ def softmax_cross_entropy(
     Shapes: (..., C), and (...) or (..., C) -> (). Raises ShapeError where they do not fit or a batch with a mean is
     empty, LabelError for a label that is no class, WeightError for weights, some negative, that add up to 0,
     OptionError for bad options.
+    Example: `fn.softmax_cross_entropy().apply((), logits, labels)`.
     """
     kernel = partial(_softmax_cross_entropy, fraction("softmax_cross_entropy: label_smoothing", label_smoothing))
     ignored = None if ignore_label is None else integer("softmax_cross_entropy: ignore_label", ignore_label)
@@ -132,7 +133,9 @@ def sigmoid_cross_entropy(
 def sigmoid_cross_entropy(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def sigmoid_cross_entropy(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = -mean (t log p + (1 - t) log(1 - p)) over features, p = sigmoid z = 1 / (1 + exp(-z))
+    """Cross-entropy of independent yes-or-no labels under their logits.
+
+    L_n = -mean (t log p + (1 - t) log(1 - p)) over features, p = sigmoid z = 1 / (1 + exp(-z))
 
     dz = g (p - t) / F        dt = -g z / F
 
@@ -159,7 +162,9 @@ def hinge(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False)
 def hinge(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def hinge(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = mean m over features, m = max(0, 1 - y t)        dy = -g t [m > 0] / F        dt = -g y [m > 0] / F
+    """The hinge loss of a support vector machine, for targets -1 and 1.
+
+    L_n = mean m over features, m = max(0, 1 - y t)        dy = -g t [m > 0] / F        dt = -g y [m > 0] / F
 
     Inputs: prediction y, and target t, which is -1 or 1. (Cortes and Vapnik 1995)
     Options, shapes, errors: those of `mse`.
@@ -184,7 +189,9 @@ def kl_divergence(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool 
 def kl_divergence(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def kl_divergence(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = sum_c t_c (log t_c - y_c)        dy = -g t        dt = g (log t - y + 1)
+    """The Kullback-Leibler divergence of the target distribution from the predicted one.
+
+    L_n = sum_c t_c (log t_c - y_c)        dy = -g t        dt = g (log t - y + 1)
 
     Inputs: logarithms y of the predicted distribution, such as `log_softmax` gives, and a distribution t, of one shape.
     0 log 0 is 0: below the smallest normal number of the dtype the logarithm is that of this number, and its slope 0.

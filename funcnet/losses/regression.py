@@ -11,7 +11,7 @@ from funcnet.arrays import Array
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
-from funcnet.options import positive
+from funcnet.options import fraction, positive
 from funcnet.tracing.primitives import relu_grad
 
 
@@ -21,7 +21,9 @@ def mse(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -
 def mse(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def mse(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """The mean squared error: L_n = mean (y - t)^2 over features        dy = 2 g (y - t) / F        dt = -dy
+    """The mean squared error.
+
+    L_n = mean (y - t)^2 over features        dy = 2 g (y - t) / F        dt = -dy
 
     Inputs: prediction y and target t, of one shape, F features a row.
     reduction: over the rows, "mean" (then g is divided by their number), "sum", or "none" (one loss a row).
@@ -31,6 +33,7 @@ def mse(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoPar
     Shapes: two of one shape -> (). Raises ShapeError for different shapes ((n,) against (n, 1) too), and for an empty
     batch, which has no mean, WeightError for weights, some negative, that add up to 0, OptionError for another
     reduction.
+    Example: `loss = fn.mse().apply((), y, target)`.
     """
     return loss("mse", _mse, reduction, weighted)
 
@@ -52,7 +55,9 @@ def mae(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -
 def mae(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def mae(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = mean |y - t| over features        dy = g sign(y - t) / F        dt = -dy
+    """The mean absolute error.
+
+    L_n = mean |y - t| over features        dy = g sign(y - t) / F        dt = -dy
 
     At y = t, where the left and the right derivative are -1 and 1, it is 0: a prediction that is right stays.
     Inputs, options, shapes, errors: those of `mse`. The mean absolute error.
@@ -80,9 +85,12 @@ def huber(
 def huber(delta: float = 1.0, *, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def huber(delta: float = 1.0, *, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = mean c (d - c / 2) over features        dy = g c / F        dt = -dy
+    """The Huber loss: squared for small errors, linear for large ones.
 
-    d = y - t, and c is d cut to [-delta, delta].
+    L_n = mean c (d - c / 2) over features, d = y - t, c = d cut to [-delta, delta]
+
+    dy = g c / F        dt = -dy
+
     That is d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond. (Huber 1964)
     delta: above 0. Inputs, other options, shapes, errors: those of `mse`.
     """
@@ -102,12 +110,77 @@ def _huber(delta: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
 
 
 @overload
+def log_cosh(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
+@overload
+def log_cosh(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
+def log_cosh(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """The logarithm of the hyperbolic cosine of the error: a smooth form of the Huber loss.
+
+    L_n = mean log cosh (y - t) over features        dy = g tanh(y - t) / F        dt = -dy
+
+    About d^2 / 2 for small d = y - t, |d| - log 2 for large ones.
+    Computed as |d| + log1p(expm1(-2 |d|) / 2), which neither overflows nor loses digits where |d| is large.
+    Inputs, options, shapes, errors: those of `mse`. (Optax: log_cosh)
+    """
+    return loss("log_cosh", _log_cosh, reduction, weighted)
+
+
+def _log_cosh(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    d = y - t
+    size = np.abs(d)
+
+    def pullback(g: Any) -> Cotangents:
+        dy = np.tanh(d) * (g * terms.share)
+        return dy, -dy
+
+    return terms.sum(size + np.log1p(np.expm1(size * -2.0) * 0.5)) * terms.share, pullback
+
+
+@overload
+def pinball(
+    quantile: float = 0.5, *, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False
+) -> Layer[NoParams, Number]: ...
+@overload
+def pinball(quantile: float = 0.5, *, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
+@shows_call
+def pinball(quantile: float = 0.5, *, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
+    """The pinball loss, also called quantile loss, whose minimum is a quantile of the targets.
+
+    L_n = mean s (y - t) over features        dy = g s / F        dt = -dy
+
+    s = 1 - q where y > t, -q where y < t, and 0 where they are equal: a prediction that is right stays.
+    It is least where y is the q-quantile of t: a fraction q of the targets lies below it. Two of them, such as of 0.05
+    and 0.95, make an interval. For q = 1 / 2 it is half of `mae`. (Koenker and Bassett 1978)
+    quantile: q, above 0 and below 1. Inputs, other options, shapes, errors: those of `mse`.
+    """
+    q = fraction("pinball: quantile", positive("pinball: quantile", quantile))
+    return loss("pinball", partial(_pinball, 0.5 - q), reduction, weighted)
+
+
+def _pinball(shift: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
+    alike(y, t)
+    d = y - t
+    sign = np.sign(d)
+    slope = sign * 0.5 + sign * sign * shift
+
+    def pullback(g: Any) -> Cotangents:
+        dy = slope * (g * terms.share)
+        return dy, -dy
+
+    return terms.inner(d, slope) * terms.share, pullback
+
+
+@overload
 def poisson_nll(*, reduction: Literal["mean", "sum"] = "mean", weighted: bool = False) -> Layer[NoParams, Number]: ...
 @overload
 def poisson_nll(*, reduction: Literal["none"], weighted: bool = False) -> Layer[NoParams]: ...
 @shows_call
 def poisson_nll(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoParams, Any]:
-    """L_n = mean (exp y - t y) over features        dy = g (exp y - t) / F        dt = -g y / F
+    """The negative log-likelihood of a Poisson distribution whose log rate is predicted.
+
+    L_n = mean (exp y - t y) over features        dy = g (exp y - t) / F        dt = -g y / F
 
     Inputs: the logarithm y of the rate, and counts t, as floating numbers. The negative log-likelihood of a Poisson
     distribution, but for log t!, which does not depend on y. exp y overflows where y is above 88 in float32, above 709
@@ -136,7 +209,9 @@ def gaussian_nll(*, epsilon: float = 1e-6, reduction: Literal["none"], weighted:
 def gaussian_nll(
     *, epsilon: float = 1e-6, reduction: Reduction = "mean", weighted: bool = False
 ) -> Layer[NoParams, Any]:
-    """L_n = mean (log v + d^2 / v) / 2 over features, d = m - t, v = max(s, epsilon)
+    """The negative log-likelihood of a normal distribution whose mean and variance are predicted.
+
+    L_n = mean (log v + d^2 / v) / 2 over features, d = m - t, v = max(s, epsilon)
 
     dm = g (d / v) / F        ds = g (1 / v - (d / v)^2) / 2F where s > epsilon, else 0        dt = -dm
 

@@ -17,6 +17,7 @@ from funcnet.errors import ParamsError
 from funcnet.options import positive
 
 PAUSE = 0.01  # seconds between two looks at whether the other ranks are done
+PASSED_ON = 0.5  # seconds for mpiexec to pass on what was printed, before it is told to end all
 
 
 class Comm(Protocol):
@@ -84,8 +85,7 @@ def abort_on_error(comm: Comm, *, timeout: float = 60.0) -> Generator[None]:
     try:
         yield
     except BaseException:
-        traceback.print_exc()
-        _abort(comm, "stopped by the exception above")
+        _abort(comm, f"stopped by an exception\n{traceback.format_exc()}")
         raise
     waiting = apart.Ibarrier()
     deadline = time.monotonic() + limit
@@ -98,5 +98,7 @@ def abort_on_error(comm: Comm, *, timeout: float = 60.0) -> Generator[None]:
 
 def _abort(comm: Comm, reason: str) -> None:
     """End all ranks."""
-    print(f"funcnet.mpi: rank {comm.rank} of {comm.size} {reason}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"funcnet.mpi: rank {comm.rank} of {comm.size} {reason}\n")
+    sys.stderr.flush()
+    time.sleep(PASSED_ON)
     comm.Abort(1)

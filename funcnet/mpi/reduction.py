@@ -16,7 +16,7 @@ from funcnet.options import not_negative
 
 @shows_call
 def total(comm: Comm) -> Optimizer:
-    """The update of the whole batch on every rank, by one all-reduce of one flat vector.
+    """Add up the updates of all ranks, each of its part of the batch, by one all-reduce of one flat vector.
 
     u' = sum_r w_r u_r / sum_r w_r        for a loss with reduction "mean", w_r the weight of rank r's part of the batch
     u' = sum_r u_r                        for a loss with reduction "sum"

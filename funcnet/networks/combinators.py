@@ -47,9 +47,12 @@ def serial(
     a: AnyLayer, b: AnyLayer, c: AnyLayer, d: AnyLayer, e: AnyLayer, f: AnyLayer, g: AnyLayer, /, *more: AnyLayer
 ) -> Layer[tuple[Any, ...], Any] | Any: ...  # mypy then takes serial(*layers), which may be any of these, for Any
 def serial(*layers: AnyLayer) -> Layer[Any, Any]:
-    """y = f_n(... f_2(f_1(x)))        dx = the cotangent passed back from f_n to f_1
+    """Layers one after another.
+
+    y = f_n(... f_2(f_1(x)))        dx = the cotangent passed back from f_n to f_1
 
     Params: the tuple of the layers' own. The first layer may take several inputs, every other takes one.
+    Example: `net = fn.serial(fn.linear(25), fn.tanh(), fn.linear(2))`.
     """
     check("serial", layers)
     applies = tuple(layer.apply for layer in layers)
@@ -101,7 +104,9 @@ def _init_serial(
 
 
 def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> Layer[tuple[Any, ...], Y]:
-    """y = merge(f_1(x), ..., f_n(x))        dx = sum of the branches' dx
+    """Layers side by side on the same input, their outputs merged.
+
+    y = merge(f_1(x), ..., f_n(x))        dx = sum of the branches' dx
 
     Every layer reads the same inputs; merge, by default `add()`, makes one value of theirs and has no params.
     Params: the tuple of the layers' own.
@@ -170,9 +175,12 @@ def _init_parallel(
 
 
 def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
-    """y = x + f(x), f the layers in series        dx = g + f's dx        (He et al. 2016)
+    """Layers with a skip connection around them.
+
+    y = x + f(x), f the layers in series        dx = g + f's dx        (He et al. 2016)
 
     Params: those of `serial(*layers)`. f must keep the shape of x.
+    Example: `fn.residual(fn.linear(2), fn.tanh())`.
     """
     chain = serial(*layers)
     if chain.apply.arity not in (1, None):
@@ -247,7 +255,7 @@ def any_random(applies: Iterable[AnyFunction]) -> bool:
 
 
 def at(where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Array) -> tuple[Any, Pullback[Any]]:
-    """Call a layer's function; an error tells where it stands."""
+    """Call a layer's function; an error names the layer's place."""
     try:
         return apply.compute(params, *inputs, key=key)
     except FuncnetError as error:

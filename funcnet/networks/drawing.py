@@ -38,7 +38,7 @@ class NetworkInit:
         self.steps: tuple[Step, ...] = tuple(steps)
 
     def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32) -> tuple[NetworkParams, Any]:
-        """Draw the params of all operators; an error tells of every operator whose inputs do not fit."""
+        """Draw the params of all operators; an error lists every operator whose inputs do not fit."""
         check_key(key)
         graph, draws = self.graph, accept_dtype(dtype)
         given = [accept_shape("network", shape) for shape in input_shapes]

@@ -1,4 +1,4 @@
-"""The two dicts, validated once: every problem is found and told in one error, and the forward order is derived."""
+"""The two dicts, validated once: one error lists every problem, and the forward order is derived."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def is_series(operator: Any) -> bool:
 
 
 def arity(operator: Any) -> int | None:
-    """How many inputs a layer, or the first of a series, takes; None where any number will do, or nobody knows."""
+    """How many inputs a layer, or the first of a series, takes; None for any number, or an unknown one."""
     first = operator[0] if is_series(operator) and operator else operator
     return getattr(getattr(first, "apply", None), "arity", None)
 

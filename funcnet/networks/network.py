@@ -72,6 +72,7 @@ def network(
 
     y_k = f_k(params_k, y_j for j in predecessors[k])        dy_j = sum of the cotangents from all that j feeds
     Raises GraphError, which lists every problem of the dicts.
+    Example: `net = fn.network({1: fn.linear(25), 2: fn.tanh(), 3: fn.linear(2)}, {1: [2], 2: [3], 3: []})`.
     """
     graph = Graph(operators, connectivity, inputs, output)
     layers = {key: in_series(op) if is_series(op) else op for key, op in graph.operators.items()}
@@ -221,13 +222,13 @@ class Network:
 
 
 class scoped:
-    """Tells the recorder, if there is one, which operator the calls that follow come from."""
+    """Sets the scope of a recorder, if there is one: the operator that the next calls belong to."""
 
     def __init__(self, example: object) -> None:
         self.trace: Trace | None = example.trace if isinstance(example, Value) else None
 
     def __enter__(self) -> Callable[[str], None]:
-        """Begin; the scope is told by calling what is returned."""
+        """Begin; call the returned function to set the scope."""
         self.outer: str = self.trace.scope if self.trace else ""
         return self._set
 

@@ -7,57 +7,18 @@ and of trees shaped as the params. Their learning rate is a number or a schedule
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from funcnet.display import shows_call
-from funcnet.errors import OptionError, ParamsError
-from funcnet.optimizers.base import Elementwise, Optimizer, P, chain, each, expect, full_like, number, whole
-from funcnet.optimizers.schedules import Schedule, at
+from funcnet.errors import OptionError
+from funcnet.optimizers.base import Elementwise, Optimizer, P, chain, each, expect, full_like, whole
+from funcnet.optimizers.learning_rate import by_learning_rate
+from funcnet.optimizers.schedules import Schedule
 from funcnet.optimizers.transforms import add_decayed_weights, moment
 from funcnet.optimizers.wrappers import Mask
-from funcnet.options import flag, fraction, not_negative, positive
-
-
-class LearningRateState(NamedTuple):
-    """steps: how many updates there were.     learning_rate: that of the next one."""
-
-    steps: int
-    learning_rate: float
-
-
-def by_learning_rate(learning_rate: float | Schedule) -> Optimizer:
-    """u' = -learning_rate u; the rate of the next update stands in the state."""
-    rate = learning_rate if callable(learning_rate) else positive("learning_rate", learning_rate)
-    return Optimizer(partial(_init_rate, rate), Elementwise(_by_learning_rate, rate))
-
-
-def _init_rate(rate: float | Schedule, params: Any) -> LearningRateState:
-    return LearningRateState(0, at(rate, 0) if callable(rate) else rate)
-
-
-def _by_learning_rate(
-    rate: float | Schedule, updates: P, state: LearningRateState, params: P | None = None
-) -> tuple[P, LearningRateState]:
-    factor, t = -number(expect(LearningRateState, state).learning_rate), whole(state.steps) + 1
-    after = at(rate, t) if callable(rate) else state.learning_rate
-    return each(lambda u: factor * u, updates), LearningRateState(t, after)
-
-
-def learning_rate(state: object) -> float:
-    """The learning rate that the next update will take, read from an optimizer's state."""
-    found = _find_rate(state)
-    if found is None:
-        raise ParamsError("there is no learning rate in this state: give what optimizer.init or a step returned")
-    return float(found.learning_rate)
-
-
-def _find_rate(state: object) -> LearningRateState | None:
-    if isinstance(state, LearningRateState) or not isinstance(state, tuple):
-        return state if isinstance(state, LearningRateState) else None
-    parts = cast("tuple[object, ...]", state)
-    return next((found for part in parts if (found := _find_rate(part)) is not None), None)
+from funcnet.options import flag, fraction, not_negative
 
 
 class TraceState(NamedTuple):
@@ -87,7 +48,9 @@ def _by_momentum(
 
 @shows_call
 def sgd(learning_rate: float | Schedule, momentum: float | None = None, *, nesterov: bool = False) -> Optimizer:
-    """m' = g + momentum m        u = -learning_rate m', or -learning_rate (g + momentum m') by Nesterov
+    """Stochastic gradient descent, with or without momentum.
+
+    m' = g + momentum m        u = -learning_rate m', or -learning_rate (g + momentum m') by Nesterov
 
     Without momentum u = -learning_rate g, as `fn.sgd_step` does it. (Sutskever et al. 2013; Optax: sgd)
     Raises OptionError for a momentum outside [0, 1), a learning rate not above 0, Nesterov without momentum.
@@ -153,11 +116,14 @@ def adam(
     *,
     nesterov: bool = False,
 ) -> Optimizer:
-    """m' = b1 m + (1 - b1) g        v' = b2 v + (1 - b2) g^2        u = -learning_rate m^ / (sqrt(v^ + eps_root) + eps)
+    """Adam: steps scaled by moving averages of the gradient and of its square.
+
+    m' = b1 m + (1 - b1) g        v' = b2 v + (1 - b2) g^2        u = -learning_rate m^ / (sqrt(v^ + eps_root) + eps)
 
     m^ = m' / (1 - b1^t), v^ = v' / (1 - b2^t); by Nesterov m^ = b1 m' / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
     (Kingma and Ba 2015; Dozat 2016; Optax: adam)
     Raises OptionError for b1 or b2 outside [0, 1), a negative eps, a learning rate not above 0.
+    Example: `step = fn.train_step(net, fn.mse(), fn.adam(1e-3))`.
     """
     return chain(by_adam(b1, b2, eps, eps_root, nesterov), by_learning_rate(learning_rate))
 
@@ -174,7 +140,9 @@ def adamw(
     *,
     nesterov: bool = False,
 ) -> Optimizer:
-    """u = the update of `adam` - learning_rate weight_decay params        (Loshchilov and Hutter 2019; Optax: adamw)
+    """AdamW: Adam with weight decay apart from the gradient.
+
+    u = the update of `adam` - learning_rate weight_decay params        (Loshchilov and Hutter 2019; Optax: adamw)
 
     mask: which params decay, as `fn.masked` takes it; by default all. Needs `update(gradient, state, params)`.
     """
@@ -209,7 +177,9 @@ def rmsprop(
     momentum: float | None = None,
     nesterov: bool = False,
 ) -> Optimizer:
-    """v' = decay v + (1 - decay) g^2        u = -learning_rate g / sqrt(v' + eps)
+    """RMSprop: steps scaled by a moving average of squared gradients.
+
+    v' = decay v + (1 - decay) g^2        u = -learning_rate g / sqrt(v' + eps)
 
     centered: v' - m'^2, at least 0, in place of v', m' = decay m + (1 - decay) g.     initial_scale: of v.
     eps_in_sqrt: False for sqrt(v') + eps, as PyTorch has it.     momentum: of u, after the learning rate.
@@ -247,7 +217,9 @@ class AdagradState(NamedTuple):
 
 @shows_call
 def adagrad(learning_rate: float | Schedule, initial_accumulator_value: float = 0.1, eps: float = 1e-7) -> Optimizer:
-    """v' = v + g^2        u = -learning_rate g / sqrt(v' + eps), 0 where v' is 0
+    """Adagrad: steps that shrink with the sum of all squared gradients so far.
+
+    v' = v + g^2        u = -learning_rate g / sqrt(v' + eps), 0 where v' is 0
 
     initial_accumulator_value: of v. (Duchi, Hazan and Singer 2011; Optax: adagrad)
     """
@@ -282,7 +254,9 @@ def lion(
     weight_decay: float = 1e-3,
     mask: Mask | None = None,
 ) -> Optimizer:
-    """u = -learning_rate (sign(b1 m + (1 - b1) g) + weight_decay params)        m' = b2 m + (1 - b2) g
+    """Lion: steps of one size, in the direction of the sign of an average of gradients.
+
+    u = -learning_rate (sign(b1 m + (1 - b1) g) + weight_decay params)        m' = b2 m + (1 - b2) g
 
     mask: which params decay, as `fn.masked` takes it; by default all. (Chen et al. 2023; Optax: lion)
     """

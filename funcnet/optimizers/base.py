@@ -39,7 +39,7 @@ class Optimizer(NamedTuple):
 
     init: `(params) -> state`; a state is NamedTuples of numbers and of trees shaped as the params.
     update: `(gradient, state, params) -> (updates, state)`; `fn.apply_updates(params, updates)` adds them. An update
-        with a keyword `weight`, as that of `fn.accumulate`, is also told the batch's weight in a mean over batches.
+        with a keyword `weight`, as that of `fn.accumulate`, also receives the batch's weight in a mean over batches.
     """
 
     init: Callable[[Any], Any]
@@ -94,15 +94,21 @@ def full_like(params: P, number: float) -> P:
 
 
 def apply_updates(params: P, updates: P) -> P:
-    """params' = params + updates"""
+    """Add updates to params.
+
+    params' = params + updates
+    """
     return each(np.add, params, updates)
 
 
 @shows_call
 def chain(*parts: Optimizer) -> Optimizer:
-    """The updates of each part are what the next one takes: u_i = f_i(u_{i-1}), u_0 the gradient.
+    """Apply several optimizers one after another: each takes the updates of the one before.
+
+    The updates of each part are what the next one takes: u_i = f_i(u_{i-1}), u_0 the gradient.
 
     State: the tuple of the parts' own. For instance `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
+    Example: `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
     """
     for i, part in enumerate(parts):
         check_optimizer(f"chain: argument {i}", part)
@@ -120,7 +126,7 @@ def takes_weight(optimizer: Optimizer) -> bool:
 
 
 def with_weight(optimizer: Optimizer, weight: float | None) -> Optimizer:
-    """The optimizer whose update is told this weight."""
+    """The optimizer with this weight passed to its update."""
     return Optimizer(optimizer.init, partial(cast("Any", optimizer.update), weight=weight))
 
 
@@ -162,8 +168,8 @@ def _weighed_chain(
     *,
     weight: float | None = None,
 ) -> tuple[P, tuple[Any, ...]]:
-    told = tuple(with_weight(part, weight) if takes else part for part, takes in zip(parts, taking, strict=True))
-    return _chain(told, updates, state, params)
+    weighted = tuple(with_weight(part, weight) if takes else part for part, takes in zip(parts, taking, strict=True))
+    return _chain(weighted, updates, state, params)
 
 
 def expect(kind: type[S], state: object) -> S:

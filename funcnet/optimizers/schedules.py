@@ -33,13 +33,16 @@ def check_schedule(name: str, schedule: object) -> None:
 
 
 def at(schedule: Schedule, t: int) -> float:
-    """s(t), which has to be a number whoever wrote s."""
+    """s(t), which must be a number, also of a user's own schedule."""
     return finite("what a schedule returns", schedule(t))
 
 
 @shows_call
 def constant_schedule(value: float) -> Schedule:
-    """s(t) = value        (Optax: constant_schedule)"""
+    """A learning rate that does not change.
+
+    s(t) = value        (Optax: constant_schedule)
+    """
     return partial(_constant, finite("value", value))
 
 
@@ -49,7 +52,9 @@ def _constant(value: float, t: int) -> float:
 
 @shows_call
 def linear_schedule(init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0) -> Schedule:
-    """s(t) = a + (b - a) u,  u = (t - transition_begin) / transition_steps cut to [0, 1]
+    """A straight line from one value to another.
+
+    s(t) = a + (b - a) u,  u = (t - transition_begin) / transition_steps cut to [0, 1]
 
     From a = init_value to b = end_value on a straight line; a warm-up is one from 0. (Optax: linear_schedule)
     """
@@ -73,7 +78,9 @@ def exponential_decay(
     staircase: bool = False,
     end_value: float | None = None,
 ) -> Schedule:
-    """s(t) = init_value decay_rate^u,  u = max(t - transition_begin, 0) / transition_steps
+    """Exponential decay, smooth or in stairs.
+
+    s(t) = init_value decay_rate^u,  u = max(t - transition_begin, 0) / transition_steps
 
     staircase: u is cut to an integer.     end_value: where the decay, or the growth for a rate above 1, stops.
     (Optax: exponential_decay)
@@ -95,9 +102,12 @@ def _exponential(a: float, steps: int, rate: float, begin: int, staircase: bool,
 
 @shows_call
 def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
-    """s(t) = init_value ((1 - alpha) c^exponent + alpha),  c = (1 + cos(pi min(t / decay_steps, 1))) / 2
+    """Half a cosine down from the first value, over a number of steps.
+
+    s(t) = init_value ((1 - alpha) c^exponent + alpha),  c = (1 + cos(pi min(t / decay_steps, 1))) / 2
 
     alpha: which part of init_value is left at the end. (Loshchilov and Hutter 2017; Optax: cosine_decay_schedule)
+    Example: `fn.adam(fn.cosine_decay_schedule(1e-3, 1000))`.
     """
     a, end = finite("init_value", init_value), finite("alpha", alpha)
     return partial(_cosine, a, count("decay_steps", decay_steps), end, positive("exponent", exponent))
@@ -110,7 +120,9 @@ def _cosine(a: float, steps: int, alpha: float, exponent: float, t: int) -> floa
 
 @shows_call
 def piecewise_constant_schedule(init_value: float, boundaries_and_scales: Mapping[int, float]) -> Schedule:
-    """s(t) = init_value times the scales of all boundaries b <= t        (Optax: piecewise_constant_schedule)
+    """Stairs: constant between boundaries, scaled at each.
+
+    s(t) = init_value times the scales of all boundaries b <= t        (Optax: piecewise_constant_schedule)
 
     boundaries_and_scales: {boundary: scale}, for instance {1000: 0.1, 2000: 0.1}.
     """
@@ -130,7 +142,9 @@ def _piecewise(boundaries: tuple[int, ...], values: tuple[float, ...], t: int) -
 
 @shows_call
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
-    """s(t) = s_i(t - b_i) from boundary b_i on, where the next schedule begins        (Optax: join_schedules)
+    """Several schedules one after another.
+
+    s(t) = s_i(t - b_i) from boundary b_i on, where the next schedule begins        (Optax: join_schedules)
 
     boundaries: one fewer than the schedules, in rising order; the first schedule begins at 0.
     """

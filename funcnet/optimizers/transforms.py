@@ -32,7 +32,10 @@ from funcnet.options import flag, fraction, not_negative, positive
 
 @shows_call
 def clip(max_delta: float) -> Optimizer:
-    """u' = min(max(u, -max_delta), max_delta), element by element        (Optax: clip)"""
+    """Clip every element of the updates.
+
+    u' = min(max(u, -max_delta), max_delta), element by element        (Optax: clip)
+    """
     return stateless(partial(_clip, positive("max_delta", max_delta)))
 
 
@@ -42,7 +45,10 @@ def _clip(most: float, updates: P, params: P | None) -> P:
 
 @shows_call
 def clip_by_norm(max_norm: float) -> Optimizer:
-    """u' = u min(1, max_norm / |u|) for each array u of the tree        (Keras: clipnorm)"""
+    """Scale each array of updates down where its norm is too large.
+
+    u' = u min(1, max_norm / |u|) for each array u of the tree        (Keras: clipnorm)
+    """
     most = positive("max_norm", max_norm)
     return Optimizer(no_state, partial(run_stateless, partial(_clip_by_norm, most)))
 
@@ -53,7 +59,10 @@ def _clip_by_norm(most: float, updates: P, params: P | None) -> P:
 
 @shows_call
 def clip_by_global_norm(max_norm: float) -> Optimizer:
-    """u' = u min(1, max_norm / |u|), |u| over all arrays together        (Pascanu et al. 2013; Optax)"""
+    """Scale all updates down together where their common norm is too large.
+
+    u' = u min(1, max_norm / |u|), |u| over all arrays together        (Pascanu et al. 2013; Optax)
+    """
     return stateless(partial(_clip_by_global_norm, positive("max_norm", max_norm)))
 
 
@@ -78,7 +87,9 @@ def norm(updates: Any) -> float:
 
 @shows_call
 def add_decayed_weights(weight_decay: float, mask: Mask | None = None) -> Optimizer:
-    """u' = u + weight_decay p        (Optax: add_decayed_weights)
+    """Weight decay: add a part of the params to their updates.
+
+    u' = u + weight_decay p        (Optax: add_decayed_weights)
 
     mask: which params decay, as `fn.masked` takes it; by default all. Needs `update(gradient, state, params)`.
     """
@@ -101,7 +112,10 @@ class ScheduleState(NamedTuple):
 
 @shows_call
 def scale_by_schedule(schedule: Schedule) -> Optimizer:
-    """u' = s(t) u, t the number of updates before        (Optax: scale_by_schedule)"""
+    """Multiply the updates by a schedule.
+
+    u' = s(t) u, t the number of updates before        (Optax: scale_by_schedule)
+    """
     check_schedule("scale_by_schedule", schedule)
     return Optimizer(partial(_init_schedule, schedule), Elementwise(_scale_by_schedule, schedule))
 
@@ -126,7 +140,9 @@ class EmaState(NamedTuple):
 
 @shows_call
 def ema(decay: float, *, debias: bool = True) -> Optimizer:
-    """m' = decay m + (1 - decay) u        u' = m' / (1 - decay^t), t counting from 1        (Optax: ema)
+    """Replace the updates by their moving average.
+
+    m' = decay m + (1 - decay) u        u' = m' / (1 - decay^t), t counting from 1        (Optax: ema)
 
     debias: divide by 1 - decay^t, the part of the average that is not the zeros it began with.
     """

@@ -88,8 +88,8 @@ def _accumulate(
     if n < k:
         inner = tree.map(copied, state.inner)
         return each(np.zeros_like, updates), AccumulateState(n, total, inner, mean)
-    told = with_weight(optimizer, None if weight is None else total) if inner_takes else optimizer
-    new, inner = told.update(mean, state.inner, params)
+    weighted = with_weight(optimizer, None if weight is None else total) if inner_takes else optimizer
+    new, inner = weighted.update(mean, state.inner, params)
     return new, AccumulateState(0, 0.0, inner, each(np.zeros_like, mean))
 
 
@@ -190,9 +190,11 @@ def by_key(params: Any) -> dict[Any, Any]:
 
 @shows_call
 def freeze(where: Mask) -> Optimizer:
-    """u' = 0 for the params that are chosen as in `fn.masked`: they keep their values. (Optax: freeze)
+    """Keep chosen params as they are.
 
-    It stands last: `fn.chain(fn.adamw(1e-3), fn.freeze([1, 2]))`.
+    u' = 0 for the params that are chosen as in `fn.masked`: they keep their values. (Optax: freeze)
+
+    Put it last: `fn.chain(fn.adamw(1e-3), fn.freeze([1, 2]))`.
     """
     return masked(stateless(_zeros), where)
 
@@ -208,10 +210,12 @@ class EmaParamsState(NamedTuple):
 
 
 def ema_params(decay: float) -> Optimizer:
-    """a' = decay a + (1 - decay) (params + u)        u' = u
+    """Keep a moving average of the params beside the optimizer's state.
+
+    a' = decay a + (1 - decay) (params + u)        u' = u
 
     A moving average of the params, which often predict better than the last ones; at first a is the first params.
-    It stands last: `fn.chain(fn.adam(1e-3), fn.ema_params(0.999))`; `fn.averaged_params(state)` reads it. In `fit` it
+    Put it last: `fn.chain(fn.adam(1e-3), fn.ema_params(0.999))`; `fn.averaged_params(state)` reads it. In `fit` it
     lives in the state, so it is saved and resumed; a callback returns it as the params:
     `callbacks=[lambda fitted: fitted._replace(params=fn.averaged_params(fitted.state))]`.
     (Polyak and Juditsky 1992; Optax: incremental_update; PyTorch: AveragedModel)

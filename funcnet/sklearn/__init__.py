@@ -1,4 +1,4 @@
-"""Networks as scikit-learn estimators: for pipelines, grid searches, calibration and whatever else takes one.
+"""Networks as scikit-learn estimators: for pipelines, grid searches, calibration and other tools that take one.
 
     FuncnetClassifier(network).fit(X, y).predict(X)        FuncnetRegressor(network).fit(X, y).predict(X)
 

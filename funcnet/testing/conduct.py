@@ -71,7 +71,7 @@ def init_tells_the_output(subject: Subject) -> None:
         named = zip(outputs_of(output), tree.leaves(output), strict=True)
         shapes: list[Shape] = [*cast("Any", promised)] if isinstance(output, tuple) else [promised]
         for (name, y), shape in zip(named, shapes, strict=True):
-            same_form(name, y, (subject.batch, *shape) if has_rows(y) else shape, dtype, "init tells")
+            same_form(name, y, (subject.batch, *shape) if has_rows(y) else shape, dtype, "init returns")
 
 
 def arguments_are_left_alone(subject: Subject) -> None:
@@ -105,7 +105,7 @@ def results_are_fresh(subject: Subject) -> None:
 
 
 def pullback_can_be_called_again(subject: Subject) -> None:
-    """The same call gives the same bits, whatever was pulled back in between."""
+    """The same call gives the same bits, also after other pullbacks in between."""
     point = subject.point()
     output, pullback = subject.vjp(point)
     cotangent = subject.cotangent(output)

@@ -1,4 +1,4 @@
-"""A layer on trial: the points at which its laws look, and the comparison that tells the place and both numbers."""
+"""A layer on trial: the points at which its laws look, and the comparison that reports the place and both numbers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Subject(NamedTuple):
         return self.layer.apply.vjp(point.params, *point.inputs, key=self.key)
 
     def compute(self, params: Any, inputs: Iterable[Any]) -> tuple[Any, Pullback[Any]]:
-        """(output, pullback) of the function itself, which nobody checks."""
+        """(output, pullback) of the function itself, unchecked."""
         return self.layer.apply.compute(params, *inputs, key=self.key)
 
     def apply(self, point: Point) -> Any:
@@ -110,7 +110,7 @@ def hold(laws: Iterable[Law], subject: Subject) -> None:
             law(subject)
         except LawError as broken:
             raise LawError(f"{where}: {broken}") from None
-        except Exception as error:  # whatever a layer raises is a law broken
+        except Exception as error:  # any error of a layer breaks the law
             raise LawError(f"{where}: it raised {type(error).__name__}: {error}") from error
 
 

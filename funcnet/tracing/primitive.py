@@ -29,9 +29,10 @@ class Primitive(NamedTuple):
     fusible: several small calls of it may be made as one over operands that lie side by side, to the same bits.
     mask: the output is an array of bools.
     sums_rows: it adds up over rows where its operands have rows and its output has none.
-    linear_with: it is linear in the values it reads where it has so many constant operands; None: nobody knows.
+    linear_with: it is linear in its values where it has so many constant operands; None: unknown.
     multiply_adds: how many multiplications, each with an addition, a call makes.
-    opaque: nobody knows which rows of its output depend on which rows of its operands.
+    opaque: which rows of its output depend on which rows of its operands is unknown.
+    multi_output: its calls have any number of outputs; its form takes a tuple of them, None for one that is not read.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Primitive(NamedTuple):
     linear_with: int | None = None
     multiply_adds: Cost = free
     opaque: bool = False
+    multi_output: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -82,10 +84,11 @@ MAX = Primitive("maximum.reduce", forms.max_over_axes)
 CONCATENATE = Primitive("concatenate", forms.plain(concatenate_into))
 RESHAPE = Primitive("reshape", forms.plain(reshape_into))
 
+BITWISE: frozenset[np.ufunc] = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
 MASKS: frozenset[np.ufunc] = frozenset(
     {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isnan, np.isinf, np.isfinite}
     | {np.signbit, np.logical_and, np.logical_or, np.logical_xor, np.logical_not}
-    | {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
+    | BITWISE
 )
 FUSIBLE = frozenset({np.add, np.subtract, np.multiply, np.negative})
 LINEAR_WITH: dict[np.ufunc, int] = {np.add: 0, np.subtract: 0, np.negative: 0, np.positive: 0, np.multiply: 1}

@@ -14,8 +14,8 @@ from funcnet.random import fold_in, generator
 from funcnet.tracing.forms import nonzero, plain
 from funcnet.tracing.forms import relu_grad as relu_grad_form
 from funcnet.tracing.primitive import CONCATENATE, COPY, INNER, Primitive
-from funcnet.tracing.shapes import joined_shape, refuse
-from funcnet.tracing.trace import FUNCTIONS, Trace, Value
+from funcnet.tracing.shapes import FUNCTIONS, joined_shape, refuse
+from funcnet.tracing.trace import Trace, Value
 
 
 def inner(a: Any, b: Any) -> Any:
@@ -51,7 +51,7 @@ def keep(x: Any, w: Any) -> Any:
 
 
 def total_weight(w: Any) -> Any:
-    """Sum of all weights; infinity where all are 0, so that whatever is divided by it is 0."""
+    """Sum of all weights; infinity where all are 0, so that a quotient by it is 0."""
     if isinstance(w, Value):
         return w.trace.emit(TOTAL_WEIGHT, (w,), (), w.dtype, None, where=prefix(w.trace))
     out = np.empty((), w.dtype)
@@ -71,7 +71,7 @@ def total_weight_into(w: Any, out: Any, *, where: str) -> None:
 
 
 def prefix(trace: Trace, kind: str = "") -> str:
-    """How an error that is raised when the program runs tells the operator: by then nobody else knows it."""
+    """The operator's name, for an error that is raised when the program runs, where the name is no longer known."""
     where = trace.scope or kind
     return f"{where}: " if where else ""
 
@@ -130,7 +130,7 @@ def pad_into(g: Any, out: Any, *, index: tuple[Any, ...]) -> None:
 
 
 def zeros_like(p: Any) -> Any:
-    """Zeros in the shape of a parameter: the cotangent of what the output is not to move."""
+    """Zeros in the shape of a parameter: zero cotangent, for statistics held constant."""
     return p.trace.emit(ZERO, (), p.shape, p.dtype, None) if isinstance(p, Value) else np.zeros_like(p)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any, NoReturn, TypeAlias
 
@@ -11,9 +11,29 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from funcnet.errors import DTypeError, ShapeError, TracingError
 
-Shape: TypeAlias = tuple[int, ...]
-RECORDABLE = "write it in NumPy ufuncs, operators, @, sum, max, reshape and slices, or use a custom_layer"
 BOOL = np.dtype(np.bool_)
+Shape: TypeAlias = tuple[int, ...]
+Spec: TypeAlias = tuple[Shape, np.dtype[Any], int | None]
+"""The shape, dtype and batch axis of a value."""
+Axes: TypeAlias = int | Shape | None
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+"""The functions that record a NumPy function that is no ufunc."""
+RECORDABLE = "write it in NumPy ufuncs, operators, @, sum, max, reshape and slices, or use a custom_layer"
+
+
+def check_dtypes(name: str, operands: Iterable[Any], dtype: np.dtype[Any]) -> None:
+    """Refuse what is neither of the trace's dtype, nor a mask, nor a Python number."""
+    for operand in operands:
+        if type(operand) in (float, int):
+            continue
+        found = getattr(operand, "dtype", None)
+        if found is None:
+            refuse(f"np.{name} with {operand!r:.60}, of type {type(operand).__name__},")
+        if found is not dtype and found != dtype and found != BOOL:
+            constant = "a constant", "use a Python number, float(c)"
+            value = "an input", "cast it, for instance x.astype(np.float32)"
+            what, fix = constant if isinstance(operand, (np.ndarray, np.generic)) else value
+            raise DTypeError(f"{what} of dtype {found} meets {dtype}: {fix}")
 
 
 class MissingAttributeError(TracingError, AttributeError):
@@ -23,21 +43,6 @@ class MissingAttributeError(TracingError, AttributeError):
 def refuse(what: str) -> NoReturn:
     """Raise the error that names what cannot be recorded, and the fix."""
     raise TracingError(f"{what} cannot be recorded: {RECORDABLE}")
-
-
-def check_dtypes(name: str, operands: Iterable[Any], dtype: np.dtype[Any]) -> None:
-    """Refuse what is neither of that dtype, nor a mask, nor a Python number."""
-    for operand in operands:
-        if type(operand) in (float, int):
-            continue
-        found = getattr(operand, "dtype", None)
-        if found is None:
-            refuse(f"np.{name} with {operand!r:.60}, of type {type(operand).__name__},")
-        if found is not dtype and found != dtype and found != BOOL:
-            constant = "a constant", "use a Python number, float(c)"
-            other = "an input", "cast it, for instance x.astype(np.float32)"
-            what, fix = constant if isinstance(operand, (np.ndarray, np.generic)) else other
-            raise DTypeError(f"{what} of dtype {found} meets {dtype}: {fix}")
 
 
 class Slice:
@@ -95,6 +100,21 @@ def product_shape(a: Shape, a_rows: int | None, b: Shape, b_rows: int | None) ->
     if len(kept) > 1:
         refuse("a product that mixes rows")
     return (*stack, a[-2], b[-1]), next(iter(kept), None)
+
+
+def common_axis(name: str, axes: Iterable[tuple[int, int | None]], ndim: int) -> int | None:
+    """The batch axis of a result of so many axes, from (number of axes, batch axis) of each operand."""
+    found = {ndim - length + axis for length, axis in axes if axis is not None}
+    if len(found) > 1:
+        refuse(f"np.{name} of values whose rows lie along different axes")
+    return next(iter(found), None)
+
+
+def reduced(shape: Shape, axis: int | Shape | None, batch_axis: int | None) -> tuple[Shape, Shape, int | None]:
+    """(the axes that a reduction takes, the shape that is left, its batch axis)."""
+    axes: Shape = normalize_axis_tuple(range(len(shape)) if axis is None else axis, len(shape))
+    left = [i for i in range(len(shape)) if i not in axes]
+    return axes, tuple(shape[i] for i in left), left.index(batch_axis) if batch_axis in left else None
 
 
 def reshaped(old: Shape, new: Shape, batch_axis: int | None, rows: int) -> Shape:

@@ -7,53 +7,54 @@ what, how long a value lives and what may be overwritten are facts that can be r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from math import prod
 from operator import methodcaller
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from funcnet.tracing.primitive import MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
+from funcnet.tracing.forms import Attributes, Operands
+from funcnet.tracing.primitive import BITWISE, MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
 from funcnet.tracing.shapes import (
     BOOL,
+    FUNCTIONS,
     RECORDABLE,
+    Axes,
     MissingAttributeError,
     Slice,
+    Spec,
     check_dtypes,
+    common_axis,
     permutation,
     product_shape,
+    reduced,
     refuse,
     reshaped,
     rows_innermost,
     sliced_axis,
 )
 
-BITWISE = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
-
-Axes: TypeAlias = int | tuple[int, ...] | None
-
 
 class Call:
-    """One call of a primitive: it reads its inputs (values, arrays, numbers) and writes its output.
+    """One call of a primitive: it reads its inputs (values, arrays, numbers) and writes its outputs.
 
     operands: the values among the inputs.
-    attributes: what it is told beside its inputs, by name: plain data.
+    attributes: its options by name: plain data.
     scope: the operator that it comes from, for listings and errors.
     """
 
-    __slots__ = ("attributes", "inputs", "operands", "output", "primitive", "scope")
+    __slots__ = ("attributes", "inputs", "operands", "outputs", "primitive", "scope")
 
     def __init__(
-        self, primitive: Primitive, inputs: tuple[Any, ...], output: Value, attributes: Mapping[str, Any], scope: str
+        self, primitive: Primitive, inputs: Operands, outputs: tuple[Value, ...], attributes: Attributes, scope: str
     ) -> None:
         self.primitive: Primitive = primitive
-        self.output: Value = output
-        self.attributes: Mapping[str, Any] = attributes
+        self.outputs: tuple[Value, ...] = outputs
+        self.attributes: Attributes = attributes
         self.scope: str = scope
         self.read(inputs)
 
@@ -62,9 +63,15 @@ class Call:
         self.inputs: tuple[Any, ...] = inputs
         self.operands: list[Value] = [x for x in inputs if isinstance(x, Value)]
 
+    @property
+    def output(self) -> Value:
+        """The output, of a call that has one."""
+        (output,) = self.outputs
+        return output
+
     def multiply_adds(self) -> int:
         """How many multiplications, each with an addition, it makes."""
-        return self.primitive.multiply_adds([x.shape for x in self.operands], self.output.shape)
+        return self.primitive.multiply_adds([x.shape for x in self.operands], self.outputs[0].shape)
 
 
 class Trace:
@@ -72,7 +79,7 @@ class Trace:
 
     dtype: of all floating values.      rows: how many rows the values hold.
     total: the rows of the whole batch, of which the trace may hold one block.
-    scope: where the calls come from, for listings: set by whoever runs the layers.
+    scope: where the calls come from, for listings: set by the caller of the layers.
     """
 
     def __init__(self, dtype: np.dtype[Any], rows: int, total: int | None = None) -> None:
@@ -114,12 +121,21 @@ class Trace:
         **attributes: Any,
     ) -> Value:
         """Record one call and return the value that it writes."""
-        value = Value(self, shape, dtype, batch_axis)
-        value.call = Call(primitive, inputs, value, attributes, self.scope)
-        if primitive.elementwise and any(x.shape == shape and x.root.order for x in value.call.operands):
+        (value,) = self.emit_all(primitive, inputs, [(shape, dtype, batch_axis)], **attributes)
+        if primitive.elementwise and any(x.shape == shape and x.root.order for x in inputs if isinstance(x, Value)):
             value.order = rows_innermost(batch_axis, len(shape))
-        self.calls.append(value.call)
         return value
+
+    def emit_all(
+        self, primitive: Primitive, inputs: tuple[Any, ...], outputs: Iterable[Spec], **attributes: Any
+    ) -> tuple[Value, ...]:
+        """Record one call and return the values that it writes, one for each (shape, dtype, batch axis)."""
+        values = tuple([Value(self, *spec) for spec in outputs])
+        call = Call(primitive, inputs, values, attributes, self.scope)
+        for value in values:
+            value.call = call
+        self.calls.append(call)
+        return values
 
 
 class Value(NDArrayOperatorsMixin):
@@ -216,11 +232,9 @@ class Value(NDArrayOperatorsMixin):
             return self
         if ufunc in BITWISE and any(v.dtype != BOOL for v in values):
             refuse(f"np.{ufunc.__name__} of numbers, not masks,")
-        axes = {len(shape) - v.ndim + v.batch_axis for v in values if v.batch_axis is not None}
-        if len(axes) > 1:
-            refuse(f"np.{ufunc.__name__} of values whose rows lie along different axes")
+        axis = common_axis(ufunc.__name__, [(v.ndim, v.batch_axis) for v in values], len(shape))
         dtype = BOOL if primitive.mask else self.trace.dtype
-        return self.trace.emit(primitive, inputs, shape, dtype, next(iter(axes), None))
+        return self.trace.emit(primitive, inputs, shape, dtype, axis)
 
     def _matmul(self, a: Any, b: Any) -> Value:
         """The product of two values of two axes or more; those before the last two are broadcast."""
@@ -229,7 +243,7 @@ class Value(NDArrayOperatorsMixin):
         shape, axis = product_shape(a.shape, a.batch_axis, b.shape, b.batch_axis)
         return self.trace.emit(MATMUL, (a, b), shape, self.trace.dtype, axis)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Value:
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Record one of the NumPy functions beyond ufuncs that layers call."""
         if function not in FUNCTIONS:
             refuse(f"np.{function.__name__}")
@@ -246,10 +260,7 @@ class Value(NDArrayOperatorsMixin):
         return self._reduce(MAX, axis, keepdims)
 
     def _reduce(self, primitive: Primitive, axis: Axes, keepdims: bool) -> Value:
-        axes = normalize_axis_tuple(range(self.ndim) if axis is None else axis, self.ndim)
-        shape = tuple(n for i, n in enumerate(self.shape) if i not in axes)
-        kept = self.batch_axis is not None and self.batch_axis not in axes
-        batch_axis = sum(i not in axes for i in range(self.batch_axis or 0)) if kept else None
+        axes, shape, batch_axis = reduced(self.shape, axis, self.batch_axis)
         check_dtypes(primitive.name, (self,), self.trace.dtype)
         value = self.trace.emit(primitive, (self,), shape, self.trace.dtype, batch_axis, axes=axes)
         return value[tuple(None if i in axes else slice(None) for i in range(self.ndim))] if keepdims else value
@@ -259,9 +270,7 @@ class Value(NDArrayOperatorsMixin):
         shape = reshaped(self.shape, shape, self.batch_axis, self.trace.rows)
         if shape == self.shape:
             return self
-        if (
-            shape[-1:] == self.shape[-1:] and self.root.order is None
-        ):  # the features stay together, and so they are stored: see `Plan.layout`
+        if shape[-1:] == self.shape[-1:] and self.root.order is None:  # features are stored first, see `Plan`
             return self.as_view(methodcaller("reshape", shape), shape, self.batch_axis)
         value = self.trace.emit(RESHAPE, (self,), shape, self.dtype, self.batch_axis)
         if self.ndim == 2 and shape[0] == self.shape[0]:
@@ -289,7 +298,3 @@ class Value(NDArrayOperatorsMixin):
             raise MissingAttributeError(f"the attribute {name!r} of an array cannot be recorded: {RECORDABLE}")
 
     __iter__ = None  # nor be walked row by row
-
-
-FUNCTIONS: dict[Any, Callable[..., Value]] = {}
-"""What records a NumPy function that is no ufunc."""

@@ -39,7 +39,7 @@ def minibatches(
 
     data: arrays of all rows, such as (x, target), or batches, which are handed on and for which there is no batch_size.
     A tuple or list of arrays, DataFrames, Series, lists, sparse matrices is arrays of all rows; a list of tuples is
-    batches. Of an array, whatever its memory layout, and of np.memmap only the rows of the batch are read. A sparse
+    batches. Of an array in any memory layout, and of np.memmap, only the rows of the batch are read. A sparse
     matrix becomes dense batch by batch; its integers become floats.
     The last batch is smaller where batch_size does not divide the number of rows. That costs a step a second program,
     made once; drop_last leaves the batch out.

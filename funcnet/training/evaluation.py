@@ -55,6 +55,7 @@ def evaluate(
     sequences of different lengths have, a loss is the mean over the batches by their weights.
     Raises OptionError for data without a batch, ShapeError for a loss of one number a row and for a metric of rows of
     several shapes.
+    Example: `fn.evaluate(net, {"mse": fn.mse(), "r2": fn.r2}, params, (x, target))`.
     """
     check("evaluate", (net,), multi_output=True)
     own = params_of(params)

@@ -87,6 +87,7 @@ def fit(
     of a forward pass for each batch_norm; `last` is not, so training goes on by batches.
     A KeyboardInterrupt returns the `Fit` after the last whole epoch, with a warning; a second one is raised.
     Raises OptionError for arguments that do not fit together, and what the step raises.
+    Example: `fitted = fn.fit(step, params, (x, target), 10, 32, fn.key(0)); params = fitted.params`.
     """
     loop = check_fit(step, params, data, count("epochs", epochs), batch_size, key, validation)
     names = ["loss", *(step.metrics if has_state(step) else ())]

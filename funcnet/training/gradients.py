@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
-from funcnet.compiler.plan import Plan
+from funcnet.compiler.plan import PASSES, Plan
 from funcnet.compiler.programs import Compiled
 from funcnet.compiler.workspace import Memory
 from funcnet.core import Function, Layer, Pullback
@@ -27,7 +28,9 @@ Y = TypeVar("Y", default=Array)
 
 
 def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
-    """(output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
+    """A layer's output together with the function that pulls cotangents back (the vector-Jacobian product).
+
+    (output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
 
     The same as `layer.apply.vjp(params, *inputs, key=key)`.
     """
@@ -73,7 +76,14 @@ class CompiledGradient(Compiled[P]):
         taken, gradient = self.taken(len(arrays)), space.layout.tree(space.gradient / self.scale)
         return not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
 
-    def record(self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any = None) -> Plan:
+    def record(
+        self,
+        trace: Trace,
+        params: P,
+        inputs: tuple[Value, ...],
+        key: Any = None,
+        passes: Collection[str] = PASSES,
+    ) -> Plan:
         """Plan the loss and the gradient of the params."""
         arrays = cast("tuple[Array, ...]", inputs)
         if self.loss is None:
@@ -81,9 +91,10 @@ class CompiledGradient(Compiled[P]):
             loss, pull = self.net.compute(params, *arrays, key=key)
             check_scalar(self.kind, loss)
             of_params, _ = pull(self.scale)
-            return Plan(trace, [loss], tree.leaves(of_params))
+            return Plan(trace, [loss], tree.leaves(of_params), passes)
         loss, outputs, of_params = self._record_loss(trace, params, arrays, self.loss, key)
-        return Plan(trace, [loss, *outputs] if self.shows_outputs else [loss], tree.leaves(of_params))
+        results = [loss, *outputs] if self.shows_outputs else [loss]
+        return Plan(trace, results, tree.leaves(of_params), passes)
 
     def _record_loss(
         self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any
@@ -149,12 +160,15 @@ class ValueAndGrad(CompiledGradient[P]):
 def value_and_grad(
     net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, check_finite: bool = False
 ) -> ValueAndGrad[P]:
-    """(params, *inputs, *targets) -> (loss, gradient), in one compiled program.
+    """The loss and its gradient, as one compiled program.
+
+    (params, *inputs, *targets) -> (loss, gradient), in one compiled program.
 
     L = loss(net(params, *inputs), *targets)        gradient = dL / dparams
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
     check_finite: raise NonFiniteError where the loss or the gradient is NaN or infinite; it names the first operator
     whose output was, and how many of its elements.
+    Example: `loss, gradient = fn.value_and_grad(net, fn.mse())(params, x, target)`.
     """
     return ValueAndGrad(net, loss, check_finite)
 
@@ -171,6 +185,10 @@ class SGDStep(CompiledGradient[P]):
         super().__init__(net, loss)
         self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         self.scale: float = positive("learning_rate", learning_rate)
+
+    def scanned(self, params: P, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Array] | None:
+        """(new params, losses) of all steps, if they can be made in one call; None where each is a call of its own."""
+        return None
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
@@ -190,12 +208,15 @@ class SGDStep(CompiledGradient[P]):
 def sgd_step(
     net: Layer[P, Any], loss: Layer[Any, Any] | None = None, *, learning_rate: float, check_finite: bool = False
 ) -> SGDStep[P]:
-    """(params, *inputs, *targets) -> (new params, loss): one step of gradient descent, in one compiled program.
+    """A training step of plain gradient descent, as one compiled program.
+
+    (params, *inputs, *targets) -> (new params, loss): one step of gradient descent, in one compiled program.
 
     params' = params - learning_rate dL / dparams        L = loss(net(params, *inputs), *targets)
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
     The learning rate is the cotangent of the loss, so that the update is one subtraction.
     check_finite: raise NonFiniteError where the loss or the new params are NaN or infinite; it names the first operator
     whose output was, and how many of its elements.
+    Example: `step = fn.sgd_step(net, fn.mse(), learning_rate=0.1); params, loss = step(params, x, target)`.
     """
     return SGDStep(net, loss, learning_rate, check_finite)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from funcnet.arrays import Array, Shape, accept_array, stray
-from funcnet.errors import LabelError, ShapeError, WeightError
-from funcnet.options import finite
+from funcnet.errors import LabelError, OptionError, ShapeError, WeightError
+from funcnet.options import count, finite
 
 
 def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> float:
@@ -29,6 +29,24 @@ def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None 
     """
     scores, true, w = _classes("accuracy", prediction, target, weights)
     hits: Array = w[(scores.argmax(axis=-1) == true) & ~np.isnan(scores.max(axis=-1))]
+    return float(hits.sum() / w.sum())
+
+
+def top_k_accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None, *, k: int = 5) -> float:
+    """The part of the rows whose class has one of the k largest scores.
+
+    Of equal scores the first counts as the larger, so that for k = 1 it is `accuracy`. A row with a NaN is wrong.
+    k: from 1 to the number of classes. As a metric with another k: `partial(fn.top_k_accuracy, k=3)`.
+    prediction, target, weights, errors: those of `accuracy`; OptionError for another k.
+    """
+    scores, true, w = _classes("top_k_accuracy", prediction, target, weights)
+    places = count("top_k_accuracy: k", k)
+    classes: int = scores.shape[-1]
+    if places > classes:
+        raise OptionError(f"top_k_accuracy: k is {places}, but there are {classes} classes: every row would be right")
+    own: Array = np.take_along_axis(scores, true[..., None], axis=-1)
+    before = ((scores > own) | ((scores == own) & (np.arange(classes) < true[..., None]))).sum(axis=-1)
+    hits: Array = w[(before < places) & ~np.isnan(scores.max(axis=-1))]
     return float(hits.sum() / w.sum())
 
 
@@ -60,7 +78,9 @@ def binary_accuracy(
 
 
 def confusion_matrix(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> npt.NDArray[Any]:
-    """C_ij = the number of rows of class i that were taken for class j        (scikit-learn: confusion_matrix)
+    """How often each class was predicted for each class.
+
+    C_ij = the number of rows of class i that were taken for class j        (scikit-learn: confusion_matrix)
 
     prediction, target, weights, errors: those of `accuracy`. Shape: (classes, classes), of integers; with weights their
     sums.
@@ -73,7 +93,9 @@ def confusion_matrix(prediction: Array, target: npt.NDArray[Any], weights: Array
 
 
 def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
-    """R^2 = 1 - sum (t - y)^2 / sum (t - mean t)^2 over the rows, averaged over the features
+    """The coefficient of determination.
+
+    R^2 = 1 - sum (t - y)^2 / sum (t - mean t)^2 over the rows, averaged over the features
 
     1 is perfect, 0 is as good as the mean. A feature that is constant counts 1 where it is met exactly, else 0.
     Both have one shape, the rows along axis 0. (Coefficient of determination; scikit-learn: r2_score)

@@ -11,7 +11,7 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import is_tuple
 from funcnet.errors import OptionError
-from funcnet.optimizers.algorithms import LearningRateState, learning_rate
+from funcnet.optimizers.learning_rate import LearningRateState, learning_rate
 from funcnet.options import count, fraction, natural, not_negative, positive
 from funcnet.training.fit_result import Fit
 from funcnet.training.monitoring import Monitor, sign_of

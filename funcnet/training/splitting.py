@@ -12,7 +12,7 @@ def inputs_taken(kind: str, net: Function[Any, Any], given: int, loss: Function[
     """How many of a batch's arrays, from the first on, are inputs of the network; the others are the targets.
 
     A network of any number of inputs takes all but those that the loss takes beside its output. Where no loss says how
-    many, it takes one of (input, target); of more arrays nobody can tell, which is an error.
+    many, it takes one of (input, target); with more arrays the split is ambiguous, which is an error.
     """
     if net.arity is not None:
         return net.arity

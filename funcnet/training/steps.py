@@ -176,7 +176,9 @@ def train_step(
     metrics: Mapping[str, Metric] | None = None,
     check_finite: bool = False,
 ) -> TrainStep[P, Any]:
-    """(params, state, *inputs, *targets, key=None) -> (new params, new state, loss), in one compiled closure.
+    """A training step with any optimizer, as one compiled closure.
+
+    (params, state, *inputs, *targets, key=None) -> (new params, new state, loss), in one compiled closure.
 
     g = dL / dparams, L = loss(net(params, *inputs), *targets)        u, state' = update(g, state, params)
     params' = params + u
@@ -188,6 +190,9 @@ def train_step(
     An optimizer whose update has a keyword `weight`, such as `fn.accumulate`, is passed the batch's weight in a mean
     over batches: its rows, or the sum of its weights; None for a loss with reduction "sum".
     Raises ParamsError for a state of another optimizer or of other params.
+    Example: `step = fn.train_step(net, fn.mse(), fn.adam(1e-3));
+    state = step.init(params);
+    params, state, loss = step(params, state, x, target)`.
     """
     return TrainStep(net, loss, optimizer, metrics, check_finite)
 

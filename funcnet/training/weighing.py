@@ -55,7 +55,7 @@ def _by_loss(loss: Function[Any, Any], taken: Callable[[int], int], arrays: tupl
 
 
 def _weight(loss: Function[Any, Any], targets: tuple[Any, ...]) -> float:
-    """The total weight; in place of the outputs, of which the leading axes alone count, stands the first target."""
+    """The total weight. The first target replaces the outputs, of which only the leading axes matter."""
     assert loss.total_weight is not None
     if not targets:
         return 1.0

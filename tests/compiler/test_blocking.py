@@ -19,6 +19,8 @@ from funcnet.compiler import blocking
 from funcnet.compiler.blocking import LINE, even, separable, spans
 from funcnet.compiler.plan import Plan
 from funcnet.core import layer
+from funcnet.tracing.forms import plain
+from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.primitives import inner
 from funcnet.tracing.trace import Trace
 from tests.compiler.test_plan import planned
@@ -121,6 +123,18 @@ def test_a_block_keeps_products_small() -> None:
 
 # --- which programs allow it
 
+
+def several(*outputs: tuple[tuple[int, ...], int | None], read: int, sums: bool = False) -> Callable[..., Any]:
+    """One of the outputs, each of (shape, batch axis), of a call of x."""
+    primitive = Primitive("several", plain(print), sums_rows=sums, multi_output=True)
+
+    def function(W: Any, b: Any, x: Any) -> Any:
+        return x.trace.emit_all(primitive, (x,), [(shape, x.dtype, axis) for shape, axis in outputs])[read]
+
+    return function
+
+
+ROWS_AND_SUM = ((4, 2), 0), ((), None)
 SEPARABLE: dict[str, Callable[..., Any]] = {
     "elementwise": lambda W, b, x: np.tanh(x) * 2.0,
     "product and bias": lambda W, b, x: x @ W + b,
@@ -133,6 +147,8 @@ SEPARABLE: dict[str, Callable[..., Any]] = {
     "a sum of sums": lambda W, b, x: x.sum() + inner(x, x) - (-x.sum()),
     "rows and a sum": lambda W, b, x: (np.tanh(x), x.sum()),
     "a mean": lambda W, b, x: x.sum() * (1.0 / x.size),
+    "rows of a call of several outputs": several(*ROWS_AND_SUM, read=0),
+    "a sum of a call of several outputs": several(*ROWS_AND_SUM, read=1, sums=True),
 }
 MIXED: dict[str, Callable[..., Any]] = {
     "rows less their mean": lambda W, b, x: x - x.sum(axis=0) * (1.0 / len(x.shape)),
@@ -149,6 +165,7 @@ MIXED: dict[str, Callable[..., Any]] = {
     "params alone": lambda W, b, x: inner(W, W),
     "a param itself": lambda W, b, x: W,
     "a product of a gradient": lambda W, b, x: (x.T @ x) @ W,
+    "a number that is no sum, of a call of several outputs": several(*ROWS_AND_SUM, read=1),
     "an array for each row": lambda W, b, x: x * np.ones((x.shape[0], 1), x.dtype),
 }
 

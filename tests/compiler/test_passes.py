@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from funcnet import tree
 from funcnet.compiler.binding import Workspace
+from funcnet.compiler.listing import listing
 from funcnet.compiler.plan import PASSES, Plan
+from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.trace import Trace, Value
-from tests.support.strategies import Problem, problems
+from tests.support.strategies import Problem, partly_opaque, problems
 
 F64 = np.dtype(np.float64)
 WITHOUT = {
@@ -50,12 +54,12 @@ def told(trace: Trace) -> list[Any]:
     """Everything about the calls of a trace, and where each value stands."""
     slots = attrgetter("base", "view", "call", "offset", "buffer", "ones", "use_count", "last")
     return [
-        (call.primitive, call.inputs, dict(call.attributes), call.scope, *map(slots, (*call.operands, call.output)))
+        (call.primitive, call.inputs, dict(call.attributes), call.scope, *map(slots, (*call.operands, *call.outputs)))
         for call in trace.calls
     ]
 
 
-@given(problems())
+@given(problems() | problems().flatmap(partly_opaque))
 def test_planning_leaves_the_trace_alone(problem: Problem) -> None:
     trace, outputs, gradient, _ = traced(problem)
     before = told(trace)
@@ -74,8 +78,66 @@ def test_each_pass_may_be_left_out(problem: Problem) -> None:
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
-def calls_in_place(plan: Plan) -> int:
-    return sum(call.output.buffer is call.operands[0].root.buffer for call in plan.calls)
+@given(problems(), st.data())
+def test_calls_of_several_outputs_give_the_same_with_each_pass_left_out(problem: Problem, data: st.DataObject) -> None:
+    plain = run(Plan(*traced(problem)[:3]), traced(problem)[3])
+    trace, outputs, gradient, numbers = traced(data.draw(partly_opaque(problem)))
+    for passes in WITHOUT.values():
+        found = run(Plan(trace, outputs, gradient, passes), numbers)
+        for a, b in zip(plain, found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def two_of_three(read: int) -> tuple[Trace, list[Value], Value]:
+    """(a trace, the outputs of its call of three outputs, the sum of that one and of the call's input)."""
+    trace = Trace(F64, 4)
+    x, W = trace.input((4, 3), F64), trace.parameter((2, 3))
+    like = [((4, 3), F64, 0), ((2, 3), F64, None), ((), F64, None)]
+    outputs = trace.emit_all(POWERS, (x, W), like, power=3)
+    return trace, [*outputs], outputs[read] + x if read == 0 else outputs[read] * 2.0
+
+
+def powers(memory: Any, attributes: Any, operands: Any, outputs: Any) -> Any:
+    """x^k, W^k and the sum of both, of those outputs that are read."""
+    (x, W), k = operands, attributes["power"]
+    results = (lambda: x**k, lambda: W**k, lambda: (x**k).sum() + (W**k).sum())
+    return [(write, (y, result)) for y, result in zip(outputs, results, strict=True) if y is not None]
+
+
+def write(y: Any, result: Any) -> None:
+    y[...] = result()
+
+
+POWERS = Primitive("powers", powers, multi_output=True)
+
+
+@pytest.mark.parametrize("read", [0, 1, 2])
+def test_an_output_that_nothing_reads_has_no_memory_and_is_not_written(read: int) -> None:
+    trace, _, y = two_of_three(read)
+    plan = Plan(trace, [y])
+    (call, *_) = plan.calls
+    assert [value.buffer is not None for value in call.outputs] == [i == read for i in range(3)]
+    assert len(Workspace(plan).program) == len(plan.calls)
+    assert re.search(rf"v1\.{read} \(.*= powers\(x0, params\.W\)", listing("f", plan, [".W"]))
+    assert f"v1.{(read + 1) % 3}" not in listing("f", plan, [".W"])
+
+
+@pytest.mark.parametrize("passes", WITHOUT.values(), ids=WITHOUT)
+def test_a_cotangent_is_written_in_its_place_by_a_call_of_several_outputs(passes: frozenset[str]) -> None:
+    trace, (dx, dW, total), _ = two_of_three(0)
+    plan = Plan(trace, [dx, total], [dW], passes)
+    (call,) = plan.calls
+    assert call.outputs[1].buffer is plan.gradient_buffer
+    assert not plan.over_params  # the call still reads W where it writes its cotangent
+    x, W = np.arange(12.0).reshape(4, 3), np.arange(6.0).reshape(2, 3)
+    for found, expected in zip(run(plan, [W, x]), [x**3, (x**3).sum() + (W**3).sum(), (W**3).ravel()], strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_call_of_several_outputs_is_dropped_where_none_is_read() -> None:
+    trace, outputs, _ = two_of_three(0)
+    assert [call.primitive.name for call in Plan(trace, [trace.inputs[0] * 2.0]).calls] == ["multiply"]
+    assert f"powers {', '.join(str(y.shape) for y in outputs)}" in listing("f", Plan(trace, []), [".W"])
 
 
 def test_passes_make_fewer_calls_and_buffers() -> None:

@@ -45,7 +45,7 @@ def backward(call: Call) -> bool:
 
 
 def in_place(plan: Plan, call: Call) -> bool:
-    return call.output.buffer not in plan.buffers[:2] and any(
+    return call.output.buffer not in (plan.params_buffer, plan.gradient_buffer) and any(
         v.root.buffer is call.output.buffer for v in call.operands
     )
 
@@ -68,7 +68,7 @@ def lives_after_another(plan: Plan) -> bool:
     seen: list[Any] = [value.buffer for value in plan.inputs]
     for call in plan.calls:
         buffer = call.output.buffer
-        if buffer in seen and buffer not in plan.buffers[:2] and not in_place(plan, call):
+        if buffer in seen and buffer not in (plan.params_buffer, plan.gradient_buffer) and not in_place(plan, call):
             return True
         seen.append(buffer)
     return False
@@ -90,7 +90,7 @@ def any_plan(condition: Callable[[Plan], bool]) -> Callable[[Program[Any]], bool
 
 
 def writes_gradient(plan: Plan, call: Call) -> bool:
-    return call.output.buffer is plan.buffers[1]
+    return call.output.buffer is plan.gradient_buffer
 
 
 USES: dict[str, Callable[[Program[Any]], bool]] = {
@@ -102,7 +102,7 @@ USES: dict[str, Callable[[Program[Any]], bool]] = {
     "a bias is added by itself": any_call(
         lambda plan, call: (
             call.primitive.name == "add"
-            and any(v.buffer is plan.buffers[0] for v in call.operands)
+            and any(v.buffer is plan.params_buffer for v in call.operands)
             and not backward(call)
         )
     ),
@@ -110,7 +110,7 @@ USES: dict[str, Callable[[Program[Any]], bool]] = {
         lambda plan, call: is_add(call) and backward(call) and not writes_gradient(plan, call)
     ),
     "gradients of shared params are added": any_call(lambda plan, call: is_add(call) and writes_gradient(plan, call)),
-    "the gradient lies over the params": any_plan(lambda plan: plan.over_params and plan.buffers[0].size > 0),
+    "the gradient lies over the params": any_plan(lambda plan: plan.over_params and plan.params_buffer.size > 0),
     "cotangents of inputs are left out": any_plan(
         lambda plan: any(call.primitive.name == "matmul" and backward(call) for call in plan.left_out)
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ LOSSES: dict[str, tuple[Callable[..., fn.Layer[Any, Any]], Callable[[Any], list[
     "mse": (fn.mse, lambda x: [x]),
     "mae": (fn.mae, lambda x: [x]),
     "huber": (fn.huber, lambda x: [x]),
+    "log_cosh": (fn.log_cosh, lambda x: [x]),
+    "pinball": (partial(fn.pinball, 0.9), lambda x: [x]),
     "poisson_nll": (fn.poisson_nll, lambda x: [abs(x)]),
     "gaussian_nll": (fn.gaussian_nll, lambda x: [abs(x) + 0.5, x[::-1].copy()]),
     "softmax_cross_entropy": (fn.softmax_cross_entropy, lambda x: [abs(x)]),

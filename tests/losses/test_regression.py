@@ -26,10 +26,43 @@ def test_huber_is_a_square_within_delta_and_a_line_beyond() -> None:
 
 
 def test_a_prediction_that_is_right_is_left_alone() -> None:
-    for loss in (fn.mse(), fn.mae(), fn.huber()):
+    for loss in (fn.mse(), fn.mae(), fn.huber(), fn.log_cosh(), fn.pinball(0.9)):
         value, (dy, dt) = gradient(loss, [1.0, -2.0], [1.0, -2.0])
         assert (value, dy) == (0.0, [0.0, 0.0])
         assert dt in ([0.0, 0.0], [-0.0, -0.0])
+
+
+def test_the_pinball_is_a_line_on_either_side() -> None:
+    value, (dy, dt) = gradient(fn.pinball(0.75, reduction="sum"), [1.0, -1.0, 3.0], [0.0, 0.0, 3.0])
+    assert value == 0.25 + 0.75
+    assert dy == [0.25, -0.75, 0.0]
+    assert dt == [-0.25, 0.75, 0.0]
+    y, t = np.random.default_rng(0).normal(size=(2, 20, 3))
+    assert fn.pinball(0.5).apply((), y, t) == pytest.approx(0.5 * fn.mae().apply((), y, t), rel=1e-14)
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.9])
+def test_the_pinball_is_least_at_the_quantile(q: float) -> None:
+    t = np.random.default_rng(0).exponential(size=(1001, 1))
+    losses = [fn.pinball(q).apply((), np.full_like(t, y), t) for y in t[:, 0]]
+    assert t[np.argmin(losses), 0] == pytest.approx(np.quantile(t, q), abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_cosh_is_a_square_near_zero_and_a_line_far_out(dtype: Any) -> None:
+    loss = fn.log_cosh(reduction="none")
+    d = np.array([[1e-3], [0.0], [1e4], [-1e30], [np.inf]], dtype)
+    with np.errstate(all="raise", under="ignore"):
+        value, pullback = loss.apply.vjp((), d, np.zeros_like(d))
+    expected = [5e-7, 0.0, 1e4 - math.log(2), 1e30, math.inf]
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=float(np.finfo(dtype).eps) * 1e-3)
+    np.testing.assert_allclose(pullback(np.ones_like(value))[1][0].ravel(), [1e-3, 0.0, 1.0, -1.0, 1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("quantile", [0, 1, -0.5, 1.5, np.nan, "0.5", None])
+def test_a_quantile_lies_between_0_and_1(quantile: Any) -> None:
+    with pytest.raises(fn.OptionError, match="pinball: quantile must be"):
+        fn.pinball(quantile)
 
 
 def test_poisson_is_least_where_the_rate_is_the_count() -> None:
@@ -91,7 +124,9 @@ def test_options_out_of_range_are_refused(value: Any) -> None:
         fn.gaussian_nll(epsilon=value)
 
 
-@pytest.mark.parametrize("loss", [fn.mae(), fn.huber(), fn.poisson_nll()], ids=lambda loss: loss.apply.kind)
+@pytest.mark.parametrize(
+    "loss", [fn.mae(), fn.huber(), fn.log_cosh(), fn.pinball(), fn.poisson_nll()], ids=lambda loss: loss.apply.kind
+)
 @pytest.mark.parametrize(("of_y", "of_t"), [((5,), (5, 1)), ((5, 1), (5, 3)), ((5, 3), (5, 4))])
 def test_nothing_is_broadcast(loss: fn.Layer[Any, Any], of_y: tuple[int, ...], of_t: tuple[int, ...]) -> None:
     with pytest.raises(fn.ShapeError, match="must have the same shape; nothing is broadcast"):

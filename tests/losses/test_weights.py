@@ -15,7 +15,17 @@ from funcnet import tree
 DTYPES = [np.float32, np.float64]
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
 GARBAGE = [np.nan, np.inf, -np.inf, 1e30, -1e30]
-ELEMENTWISE = [fn.mse, fn.mae, fn.huber, fn.poisson_nll, fn.gaussian_nll, fn.sigmoid_cross_entropy, fn.hinge]
+ELEMENTWISE = [
+    fn.mse,
+    fn.mae,
+    fn.huber,
+    fn.log_cosh,
+    fn.pinball,
+    fn.poisson_nll,
+    fn.gaussian_nll,
+    fn.sigmoid_cross_entropy,
+    fn.hinge,
+]
 ALL = [*ELEMENTWISE, fn.kl_divergence, fn.softmax_cross_entropy]
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_reduction = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

@@ -12,8 +12,8 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.optimizers.algorithms import LearningRateState
 from funcnet.optimizers.base import Elementwise
+from funcnet.optimizers.learning_rate import LearningRateState
 
 STEPS = 200
 IN_SINGLE = {"a schedule", "an average of gradients"}  # whose schedules Optax computes in float32

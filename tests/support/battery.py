@@ -129,6 +129,10 @@ FORMULAS: dict[str, Formula] = {
     "mae of each row": lambda p, y, t: over_features(np.abs(y - t)),
     "huber": lambda p, y, t: np.mean(huber(y, t, 0.7)),
     "huber of each row": lambda p, y, t: huber(y, t, 1.0),
+    "log_cosh": lambda p, y, t: np.mean(np.log(np.cosh(y - t))),
+    "log_cosh of each row": lambda p, y, t: over_features(np.log(np.cosh(y - t))),
+    "pinball": lambda p, y, t: np.mean(np.maximum(0.9 * (t - y), -0.1 * (t - y))),
+    "pinball of each row": lambda p, y, t: over_features(np.maximum(0.25 * (t - y), -0.75 * (t - y))),
     "poisson_nll": lambda p, y, t: np.mean(np.exp(y) - t * y),
     "gaussian_nll": lambda p, m, v, t: np.mean(gaussian(m, v, t)),
     "gaussian_nll of small variances": lambda p, m, v, t: np.mean(gaussian(m, np.maximum(v, 0.3), t)),
@@ -205,6 +209,8 @@ NEAR = (1.0 - 1e-6, 1.0)
 KINKS: dict[str, list[tuple[tuple[float, ...], tuple[float, ...]]]] = {
     "mae": [((2.0, 2.0), (0.0, 0.0))],
     "mae of each row": [((2.0, 2.0), (0.0, 0.0))],
+    "pinball": [((2.0, 2.0), (0.0, 0.0))],
+    "pinball of each row": [((2.0, 2.0), (0.0, 0.0))],
     "hinge": [
         ((1.0, 1.0), (0.0, 0.0)),
         ((-1.0, -1.0), (0.0, 0.0)),

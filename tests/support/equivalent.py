@@ -72,6 +72,8 @@ REASONS: dict[str, list[str]] = {
         "layers.axes._masked: total + (total == 0.0) (in place)",
         "losses.regression._gaussian_nll: d * q (in place)",
         "losses.regression._huber: d - c * 0.5 (in place)",
+        "losses.regression._pinball: sign * sign (in place)",
+        "losses.regression._log_cosh: size + np.log1p(np.expm1(size * -2.0) * 0.5) (in place)",
     ],
     "a view of a whole array is that array": [
         "losses.reduction.column: g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] if g.ndim < like.ndim else g -> g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] (dropped branch)",

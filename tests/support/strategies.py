@@ -15,6 +15,7 @@ from tests.support.naive import Key, Net, Op
 KEYS: list[Key] = [*range(1, 13), -1, 0, 100, "a", "b", "1", "2", "in", "out", "left", "right", "", "é", "x y"]
 SCALARS = ["identity", "identity", "tanh", "relu", "relu", "sigmoid", "softmax"]
 MERGES = ["add", "add", "multiply", "average", "maximum", "concatenate"]
+OPAQUE = {"linear", *SCALARS, *MERGES}
 BATCHES = [1, 2, 7, 40]
 
 
@@ -34,6 +35,9 @@ def layer_of(op: Op) -> Any:
     if op.kind == "parallel":
         merge, *branches = map(layer_of, op.of)
         return fn.parallel(*branches, merge=merge)
+    if op.kind == "opaque":
+        layer = layer_of(op.of[0])
+        return fn.custom_layer(layer.init, layer.apply.function, inputs=layer.apply.arity)
     return getattr(fn, op.kind)(*map(layer_of, op.of))
 
 
@@ -233,6 +237,16 @@ def problems(draw: st.DrawFn, single: bool = False, size: int = 12, least: int =
     net, widths, outputs = draw(nets(size=size, depth=DEPTH if size <= 12 else 1, single=single, least=least))
     dtype = draw(st.sampled_from([np.float64, np.float64, np.float32]))
     return Problem(net, widths, outputs, dtype, draw(st.sampled_from(BATCHES)), draw(st.integers(0, 99)))
+
+
+@st.composite
+def partly_opaque(draw: st.DrawFn, problem: Problem) -> Problem:
+    """The same network, but some operators are layers of a user's own, whose backward call has several outputs."""
+    operators = {
+        key: Op("opaque", (op,)) if op.kind in OPAQUE and draw(st.booleans()) else op
+        for key, op in problem.net.operators.items()
+    }
+    return problem._replace(net=problem.net._replace(operators=operators))
 
 
 def linear(units: int, bias: bool = True) -> Op:

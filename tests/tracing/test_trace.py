@@ -11,9 +11,9 @@ import pytest
 from funcnet import tree
 from funcnet.errors import DTypeError
 from funcnet.random import key
-from funcnet.tracing.primitive import MASKS, of_ufunc
+from funcnet.tracing.primitive import BITWISE, MASKS, of_ufunc
 from funcnet.tracing.primitives import gather, inner, pad, relu_grad, scatter_add, total_weight, zeros_like
-from funcnet.tracing.trace import BITWISE, Trace, Value
+from funcnet.tracing.trace import Trace, Value
 from tests.support.cases import CASES, Case
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -226,9 +226,10 @@ def test_every_value_has_one_writer_before_its_readers(case: Case) -> None:
     written = {id(value) for value in (*trace.parameters, *trace.inputs)}
     for call in trace.calls:
         assert {id(value.root) for value in call.operands} <= written
-        assert id(call.output) not in written
-        assert (call.output.call, call.output.base) == (call, None)
-        written.add(id(call.output))
+        for output in call.outputs:
+            assert id(output) not in written
+            assert (output.call, output.base) == (call, None)
+            written.add(id(output))
 
 
 def test_calls_tell_where_they_come_from() -> None:

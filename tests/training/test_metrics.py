@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,34 @@ def test_accuracy_and_matrix_by_hand() -> None:
     assert fn.accuracy(scores, labels) == 0.75
     assert fn.confusion_matrix(scores, labels).tolist() == [[1, 0], [1, 2]]
     assert type(fn.accuracy(scores, labels)) is float
+
+
+def test_top_k_by_hand() -> None:
+    scores = np.array([[0.1, 0.9, 0.5], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5], [np.nan, 1.0, 2.0], [3.0, 2.0, 1.0]])
+    labels = np.array([2, 1, 2, 2, 2])
+    assert [fn.top_k_accuracy(scores, labels, k=k) for k in (1, 2, 3)] == [0.0, 0.4, 0.8]
+    assert fn.top_k_accuracy(scores, labels, np.array([1.0, 2.0, 1.0, 0.0, 1.0]), k=2) == 0.6
+    assert type(fn.top_k_accuracy(scores, labels, k=1)) is float
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_top_k_is_that_of_scikit_learn(k: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    t = np.eye(4, dtype=np.float32)[LABELS]
+    expected = pytest.approx(metrics.top_k_accuracy_score(LABELS, SCORES, k=k, labels=range(4)) if k < 4 else 1.0)
+    assert fn.top_k_accuracy(SCORES, LABELS, k=k) == expected
+    assert fn.top_k_accuracy(SCORES, t, k=k) == expected
+    assert fn.top_k_accuracy(SCORES.reshape(10, 4, 4), LABELS.reshape(10, 4), k=k) == expected
+    if k == 1:
+        assert fn.top_k_accuracy(np.round(SCORES), LABELS, k=1) == fn.accuracy(np.round(SCORES), LABELS)
+
+
+@pytest.mark.parametrize("k", [0, -1, 5, 1.5, "2"])
+def test_top_k_of_no_such_number_is_refused(k: Any) -> None:
+    with pytest.raises(fn.OptionError, match="top_k_accuracy: k "):
+        fn.top_k_accuracy(SCORES, LABELS, k=k)
+    with pytest.raises(fn.LabelError, match="top_k_accuracy: label 4 is none of the 4 classes"):
+        fn.top_k_accuracy(SCORES, LABELS + 1)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, np.uint64, np.int32])
@@ -57,6 +86,7 @@ def test_weights_count_rows_several_times() -> None:
     again = np.repeat(np.arange(40), w)
     for metric, y, t in (
         (fn.accuracy, SCORES, LABELS),
+        (partial(fn.top_k_accuracy, k=2), SCORES, LABELS),
         (fn.confusion_matrix, SCORES, LABELS),
         (fn.accuracy, SCORES.reshape(40, 2, 2), RNG.integers(0, 2, (40, 2))),
         (fn.r2, SCORES, SCORES[::-1]),

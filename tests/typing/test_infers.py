@@ -41,6 +41,8 @@ def test_a_layer_is_a_pair() -> None:
 def test_a_loss_of_each_row_is_an_array() -> None:
     assert_type(fn.mae(reduction="none"), fn.Layer[NoParams])
     assert_type(fn.huber(2.0, reduction="sum", weighted=True), fn.Layer[NoParams, np.floating[Any]])
+    assert_type(fn.pinball(0.9, reduction="none"), fn.Layer[NoParams])
+    assert_type(fn.log_cosh(), fn.Layer[NoParams, np.floating[Any]])
     assert_type(fn.softmax_cross_entropy(reduction="none").apply((), T, T), fn.Array)
 
 

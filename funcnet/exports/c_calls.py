@@ -1,0 +1,222 @@
+"""Calls that are no elementwise ones as loops in C: one rule a `Primitive`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from funcnet.errors import ExportError
+from funcnet.exports.c_writer import INDICES, Writer, row_major
+from funcnet.exports.described import located
+from funcnet.tracing.trace import Call, Value
+
+BAD_LABEL, NO_WEIGHT = 1, 2
+
+
+def write_call(w: Writer, call: Call) -> None:
+    """The loops of one call. ExportError where there is no rule for it."""
+    rule = RULES.get(call.primitive.name)
+    if rule is None:
+        raise ExportError(
+            f"to_c: {located(call)}{call.attributes.get('name', call.primitive.name)} is not written in C"
+        )
+    rule(w, call)
+
+
+def _clear(w: Writer, value: Value, number: str = "0") -> None:
+    """Fill a value with one number."""
+    indices = INDICES[: value.ndim]
+    w.loops(value.shape, indices, lambda: w.put(f"{w.ref(value, indices)} = {number};"))
+
+
+def _matmul(w: Writer, call: Call) -> None:
+    """By rows of the right operand where these lie one behind the other, else by inner products."""
+    a, b = call.inputs
+    y = call.output
+    *lead, i, j = INDICES[: y.ndim]
+    k, length = INDICES[y.ndim], a.shape[-1]
+    rows, columns = y.shape[-2:]
+
+    def product(target: str) -> str:
+        return f"{target} += {w.ref(a, [*lead, i, k])} * {w.ref(b, [*lead, k, j])};"
+
+    def by_rows() -> None:
+        w.loops((columns,), (j,), lambda: w.put(f"{w.ref(y, [*lead, i, j])} = 0;"))
+        w.loops((length, columns), (k, j), lambda: w.put(product(w.ref(y, [*lead, i, j]))))
+
+    def inner() -> None:
+        w.put(f"{w.T} s = 0;")
+        w.loops((length,), (k,), lambda: w.put(product("s")))
+        w.put(f"{w.ref(y, [*lead, i, j])} = s;")
+
+    if w.program.where(b).strides[-1] == 1 and columns > 1:
+        w.loops((*y.shape[:-2], rows), (*lead, i), by_rows)
+    else:
+        w.loops((*y.shape[:-2], rows, columns), (*lead, i, j), inner, block=True)
+
+
+def _inner(w: Writer, call: Call) -> None:
+    a, b = call.inputs
+    indices = INDICES[: a.ndim]
+    _clear(w, call.output)
+    w.loops(a.shape, indices, lambda: w.put(f"{w.ref(call.output, [])} += {w.ref(a, indices)} * {w.ref(b, indices)};"))
+
+
+def _sum(w: Writer, call: Call) -> None:
+    _reduce(w, call, "0", lambda target, x: f"{target} += {x};")
+
+
+def _max(w: Writer, call: Call) -> None:
+    name = w.helper("maximum")
+    _reduce(w, call, "-INFINITY", lambda target, x: f"{target} = {name}({target}, {x});")
+
+
+def _reduce(w: Writer, call: Call, start: str, line: Callable[[str, str], str]) -> None:
+    (x,), axes = call.inputs, call.attributes["axes"]
+    indices = INDICES[: x.ndim]
+    kept = [i for axis, i in enumerate(indices) if axis not in axes]
+    _clear(w, call.output, start)
+    w.loops(x.shape, indices, lambda: w.put(line(w.ref(call.output, kept), w.ref(x, indices))))
+
+
+def _concatenate(w: Writer, call: Call) -> None:
+    start, axis = 0, call.attributes["axis"]
+    for x in call.inputs:
+        place = [slice(None)] * x.ndim
+        place[axis] = slice(start, start + x.shape[axis])
+        _copy(w, x, call.output[tuple(place)])
+        start += x.shape[axis]
+
+
+def _copy(w: Writer, x: Value, there: Value) -> None:
+    """Copy a value to where another one of its shape is."""
+    indices = INDICES[: x.ndim]
+    w.loops(x.shape, indices, lambda: w.put(f"{w.ref(there, indices)} = {w.ref(x, indices)};"))
+
+
+def _reshape(w: Writer, call: Call) -> None:
+    (x,) = call.inputs
+    indices = INDICES[: x.ndim]
+    place = row_major(x.shape, indices)
+    w.loops(x.shape, indices, lambda: w.put(f"{w.array(call.output)}[{place}] = {w.ref(x, indices)};"))
+
+
+def _pad(w: Writer, call: Call) -> None:
+    _clear(w, call.output)
+    _copy(w, call.inputs[0], call.output[call.attributes["index"]])
+
+
+def _zero(w: Writer, call: Call) -> None:
+    _clear(w, call.output)
+
+
+def _label(w: Writer, labels: Value, indices: list[str], classes: int) -> None:
+    """Read a label into s, and return where it is no class."""
+    w.fails = True
+    w.put(f"const int s = {w.ref(labels, indices)};")
+    w.put(f"if (s < 0 || s >= {classes}) return {BAD_LABEL};")
+
+
+def _gather(w: Writer, call: Call) -> None:
+    table, index = call.inputs
+    *rows, last = INDICES[: call.output.ndim]
+
+    def body() -> None:
+        _label(w, index, rows, table.shape[0])
+        w.loops(
+            table.shape[1:],
+            [last],
+            lambda: w.put(f"{w.ref(call.output, [*rows, last])} = {w.ref(table, ['s', last])};"),
+        )
+
+    w.loops(index.shape, rows, body, block=True)
+
+
+def _scatter_add(w: Writer, call: Call) -> None:
+    g, index = call.inputs
+    *rows, last = INDICES[: g.ndim]
+    y = call.output
+
+    def body() -> None:
+        w.put(f"const int s = {w.ref(index, rows)};")
+        if y.shape[0] == 1:
+            w.put("(void)s;")
+        w.loops(y.shape[1:], [last], lambda: w.put(f"{w.ref(y, ['s', last])} += {w.ref(g, [*rows, last])};"))
+
+    _clear(w, y)
+    w.loops(index.shape, rows, body, block=True)
+
+
+def _pick(w: Writer, call: Call) -> None:
+    x, labels = call.inputs
+    indices = INDICES[: labels.ndim]
+
+    def body() -> None:
+        _label(w, labels, indices, x.shape[-1])
+        w.put(f"{w.ref(call.output, indices)} = {w.ref(x, [*indices, 's'])};")
+
+    w.loops(labels.shape, indices, body, block=True)
+
+
+def _one_hot(w: Writer, call: Call) -> None:
+    (labels,) = call.inputs
+    *rows, last = INDICES[: call.output.ndim]
+    target = w.ref(call.output, [*rows, last])
+    value = last if call.output.shape[-1] != 1 else "0"
+    w.loops(call.output.shape, [*rows, last], lambda: w.put(f"{target} = {w.ref(labels, rows)} == {value};"))
+
+
+def _labelled(w: Writer, call: Call) -> None:
+    (labels,), indices = call.inputs, INDICES[: call.output.ndim]
+    ignored = call.attributes["ignored"]
+    w.loops(
+        call.output.shape,
+        indices,
+        lambda: w.put(f"{w.ref(call.output, indices)} = {w.ref(labels, indices)} != {ignored};"),
+    )
+
+
+def _known_labels(w: Writer, call: Call) -> None:
+    (labels, weight), indices = call.inputs, INDICES[: call.output.ndim]
+    classes = call.attributes["classes"]
+
+    def body() -> None:
+        s = w.ref(labels, indices)
+        w.put(
+            f"{w.ref(call.output, indices)} = {w.ref(weight, indices)} == 0 && ({s} < 0 || {s} >= {classes}) ? 0 : {s};"
+        )
+
+    w.loops(call.output.shape, indices, body)
+
+
+def _total_weight(w: Writer, call: Call) -> None:
+    (x,) = call.inputs
+    indices, y = INDICES[: x.ndim], w.ref(call.output, [])
+    w.fails = True
+    _clear(w, call.output)
+    w.loops(x.shape, indices, lambda: w.put(f"{y} += {w.ref(x, indices)};"))
+    w.put(f"if ({y} == 0) {{")
+    w.depth += 1
+    w.loops(x.shape, indices, lambda: w.put(f"if ({w.ref(x, indices)} != 0) return {NO_WEIGHT};"))
+    w.put(f"{y} = INFINITY;")
+    w.depth -= 1
+    w.put("}")
+
+
+RULES: dict[str, Callable[[Writer, Any], None]] = {
+    "matmul": _matmul,
+    "inner": _inner,
+    "add.reduce": _sum,
+    "maximum.reduce": _max,
+    "concatenate": _concatenate,
+    "reshape": _reshape,
+    "pad": _pad,
+    "zero": _zero,
+    "gather": _gather,
+    "scatter_add": _scatter_add,
+    "pick": _pick,
+    "one_hot": _one_hot,
+    "labelled": _labelled,
+    "known_labels": _known_labels,
+    "total_weight": _total_weight,
+}

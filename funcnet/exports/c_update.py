@@ -1,0 +1,54 @@
+"""The end of a training step in C: the params, and the state of an optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from funcnet.exports.c_writer import OWN, Writer
+from funcnet.exports.updates import Language, Update, update_of
+from funcnet.training.steps import TrainStep
+
+
+def read_update(w: Writer, step: TrainStep[Any, Any]) -> Update:
+    """The optimizer of a step as text."""
+    own = {name: f"{w.name}_{name}" for name in OWN}
+    say = Language(w.number, "pow({}, {})".format, {"sqrt": f"sqrt{w.f}", **own})
+    update = update_of("to_c", step.optimizer, step.init(np.zeros((), w.dtype)), say)
+    text = "".join(line for _, line in update.lines)
+    for name, called in own.items():
+        if f"{called}(" in text:
+            w.helper(name)
+    return update
+
+
+def state_text(w: Writer, update: Update, count: int) -> str:
+    """The type of the state, and the function that begins one."""
+    fields = ["    long steps;"] * update.counts + [f"    {w.T} {v}[{count}];" for v in update.vectors]
+    first = ["    state->steps = 0;"] * update.counts
+    if update.vectors:
+        first.append(f"    for (int i = 0; i < {count}; i++) {{")
+        first += [f"        state->{v}[i] = {w.number(x)};" for v, x in update.vectors.items()]
+        first.append("    }")
+    lines = ["", "typedef struct {", *fields, f"}} {w.name}_state;", ""]
+    return "\n".join([*lines, f"void {w.name}_init({w.name}_state *state)", "{", *first, "}", "", ""])
+
+
+def update_lines(T: str, update: Update | None, count: int) -> list[str]:
+    """New params from the gradient, which holds the learning rate where there is no optimizer."""
+    head = f"    for (int i = 0; i < {count}; i++) {{"
+    if update is None:
+        comment = "    /* the new params; the learning rate is in the gradient */"
+        return [comment, head, "        params[i] -= gradient[i];", "    }"]
+    lines = ["    /* the optimizer */"]
+    if update.counts:
+        lines += ["    const double t = (double)++state->steps;"]
+        lines += [f"    const {T} {name} = ({T})({text});" for name, text in update.scalars]
+    lines += [head, f"        const {T} p = params[i];", f"        {T} u = gradient[i];"]
+    lines += [f"        {T} {v} = state->{v}[i];" for v in update.vectors]
+    for name, text in update.lines:
+        known = name == "u" or name in update.vectors
+        lines.append(f"        {'' if known else f'const {T} '}{name} = {text};")
+    lines += [f"        state->{v}[i] = {v};" for v in update.vectors]
+    return [*lines, "        params[i] = p + u;", "    }"]

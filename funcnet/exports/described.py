@@ -1,0 +1,135 @@
+"""What source code is written from: the plan of a function at given shapes, and names made of the user's own keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import accept_array, cast_inputs, common_dtype, params_dtype
+from funcnet.compiler.layout import Layout
+from funcnet.compiler.plan import Plan
+from funcnet.core import Function, Layer
+from funcnet.display import first_line
+from funcnet.errors import ExportError
+from funcnet.tracing.trace import Call, Trace, Value
+from funcnet.training.gradients import CompiledGradient
+
+
+class Described(NamedTuple):
+    """A function, recorded for arrays of these shapes.
+
+    plan: for all rows.      arrays: as the function takes them.      paths: of the params, such as `[3].weight`.
+    """
+
+    function: Any
+    plan: Any
+    layout: Layout[Any]
+    params: Any
+    arrays: tuple[Any, ...]
+    paths: list[str]
+
+    @property
+    def gradient(self) -> bool:
+        """Whether the function computes a gradient."""
+        return isinstance(self.function, CompiledGradient)
+
+
+def describe(where: str, function: Any, params: Any, arrays: Sequence[Any], passes: Collection[str]) -> Described:
+    """Record a step, a gradient or a layer, without a random key, and plan it with these passes."""
+    if isinstance(function, Layer):
+        function = cast("Any", function).apply
+    if not isinstance(function, (CompiledGradient, Function)):
+        raise ExportError(
+            f"{where}: the function is {first_line(function):.60}: give a network or another layer, a step of "
+            "fn.sgd_step or fn.train_step, or what fn.value_and_grad made"
+        )
+    return _recorded(where, cast("Any", function), params, arrays, passes)
+
+
+def _recorded(where: str, function: Any, params: Any, arrays: Sequence[Any], passes: Collection[str]) -> Described:
+    function.check_count(len(arrays))
+    given = [accept_array(f"{where}: array {i}", x, labels=function.takes_integers(i)) for i, x in enumerate(arrays)]
+    leaves, structure = tree.flatten(params)
+    dtype = params_dtype(params, leaves) or common_dtype(where, tuple(given))
+    taken = cast_inputs(where, dtype, tuple(given))
+    layout = Layout(structure, [leaf.shape for leaf in leaves], dtype)
+    rows = len(taken[0])
+    described = Described(function, None, layout, params, taken, layout.paths())
+    return described._replace(plan=plan_of(described, passes, rows, rows))
+
+
+def plan_of(described: Described, passes: Collection[str], rows: int, total: int) -> Plan:
+    """The plan for so many rows of a batch of so many in all."""
+    function, layout = described.function, described.layout
+    trace = Trace(layout.dtype, rows, total)
+    symbols = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
+    inputs: Any = tuple([trace.input((rows, *x.shape[1:]), x.dtype) for x in described.arrays])
+    if hasattr(function, "record"):
+        return cast("Plan", function.record(trace, symbols, inputs, passes=passes))
+    return Plan(trace, tree.leaves(function.run(symbols, inputs)[0]), passes=passes)
+
+
+class Names:
+    """Names for the language in which the source is written: each value's own, made of its operator and its layer."""
+
+    def __init__(self, described: Described, reserved: Collection[str]) -> None:
+        plan = described.plan
+        self.taken: set[str] = {*reserved}
+        self.of_value: dict[int, str] = {}
+        self.inputs: list[str] = [
+            self.new("x" if len(plan.inputs) == 1 else f"x{i}", value) for i, value in enumerate(plan.inputs)
+        ]
+        self.params: dict[int, str] = {
+            value.offset: self.fresh(f"p_{identifier(path, '')}")
+            for value, path in zip(plan.parameters, described.paths, strict=True)
+        }
+        self.gradients: dict[int, str] = {offset: self.fresh(f"g{name[1:]}") for offset, name in self.params.items()}
+
+    def fresh(self, wish: str) -> str:
+        """The name, or with a number after it where it is taken."""
+        name, count = wish, 1
+        while name in self.taken:
+            count += 1
+            name = f"{wish}_{count}"
+        self.taken.add(name)
+        return name
+
+    def new(self, wish: str, value: Value) -> str:
+        """A name for a value."""
+        self.of_value[id(value)] = name = self.fresh(wish)
+        return name
+
+    def of(self, root: Value) -> str:
+        """The name of a value that is no view."""
+        found = self.of_value.get(id(root))
+        if found is None and root.call is not None:
+            return self.new(wish_of(root.call), root)
+        return self.of_value[id(root)] if found is None else found
+
+
+def wish_of(call: Call) -> str:
+    """What the result of a call would be called: the layer and its operator's key, d_ before a cotangent."""
+    scope = call.scope.removesuffix(" backward")
+    before, _, kind = scope.rpartition(" ")
+    name = identifier(f"{kind}_{before}" if before else kind or call.primitive.name)
+    return f"d_{name}" if call.scope.endswith(" backward") else name
+
+
+def identifier(text: str, first: str = "v_") -> str:
+    """The text with what no name may have replaced; `first` is put before a digit."""
+    name = re.sub(r"[^0-9A-Za-z]+", "_", text).strip("_") or "v"
+    return first + name if name[0].isdigit() else name
+
+
+def located(call: Call) -> str:
+    """Where in the network a call comes from, for an error."""
+    return f"operator {call.scope}: " if call.scope else ""
+
+
+def is_integer(value: Value) -> bool:
+    """Whether it holds labels."""
+    return np.dtype(value.dtype).kind in "iu" and value.call is None

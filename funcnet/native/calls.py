@@ -1,0 +1,127 @@
+"""Calls that are not elementwise, as C: one form a `Primitive`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from funcnet.native.writing import INDICES, Writer, row_major
+from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
+from funcnet.tracing.primitives import ZERO
+from funcnet.tracing.trace import Call
+
+FEW, WIDE = 32, 128  # numbers up to which C is as fast as a large library's product
+
+
+def product(e: Writer, call: Call) -> bool:
+    """a b: features by rows, the cotangent of a weight, or, of one row, sums along the weight's rows."""
+    a, b = call.inputs
+    y = call.output
+    if a.ndim != 2 or b.ndim != 2 or y.dtype != e.plan.dtype or by_numpy(call):
+        return False
+    (pa, (am, ak)), (pb, (bk, bn)), (py, (ym, yn)) = e.pointer(a), e.pointer(b), e.pointer(y)
+    (m, k), n = a.shape, b.shape[1]
+    e.scope(call)
+    if m == 1 and ak == bk == 1 and (n == 1 or (yn == 1 and bn != 1)):
+        e.put(f"fn_inner_rows({pb}, {bn}, {pa}, {py}, {n}, {k});")
+    elif n == 1 and ak == bk == ym == 1:
+        e.put(f"fn_inner_rows({pa}, {am}, {pb}, {py}, {m}, {k});")
+    elif (m == 1 or ym == 1) and (m > 1 or bn != 1) and (am == 1 or m == 1):
+        rows = e.placement.form(y)[2] if y.batch_axis == 0 else m
+        e.put(f"fn_product({pb}, {bn}, {bk}, {pa}, {ak}, {py}, {yn}, {n}, {k}, {rows}, {tile_rows(n)});")
+    elif (n == 1 or yn == 1) and (bn == 1 or n == 1):
+        e.put(f"fn_product({pa}, {am}, {ak}, {pb}, {bk}, {py}, {ym}, {m}, {k}, {n}, {tile_rows(m)});")
+    elif yn == 1 and bk == 1:
+        padded = -(-n // 16) * 16
+        e.turned = max(e.turned, padded * k)
+        e.put(f"fn_turn({pb}, {bn}, fn_turned, {padded}, {n}, {k});")
+        e.put(f"fn_product({pa}, {am}, {ak}, fn_turned, {padded}, {py}, {ym}, {m}, {k}, {n}, {tile_rows(m)});")
+    else:
+        indices = "ij"
+        line = f"s += {e.element(a, 'ik')} * {e.element(b, 'kj')};"
+        e.put(f"for (long i = 0; i < {m}; i++) for (long j = 0; j < {n}; j++) {{ T s = 0;")
+        e.put(f"for (long k = 0; k < {k}; k++) {line}", f"{e.element(y, indices)} = s; }}")
+    return True
+
+
+def by_numpy(call: Call) -> bool:
+    """Whether NumPy's product is the faster one."""
+    fewest, middle, _ = sorted((*call.inputs[0].shape, call.output.shape[1]))
+    return bool(fewest >= FEW and middle > WIDE)
+
+
+def tile_rows(rows: int) -> int:
+    """How many rows of the result a tile has, so that the last tile wastes little."""
+    return rows if rows <= 6 else min((6, 5, 4), key=lambda r: (-(-rows // r), rows % r != 0))
+
+
+def reduction(e: Writer, call: Call) -> bool:
+    """A sum, or the largest element, along axes."""
+    (x,), axes = call.inputs, call.attributes["axes"]
+    if x.dtype.kind not in "fb":
+        return False
+    is_max = call.primitive is MAX
+    indices = INDICES[: x.ndim]
+    order = e.storage_order(x)
+    kept = [axis for axis in order if axis not in axes]
+    target = e.element(call.output, [indices[axis] for axis in sorted(kept)])
+    source = e.element(x, indices)
+    combine = f"fn_maximum{e.suffix}({{0}}, {source})" if is_max else f"{{0}} + {source}"
+    first = "-INFINITY" if is_max else "0"
+    if order[-1] in axes or not kept:
+        inner = [axis for axis in order if axis in axes]
+        e.put(*(f"for (long {indices[a]} = 0; {indices[a]} < {x.shape[a]}; {indices[a]}++)" for a in kept))
+        e.put("{", f"T s = {first};")
+        e.loops(x.shape, inner, [f"s = {combine.format('s')};"], "" if is_max else "FN_SUM(s)")
+        e.put(f"{target} = s;", "}")
+    else:
+        e.loops(x.shape, kept, [f"{target} = {first};"])
+        reduced = [axis for axis in order if axis in axes]
+        e.loops(x.shape, [*kept[:-1], *reduced, kept[-1]], [f"{target} = {combine.format(target)};"])
+    return True
+
+
+def concatenation(e: Writer, call: Call) -> bool:
+    """Values joined along an axis."""
+    start, axis = 0, call.attributes["axis"]
+    for x in call.inputs:
+        index = [slice(None)] * x.ndim
+        index[axis] = slice(start, start + x.shape[axis])
+        part = call.output[tuple(index)]
+        e.parts.append(part)
+        indices = INDICES[: x.ndim]
+        e.loops(x.shape, e.storage_order(x), [f"{e.element(part, indices)} = {e.element(x, indices)};"])
+        start += x.shape[axis]
+    return True
+
+
+def reshaping(e: Writer, call: Call) -> bool:
+    """The elements in row-major order under another shape."""
+    (x,) = call.inputs
+    y = call.output
+    indices = INDICES[: x.ndim]
+    there = [f"fn_at / {prod(y.shape[axis + 1 :])} % {n}" for axis, n in enumerate(y.shape)]
+    body = [
+        f"const long fn_at = {row_major(x.shape, indices)};",
+        f"{e.element(y, [f'({i})' for i in there])} = {e.element(x, indices)};",
+    ]
+    e.loops(x.shape, range(x.ndim), body, "")
+    return True
+
+
+def zeros(e: Writer, call: Call) -> bool:
+    """Zeros."""
+    indices = INDICES[: call.output.ndim]
+    e.loops(call.output.shape, e.storage_order(call.output), [f"{e.element(call.output, indices)} = 0;"])
+    return True
+
+
+FORMS: dict[str, Callable[[Writer, Any], bool]] = {
+    MATMUL.name: product,
+    SUM.name: reduction,
+    MAX.name: reduction,
+    CONCATENATE.name: concatenation,
+    RESHAPE.name: reshaping,
+    ZERO.name: zeros,
+}

@@ -1,0 +1,122 @@
+"""Which calls of a plan share one loop: elementwise calls of one shape, and the sums that run over it.
+
+A call joins the first group of its shape that comes no earlier than its operands. A call whose only reader waits for a
+later value is made with that reader, so that its result never has to be stored.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from funcnet.compiler.plan import Plan
+from funcnet.native.expressions import has_expression
+from funcnet.tracing.primitive import INNER, SUM
+from funcnet.tracing.trace import Call, Value
+
+
+class Group:
+    """Elementwise calls of one shape and the sums over it, or, where it is not fused, a single other call."""
+
+    def __init__(self, shape: tuple[int, ...], fused: bool) -> None:
+        self.shape = shape
+        self.fused = fused
+        self.calls: list[Call] = []
+        self.sums: list[Call] = []
+
+    def all(self) -> list[Call]:
+        """All calls, the sums last."""
+        return self.calls + self.sums
+
+
+def is_fused(call: Call) -> bool:
+    """Whether the call has an expression in C, and reads values and numbers alone."""
+    return has_expression(call.primitive.name) and not any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs)
+
+
+def is_whole_sum(call: Call) -> bool:
+    """Whether it adds up over all elements of what it reads."""
+    whole = call.primitive is INNER or (call.primitive is SUM and call.output.shape == ())
+    return whole and call.operands[0].ndim > 0 and all(v.base is None for v in call.operands)
+
+
+class Grouping:
+    """The groups of a plan, in order.
+
+    group_of: the number of the group that makes a value, by identity.
+    stored: the values that other groups, or the outside, read from memory.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.groups: list[Group] = []
+        self.group_of: dict[int, int] = {}
+        self._order: dict[int, int] = {id(call.output): i for i, call in enumerate(plan.calls)}
+        self._readers: dict[int, list[Call]] = {}
+        for call in plan.calls:
+            for value in call.operands:
+                self._readers.setdefault(id(value.root), []).append(call)
+        self._fixed: set[int] = {id(y.root) for y in plan.outputs}
+        self._fixed |= {id(call.output) for call in plan.calls if call.output.buffer is plan.buffers[1]}
+        self._waiting: dict[int, Call] = {}
+        for call in plan.calls:
+            if self._can_wait(call):
+                self._waiting[id(call.output)] = call
+            else:
+                self._place(call)
+        self.stored: set[int] = self._find_stored()
+        self._last: dict[int, int] = {
+            id(v.root): i for i, group in enumerate(self.groups) for call in group.all() for v in call.operands
+        }
+
+    def _can_wait(self, call: Call) -> bool:
+        """Whether a fused call has one reader, in whose loop it can be made, and that reader waits for later values."""
+        value, readers = call.output, self._readers.get(id(call.output), [])
+        if not is_fused(call) or id(value) in self._fixed or len(readers) != 1:
+            return False
+        (reader,) = readers
+        if not is_fused(reader) or reader.output.shape != value.shape or any(v.base is value for v in reader.operands):
+            return False
+        return self._can_wait(reader) or self._latest(reader, value) > self._latest(call)
+
+    def _latest(self, call: Call, but: Value | None = None) -> int:
+        """The place of the last call that makes something that this one reads."""
+        return max((self._order.get(id(v.root), -1) for v in call.operands if v.root is not but), default=-1)
+
+    def _place(self, call: Call) -> None:
+        """Put the call, after those that waited for it, into a group."""
+        for value in call.operands:
+            if id(value.root) in self._waiting:
+                self._place(self._waiting.pop(id(value.root)))
+        after = max((self.group_of.get(id(v.root), -1) for v in call.operands), default=-1)
+        whole_sum = is_whole_sum(call)
+        shape = call.operands[0].shape if whole_sum else call.output.shape
+        for number in range(max(after, 0), len(self.groups) if whole_sum or is_fused(call) else 0):
+            if self._fits(call, shape, number):
+                break
+        else:
+            number = len(self.groups)
+            self.groups.append(Group(shape, whole_sum or is_fused(call)))
+        group = self.groups[number]
+        (group.sums if whole_sum else group.calls).append(call)
+        self.group_of[id(call.output)] = number
+
+    def _fits(self, call: Call, shape: tuple[int, ...], number: int) -> bool:
+        """Whether the group's loop can make the call too: what it reads of that loop it reads at the same place."""
+        group = self.groups[number]
+        if not group.fused or group.shape != shape:
+            return False
+        own = [v for v in call.operands if self.group_of.get(id(v.root)) == number]
+        return all(v.base is None and v.shape == shape for v in own)
+
+    def _find_stored(self) -> set[int]:
+        stored = {*self._fixed}
+        for number, group in enumerate(self.groups):
+            for call in group.all():
+                stored |= {id(v.root) for v in call.operands if self.group_of.get(id(v.root)) != number}
+                if call.primitive is SUM or not group.fused or call in group.sums:
+                    stored.add(id(call.output))
+        return stored
+
+    def lives(self, value: Value) -> tuple[int, int]:
+        """The first and the last group for which a stored value has to be in memory."""
+        first = self.group_of.get(id(value), -1)
+        return first, max(first, self._last.get(id(value), -1))

@@ -1,0 +1,203 @@
+"""`jit`: the same function, whose program is native code."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Collection
+from typing import Any, Generic, TypeVar, cast, overload
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import Array
+from funcnet.compiler.blocking import alike, separable
+from funcnet.compiler.params_cache import ParamsCache
+from funcnet.compiler.plan import Plan
+from funcnet.compiler.programs import Compiled, CompiledFunction
+from funcnet.core import Function, Layer, Pullback
+from funcnet.display import first_line, shows_call
+from funcnet.errors import OptionError
+from funcnet.native.program import NativeProgram, NativeSpace
+from funcnet.random import Key
+from funcnet.tracing.trace import Trace, Value
+from funcnet.training.gradients import SGDStep, ValueAndGrad
+from funcnet.training.steps import TrainStep
+
+P = TypeVar("P")
+Y = TypeVar("Y")
+F = TypeVar("F")
+PASSES = frozenset({"fold_bias"})  # loops are fused, and memory is shared, when the plan is written as C
+FEWEST, CACHE, ROUND = 256, 1 << 18, 64  # rows of a batch that is cut; bytes of a block; rows that blocks are cut to
+CHUNK = 1024  # steps of one call, after which an interrupt is seen
+
+
+class Native(Compiled[P]):
+    """What a compiled function has to do so that its programs are native code."""
+
+    def _plan(self, layout: Any, arrays: tuple[Array, ...], keyed: bool, rows: int, total: int) -> Plan:
+        trace = Trace(layout.dtype, rows, total)
+        params: Any = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
+        inputs = tuple(trace.input((rows, *x.shape[1:]), x.dtype) for x in (arrays[:-1] if keyed else arrays))
+        return self.record(trace, params, inputs, trace.key() if keyed else None, PASSES)
+
+    def _make(self, params_cache: ParamsCache[P], arrays: tuple[Array, ...], keyed: bool) -> NativeProgram[P]:
+        """Plan the whole batch, or blocks of it, and compile the plan."""
+        rows = len(arrays[0])
+        whole = self._plan(params_cache.layout, arrays, keyed, rows, rows)
+        program: NativeProgram[P]
+        for cuts in blocks(whole, rows):
+            lengths = {stop - start for start, stop in cuts}
+            plans = {n: self._plan(params_cache.layout, arrays, keyed, n, rows) for n in lengths}
+            if all(alike(whole, plan) for plan in plans.values()):
+                program = NativeProgram(plans, cuts, params_cache)
+                if program.code.stretches == 1:
+                    return program
+        return NativeProgram({rows: whole}, [(0, rows)], params_cache)
+
+    def __str__(self) -> str:
+        """The program last made: its C, and the calls that NumPy makes between its functions."""
+        if not self._by_signature:
+            return f"{self.kind}: no program yet; the first call makes one"
+        code = cast("NativeProgram[P]", [*self._by_signature.values()][-1]).code
+        calls = [f"/* NumPy, after function {i}: {name}" for i, name in enumerate(numpy_calls(code))]
+        return "\n".join([f"/* {self.kind}, written by funcnet */", *(f"{line} */" for line in calls), code.source])
+
+
+def numpy_calls(code: Any) -> list[Any]:
+    """The calls that NumPy makes, by name."""
+    return [call.attributes.get("name", call.primitive.name) for call in code.first.numpy_calls]
+
+
+def blocks(plan: Plan, rows: int) -> list[list[tuple[int, int]]]:
+    """The ways to cut a batch into blocks that stay in the cache: at most one."""
+    if rows < 2 * FEWEST or not separable(plan):
+        return []
+    per_row = sum(call.output.elements for call in plan.calls if call.output.batch_axis is not None) // rows + 1
+    most = max(ROUND, CACHE // (per_row * plan.dtype.itemsize) // ROUND * ROUND)
+    count = -(-rows // most)
+    length = -(-rows // count // ROUND) * ROUND if count > 1 else rows
+    return [[(start, min(start + length, rows)) for start in range(0, rows, length)]] if count > 1 else []
+
+
+class NativeValueAndGrad(Native[P], ValueAndGrad[P]):
+    """See `jit`."""
+
+
+class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
+    """See `jit`."""
+
+
+class NativeSGDStep(Native[P], SGDStep[P]):
+    """See `jit`."""
+
+    def scanned(self, params: P, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Array] | None:
+        """All steps in one call of native code, or None where the program has calls of NumPy or checks its results."""
+        if self.check_finite or (self.random and key is not None):
+            return None
+        space, vector = self.acquire(params, tuple(x[0] for x in arrays), None)
+        if not isinstance(space, NativeSpace) or space.owner.code.stretches > 1:
+            space.pool.append(space)
+            return None
+        del vector
+        steps = len(arrays[0])
+        batches = [np.ascontiguousarray(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
+        losses = np.empty(steps, space.own.dtype)
+        table = (ctypes.c_void_p * len(space.table))(
+            space.slab.ctypes.data, *(x.ctypes.data for x in batches), losses.ctypes.data
+        )
+        run = space.owner.function("funcnet_scan")
+        for start in range(0, steps, CHUNK):
+            run(ctypes.addressof(table), min(CHUNK, steps - start))
+        flat = space.own.copy()
+        new = space.layout.tree(flat)
+        space.params_cache.remember(new, flat)
+        space.pool.append(space)
+        return new, losses
+
+
+class NativeFunction(Native[P], CompiledFunction[P, Y]):
+    """A layer's function whose call runs native code; its VJP is that of the layer."""
+
+    def __init__(self, inner: Function[P, Y]) -> None:
+        super().__init__(
+            inner.kind,
+            inner.function,
+            inner.arity,
+            multi_output=inner.multi_output,
+            integer_inputs=inner.integer_inputs,
+            random=inner.random,
+        )
+        self.inner = inner
+        self.total_weight = inner.total_weight
+        self.transposed = inner.transposed
+        self.depth: int = inner.depth
+
+    def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:
+        """Run the layer's own function."""
+        return self.inner.run(params, inputs, key)
+
+    def record(
+        self,
+        trace: Trace,
+        params: P,
+        inputs: tuple[Value, ...],
+        key: Any = None,
+        passes: Collection[str] = PASSES,
+    ) -> Plan:
+        """Plan the forward pass alone."""
+        self.check_count(len(inputs))
+        output, _ = self.run(params, cast("tuple[Array, ...]", inputs), key)
+        return Plan(trace, tree.leaves(output), passes=passes)
+
+
+KINDS: dict[type[Any], type[Any]] = {
+    SGDStep: NativeSGDStep,
+    TrainStep: NativeTrainStep,
+    ValueAndGrad: NativeValueAndGrad,
+}
+
+
+@overload
+def jit(function: Layer[P, Y]) -> Layer[P, Y]: ...
+@overload
+def jit(function: F) -> F: ...
+@shows_call
+def jit(function: Any) -> Any:
+    """The same function, compiled by a C compiler: a step, a gradient, or a layer, whose `apply` then runs natively.
+
+        step = fn.jit(fn.sgd_step(net, fn.mse(), learning_rate=0.05))
+        params, loss = step(params, x, target)
+
+    It takes the same arguments, checks them in the same way, raises the same errors, changes nothing that it was given,
+    and gives the same results to rounding; a layer's VJP is as before. For each new shape of arrays its program is
+    written as C, compiled, which takes from 0.2 seconds to a few, and kept in the user's cache folder. `fn.scan` makes
+    all its steps in one call of native code. `str(step)` is the C after the first call, and names the calls that stay
+    with NumPy: those of custom layers, of random numbers and labels, and large matrix products.
+    The compiler is the one that the environment variable FUNCNET_CC names, else `cc`, else that of the package ziglang
+    (`pip install "funcnet[native]"`).
+    Raises OptionError for anything else, MissingPackageError where there is no compiler, and CompilerError, at the
+    first call, with the compiler's own message. (JAX: jax.jit)
+    """
+    if is_a_layer(function):
+        return function if is_native(function.apply) else Layer(function.init, NativeFunction(function.apply))
+    if is_native(function):
+        return function
+    kind: Any = KINDS.get(cast("Any", type(function)))
+    if kind is None:
+        raise OptionError(
+            f"jit: the function is {first_line(function):.60}: give a step of fn.sgd_step or fn.train_step, what "
+            "fn.value_and_grad made, or a layer"
+        )
+    made = kind.__new__(kind)
+    made.__setstate__(function.__getstate__())
+    return made
+
+
+def is_native(function: object) -> bool:
+    """Whether its programs are native code already."""
+    return isinstance(function, Native)
+
+
+def is_a_layer(function: object) -> bool:
+    """Whether it is a pair of init and apply."""
+    return isinstance(function, Layer)

@@ -1,0 +1,121 @@
+/* Matrix products, with vectors of GNU C (gcc, clang). T, LANES (elements that a row may be padded to) and FN_PRODUCT
+   (how much is inlined) are defined before. Rows may be read up to one vector beyond their end, but not written.
+
+   A tile holds mr rows by nv vectors of the result in registers while k runs. */
+#if defined(__AVX512F__) && LANES * FN_SIZE >= 64
+#define FN_BYTES 64
+#elif defined(__AVX__)
+#define FN_BYTES 32
+#else
+#define FN_BYTES 16
+#endif
+#define VL (FN_BYTES / FN_SIZE)
+typedef T fn_vector __attribute__((vector_size(FN_BYTES), aligned(FN_SIZE), may_alias));
+#define FN_INLINE static inline __attribute__((always_inline))
+#define FN_UNROLL _Pragma("GCC unroll 8")
+
+/* y[i, n] = sum_k a[i sm + k sk] x[k, n] for i < mr and n < nv VL, of which the last vector stores `lanes` elements */
+FN_INLINE void fn_tile(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
+                       T *restrict y, const long ldy, const long K, const int mr, const int nv, const int lanes) {
+    fn_vector s[6][4];
+    FN_UNROLL for (int i = 0; i < mr; i++) FN_UNROLL for (int l = 0; l < nv; l++) s[i][l] = (fn_vector){0};
+    for (long k = 0; k < K; k++) {
+        fn_vector b[4];
+        FN_UNROLL for (int l = 0; l < nv; l++) b[l] = *(const fn_vector *)(x + k * ldx + VL * l);
+        FN_UNROLL for (int i = 0; i < mr; i++) {
+            const T w = a[i * sm + k * sk];
+            FN_UNROLL for (int l = 0; l < nv; l++) s[i][l] += w * b[l];
+        }
+    }
+    FN_UNROLL for (int i = 0; i < mr; i++) {
+        FN_UNROLL for (int l = 0; l < nv; l++) {
+            if (l < nv - 1 || lanes == VL) *(fn_vector *)(y + i * ldy + VL * l) = s[i][l];
+            else for (int e = 0; e < lanes; e++) y[i * ldy + VL * l + e] = s[i][l][e];
+        }
+    }
+}
+
+FN_INLINE void fn_rows(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
+                       T *restrict y, const long ldy, const long M, const long K, const int mr, const int nv,
+                       const int lanes) {
+    long m = 0;
+    for (; m + mr <= M; m += mr) fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, mr, nv, lanes);
+    switch (M - m) {
+    case 1: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 1, nv, lanes); break;
+    case 2: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 2, nv, lanes); break;
+    case 3: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 3, nv, lanes); break;
+    case 4: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 4, nv, lanes); break;
+    case 5: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 5, nv, lanes); break;
+    default: break;
+    }
+}
+
+/* Y (M, N) = A X (K, N); element (m, k) of A is a[m sm + k sk] */
+FN_PRODUCT void fn_product(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
+                           T *restrict y, const long ldy, const long M, const long K, const long N, const int mr) {
+    long n = 0;
+    if (M == 1) for (; n + 4 * VL <= N; n += 4 * VL) fn_tile(a, sm, sk, x + n, ldx, y + n, ldy, K, 1, 4, VL);
+    for (; n + 2 * VL <= N; n += 2 * VL) fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 2, VL);
+    if (n + VL <= N) { fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 1, VL); n += VL; }
+    if (n < N) fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 1, (int)(N - n));
+}
+
+/* y[m] = sum_k w[m, k] g[k]: rows of w lie one behind the other */
+FN_PRODUCT void fn_inner_rows(const T *restrict w, const long ldw, const T *restrict g, T *restrict y, const long M,
+                              const long K) {
+    for (long m = 0; m < M; m++) {
+        T s = 0;
+#pragma omp simd reduction(+:s)
+        for (long k = 0; k < K; k++) s += w[m * ldw + k] * g[k];
+        y[m] = s;
+    }
+}
+
+/* t[n, m] = g[m, n], for m < M and n < N */
+#if FN_SIZE == 4 && defined(__AVX__)
+typedef T fn_eight __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t fn_places __attribute__((vector_size(32)));
+#if defined(__clang__)
+#define FN_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define FN_HIGH(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define FN_LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define FN_HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#define FN_LOW4(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define FN_HIGH4(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#else
+#define FN_LOW(a, b) __builtin_shuffle(a, b, (fn_places){0, 8, 1, 9, 4, 12, 5, 13})
+#define FN_HIGH(a, b) __builtin_shuffle(a, b, (fn_places){2, 10, 3, 11, 6, 14, 7, 15})
+#define FN_LOW2(a, b) __builtin_shuffle(a, b, (fn_places){0, 1, 8, 9, 4, 5, 12, 13})
+#define FN_HIGH2(a, b) __builtin_shuffle(a, b, (fn_places){2, 3, 10, 11, 6, 7, 14, 15})
+#define FN_LOW4(a, b) __builtin_shuffle(a, b, (fn_places){0, 1, 2, 3, 8, 9, 10, 11})
+#define FN_HIGH4(a, b) __builtin_shuffle(a, b, (fn_places){4, 5, 6, 7, 12, 13, 14, 15})
+#endif
+FN_INLINE void fn_turn_eight(const T *restrict g, const long ldg, T *restrict t, const long ldt) {
+    fn_eight a[8], b[8];
+    FN_UNROLL for (int i = 0; i < 8; i++) a[i] = *(const fn_eight *)(g + i * ldg);
+    FN_UNROLL for (int i = 0; i < 8; i += 2) { b[i] = FN_LOW(a[i], a[i + 1]); b[i + 1] = FN_HIGH(a[i], a[i + 1]); }
+    FN_UNROLL for (int i = 0; i < 8; i += 4) {
+        a[i] = FN_LOW2(b[i], b[i + 2]); a[i + 1] = FN_HIGH2(b[i], b[i + 2]);
+        a[i + 2] = FN_LOW2(b[i + 1], b[i + 3]); a[i + 3] = FN_HIGH2(b[i + 1], b[i + 3]);
+    }
+    FN_UNROLL for (int i = 0; i < 4; i++) {
+        *(fn_eight *)(t + i * ldt) = FN_LOW4(a[i], a[i + 4]);
+        *(fn_eight *)(t + (i + 4) * ldt) = FN_HIGH4(a[i], a[i + 4]);
+    }
+}
+#define FN_EIGHT 1
+#else
+#define FN_EIGHT 0
+#endif
+FN_PRODUCT void fn_turn(const T *restrict g, const long ldg, T *restrict t, const long ldt, const long M,
+                        const long N) {
+    long m = 0;
+#if FN_EIGHT
+    for (; m + 8 <= M; m += 8) {
+        long n = 0;
+        for (; n + 8 <= N; n += 8) fn_turn_eight(g + m * ldg + n, ldg, t + n * ldt + m, ldt);
+        for (; n < N; n++) for (int i = 0; i < 8; i++) t[n * ldt + m + i] = g[(m + i) * ldg + n];
+    }
+#endif
+    for (; m < M; m++) for (long n = 0; n < N; n++) t[n * ldt + m] = g[m * ldg + n];
+}

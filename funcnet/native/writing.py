@@ -1,0 +1,113 @@
+"""Lines of C over arrays in the slab: names, elements, loops."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from funcnet.compiler.plan import Plan
+from funcnet.native.memory import Placement, Slab
+from funcnet.tracing.trace import Call, Value
+
+INDICES = "ijklqrvw"
+TYPES = {"f": "T", "b": "unsigned char", "i": "int{bits}_t", "u": "uint{bits}_t"}
+
+
+class Writer:
+    """The text of a plan's functions.
+
+    segments: lines of C for each stretch between calls that NumPy makes; `numpy_calls[i]` comes behind segment i.
+    names: of stored values, by identity.      turned: how many elements turned operands of products need.
+    """
+
+    def __init__(self, plan: Plan, placement: Placement) -> None:
+        self.plan = plan
+        self.slab = Slab(placement)
+        self.placement = placement
+        self.suffix: str = "f" if plan.dtype.itemsize == 4 else ""
+        self.names: dict[int, str] = {}
+        self.declarations: dict[str, str] = {}
+        self.segments: list[list[str]] = [[]]
+        self.numpy_calls: list[Call] = []
+        self.turned: int = 0
+        self.parts: list[Value] = []  # views that are known by identity, so that they must not go
+
+    def put(self, *lines: str) -> None:
+        """Lines of C."""
+        self.segments[-1] += lines
+
+    def array(self, value: Value) -> Any:
+        """The array that a value is in the slab."""
+        return self.slab.array(value)
+
+    def name(self, root: Value) -> str:
+        """The name of the pointer to a stored value."""
+        found = self.names.get(id(root))
+        if found is None:
+            found = self.names[id(root)] = f"v{len(self.names)}{identifier(root)}"
+            offset = self.placement.place(root)
+            kind = c_type(root)
+            self.declarations[found] = f"{kind} *const {found} = ({kind} *)(fn_slab + {offset});"
+        return found
+
+    def pointer(self, value: Value) -> tuple[str, list[int]]:
+        """(the address of a value's first element, its strides in elements)."""
+        array, size = self.array(value), value.dtype.itemsize
+        offset = (self.slab.offset(array) - self.placement.place(value.root)) // size if array.size else 0
+        name = self.name(value.root)
+        return f"{name} + {offset}" if offset else name, [stride // size for stride in array.strides]
+
+    def element(self, value: Value, indices: Sequence[str]) -> str:
+        """The element of a value at these indices of a result, to whose shape it is broadcast."""
+        pointer, strides = self.pointer(value)
+        own = indices[len(indices) - value.ndim :]
+        terms = [term(s, i) for s, i, n in zip(strides, own, value.shape, strict=True) if n > 1 and s]
+        name, _, offset = pointer.partition(" + ")
+        return f"{name}[{' + '.join([*terms, *([offset] if offset else [])]) or '0'}]"
+
+    def loops(self, shape: Sequence[int], order: Sequence[int], body: Sequence[str], hint: str = "FN_IVDEP") -> None:
+        """Loops over the axes in this order, the hint before the innermost one."""
+        axes = [axis for axis in order if shape[axis] != 1]
+        for depth, axis in enumerate(axes):
+            i = INDICES[axis]
+            if depth == len(axes) - 1 and hint:
+                self.put(hint)
+            self.put(f"for (long {i} = 0; {i} < {shape[axis]}; {i}++)" + " {" * (depth == len(axes) - 1))
+        self.put(*(["{"] if not axes else []), *(f"    {line}" for line in body), "}")
+
+    def storage_order(self, value: Value) -> list[int]:
+        """The axes of a value, the one of the longest stride first."""
+        strides = self.array(value).strides
+        return sorted(range(value.ndim), key=lambda axis: -strides[axis])
+
+    def scope(self, call: Call) -> None:
+        """Say where the next lines come from."""
+        if call.scope:
+            self.put(f"/* {call.scope.replace('*', '').replace('//', '/')} */")
+
+
+def term(stride: int, index: str) -> str:
+    """A step in memory."""
+    return index if stride == 1 else f"{stride} * {index}"
+
+
+def row_major(shape: Sequence[int], indices: Sequence[str]) -> str:
+    """Where an element stands in an array that lies row by row."""
+    steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    return " + ".join(term(s, i) for s, i, n in zip(steps, indices, shape, strict=True) if n > 1) or "0"
+
+
+def c_type(value: Value) -> str:
+    """The C type of the elements of a value."""
+    dtype = np.dtype(value.dtype)
+    return TYPES[dtype.kind].format(bits=8 * dtype.itemsize)
+
+
+def identifier(root: Value) -> str:
+    """The rest of a value's name: the operator that makes it."""
+    scope = "" if root.call is None else f"{root.call.scope} {root.call.primitive.name}"
+    return re.sub(r"[^0-9A-Za-z]+", "_", f" {scope}").rstrip("_")

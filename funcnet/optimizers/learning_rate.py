@@ -1,0 +1,51 @@
+"""The last part of every optimizer: a multiplication by minus the learning rate."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from funcnet.errors import ParamsError
+from funcnet.optimizers.base import Elementwise, Optimizer, P, each, expect, number, whole
+from funcnet.optimizers.schedules import Schedule, at
+from funcnet.options import positive
+
+
+class LearningRateState(NamedTuple):
+    """steps: how many updates there were.     learning_rate: that of the next one."""
+
+    steps: int
+    learning_rate: float
+
+
+def by_learning_rate(learning_rate: float | Schedule) -> Optimizer:
+    """u' = -learning_rate u; the state holds the rate of the next update."""
+    rate = learning_rate if callable(learning_rate) else positive("learning_rate", learning_rate)
+    return Optimizer(partial(_init_rate, rate), Elementwise(_by_learning_rate, rate))
+
+
+def _init_rate(rate: float | Schedule, params: Any) -> LearningRateState:
+    return LearningRateState(0, at(rate, 0) if callable(rate) else rate)
+
+
+def _by_learning_rate(
+    rate: float | Schedule, updates: P, state: LearningRateState, params: P | None = None
+) -> tuple[P, LearningRateState]:
+    factor, t = -number(expect(LearningRateState, state).learning_rate), whole(state.steps) + 1
+    after = at(rate, t) if callable(rate) else state.learning_rate
+    return each(lambda u: factor * u, updates), LearningRateState(t, after)
+
+
+def learning_rate(state: object) -> float:
+    """The learning rate that the next update will take, read from an optimizer's state."""
+    found = _find_rate(state)
+    if found is None:
+        raise ParamsError("there is no learning rate in this state: give what optimizer.init or a step returned")
+    return float(found.learning_rate)
+
+
+def _find_rate(state: object) -> LearningRateState | None:
+    if isinstance(state, LearningRateState) or not isinstance(state, tuple):
+        return state if isinstance(state, LearningRateState) else None
+    parts = cast("tuple[object, ...]", state)
+    return next((found for part in parts if (found := _find_rate(part)) is not None), None)

@@ -1,0 +1,282 @@
+"""Files of C: they compile without a warning, run clean under sanitizers, and give what funcnet gives."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet.native.toolchain import find_compiler
+from tests.exports.running import STRICT, Run, has_compiler, run_all
+from tests.support.cases import CASES, Case
+
+pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+
+ROWS = 5
+TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
+SANITIZED = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def flat(params: Any, dtype: Any) -> Any:
+    return np.concatenate([np.empty(0, dtype), *(leaf.ravel() for leaf in fn.tree.leaves(params))])
+
+
+def inputs_of(case: Case, dtype: Any) -> list[Any]:
+    rng, labels = np.random.default_rng(0), case.options.get("labels", {})
+    domain = case.options.get("domain", lambda x: x)
+    return [
+        rng.integers(0, labels[i], (ROWS, *shape)).astype(np.int64)
+        if i in labels
+        else domain(rng.normal(size=(ROWS, *shape))).astype(dtype)
+        for i, shape in enumerate(case.shapes)
+    ]
+
+
+def is_written(case: Case) -> bool:
+    """Whether there is a rule for each of its calls, forward and back."""
+    net = case.make()
+    params, _ = net.init(fn.key(0), *case.shapes)
+    x = inputs_of(case, np.float32)
+    y: Any = net.apply(params, *x)
+    try:
+        fn.to_c(net, params, *x)
+        if not isinstance(y, tuple) and y.ndim:
+            fn.to_c(fn.value_and_grad(net, fn.mse(reduction="sum")), params, *x, np.zeros_like(y))
+    except fn.ExportError as error:
+        if "is not written in C" not in str(error):
+            raise
+        return False
+    return True
+
+
+def runs_of(number: int, case: Case, dtype: Any) -> list[tuple[Run, list[Any]]]:
+    """The layer, and the gradient of a sum over its outputs, each with what the arrays should be."""
+    net = case.make()
+    params, _ = net.init(fn.key(0), *case.shapes, dtype=dtype)
+    x = inputs_of(case, dtype)
+    if not case.options.get("rowwise", True):
+        params = fn.calibrate(net, params, tuple(x))
+    y: Any = net.apply(params, *x)
+    outputs = [np.asarray(one) for one in (y if isinstance(y, tuple) else (y,))]
+    vector = flat(params, dtype)
+    given = [vector] * bool(vector.size)
+    name = f"case_{number}"
+    source = fn.to_c(net, params, *x, name=name)
+    found = [(Run(source, name, (*given, *x, *map(np.zeros_like, outputs))), [*given, *floats(x), *outputs])]
+    if isinstance(y, tuple):
+        return found
+    scalar = not y.ndim
+    gradient = fn.value_and_grad(net, None if scalar else fn.mse(reduction="sum"))
+    arrays = x if scalar else [*x, np.full_like(y, 0.25)]
+    loss, of_params = gradient(params, *arrays)
+    name = f"gradient_{number}"
+    slope = flat(of_params, dtype)
+    more = [slope] * bool(slope.size)
+    results = [np.asarray(loss), *more]
+    run = Run(fn.to_c(gradient, params, *arrays, name=name), name, (*given, *arrays, *map(np.zeros_like, results)))
+    return [*found, (run, [*given, *floats(arrays), *results])]
+
+
+def floats(arrays: list[Any]) -> list[Any]:
+    return [x for x in arrays if x.dtype.kind == "f"]
+
+
+def assert_close(found: list[Any], right: list[Any], dtype: Any, what: str) -> None:
+    for a, b in zip(found, right, strict=True):
+        scale = max(1.0, float(np.abs(np.where(np.isfinite(b), b, 0)).max(initial=0)))
+        np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=what)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "flags"),
+    [
+        (np.float32, ("-O0",)),
+        pytest.param(np.float64, ("-O2",), marks=pytest.mark.slow),
+        pytest.param(np.float32, ("-O1", *SANITIZED), marks=pytest.mark.slow),
+    ],
+    ids=["float32", "float64", "sanitized"],
+)
+def test_every_operator_and_its_gradient(tmp_path: Path, dtype: Any, flags: tuple[str, ...]) -> None:
+    written = [case for case in CASES if is_written(case)]
+    assert "custom_layer" not in {case.name for case in written}
+    pairs = [(pair, case.name) for i, case in enumerate(written) for pair in runs_of(i, case, dtype)]
+    assert len(pairs) > 150
+    found = run_all([run for (run, _), _ in pairs], tmp_path, *flags)
+    for ((_, right), name), (status, arrays) in zip(pairs, found, strict=True):
+        assert status == 0
+        assert_close(arrays, right, dtype, name)
+
+
+NET: Any = fn.network(
+    {
+        "in": fn.linear(6),
+        2: fn.tanh(),
+        "a b": fn.linear(5),
+        4: fn.sigmoid(),
+        "sum": fn.concatenate(),
+        "*/ ??/": fn.linear(3),
+    },
+    {"in": [2], 2: ["a b", "sum"], "a b": [4], 4: ["sum"], "sum": ["*/ ??/"]},
+)
+OPTIMIZERS = {
+    "sgd": fn.sgd(0.1),
+    "momentum": fn.sgd(0.1, momentum=0.9),
+    "nesterov": fn.sgd(0.1, momentum=0.9, nesterov=True),
+    "adam": fn.adam(0.01, eps_root=1e-9),
+    "nadam": fn.adam(0.01, nesterov=True),
+    "adamw": fn.adamw(0.01),
+    "rmsprop": fn.rmsprop(0.01, initial_scale=0.5),
+    "rmsprop centered": fn.rmsprop(0.01, centered=True, momentum=0.5, eps_in_sqrt=False),
+    "adagrad": fn.adagrad(0.1),
+    "lion": fn.lion(0.01),
+    "chain": fn.chain(fn.clip(0.01), fn.add_decayed_weights(0.01), fn.ema(0.5), fn.ema(0.9, debias=False), fn.sgd(0.1)),
+}
+
+
+def problem(dtype: Any = np.float64) -> tuple[Any, Any, Any]:
+    params, _ = NET.init(fn.key(0), (2,), dtype=dtype)
+    rng = np.random.default_rng(0)
+    return params, rng.normal(size=(ROWS, 2)).astype(dtype), rng.normal(size=(ROWS, 3)).astype(dtype)
+
+
+def test_training_with_every_optimizer(tmp_path: Path) -> None:
+    params, x, t = problem()
+    runs, right = list[Run](), list[tuple[Any, Any]]()
+    for i, optimizer in enumerate(OPTIMIZERS.values()):
+        step: Any = fn.train_step(NET, fn.mse(), optimizer)
+        source = fn.to_c(step, params, x, t, name=f"step_{i}")
+        stateful = [None] * ("_state *state" in source)
+        runs.append(Run(source, f"step_{i}", (flat(params, x.dtype), *stateful, x, t, np.zeros(())), steps=20))
+        new, state, loss = params, step.init(params), None
+        for _ in range(20):
+            new, state, loss = step(new, state, x, t)
+        right.append((new, loss))
+    plain = fn.sgd_step(NET, fn.mse(), learning_rate=0.1)
+    runs.append(Run(fn.to_c(plain, params, x, t), "net", (flat(params, x.dtype), x, t, np.zeros(())), steps=20))
+    tiled: Any = [np.tile(a, (20, 1, 1)) for a in (x, t)]
+    new, losses = fn.scan(plain, params, *tiled)
+    right.append((new, losses[-1]))
+    for (status, arrays), (new, loss), name in zip(run_all(runs, tmp_path), right, [*OPTIMIZERS, "plain"], strict=True):
+        assert status == 0
+        assert_close([arrays[0], arrays[-1]], [flat(new, x.dtype), loss], np.float64, name)
+
+
+def test_params_as_constants(tmp_path: Path) -> None:
+    params, x, _ = problem(np.float32)
+    params["in"].weight[0, 0] = 1e-42
+    params["in"].weight[1, 1] = -0.0
+    source = fn.to_c(NET, params, x, name="embedded", embed=True)
+    assert "params[" not in source.partition("*/")[2].partition("int embedded(")[2].partition(")")[0]
+    ((status, (_, y)),) = run_all([Run(source, "embedded", (x, np.zeros((ROWS, 3), np.float32)))], tmp_path)
+    assert status == 0
+    assert_close([y], [NET.apply(params, x)], np.float32, "")
+
+
+def test_labels_and_weights_that_are_wrong_leave_the_params_alone(tmp_path: Path) -> None:
+    net = fn.serial(fn.embedding(5, 3), fn.linear(3))
+    params, _ = net.init(fn.key(0), ())
+    step = fn.train_step(net, fn.softmax_cross_entropy(weighted=True), fn.adam(0.1))
+    index, labels, w = np.arange(4), np.array([0, 1, 2, 0]), np.ones(4, np.float32)
+    source = fn.to_c(step, params, index, labels, w, name="wt")
+    before = flat(params, np.float32)
+    given = [
+        (index, labels, w),
+        (index + 2, labels, w),
+        (index - 1, labels, w),
+        (index, labels + 1, w),
+        (index, labels, w - 1),
+    ]
+    given.append((index, labels, np.array([1, -1, 1, -1], np.float32)))
+    runs = [
+        Run(
+            source.replace("wt", f"wt{i}"),
+            f"wt{i}",
+            (before, None, *arrays, np.zeros((), np.float32)),
+        )
+        for i, arrays in enumerate(given)
+    ]
+    found = run_all(runs, tmp_path)
+    assert [status for status, _ in found] == [0, 1, 1, 1, 0, 2]
+    assert [bool((arrays[0] == before).all()) for _, arrays in found] == [False, True, True, True, True, True]
+
+
+def test_all_names_begin_with_the_name(tmp_path: Path) -> None:
+    params, x, t = problem(np.float32)
+    step = fn.train_step(NET, fn.mse(), fn.lion(0.1))
+    files = [tmp_path / f"{name}.c" for name in ("one", "two")]
+    for path in files:
+        path.write_text(fn.to_c(step, params, x, t, name=path.stem), encoding="utf-8")
+        subprocess.run(
+            [*find_compiler().command, *STRICT, "-c", str(path), "-o", str(path.with_suffix(".o"))], check=True
+        )
+    both = tmp_path / "both.c"
+    both.write_text("".join(f'#include "{path.name}"\n' for path in files), encoding="utf-8")
+    subprocess.run([*find_compiler().command, *STRICT, "-c", str(both), "-o", str(tmp_path / "both.o")], check=True)
+
+
+def test_it_names_operators_by_their_keys() -> None:
+    params, x, t = problem(np.float32)
+    source = fn.to_c(fn.sgd_step(NET, fn.mse(), learning_rate=0.1), params, x, t, name="train")
+    head, body = source.split("#include", 1)
+    assert "int train(float params[89], const float x0[10], const float x1[15], float loss[1]);" in head
+    assert "params['in'].weight, shape (2, 6)" in head
+    for text in (
+        "p_in_weight",
+        "g_a_b_bias",
+        "tanh_2",
+        "d_linear_a_b",
+        "/* a b linear: matmul */",
+        "/* '* / ? ?/' linear",
+    ):
+        assert text in body
+    assert "malloc" not in source
+
+
+GRADIENT: Any = fn.value_and_grad(NET, fn.mse())
+CUSTOM: Any = next(case.make() for case in CASES if case.name == "custom_layer")
+untyped: Any = fn
+
+REFUSED: list[tuple[Any, type[Exception], str]] = [
+    (lambda p, x, t: fn.to_c(np.tanh, p, x), fn.ExportError, "to_c: the function is tanh: give a network"),
+    (lambda p, x, t: fn.to_c(NET, p, x, name="float"), fn.ExportError, "name must be a name of C.* not 'float'"),
+    (lambda p, x, t: fn.to_c(NET, p, x, name="a b"), fn.ExportError, "not 'a b'"),
+    (lambda p, x, t: fn.to_c(NET, p, x, name="_net"), fn.ExportError, "not '_net'"),
+    (lambda p, x, t: untyped.to_c(NET, p, x, embed=3), fn.OptionError, "embed"),
+    (lambda p, x, t: fn.to_c(GRADIENT, p, x, t, embed=True), fn.ExportError, "embed=True makes constants"),
+    (lambda p, x, t: fn.to_c(NET, p, x, x), fn.ShapeError, "takes 1 input"),
+    (lambda p, x, t: fn.to_c(NET, p, x[:, :1]), fn.ShapeError, "operator 'in'"),
+    (lambda p, x, t: fn.to_c(trained(fn.sgd(fn.linear_schedule(1.0, 0.1, 9))), p, x, t), fn.ExportError, "a schedule"),
+    (lambda p, x, t: fn.to_c(trained(fn.clip_by_norm(1.0)), p, x, t), fn.ExportError, "a part that .*clip_by_norm"),
+    (lambda p, x, t: fn.to_c(trained(fn.accumulate(fn.sgd(1.0), 2)), p, x, t), fn.ExportError, "not written as source"),
+    (lambda p, x, t: fn.to_c(fn.elementwise(odd), (), x), fn.ExportError, "np.spacing is not written in C"),
+    (
+        lambda p, x, t: fn.to_c(CUSTOM, CUSTOM.init(fn.key(0), (2,))[0], x),
+        fn.ExportError,
+        "to_c: scale forward is not written in C",
+    ),
+]
+
+
+def trained(optimizer: fn.Optimizer) -> Any:
+    return fn.train_step(NET, fn.mse(), optimizer)
+
+
+def odd(x: Any) -> Any:
+    return np.spacing(x), lambda g: g
+
+
+@pytest.mark.parametrize(("call", "error", "message"), REFUSED)
+def test_what_is_refused(call: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(*problem(np.float32))
+
+
+def test_every_rule_for_an_optimizer_is_of_a_function_that_there_is() -> None:
+    from funcnet.exports.updates import RULES
+    from funcnet.optimizers import algorithms, learning_rate, transforms
+
+    assert all(any(hasattr(module, name) for module in (algorithms, learning_rate, transforms)) for name in RULES)

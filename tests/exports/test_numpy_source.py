@@ -1,0 +1,124 @@
+"""Files of NumPy: they need nothing else, and give the very bits that the closure gives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import funcnet as fn
+from tests.exports.test_c_source import CUSTOM, NET, OPTIMIZERS, ROWS, inputs_of, is_written, problem, trained
+from tests.support.cases import CASES, Case
+from tests.support.strategies import Problem, problems
+
+
+def run(function: Any, params: Any, *arrays: Any) -> dict[str, Any]:
+    """The names of the file, run as a module."""
+    names: dict[str, Any] = {"__name__": "written"}
+    exec(fn.to_numpy(function, params, *arrays), names)
+    return names
+
+
+def same(found: Any, right: Any) -> None:
+    """The very bits."""
+    for a, b in zip(fn.tree.leaves(found), fn.tree.leaves(right), strict=True):
+        assert (np.asarray(a).dtype, np.shape(a)) == (np.asarray(b).dtype, np.shape(b))
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("case", [case for case in CASES if is_written(case)], ids=lambda case: case.name)
+def test_every_operator_and_its_gradient(case: Case, dtype: Any) -> None:
+    net = case.make()
+    if len(case.shapes) == 1 and not getattr(net.apply, "multi_output", False):
+        net = fn.serial(net, fn.identity())  # so that it is compiled
+    params, _ = net.init(fn.key(0), *case.shapes, dtype=dtype)
+    x = inputs_of(case, dtype)
+    if not case.options.get("rowwise", True):
+        params = fn.calibrate(net, params, tuple(x))
+    y: Any = net.apply(params, *x)
+    if hasattr(net.apply, "record"):
+        same(run(net, params, *x)["apply"](params, *x), y)
+    if isinstance(y, tuple):
+        return
+    gradient = fn.value_and_grad(net, fn.mse(reduction="sum") if y.ndim else None)
+    arrays = [*x, np.full_like(y, 0.25)] if y.ndim else x
+    same(run(gradient, params, *arrays)["value_and_grad"](params, *arrays), gradient(params, *arrays))
+
+
+@settings(max_examples=40)
+@given(problem=problems())
+def test_random_networks(problem: Problem) -> None:
+    net, params, inputs = problem.made()
+    same(run(net, params, *inputs)["apply"](params, *inputs), net.apply(params, *inputs))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
+def test_training_with_every_optimizer(name: str, dtype: Any) -> None:
+    params, x, t = problem(dtype)
+    step = trained(OPTIMIZERS[name])
+    written = run(step, params, x, t)
+    ours, theirs, state, other = params, params, step.init(params), written["init"]()
+    for _ in range(4):
+        ours, state, loss = step(ours, state, x, t)
+        theirs, other, written_loss = written["step"](theirs, other, x, t)
+        same((theirs, written_loss), (ours, loss))
+
+
+@pytest.mark.parametrize("rows", [ROWS, 700, 2000], ids=["whole", "two blocks", "many blocks"])
+def test_plain_steps_whole_and_in_blocks(rows: int) -> None:
+    params, x, t = problem(np.float32)
+    x, t = np.resize(x, (rows, 2)), np.resize(t, (rows, 3))
+    step = fn.sgd_step(NET, fn.mse(), learning_rate=0.1)
+    same(run(step, params, x, t)["step"](params, x, t), step(params, x, t))
+    same(run(NET, params, x)["apply"](params, x), NET.apply(params, x))
+
+
+def test_it_needs_numpy_alone_and_shows_the_users_keys(tmp_path: Path) -> None:
+    params, x, t = problem(np.float32)
+    step = fn.sgd_step(NET, fn.mse(), learning_rate=0.1)
+    source = fn.to_numpy(step, params, x, t)
+    (tmp_path / "written.py").write_text(source, encoding="utf-8")
+    program = "import sys, written; print('funcnet' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env={}, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"], done.stderr
+    for text in (
+        "# a b linear\n",
+        "np.tanh(linear_in, out=tanh_2)",
+        "params['in'].weight: (2, 6)",
+        "class Affine(NamedTuple)",
+    ):
+        assert text in source
+    assert max(map(len, source.splitlines())) <= 120
+
+
+def test_errors_of_labels_are_kept() -> None:
+    net = fn.serial(fn.embedding(5, 3), fn.linear(3))
+    params, _ = net.init(fn.key(0), ())
+    step = fn.sgd_step(net, fn.softmax_cross_entropy(weighted=True), learning_rate=0.1)
+    index, labels, w = np.arange(4), np.array([0, 1, 2, 0]), np.ones(4, np.float32)
+    written = run(step, params, index, labels, w)
+    same(written["step"](params, index, labels, w), step(params, index, labels, w))
+    with pytest.raises(written["LabelError"], match="label 3 is none of the 3 classes"):
+        written["step"](params, index, labels + 1, w)
+    with pytest.raises(written["WeightError"], match="add up to 0"):
+        written["step"](params, index, labels, np.array([1, -1, 1, -1], np.float32))
+
+
+def test_what_is_refused() -> None:
+    params, x, t = problem(np.float32)
+    with pytest.raises(fn.ExportError, match="to_numpy: the function is tanh"):
+        fn.to_numpy(np.tanh, params, x)
+    with pytest.raises(fn.ExportError, match="linear alone is not compiled: give a network of it"):
+        fn.to_numpy(fn.linear(3), params["in"], x)
+    with pytest.raises(fn.ExportError, match="a schedule"):
+        fn.to_numpy(trained(fn.sgd(fn.linear_schedule(1.0, 0.1, 9))), params, x, t)
+    custom = fn.serial(CUSTOM)
+    with pytest.raises(fn.ExportError, match="scale forward is not written in NumPy"):
+        fn.to_numpy(custom, custom.init(fn.key(0), (2,))[0], x)
