@@ -7,6 +7,7 @@ from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.errors import (
+    CallError,
     CheckpointError,
     CompilerError,
     DTypeError,
@@ -51,6 +52,7 @@ from funcnet.layers.activations import (
     softplus,
     tanh,
 )
+from funcnet.layers.attention import Attention, attention, dot_product_attention
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
 from funcnet.layers.convolution import conv, conv_transpose
 from funcnet.layers.dropout import dropout
@@ -59,6 +61,7 @@ from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
 from funcnet.layers.pooling import avg_pool, max_pool, upsample
+from funcnet.layers.position import positional_embedding, sinusoidal
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, log_cosh, mae, mse, pinball, poisson_nll
@@ -78,6 +81,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.inspection.diagrams import to_dot, to_mermaid
     from funcnet.inspection.explain import Explanation, explain
     from funcnet.inspection.summary import Operator, Summary, summary
+    from funcnet.inspection.svg import to_svg
     from funcnet.layers.custom import custom_layer
     from funcnet.native.jit import jit
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
@@ -125,6 +129,8 @@ __all__ = [
     "Affine",
     "apply_updates",
     "Array",
+    "Attention",
+    "attention",
     "average",
     "averaged_params",
     "avg_pool",
@@ -132,6 +138,7 @@ __all__ = [
     "BatchNorm",
     "binary_accuracy",
     "calibrate",
+    "CallError",
     "chain",
     "Checkpoint",
     "CheckpointError",
@@ -147,6 +154,7 @@ __all__ = [
     "conv_transpose",
     "cosine_decay_schedule",
     "custom_layer",
+    "dot_product_attention",
     "dropout",
     "DTypeError",
     "elementwise",
@@ -230,6 +238,7 @@ __all__ = [
     "piecewise_constant_schedule",
     "pinball",
     "poisson_nll",
+    "positional_embedding",
     "Pullback",
     "r2",
     "reduce_on_plateau",
@@ -255,6 +264,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_cross_entropy",
     "silu",
+    "sinusoidal",
     "slice",
     "softmax",
     "softmax_cross_entropy",
@@ -272,6 +282,7 @@ __all__ = [
     "to_mermaid",
     "to_numpy",
     "to_onnx",
+    "to_svg",
     "top_k_accuracy",
     "trace",
     "TracingError",
@@ -299,6 +310,7 @@ _LATER = {  # module: the public names that it has
     "training.calibration": "calibrate",
     "native.jit": "jit",
     "inspection.diagrams": "to_dot to_mermaid",
+    "inspection.svg": "to_svg",
     "inspection.summary": "Operator summary Summary",
     "layers.custom": "custom_layer",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",

@@ -21,8 +21,8 @@ PACKAGE = Path(fn.__file__).parent
 
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
-    "": ["errors", "options", "display", "structures", "tree", "advice", "arrays", "random"],
-    "tracing": ["shapes", "forms", "primitive", "windows", "trace", "primitives", "images", "special"],
+    "": ["errors", "options", "calling", "display", "structures", "tree", "advice", "arrays", "random"],
+    "tracing": ["shapes", "forms", "primitive", "windows", "trace", "primitives", "images", "special", "products"],
     "core": ["core", "initializers"],
     "layers": [
         "activations",
@@ -34,6 +34,8 @@ FLOORS: dict[str, list[str]] = {
         "sliding",
         "convolution",
         "pooling",
+        "position",
+        "attention",
         "axes",
         "dropout",
         "custom",
@@ -51,7 +53,7 @@ FLOORS: dict[str, list[str]] = {
         "workspace",
         "programs",
     ],
-    "networks": ["sharing", "graph", "drawing", "sketch", "combinators", "network"],
+    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "combinators", "network"],
     "optimizers": ["schedules", "base", "learning_rate", "wrappers", "transforms", "algorithms"],
     "training": [
         "splitting",
@@ -60,6 +62,7 @@ FLOORS: dict[str, list[str]] = {
         "calibration",
         "weighing",
         "nonfinite",
+        "mistakes",
         "gradients",
         "steps",
         "scan",
@@ -84,13 +87,24 @@ FLOORS: dict[str, list[str]] = {
         "jit",
     ],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
-    "inspection": ["structure", "summary", "diagrams", "equations", "operations", "derivation", "explain"],
+    "inspection": [
+        "structure",
+        "summary",
+        "diagrams",
+        "equations",
+        "operations",
+        "derivation",
+        "walk",
+        "explain",
+        "svg",
+    ],
     "exports": [
         "protobuf",
         "recording",
         "patterns",
         "writer",
         "images",
+        "contraction",
         "operators",
         "onnx",
         "jax_rules",
@@ -123,7 +137,11 @@ def modules_of(floor: str, names: list[str]) -> list[str]:
 
 
 ORDER = [module for floor, names in FLOORS.items() for module in modules_of(floor, names)]
-LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {"initializers", "tracing.special"}
+LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {
+    "initializers",
+    "tracing.special",
+    "tracing.products",
+}
 KNOW_NO_LAYER = [name for name in ORDER if name.startswith("compiler")] + ["networks.graph"]
 OPTIONAL = ["matplotlib", "tqdm", "hypothesis", "jax", "torch", "onnx", "mpi4py", "scipy", "sklearn"]
 LONGEST, LONGEST_LIST = 300, 500  # lines of a module, and of the package's own, which is a list of its names

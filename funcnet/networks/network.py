@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array
+from funcnet.calling import checks_call
 from funcnet.compiler.programs import CompiledFunction
 from funcnet.core import Layer, OperatorKey, Pullback, has_no_params
 from funcnet.display import Written, key_name
@@ -19,7 +20,7 @@ from funcnet.networks.drawing import NetworkInit, Step, described
 from funcnet.networks.drawing import NetworkParams as NetworkParams
 from funcnet.networks.graph import Graph, is_series
 from funcnet.networks.sharing import Shared, transposed
-from funcnet.networks.sketch import flowchart, table
+from funcnet.networks.sketch import picture, table
 from funcnet.random import Key
 from funcnet.tracing.trace import Trace, Value
 
@@ -56,6 +57,7 @@ def network(
     inputs: Sequence[OperatorKey] | None = None,
     output: list[Any] | tuple[OperatorKey, ...],
 ) -> Layer[NetworkParams, tuple[Array, ...]]: ...
+@checks_call
 def network(
     operators: Mapping[Any, Any],
     connectivity: Mapping[Any, Any],
@@ -124,9 +126,9 @@ class Network:
         """The operators, a line each."""
         return table(self.graph, self.layers)
 
-    def flowchart(self) -> str:
-        """The operators as a Mermaid flowchart."""
-        return flowchart(self.graph, self.layers)
+    def picture(self) -> str | None:
+        """The operators as a picture in SVG."""
+        return picture(self.graph, self.layers)
 
     def integer_inputs(self) -> list[int]:
         """Which inputs may be integers: those that go, perhaps through identities, nowhere but to labels."""

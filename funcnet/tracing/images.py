@@ -13,6 +13,7 @@ import numpy as np
 
 from funcnet.arrays import Shape
 from funcnet.tracing import windows
+from funcnet.tracing.forms import Attributes
 from funcnet.tracing.primitive import COPY, Primitive
 from funcnet.tracing.shapes import Slice
 from funcnet.tracing.trace import Value
@@ -28,17 +29,17 @@ LIFT = (slice(None), None)
 """The index that makes an image of height 1 of a sequence."""
 
 
-def convolve_cost(operands: Sequence[Shape], output: Shape) -> int:
+def convolve_cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:
     """Each element of the output takes a product with the kernel of one feature."""
     return prod(operands[1][:3]) * prod(output)
 
 
-def kernel_grad_cost(operands: Sequence[Shape], output: Shape) -> int:
+def kernel_grad_cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:
     """As many as the convolution itself."""
     return prod(output[:3]) * prod(operands[1])
 
 
-def spread_cost(operands: Sequence[Shape], output: Shape) -> int:
+def spread_cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:
     """Each element of the image, times each element that its channel meets in the kernel."""
     image, kernel = operands
     return prod(kernel[:3]) * prod(image)
