@@ -83,6 +83,7 @@ FLOORS: dict[str, list[str]] = {
         "writing",
         "calls",
         "emission",
+        "members",
         "program",
         "jit",
     ],
