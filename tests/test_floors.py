@@ -22,7 +22,19 @@ PACKAGE = Path(fn.__file__).parent
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
     "": ["errors", "options", "calling", "display", "structures", "tree", "advice", "arrays", "random"],
-    "tracing": ["shapes", "forms", "primitive", "windows", "trace", "primitives", "images", "special", "products"],
+    "tracing": [
+        "shapes",
+        "forms",
+        "primitive",
+        "windows",
+        "trace",
+        "primitives",
+        "images",
+        "special",
+        "products",
+        "recurrence",
+        "cells",
+    ],
     "core": ["core", "initializers"],
     "layers": [
         "activations",
@@ -34,6 +46,7 @@ FLOORS: dict[str, list[str]] = {
         "sliding",
         "convolution",
         "pooling",
+        "recurrent",
         "position",
         "attention",
         "axes",
@@ -124,7 +137,7 @@ FLOORS: dict[str, list[str]] = {
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
     "mpi": ["ranks", "reduction", "sharding"],
-    "__main__": ["__main__", ""],  # and the package itself, which hands on what the floors below it offer
+    "__main__": ["", "__main__"],  # first the package itself, which hands on what the floors below it offer
 }
 PACKAGES = [name for name in FLOORS if name not in ("", "core", "__main__")]
 
