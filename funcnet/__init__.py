@@ -3,6 +3,8 @@
 import importlib as _importlib
 import typing as _typing
 
+__version__ = "0.2.0"
+
 from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
