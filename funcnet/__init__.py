@@ -3,6 +3,8 @@
 import importlib as _importlib
 import typing as _typing
 
+__version__ = "0.2.0"
+
 from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
@@ -60,6 +62,7 @@ from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
 from funcnet.layers.position import positional_embedding, sinusoidal
+from funcnet.layers.recurrent import GatedRecurrent, Recurrent, gru, lstm, rnn
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, log_cosh, mae, mse, pinball, poisson_nll
@@ -170,12 +173,14 @@ __all__ = [
     "freeze",
     "FuncnetError",
     "Function",
+    "GatedRecurrent",
     "gaussian_nll",
     "gelu",
     "glorot_normal",
     "glorot_uniform",
     "Graph",
     "GraphError",
+    "gru",
     "he_normal",
     "he_uniform",
     "hinge",
@@ -202,6 +207,7 @@ __all__ = [
     "load",
     "log_cosh",
     "log_softmax",
+    "lstm",
     "mae",
     "masked",
     "masked_mean",
@@ -235,12 +241,14 @@ __all__ = [
     "positional_embedding",
     "Pullback",
     "r2",
+    "Recurrent",
     "reduce_on_plateau",
     "relu",
     "reshape",
     "residual",
     "rms_norm",
     "rmsprop",
+    "rnn",
     "save",
     "Scale",
     "scale",

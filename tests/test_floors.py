@@ -22,7 +22,7 @@ PACKAGE = Path(fn.__file__).parent
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
     "": ["errors", "options", "calling", "display", "structures", "tree", "advice", "arrays", "random"],
-    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products"],
+    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products", "recurrence", "cells"],
     "core": ["core", "initializers"],
     "layers": [
         "activations",
@@ -31,6 +31,7 @@ FLOORS: dict[str, list[str]] = {
         "softmax",
         "norm",
         "embedding",
+        "recurrent",
         "position",
         "attention",
         "axes",
@@ -50,7 +51,7 @@ FLOORS: dict[str, list[str]] = {
         "workspace",
         "programs",
     ],
-    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "combinators", "network"],
+    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "nesting", "combinators", "network"],
     "optimizers": ["schedules", "base", "learning_rate", "wrappers", "transforms", "algorithms"],
     "training": [
         "splitting",
@@ -80,6 +81,7 @@ FLOORS: dict[str, list[str]] = {
         "writing",
         "calls",
         "emission",
+        "members",
         "program",
         "jit",
     ],
@@ -119,7 +121,7 @@ FLOORS: dict[str, list[str]] = {
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
     "mpi": ["ranks", "reduction", "sharding"],
-    "__main__": ["__main__", ""],  # and the package itself, which hands on what the floors below it offer
+    "__main__": ["", "__main__"],  # first the package itself, which hands on what the floors below it offer
 }
 PACKAGES = [name for name in FLOORS if name not in ("", "core", "__main__")]
 

@@ -40,7 +40,8 @@ def write_call(w: Writer, call: Call | Standard) -> None:
                 f"{located(call.scope or call.attributes['name'])}a custom layer is a function that cannot be looked "
                 "into: make it of fn.elementwise and the other layers"
             )
-        raise ExportError(f"{located(call.scope)}np.{call.primitive.name} has no counterpart in ONNX")
+        kind = call.primitive.name if call.primitive.multi_output else f"np.{call.primitive.name}"
+        raise ExportError(f"{located(call.scope)}{kind} is not written as ONNX")
     w.name(call.output, rule(w, call))
 
 

@@ -22,6 +22,7 @@ from funcnet.native.calls import by_numpy
 from funcnet.native.emission import Emission
 from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
+from funcnet.native.members import members_text, run_members
 from funcnet.native.memory import OVERRUN, Placement, Slab, rounded
 from funcnet.native.toolchain import build
 from funcnet.native.writing import c_type
@@ -125,7 +126,10 @@ class Code:
         step = [
             f"void funcnet_run0(void *const *fn_table) {{ {self._call(self._given())} }}"
             if len(self.spans) == 1
-            else self._blocks()
+            else self._blocks(),
+            members_text(
+                self.count, self._gradient_count(), self.gradient(), len(self.inputs) + len(self.plan.outputs)
+            ),
         ]
         return [*step, self._scan()]
 
@@ -246,7 +250,8 @@ class NativeSpace(Memory[P]):
         values = (*code.inputs, *code.plan.outputs)
         arrays = [np.empty(shape, v.dtype) for shape, v in zip(program.shapes, values, strict=True)]
         self.inside: Sequence[Any] = arrays[: len(code.inputs)]
-        self.fresh: list[Callable[[], Any]] = [taker(y, 1.0) for y in arrays[len(code.inputs) :]]
+        self.results: list[Any] = arrays[len(code.inputs) :]
+        self.fresh: list[Callable[[], Any]] = [taker(y, 1.0) for y in self.results]
         self.table: Any = (ctypes.c_void_p * (len(arrays) + 1))(slab.slab.ctypes.data, *(a.ctypes.data for a in arrays))
         address = ctypes.addressof(self.table)
         self.program: list[Instruction] = []
@@ -254,3 +259,7 @@ class NativeSpace(Memory[P]):
             self.program.append((program.function(f"funcnet_run{i}"), (address,)))
             if i < len(code.first.numpy_calls):
                 self.program += slab.bind(code.first.numpy_calls[i])
+
+    def members(self, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any] | None:
+        """What every member gives, in one call, unless NumPy makes some of the calls."""
+        return run_members(self, rows, arrays, mapped) if self.owner.code.stretches == 1 else None

@@ -51,6 +51,7 @@ def at_least_half(x: fn.Array) -> fn.Array:
 POSITIVE: dict[str, Any] = {"domain": np.abs}
 WEIGHTS = POSITIVE  # for which the sum is not 0 by chance
 VARIANCES: dict[str, Any] = {"domain": at_least_half}
+LENGTHS: dict[str, Any] = {"labels": {1: 5}}  # of sequences of 4 times
 WHOLE_BATCH: dict[str, Any] = {"rowwise": False}
 
 
@@ -217,6 +218,22 @@ CASES = [
     Case("batch_norm over sequences", fn.batch_norm, ((5, 3),), options=WHOLE_BATCH),
     Case("embedding", lambda: fn.embedding(7, 3), ((),), options={"labels": {0: 7}}),
     Case("embedding of sequences", lambda: fn.embedding(3, 4), ((5,),), options={"labels": {0: 3}}),
+    Case("rnn", lambda: fn.rnn(3), ((5, 2),), False),
+    Case("rnn of all times", lambda: fn.rnn(3, return_sequences=True), ((5, 2),), False),
+    Case("rnn of unequal lengths", lambda: fn.rnn(3, lengths=True), ((4, 2), ()), False, LENGTHS),
+    Case("lstm", lambda: fn.lstm(3), ((5, 2),), False),
+    Case("lstm of all times", lambda: fn.lstm(3, return_sequences=True), ((5, 2),), False),
+    Case("lstm of unequal lengths", lambda: fn.lstm(3, lengths=True), ((4, 2), ()), False, LENGTHS),
+    Case(
+        "lstm of all times of unequal lengths",
+        lambda: fn.lstm(3, return_sequences=True, lengths=True),
+        ((4, 2), ()),
+        False,
+        LENGTHS,
+    ),
+    Case("gru", lambda: fn.gru(3), ((5, 2),), False),
+    Case("gru of all times", lambda: fn.gru(3, return_sequences=True), ((5, 2),), False),
+    Case("gru of unequal lengths", lambda: fn.gru(3, lengths=True), ((4, 2), ()), False, LENGTHS),
     Case("positional_embedding", fn.positional_embedding, ((5, 4),)),
     Case("sinusoidal", fn.sinusoidal, ((5, 3),)),
     Case("dot_product_attention", fn.dot_product_attention, ((5, 4), (3, 4), (3, 4))),
