@@ -66,7 +66,7 @@ FLOORS: dict[str, list[str]] = {
         "workspace",
         "programs",
     ],
-    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "combinators", "network"],
+    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "nesting", "combinators", "network"],
     "optimizers": ["schedules", "base", "learning_rate", "wrappers", "transforms", "algorithms"],
     "training": [
         "splitting",

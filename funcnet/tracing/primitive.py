@@ -82,7 +82,7 @@ MATMUL = Primitive("matmul", forms.product, sums_rows=True, multiply_adds=produc
 INNER = Primitive("inner", forms.inner_product, sums_rows=True, multiply_adds=inner_cost)
 SUM = Primitive("add.reduce", forms.sum_over_axes, sums_rows=True)
 MAX = Primitive("maximum.reduce", forms.max_over_axes)
-CONCATENATE = Primitive("concatenate", forms.plain(concatenate_into))
+CONCATENATE = Primitive("concatenate", forms.plain(concatenate_into), linear_with=0)
 RESHAPE = Primitive("reshape", forms.plain(reshape_into))
 
 BITWISE: frozenset[np.ufunc] = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
