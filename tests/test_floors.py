@@ -22,7 +22,19 @@ PACKAGE = Path(fn.__file__).parent
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
     "": ["errors", "options", "calling", "display", "structures", "tree", "advice", "arrays", "random"],
-    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products", "recurrence", "cells"],
+    "tracing": [
+        "shapes",
+        "forms",
+        "primitive",
+        "windows",
+        "trace",
+        "primitives",
+        "images",
+        "special",
+        "products",
+        "recurrence",
+        "cells",
+    ],
     "core": ["core", "initializers"],
     "layers": [
         "activations",
@@ -31,6 +43,9 @@ FLOORS: dict[str, list[str]] = {
         "softmax",
         "norm",
         "embedding",
+        "sliding",
+        "convolution",
+        "pooling",
         "recurrent",
         "position",
         "attention",
@@ -113,6 +128,7 @@ FLOORS: dict[str, list[str]] = {
         "recording",
         "patterns",
         "writer",
+        "images",
         "contraction",
         "operators",
         "onnx",

@@ -17,7 +17,7 @@ from funcnet.compiler.programs import Compiled, CompiledFunction
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, shows_call
 from funcnet.errors import OptionError
-from funcnet.native.program import NativeProgram, NativeSpace
+from funcnet.native.program import NativeProgram, NativeSpace, emitted
 from funcnet.random import Key
 from funcnet.tracing.trace import Trace, Value
 from funcnet.training.gradients import SGDStep, ValueAndGrad
@@ -44,14 +44,11 @@ class Native(Compiled[P]):
         """Plan the whole batch, or blocks of it, and compile the plan."""
         rows = len(arrays[0])
         whole = self._plan(params_cache.layout, arrays, keyed, rows, rows)
-        program: NativeProgram[P]
         for cuts in blocks(whole, rows):
             lengths = {stop - start for start, stop in cuts}
             plans = {n: self._plan(params_cache.layout, arrays, keyed, n, rows) for n in lengths}
-            if all(alike(whole, plan) for plan in plans.values()):
-                program = NativeProgram(plans, cuts, params_cache)
-                if program.code.stretches == 1:
-                    return program
+            if all(alike(whole, plan) and in_one_stretch(plan, n) for n, plan in plans.items()):
+                return NativeProgram(plans, cuts, params_cache)
         return NativeProgram({rows: whole}, [(0, rows)], params_cache)
 
     def __str__(self) -> str:
@@ -66,6 +63,11 @@ class Native(Compiled[P]):
 def numpy_calls(code: Any) -> list[Any]:
     """The calls that NumPy makes, by name."""
     return [call.attributes.get("name", call.primitive.name) for call in code.first.numpy_calls]
+
+
+def in_one_stretch(plan: Plan, rows: int) -> bool:
+    """Whether no call of it stays with NumPy, so that C can run it for one block after another."""
+    return not emitted(plan, rows).numpy_calls
 
 
 def blocks(plan: Plan, rows: int) -> list[list[tuple[int, int]]]:
