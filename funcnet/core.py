@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import copy
-from typing import Any, Generic, NamedTuple, NoReturn, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -178,10 +178,6 @@ class Layer(NamedTuple, Generic[P, Y]):
     init: Init[P]
     apply: Function[P, Y]
 
-    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
-        """Raise an error: a layer is a pair, of which `apply` is the function."""
-        raise CallError(f"{self.apply.kind}: a layer is a pair (init, apply): call layer.apply(params, *inputs)")
-
     def __repr__(self) -> str:
         """The call that made it; of a network, the table of its operators."""
         table = getattr(self.apply.function, "table", None)
@@ -214,6 +210,15 @@ class LayerInit(Generic[P]):
             return params, output_shape(apply, params, shapes, dtype)
         except FuncnetError as error:
             raise located(error, f"{apply.kind}: {listed_shapes(shapes)}") from None
+
+
+def refuse_call(layer: Layer[Any, Any], *args: object, **options: object) -> NoReturn:
+    """Raise an error: a layer is a pair, of which `apply` is the function."""
+    raise CallError(f"{layer.apply.kind}: a layer is a pair (init, apply): call layer.apply(params, *inputs)")
+
+
+if not TYPE_CHECKING:  # type checkers refuse the call by themselves
+    Layer.__call__ = refuse_call
 
 
 def listed_shapes(shapes: Iterable[Shape]) -> str:
@@ -261,15 +266,8 @@ def layer(
     transposed: Function[P, Y] | None = None,
 ) -> Layer[P, Y]:
     """Make the pair from the function and from what draws its params. Both must be picklable."""
-    apply = Function(
-        kind,
-        function,
-        arity,
-        integer_inputs=integer_inputs,
-        random=random,
-        total_weight=total_weight,
-        transposed=transposed,
-    )
+    facts: Any = {"random": random, "total_weight": total_weight, "transposed": transposed}
+    apply = Function(kind, function, arity, integer_inputs=integer_inputs, **facts)
     return Layer(LayerInit(apply, draw), apply)
 
 

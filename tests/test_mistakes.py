@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -44,8 +44,10 @@ MISTAKES: dict[str, Mistake] = {
     "string labels": Mistake(
         lambda: step(params, state, x, strings), TypeError, ("target 0", "strings", "np.unique(y, return_inverse=True)")
     ),
-    "a network called": Mistake(lambda: net(params, x), TypeError, ("serial", "layer.apply(params, *inputs)")),
-    "a loss called": Mistake(lambda: fn.mse()(x, x), TypeError, ("mse", "layer.apply(params, *inputs)")),
+    "a network called": Mistake(
+        lambda: cast("Any", net)(params, x), TypeError, ("serial", "layer.apply(params, *inputs)")
+    ),
+    "a loss called": Mistake(lambda: cast("Any", fn.mse())(x, x), TypeError, ("mse", "layer.apply(params, *inputs)")),
     "apply(x, params)": Mistake(
         lambda: untyped.serial(*[net]).apply(x, params), TypeError, ("input 0", "tree of params", "params come first")
     ),
