@@ -71,6 +71,7 @@ FLOORS: dict[str, list[str]] = {
     "native": [
         "toolchain",
         "functions",
+        "updates",
         "expressions",
         "grouping",
         "memory",
@@ -78,6 +79,7 @@ FLOORS: dict[str, list[str]] = {
         "calls",
         "emission",
         "program",
+        "scanning",
         "jit",
     ],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
@@ -92,7 +94,6 @@ FLOORS: dict[str, list[str]] = {
         "jax_rules",
         "jax",
         "described",
-        "updates",
         "c_program",
         "c_writer",
         "c_calls",

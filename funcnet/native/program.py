@@ -24,6 +24,7 @@ from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
 from funcnet.native.memory import OVERRUN, Placement, Slab, rounded
 from funcnet.native.toolchain import build
+from funcnet.native.updates import Update
 from funcnet.native.writing import c_type
 from funcnet.tracing.forms import Instruction
 from funcnet.tracing.primitive import MATMUL
@@ -44,6 +45,7 @@ MACROS = """#if defined(__clang__)
 #else
 #define FN_IVDEP _Pragma("GCC ivdep")
 #endif
+#define FN_WHERE(condition, a, b) ((condition) ? (a) : (b))
 #define FN_TEXT(...) #__VA_ARGS__
 #define FN_PRAGMA(...) _Pragma(FN_TEXT(__VA_ARGS__))
 #define FN_SUM(...) FN_PRAGMA(omp simd reduction(+:__VA_ARGS__))
@@ -54,15 +56,18 @@ class Code:
     """The C text of a program, for a whole batch or for blocks of it, and what runs between its functions.
 
     stretches: how many C functions a run calls; NumPy's calls stand between them.
+    update: what many steps in one call do to the params after each; None where they cannot be made in one call.
     """
 
-    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]]) -> None:
+    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], update: Update | None) -> None:
+        self.update = update
         self.plans = plans
         self.spans = spans
         self.emissions: dict[int, Emission] = {rows: emitted(plan, rows) for rows, plan in plans.items()}
         self.first: Emission = next(iter(self.emissions.values()))
         self.plan: Plan = self.first.plan
         self.stretches: int = len(self.first.segments)
+        self.scans: bool = update is not None and self.stretches == 1
         self.inputs: list[Value] = self.plan.inputs
         size = max(e.placement.size for e in self.emissions.values())
         turned = max(e.turned for e in self.emissions.values()) * self.plan.dtype.itemsize
@@ -127,7 +132,7 @@ class Code:
             if len(self.spans) == 1
             else self._blocks()
         ]
-        return [*step, self._scan()]
+        return step if self.update is None else [*step, self._scan(self.update)]
 
     def _call(self, arguments: Sequence[str]) -> str:
         ((rows, _),) = self.emissions.items()
@@ -171,18 +176,30 @@ class Code:
         """Where in the slab the gradient stands after a run."""
         return self.first.placement.gradient if len(self.spans) == 1 else self.total
 
-    def _scan(self) -> str:
-        """Many steps of gradient descent: params change in the slab, arrays and losses move on."""
-        rows = self.spans[-1][1]
+    def _scan(self, update: Update) -> str:
+        """Many steps: params and state change where they are, arrays and losses move on. `start` steps came before."""
+        arrays = (*self.inputs, *self.plan.outputs)
+        rows, state = self.spans[-1][1], len(arrays) + 1
         lines = [
-            "void funcnet_scan(void **fn_table, long steps) {",
-            "    T *const p = (T *)fn_table[0];",
-            f"    const T *const g = (const T *)((char *)fn_table[0] + {self.gradient()});",
+            "void funcnet_scan(void **fn_table, long steps, long start) {",
+            "    T *const params = (T *)fn_table[0];",
+            f"    const T *const gradient = (const T *)((char *)fn_table[0] + {self.gradient()});",
+            *(f"    T *const fn_{v} = (T *)fn_table[{state + i}];" for i, v in enumerate(update.vectors)),
             "    for (long s = 0; s < steps; s++) {",
+            "        const double t = (double)(start + s + 1); (void)t;",
             "        funcnet_run0(fn_table);",
-            f"        FN_IVDEP\n        for (long i = 0; i < {self._gradient_count()}; i++) p[i] -= g[i];",
+            *(f"        const T {name} = (T)({text});" for name, text in update.scalars),
+            "        FN_IVDEP",
+            f"        for (long i = 0; i < {self._gradient_count()}; i++) {{",
+            "            const T p = params[i]; T u = gradient[i];",
+            *(f"            T {v} = fn_{v}[i];" for v in update.vectors),
         ]
-        for i, value in enumerate((*self.inputs, *self.plan.outputs), 1):
+        for name, text in update.lines:
+            kind = "" if name == "u" or name in update.vectors else "const T "
+            lines.append(f"            {kind}{name} = {text};")
+        lines += [f"            fn_{v}[i] = {v};" for v in update.vectors]
+        lines += ["            params[i] = p + u;", "        }"]
+        for i, value in enumerate(arrays, 1):
             length = prod(value.shape[1:]) * rows if value.batch_axis == 0 else prod(value.shape)
             lines.append(f"        fn_table[{i}] = (char *)fn_table[{i}] + {length * value.dtype.itemsize};")
         return "\n".join([*lines, "    }", "}"])
@@ -200,9 +217,15 @@ def emitted(plan: Plan, rows: int) -> Emission:
 class NativeProgram(Program[P]):
     """A plan as a library, and a pool of memory for it."""
 
-    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], params_cache: ParamsCache[P]) -> None:
+    def __init__(
+        self,
+        plans: dict[int, Plan],
+        spans: list[tuple[int, int]],
+        params_cache: ParamsCache[P],
+        update: Update | None,
+    ) -> None:
         super().__init__(plans, spans, params_cache)
-        self.code = Code(plans, spans)
+        self.code = Code(plans, spans, update)
         self.library: ctypes.CDLL = build(self.code.source, FLAGS)
         rows = spans[-1][1]
         arrays = (*self.code.inputs, *self.code.plan.outputs)
@@ -220,7 +243,7 @@ class NativeProgram(Program[P]):
         """A function of the library that takes the table of pointers."""
         found = getattr(self.library, name)
         found.restype = None
-        found.argtypes = [ctypes.c_void_p, ctypes.c_long][: 2 if name == "funcnet_scan" else 1]
+        found.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long][: 3 if name == "funcnet_scan" else 1]
         return found  # type: ignore[no-any-return]
 
 

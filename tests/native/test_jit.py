@@ -15,7 +15,7 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 from funcnet.native.grouping import Grouping
-from funcnet.native.jit import CHUNK
+from funcnet.native.scanning import CHUNK
 from tests.support.cases import CASES, Case
 
 pytestmark = pytest.mark.skipif(
@@ -104,6 +104,49 @@ def test_a_scan_is_the_loop_of_steps() -> None:
     assert_close((found, losses), (again, np.array(expected)), np.float32)
     assert losses.tobytes() == np.array(expected).tobytes()
     assert losses[-1] < losses[0]
+
+
+OPTIMIZERS = {
+    "sgd": fn.sgd(0.05),
+    "nesterov": fn.sgd(0.05, momentum=0.9, nesterov=True),
+    "adam": fn.adam(0.01),
+    "adamw": fn.adamw(0.01, weight_decay=0.1),
+    "nadam": fn.adam(0.01, nesterov=True),
+    "rmsprop": fn.rmsprop(0.01),
+    "centered": fn.rmsprop(0.01, centered=True),
+    "adagrad": fn.adagrad(0.05),
+    "lion": fn.lion(0.001),
+    "clipped": fn.chain(fn.clip(0.01), fn.adam(0.01)),
+    "scheduled": fn.sgd(fn.cosine_decay_schedule(0.1, 10)),
+    "by norm": fn.chain(fn.clip_by_global_norm(0.1), fn.adam(0.01)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@both_dtypes
+def test_a_scan_with_an_optimizer(name: str, dtype: Any) -> None:
+    params, _ = NET.init(fn.key(0), (2,), dtype=dtype)
+    step = fn.train_step(NET, fn.mse(), OPTIMIZERS[name])
+    native = fn.jit(step)
+    x, target = (a.reshape(12, 5, 2) for a in batch(60, dtype))
+    right = fn.scan(step, params, step.init(params), x, target)
+    state = native.init(params)
+    before = [np.asarray(a).tobytes() for a in tree.leaves((params, state))]
+    found = fn.scan(native, params, state, x[:7], target[:7])
+    assert [np.asarray(a).tobytes() for a in tree.leaves((params, state))] == before
+    again = fn.scan(native, *found[:2], x[7:], target[7:])
+    assert_close(again[:2], right[:2], dtype)
+    assert_close(np.concatenate([found[2], again[2]]), right[2], dtype)
+    program: Any = [*native._by_signature.values()][-1]
+    assert program.code.scans is (name not in ("scheduled", "by norm"))
+
+
+def test_a_scan_takes_the_learning_rate_from_the_state() -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    step = fn.train_step(NET, fn.mse(), fn.adam(0.01))
+    state = fn.set_learning_rate(step.init(params), 0.1)
+    x, target = (a.reshape(4, 5, 2) for a in batch(20))
+    assert_close(fn.scan(fn.jit(step), params, state, x, target), fn.scan(step, params, state, x, target), np.float32)
 
 
 def test_optimizers_and_dropout_and_labels() -> None:
