@@ -51,12 +51,14 @@ from funcnet.layers.activations import (
     softplus,
     tanh,
 )
+from funcnet.layers.attention import Attention, attention, dot_product_attention
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
+from funcnet.layers.position import positional_embedding, sinusoidal
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, log_cosh, mae, mse, pinball, poisson_nll
@@ -76,6 +78,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.inspection.diagrams import to_dot, to_mermaid
     from funcnet.inspection.explain import Explanation, explain
     from funcnet.inspection.summary import Operator, Summary, summary
+    from funcnet.inspection.svg import to_svg
     from funcnet.layers.custom import custom_layer
     from funcnet.native.jit import jit
     from funcnet.optimizers.algorithms import adagrad, adam, adamw, lion, rmsprop, sgd
@@ -123,6 +126,8 @@ __all__ = [
     "Affine",
     "apply_updates",
     "Array",
+    "Attention",
+    "attention",
     "average",
     "averaged_params",
     "batch_norm",
@@ -142,6 +147,7 @@ __all__ = [
     "constant_schedule",
     "cosine_decay_schedule",
     "custom_layer",
+    "dot_product_attention",
     "dropout",
     "DTypeError",
     "elementwise",
@@ -224,6 +230,7 @@ __all__ = [
     "piecewise_constant_schedule",
     "pinball",
     "poisson_nll",
+    "positional_embedding",
     "Pullback",
     "r2",
     "reduce_on_plateau",
@@ -249,6 +256,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_cross_entropy",
     "silu",
+    "sinusoidal",
     "slice",
     "softmax",
     "softmax_cross_entropy",
@@ -266,6 +274,7 @@ __all__ = [
     "to_mermaid",
     "to_numpy",
     "to_onnx",
+    "to_svg",
     "top_k_accuracy",
     "trace",
     "TracingError",
@@ -292,6 +301,7 @@ _LATER = {  # module: the public names that it has
     "training.calibration": "calibrate",
     "native.jit": "jit",
     "inspection.diagrams": "to_dot to_mermaid",
+    "inspection.svg": "to_svg",
     "inspection.summary": "Operator summary Summary",
     "layers.custom": "custom_layer",
     "files.checkpoint": "Checkpoint load PartialCheckpoint save",

@@ -183,10 +183,10 @@ class Layer(NamedTuple, Generic[P, Y]):
         table = getattr(self.apply.function, "table", None)
         return shown(self) if table is None else str(table())
 
-    def _repr_markdown_(self) -> str | None:
-        """A network as a diagram, for a notebook."""
-        flowchart = getattr(self.apply.function, "flowchart", None)
-        return None if flowchart is None else f"```mermaid\n{flowchart()}\n```"
+    def _repr_svg_(self) -> str | None:
+        """A network as a picture, for a notebook."""
+        picture = getattr(self.apply.function, "picture", None)
+        return None if picture is None else picture()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy that shares what never changes."""

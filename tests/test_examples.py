@@ -13,11 +13,14 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
+from tests.exports.running import has_compiler
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
+import device  # noqa: E402
 import digits  # noqa: E402
+import ensemble  # noqa: E402
 import heteroscedastic  # noqa: E402
 import siamese  # noqa: E402
 
@@ -26,7 +29,11 @@ KEY = fn.key(5)
 
 def command(script: str, folder: Path, *options: str) -> str:
     """What a tiny run prints; it draws one picture."""
-    for name in ("matplotlib", "tqdm") if script == "heteroscedastic" else ("matplotlib", "tqdm", "sklearn"):
+    for name in (
+        ("matplotlib", "tqdm")
+        if script in ("heteroscedastic", "ensemble", "device")
+        else ("matplotlib", "tqdm", "sklearn")
+    ):
         pytest.importorskip(name)
     line = [sys.executable, "-W", "error", str(EXAMPLES / f"{script}.py"), "--epochs", "2", "--seed", "5"]
     done = subprocess.run(
@@ -169,7 +176,48 @@ def test_the_curve_and_the_threshold_are_those_of_the_book() -> None:
     assert np.mean((score > siamese.best_threshold(score, pairs)) == (same[:, 0] == 1)) == max(right)
 
 
-@pytest.mark.parametrize("script", [digits, heteroscedastic, siamese], ids=lambda script: str(script.__name__))
+def test_ensemble(tmp_path: Path) -> None:
+    assert [row[0].split(",")[0] for row in cells(command("ensemble", tmp_path))] == ["data", "gap", "data", "beyond"]
+
+
+def test_members_of_an_ensemble_disagree_where_there_are_no_data() -> None:
+    points = ensemble.draw_points(KEY)
+    assert not ((points.x > -0.5) & (points.x < 0.5)).any()
+    params = ensemble.train(KEY, points, members=8, epochs=300)
+    spread = ensemble.predict(params, np.array([[-1.2], [0.0], [1.0]], np.float32)).spread[:, 0]
+    assert spread[1] > 2 * max(spread[0], spread[2])
+
+
+def test_a_sweep_gives_what_each_learning_rate_gives_alone() -> None:
+    points = ensemble.draw_points(KEY)
+    losses = ensemble.sweep(KEY, points, epochs=20)
+    params, _ = ensemble.net.init(fn.fold_in(KEY, "weights"), (1,))
+    step = fn.train_step(ensemble.net, fn.mse(), fn.adam(float(ensemble.RATES[3])))
+    state, loss = step.init(params), None
+    for _ in range(20):
+        params, state, loss = step(params, state, *points)
+    assert losses[3] == loss
+
+
+@pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+def test_device(tmp_path: Path) -> None:
+    for row in cells(command("device", tmp_path)):
+        assert row[1][:6] == row[2][:6]
+
+
+@pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+def test_the_device_learns_as_python_does() -> None:
+    x, target = device.draw_data(KEY)
+    params, _ = device.net.init(KEY, (2,))
+    there, here = device.on_the_device(params, x, target, 200), device.in_python(params, x, target, 200)
+    np.testing.assert_allclose(there.losses, here.losses, rtol=1e-4)
+    np.testing.assert_allclose(there.params, here.params, atol=1e-4)
+    assert there.losses[-1] < there.losses[0] / 2
+
+
+@pytest.mark.parametrize(
+    "script", [device, digits, ensemble, heteroscedastic, siamese], ids=lambda script: str(script.__name__)
+)
 def test_it_says_what_to_install(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit, match=r"matplotlib.*\[examples\]"):

@@ -22,7 +22,7 @@ PACKAGE = Path(fn.__file__).parent
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
     "": ["errors", "options", "display", "structures", "tree", "advice", "arrays", "random"],
-    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special"],
+    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products"],
     "core": ["core", "initializers"],
     "layers": [
         "activations",
@@ -31,6 +31,8 @@ FLOORS: dict[str, list[str]] = {
         "softmax",
         "norm",
         "embedding",
+        "position",
+        "attention",
         "axes",
         "dropout",
         "custom",
@@ -48,7 +50,7 @@ FLOORS: dict[str, list[str]] = {
         "workspace",
         "programs",
     ],
-    "networks": ["sharing", "graph", "drawing", "sketch", "combinators", "network"],
+    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "combinators", "network"],
     "optimizers": ["schedules", "base", "learning_rate", "wrappers", "transforms", "algorithms"],
     "training": [
         "splitting",
@@ -83,12 +85,23 @@ FLOORS: dict[str, list[str]] = {
         "jit",
     ],
     "files": ["replacing", "archive", "manifest", "checkpoint"],
-    "inspection": ["structure", "summary", "diagrams", "equations", "operations", "derivation", "explain"],
+    "inspection": [
+        "structure",
+        "summary",
+        "diagrams",
+        "equations",
+        "operations",
+        "derivation",
+        "walk",
+        "explain",
+        "svg",
+    ],
     "exports": [
         "protobuf",
         "recording",
         "patterns",
         "writer",
+        "contraction",
         "operators",
         "onnx",
         "jax_rules",
@@ -120,7 +133,11 @@ def modules_of(floor: str, names: list[str]) -> list[str]:
 
 
 ORDER = [module for floor, names in FLOORS.items() for module in modules_of(floor, names)]
-LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {"initializers", "tracing.special"}
+LAYERS = {name for name in ORDER if name.startswith(("layers", "losses"))} | {
+    "initializers",
+    "tracing.special",
+    "tracing.products",
+}
 KNOW_NO_LAYER = [name for name in ORDER if name.startswith("compiler")] + ["networks.graph"]
 OPTIONAL = ["matplotlib", "tqdm", "hypothesis", "jax", "torch", "onnx", "mpi4py", "scipy", "sklearn"]
 LONGEST, LONGEST_LIST = 300, 500  # lines of a module, and of the package's own, which is a list of its names

@@ -6,8 +6,9 @@ such sums go nowhere but, multiplied by constants and added up, into the results
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+from funcnet.arrays import is_array
 from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import Plan
 from funcnet.tracing.trace import Call, Value
@@ -51,8 +52,8 @@ def separable(plan: Plan) -> bool:
     sums: set[int] = set()
     for call in plan.calls:
         partial = [id(x.root) in sums for x in call.operands]
-        if call.primitive.opaque or any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs):
-            return False  # nobody knows whether it mixes rows, or whether an array holds something for each row
+        if call.primitive.opaque or any(is_array(x) and may_have_rows(x, call) for x in call.inputs):
+            return False  # nobody knows whether it mixes rows; an array that holds something for each row would be cut
         of_rows = any(x.batch_axis is not None for x in call.operands)
         for output in written(call):
             if output.batch_axis is not None:
@@ -69,6 +70,13 @@ def separable(plan: Plan) -> bool:
     return all(y.batch_axis == 0 or (id(y.root) in sums and not y.shape) for y in plan.outputs)
 
 
+def may_have_rows(constant: Any, call: Call) -> bool:
+    """Whether an array among the inputs of a call may hold something for each row, which no block would have."""
+    output = call.outputs[0]
+    axis = None if output.batch_axis is None else constant.ndim - output.ndim + output.batch_axis
+    return bool(constant.ndim) and (axis is None or (axis >= 0 and constant.shape[axis] != 1))
+
+
 def alike(whole: Plan, block: Plan) -> bool:
     """Whether a block makes its calls with the same numbers, so that none of them tells how many rows it has."""
     pairs = zip(whole.calls, block.calls, strict=True)
@@ -77,7 +85,9 @@ def alike(whole: Plan, block: Plan) -> bool:
 
 def numbers(call: Call) -> list[object]:
     """The inputs of a call that are no values, and its attributes."""
-    return [*(x for x in call.inputs if not isinstance(x, Value)), *call.attributes.items()]
+    constants = (x for x in call.inputs if not isinstance(x, Value))
+    found = ((x.dtype, x.shape, x.tobytes()) if is_array(x) else x for x in constants)
+    return [*found, *call.attributes.items()]
 
 
 def is_sum_over_rows(call: Call) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from funcnet.errors import ExportError
 from funcnet.exports.c_writer import INDICES, Writer, row_major
 from funcnet.exports.described import located
+from funcnet.tracing.products import Term, parsed
 from funcnet.tracing.trace import Call, Value
 
 BAD_LABEL, NO_WEIGHT = 1, 2
@@ -53,6 +54,35 @@ def _matmul(w: Writer, call: Call) -> None:
         w.loops((*y.shape[:-2], rows), (*lead, i), by_rows)
     else:
         w.loops((*y.shape[:-2], rows, columns), (*lead, i, j), inner, block=True)
+
+
+def _contract(w: Writer, call: Call) -> None:
+    """A sum of products for each element, each letter an index."""
+    spec, heads = parsed(call.attributes["subscripts"]), call.attributes["heads"]
+    a, b = call.inputs
+    lengths = spec.lengths(a.shape, b.shape, heads)
+    names = dict(zip(lengths, INDICES, strict=False))
+
+    def ref(value: Value, term: Term) -> str:
+        return w.ref(value, [_beside(letters, lengths, names) for letters in term.axes])
+
+    def total() -> None:
+        w.put(f"{w.T} s = 0;")
+        product = f"s += {ref(a, spec.left)} * {ref(b, spec.right)};"
+        w.loops([lengths[q] for q in spec.summed], [names[q] for q in spec.summed], lambda: w.put(product))
+        w.put(f"{ref(call.output, spec.output)} = s;")
+
+    to = spec.output.letters
+    w.loops([lengths[q] for q in to], [names[q] for q in to], total, block=True)
+
+
+def _beside(letters: str, lengths: dict[str, int], names: dict[str, str]) -> str:
+    """The index along an axis of which each part has an index of its own."""
+    if len(letters) == 1:
+        return names[letters]
+    outer, inner = letters[0], letters[1]
+    terms = [f"{lengths[inner]} * {names[outer]}"] * (lengths[outer] != 1) + [names[inner]] * (lengths[inner] != 1)
+    return f"({' + '.join(terms) or '0'})"
 
 
 def _inner(w: Writer, call: Call) -> None:
@@ -205,6 +235,7 @@ def _total_weight(w: Writer, call: Call) -> None:
 
 RULES: dict[str, Callable[[Writer, Any], None]] = {
     "matmul": _matmul,
+    "contract": _contract,
     "inner": _inner,
     "add.reduce": _sum,
     "maximum.reduce": _max,

@@ -67,6 +67,7 @@ class Writer:
         self.f: str = "f" if self.dtype == np.float32 else ""
         self.lines: list[str] = []
         self.own: set[str] = set()
+        self.constants: dict[tuple[float, ...], str] = {}
         self.pointers: dict[int, str] = {}  # what of the arguments stands for a stored value
         self.used: set[str] = set()
         self.depth = 1
@@ -124,8 +125,14 @@ class Writer:
             text = self.ref(x, indices)
             return f"({self.T}){text}" if is_integer(x) else text
         if np.ndim(x):
-            raise ExportError(f"to_c: a call reads an array of constants, of shape {np.shape(x)}, which is not written")
+            own = indices[len(indices) - x.ndim :]
+            return f"{self.constant(x)}[{row_major(x.shape, own)}]"
         return self.number(float(x))
+
+    def constant(self, array: Any) -> str:
+        """The name of an array of constants; equal ones are one."""
+        numbers = tuple(array.ravel().tolist())
+        return self.constants.setdefault(numbers, f"{self.name}_constant_{len(self.constants)}")
 
     def elementwise(self, call: Call, given: list[str]) -> str:
         """The expression of an elementwise call."""
@@ -149,8 +156,12 @@ class Writer:
         return f"{self.name}_{name}"
 
     def helpers(self) -> list[str]:
-        """The file's own functions that are called."""
-        return [OWN[name].format(T=self.T, name=f"{self.name}_{name}") for name in OWN if name in self.own]
+        """The file's own constants and functions that are read and called."""
+        constants = [
+            f"static const {self.T} {name}[{len(numbers)}] = {{{', '.join(map(self.number, numbers))}}};"
+            for numbers, name in self.constants.items()
+        ]
+        return constants + [OWN[name].format(T=self.T, name=f"{self.name}_{name}") for name in OWN if name in self.own]
 
     def group(self, group: Group) -> None:
         """A loop for elementwise calls."""

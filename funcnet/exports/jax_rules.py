@@ -15,6 +15,7 @@ import numpy as np
 
 from funcnet.tracing import primitive, primitives
 from funcnet.tracing.primitive import Primitive, of_ufunc
+from funcnet.tracing.products import CONTRACT, parsed
 from funcnet.tracing.shapes import Slice
 from funcnet.tracing.special import NORMAL_CDF
 from funcnet.tracing.trace import Call, Value
@@ -107,6 +108,16 @@ def _concatenate(call: Call, *parts: Any) -> Any:
     return jnp.concatenate(parts, axis=call.attributes["axis"])
 
 
+def _contract(call: Call, a: Any, b: Any) -> Any:
+    spec, heads = parsed(call.attributes["subscripts"]), call.attributes["heads"]
+    lengths = spec.lengths(a.shape, b.shape, heads)
+    apart = [
+        x.reshape([lengths[letter] for letter in term.letters])
+        for x, term in zip((a, b), (spec.left, spec.right), strict=True)
+    ]
+    return jnp.einsum(spec.plain, *apart).reshape(spec.output.shape(lengths))
+
+
 def _total_weight(call: Call, w: Any) -> Any:
     total = jnp.sum(w)
     return jnp.where(total != 0, total, jnp.where(jnp.any(w != 0), jnp.nan, jnp.inf))
@@ -166,6 +177,7 @@ RULES: dict[Primitive, Rule] = {
     primitive.RESHAPE: _reshape,
     primitives.NONZERO: _of_operands(_nonzero),
     primitives.RELU_GRAD: _of_operands(_relu_grad),
+    CONTRACT: _contract,
     primitives.TOTAL_WEIGHT: _total_weight,
     primitives.GATHER: _gather,
     primitives.SCATTER_ADD: _scatter_add,

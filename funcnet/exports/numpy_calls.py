@@ -12,7 +12,7 @@ import numpy as np
 from funcnet.arrays import is_array, is_tuple
 from funcnet.errors import ExportError
 from funcnet.exports.described import Names, located
-from funcnet.tracing import forms
+from funcnet.tracing import forms, products
 from funcnet.tracing.shapes import Slice
 from funcnet.tracing.trace import Call, Value
 
@@ -129,17 +129,27 @@ class Recorder:
                 start, rest = divmod(here[0] - place_of(other)[0], other.strides[0])
                 if not rest and start >= 0 and start + len(array) <= len(other):
                     return f"{text}[{start}:{start + len(array)}]"
+        for text, other in self._texts.values():
+            if other.dtype == array.dtype and other.size == array.size and place_of(other)[0] == here[0]:
+                return f"np.lib.stride_tricks.as_strided({text}, {array.shape}, {array.strides})"
         raise AssertionError("a form uses an array that nobody has named")
 
     def write(self, call: Call) -> None:
         """The lines of one call."""
-        operands = tuple(self.value(x) if isinstance(x, Value) else x for x in call.inputs)
+        operands = tuple(self.value(x) if isinstance(x, Value) else self._constants(x) for x in call.inputs)
         form: Any = call.primitive.form
-        if form.__module__ != forms.__name__ or any(is_array(x) and id(x) not in self._texts for x in operands):
+        if form.__module__ not in (forms.__name__, products.__name__):
             what = call.attributes.get("name", call.primitive.name)
             raise ExportError(f"to_numpy: {located(call)}{what} is not written in NumPy")
         for f, args in form(self, call.attributes, operands, self.value(call.output)):
             self.lines.append(self._instruction(f, args))
+
+    def _constants(self, x: Any) -> Any:
+        """An array of constants, written out; anything else as it is."""
+        if not is_array(x) or id(x) in self._texts:
+            return x
+        numbers = str(x.tolist()).replace("inf", "np.inf").replace("nan", "np.nan")
+        return self.register(x, f"np.array({numbers}, np.{x.dtype})")
 
     def _instruction(self, f: Any, args: Sequence[Any]) -> str:
         options: dict[str, Any] = getattr(f, "keywords", {})

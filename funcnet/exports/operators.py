@@ -14,11 +14,13 @@ from typing import TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
+from funcnet.exports.contraction import contraction
 from funcnet.exports.patterns import Standard
 from funcnet.exports.recording import located
 from funcnet.exports.writer import INDEX, Writer
 from funcnet.tracing import primitive, primitives
 from funcnet.tracing.primitive import Primitive, of_ufunc
+from funcnet.tracing.products import CONTRACT
 from funcnet.tracing.special import CENTRE, NORMAL_CDF, TAIL
 from funcnet.tracing.trace import Call
 
@@ -282,6 +284,7 @@ RULES: dict[Primitive, Rule] = {
     primitive.RESHAPE: reshape,
     primitives.NONZERO: of_number(nonzero),
     primitives.RELU_GRAD: kept,
+    CONTRACT: contraction,
     primitives.TOTAL_WEIGHT: total_weight,
     primitives.GATHER: gather,
     primitives.PICK: pick,

@@ -16,11 +16,13 @@ LOSS = "L"
 class Operation(NamedTuple):
     """One layer in its place.
 
-    name: its path.      call: what made it.      value: the symbol of its output.      cotangent: that of its g.
+    path: the keys that lead to it, or to the operator whose output it gives.      name: the same as text.
+    call: what made it.      value: the symbol of its output.      cotangent: that of its g.
     owner: of the operator whose params it uses.      inputs: the operations, by number, that feed it, or what comes
     from outside, as negative numbers from -1 on.      params: None where none were given.
     """
 
+    path: Path
     name: str
     call: str
     apply: Function[Any, Any]
@@ -59,7 +61,17 @@ def operations_of(
         call = f"{place.layer.apply.kind}, params of {path_name(names[place.owner])}" if shares else shown(place.layer)
         name = " ".join(filter(None, ["loss" * loss, path_name(names[place.path])]))
         found.append(
-            Operation(name, one_line(call).removesuffix("()"), place.layer.apply, value, cotangent, owner, inputs, own)
+            Operation(
+                names[place.path],
+                name,
+                one_line(call).removesuffix("()"),
+                place.layer.apply,
+                value,
+                cotangent,
+                owner,
+                inputs,
+                own,
+            )
         )
     return found, tuple(numbers[_leaf(path, places)] for path in whole.results or ((),))
 

@@ -66,13 +66,13 @@ def linear(
         biases = zeros() if bias_init is None else accept_initializer("linear: bias_init", bias_init)
         return layer(
             "linear",
-            _affine,
+            affine,
             partial(_draw_affine, units, weights, biases),
             transposed=Function("linear transposed", _affine_transposed),
         )
     return layer(
         "linear",
-        _product,
+        product,
         partial(_draw_weight, units, weights),
         transposed=Function("linear transposed", _product_transposed),
     )
@@ -104,7 +104,8 @@ def _weight_shape(shape: Shape, units: int) -> Shape:
     return shape[-1], units
 
 
-def _affine(params: Affine, x: Array) -> Result[Affine]:
+def affine(params: Affine, x: Array) -> Result[Affine]:
+    """The function of `linear`."""
     W, b = unpack(Affine, params)
     rows = _rows(x, W)
     if b.shape != W.shape[1:]:
@@ -121,7 +122,8 @@ def _affine(params: Affine, x: Array) -> Result[Affine]:
     return y, pullback
 
 
-def _product(params: Weight, x: Array) -> Result[Weight]:
+def product(params: Weight, x: Array) -> Result[Weight]:
+    """The function of `linear(use_bias=False)`."""
     (W,) = unpack(Weight, params)
     rows = _rows(x, W)
     y = (rows @ W).reshape(*x.shape[:-1], W.shape[1])

@@ -19,7 +19,7 @@ from funcnet.networks.drawing import NetworkInit, Step, described
 from funcnet.networks.drawing import NetworkParams as NetworkParams
 from funcnet.networks.graph import Graph, is_series
 from funcnet.networks.sharing import Shared, transposed
-from funcnet.networks.sketch import flowchart, table
+from funcnet.networks.sketch import picture, table
 from funcnet.random import Key
 from funcnet.tracing.trace import Trace, Value
 
@@ -124,9 +124,9 @@ class Network:
         """The operators, a line each."""
         return table(self.graph, self.layers)
 
-    def flowchart(self) -> str:
-        """The operators as a Mermaid flowchart."""
-        return flowchart(self.graph, self.layers)
+    def picture(self) -> str | None:
+        """The operators as a picture in SVG."""
+        return picture(self.graph, self.layers)
 
     def integer_inputs(self) -> list[int]:
         """Which inputs may be integers: those that go, perhaps through identities, nowhere but to labels."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from funcnet.core import OperatorKey
 from funcnet.display import aligned, key_name, one_line, shown
 from funcnet.networks.graph import Graph
+from funcnet.networks.picture import Arrow, Box, svg
+from funcnet.networks.sharing import Shared
 
+LARGEST = 200  # operators of a network that a notebook draws
 PLAIN = frozenset(" _,:()/")
 
 
@@ -30,22 +33,26 @@ def input_names(graph: Graph) -> dict[OperatorKey, str]:
     return {key: "x" if len(graph.inputs) == 1 else f"x{i}" for i, key in enumerate(graph.inputs)}
 
 
-def flowchart(graph: Graph, layers: Mapping[OperatorKey, Any]) -> str:
-    """The graph as a Mermaid flowchart: a box an operator, an arrow wherever a value goes."""
-    return "\n".join(["flowchart TD", *("  " + line for line in _lines(graph, layers))])
+def picture(graph: Graph, layers: Mapping[OperatorKey, Any]) -> str | None:
+    """The graph as an SVG picture: a box an operator, an arrow wherever a value goes; None where it is too large."""
+    if len(graph.order) > LARGEST:
+        return None
+    names, outputs = input_names(graph), output_names(len(graph.outputs))
+    boxes = [Box(name, name, end=True) for name in names.values()]
+    boxes += [
+        Box((key,), key_name(key), shown(layers[key]).removesuffix("()"), shared=isinstance(layers[key], Shared))
+        for key in graph.order
+    ]
+    boxes += [Box(name, name, end=True) for name in outputs]
+    arrows = [Arrow(name, (key,)) for key, name in names.items()]
+    arrows += [Arrow((feeder,), (key,)) for key in graph.order for feeder in graph.predecessors[key]]
+    arrows += [Arrow((key,), name) for key, name in zip(graph.outputs, outputs, strict=True)]
+    return svg(boxes, arrows, f"network of {len(graph.order)} operators")
 
 
-def _lines(graph: Graph, layers: Mapping[OperatorKey, Any]) -> Iterator[str]:
-    boxes = {key: f"n{i}" for i, key in enumerate(graph.order)}
-    names = input_names(graph)
-    yield from (f'x{i}(["{names[key]}"])' for i, key in enumerate(graph.inputs))
-    for key, box in boxes.items():
-        yield f'{box}["{mermaid_text(f"{key_name(key)}: {shown(layers[key])}")}"]'
-    yield from (f'y{i}(["y{i if len(graph.outputs) > 1 else ""}"])' for i in range(len(graph.outputs)))
-    yield from (f"x{i} --> {boxes[key]}" for i, key in enumerate(graph.inputs))
-    for key, box in boxes.items():
-        yield from (f"{boxes[feeder]} --> {box}" for feeder in graph.predecessors[key])
-    yield from (f"{boxes[key]} --> y{i}" for i, key in enumerate(graph.outputs))
+def output_names(count: int) -> list[str]:
+    """y, or y0, y1, ... where there are several."""
+    return ["y" if count == 1 else f"y{i}" for i in range(count)]
 
 
 def mermaid_text(text: str) -> str:

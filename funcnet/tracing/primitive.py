@@ -11,10 +11,11 @@ import numpy as np
 from funcnet.arrays import Shape
 from funcnet.tracing import forms
 
-Cost: TypeAlias = Callable[[Sequence[Shape], Shape], int]
+Cost: TypeAlias = Callable[[Sequence[Shape], Shape, forms.Attributes], int]
+"""(shapes of the operands, shape of the output, attributes) -> how many multiply-adds."""
 
 
-def free(operands: Sequence[Shape], output: Shape) -> int:
+def free(operands: Sequence[Shape], output: Shape, attributes: forms.Attributes) -> int:
     """No multiply-adds."""
     return 0
 
@@ -50,12 +51,12 @@ class Primitive(NamedTuple):
         return self.name
 
 
-def product_cost(operands: Sequence[Shape], output: Shape) -> int:
+def product_cost(operands: Sequence[Shape], output: Shape, attributes: forms.Attributes) -> int:
     """The length of the rows of the left operand, for each element of the product."""
     return operands[0][-1] * prod(output)
 
 
-def inner_cost(operands: Sequence[Shape], output: Shape) -> int:
+def inner_cost(operands: Sequence[Shape], output: Shape, attributes: forms.Attributes) -> int:
     """One for each pair of elements."""
     return prod(operands[0])
 

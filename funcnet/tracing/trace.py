@@ -75,7 +75,7 @@ class Call:
 
     def multiply_adds(self) -> int:
         """How many multiplications, each with an addition, it makes."""
-        return self.primitive.multiply_adds([x.shape for x in self.operands], self.outputs[0].shape)
+        return self.primitive.multiply_adds([x.shape for x in self.operands], self.outputs[0].shape, self.attributes)
 
 
 class Trace:

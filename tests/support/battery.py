@@ -90,6 +90,27 @@ def standardised(x: Any, axis: Any) -> Any:
     return d / np.sqrt(np.mean(d**2, axis=axis, keepdims=True) + 1e-5)
 
 
+WAVES = [[f(t / 10000 ** (i / 3)) for f, i in ((math.sin, 0), (math.cos, 0), (math.sin, 2))] for t in range(5)]
+
+
+def attended(heads: int, q: Any, k: Any, v: Any, causal: bool = False) -> Any:
+    """Attention of each head by itself, from scores that are sums over features."""
+    size, width = q.shape[-1] // heads, v.shape[-1] // heads
+    later = np.tril(np.ones((q.shape[1], k.shape[1]))) == 0
+    found = []
+    for h in range(heads):
+        part, values = slice(h * size, (h + 1) * size), v[..., h * width : (h + 1) * width]
+        scores = np.einsum("nqc,nkc->nqk", q[..., part], k[..., part]) / math.sqrt(size)
+        weights = softmax(np.where(later, -math.inf, scores) if causal else scores)
+        found.append(np.einsum("nqk,nkv->nqv", weights, values))
+    return np.concatenate(found, axis=-1)
+
+
+def attention(heads: int, p: Any, x: Any, z: Any, causal: bool = False) -> Any:
+    """The same of affine functions, and an affine function of that."""
+    return affine(p[3], attended(heads, affine(p[0], x), z @ p[1][0], affine(p[2], z), causal))
+
+
 FORMULAS: dict[str, Formula] = {
     "linear": affine,
     "identity": lambda p, x: x,
@@ -166,6 +187,14 @@ FORMULAS: dict[str, Formula] = {
     "rms_norm over sequences": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 1e-5) * p[0],
     "batch_norm": lambda p, x: standardised(x, tuple(range(x.ndim - 1))) * p[0] + p[1],
     "embedding": lambda p, i: np.eye(len(p[0]), dtype=p[0].dtype)[i] @ p[0],
+    "positional_embedding": lambda p, x: x + p[0],
+    "sinusoidal": lambda p, x: x + np.asarray(WAVES, dtype=x.dtype),
+    "dot_product_attention": lambda p, q, k, v: attended(1, q, k, v),
+    "dot_product_attention of heads": lambda p, q, k, v: attended(2, q, k, v),
+    "dot_product_attention that is causal": lambda p, q, k, v: attended(2, q, k, v, causal=True),
+    "attention": lambda p, x: attention(2, p, x, x),
+    "attention that is causal": lambda p, x: attention(2, p, x, x, causal=True),
+    "attention to another sequence": lambda p, x, z: attention(2, p, x, z),
     "mean": lambda p, x: np.mean(x, axis=1),
     "mean over two axes": lambda p, x: np.mean(x, axis=(1, 2), keepdims=True),
     "sum": lambda p, x: np.einsum("nij->nj", x),

@@ -40,6 +40,7 @@ def in_jax() -> Framework:
     import jax
 
     nn = jax.nn
+
     functions: dict[str, Function] = {
         "tanh": lambda p, x: jax.numpy.tanh(x),
         "sigmoid": lambda p, x: nn.sigmoid(x),
@@ -70,6 +71,23 @@ def in_torch() -> Framework:
 
     def labels_of(z: Any, t: Any, **options: Any) -> Any:
         return cross_entropy(z.movedim(-1, 1), t, **options)
+
+    def apart(heads: int, x: Any) -> Any:
+        return x.unflatten(-1, (heads, -1)).movedim(2, 1)
+
+    def side_by_side(x: Any) -> Any:
+        return x.movedim(1, 2).flatten(2)
+
+    def multi_head(p: Any, x: Any, z: Any, mask: Any = None) -> Any:
+        query, key, value, output = p
+        bias = torch.cat([query[1], torch.zeros_like(query[1]), value[1]])
+        q, k, v = (y.movedim(0, 1) for y in (x, z, z))
+        weights = {f"{name}_proj_weight": w[0].T for name, w in zip("qkv", (query, key, value), strict=True)}
+        y, _ = f.multi_head_attention_forward(
+            q, k, v, x.shape[-1], 2, None, bias, None, None, False, 0.0, output[0].T, output[1],
+            attn_mask=mask, use_separate_proj_weight=True, need_weights=False, training=False, **weights,
+        )  # fmt: skip
+        return y.movedim(0, 1)
 
     functions: dict[str, Function] = {
         "linear": lambda p, x: f.linear(x, p[0].T, *p[1:]),
@@ -137,6 +155,18 @@ def in_torch() -> Framework:
         "rms_norm over sequences": lambda p, x: f.rms_norm(x, x.shape[-1:], *p, 1e-5),
         "batch_norm": lambda p, x: f.batch_norm(x.movedim(-1, 1), None, None, *p[:2], training=True).movedim(1, -1),
         "embedding": lambda p, i: f.embedding(i, *p),
+        "dot_product_attention": lambda p, q, k, v: f.scaled_dot_product_attention(q, k, v),
+        "dot_product_attention of heads": lambda p, q, k, v: side_by_side(
+            f.scaled_dot_product_attention(*(apart(2, x) for x in (q, k, v)))
+        ),
+        "dot_product_attention that is causal": lambda p, q, k, v: side_by_side(
+            f.scaled_dot_product_attention(*(apart(2, x) for x in (q, k, v)), is_causal=True)
+        ),
+        "attention": lambda p, x: multi_head(p, x, x),
+        "attention that is causal": lambda p, x: multi_head(
+            p, x, x, torch.nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+        ),
+        "attention to another sequence": multi_head,
         "sum": lambda p, x: torch.sum(x, 1),
         "sum over two axes": lambda p, x: torch.sum(x, (1, 3)),
         "max": lambda p, x: torch.amax(x, 1, keepdim=True),

@@ -1,0 +1,176 @@
+"""Backpropagation through the single layers of a network and its loss, with the equation of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnet import tree
+from funcnet.arrays import Array
+from funcnet.core import Layer
+from funcnet.inspection.derivation import Equations, Line, Share
+from funcnet.inspection.equations import Formula, Symbol, text
+from funcnet.inspection.operations import operations_of
+from funcnet.training.splitting import inputs_taken
+
+COUNTS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
+
+
+class Walk:
+    """Goes through the operations forward, and back.
+
+    ends: the numbers of those that are differentiated.      first_of_loss: the number of the loss's first operation.
+    outside: the symbols of inputs and targets.      inputs: how many of them are inputs.
+    values, cotangents, pullbacks: by number, where there are arrays.      shares: what arrived, by number.
+    passed: what came to a number from an operation.
+    """
+
+    def __init__(
+        self, net: Layer[Any, Any], loss: Layer[Any, Any] | None, params: Any, arrays: Sequence[Any], inputs: int = 0
+    ) -> None:
+        apply, given = net.apply, len(arrays)
+        self.inputs: int = (
+            inputs_taken("explain", apply, given, loss and loss.apply) if given else inputs or apply.arity or 1
+        )
+        outside = [-1 - i for i in range(self.inputs)]
+        self.operations, self.ends = operations_of(net, params, outside, 0)
+        self.first_of_loss: int = len(self.operations)
+        self.outside: list[Symbol] = _numbered("x", self.inputs)
+        self.with_loss: bool = loss is not None
+        self.values: dict[int, Any] = {}
+        output = None
+        if arrays:
+            self.values = dict(zip(outside, apply.accept(params, tuple(arrays[: self.inputs]), None), strict=True))
+            output, _ = apply.vjp(params, *self.values.values())  # which refuses what does not fit
+        if loss is not None:
+            outputs = self.ends
+            count = given - self.inputs if given else (loss.apply.arity or len(outputs) + 1) - len(outputs)
+            self.outside += _targets(loss, count)
+            targets = [-1 - self.inputs - i for i in range(count)]
+            of_loss, self.ends = operations_of(
+                loss, None if params is None else (), [*outputs, *targets], len(self.operations), loss=True
+            )
+            self.operations += of_loss
+            if arrays:
+                given_outputs = tree.leaves(output)
+                taken = loss.apply.accept((), (*given_outputs, *_cast(given_outputs[0], arrays[self.inputs :])), None)
+                loss.apply.vjp((), *taken)
+                self.values |= dict(zip(targets, taken[len(outputs) :], strict=True))
+        self.equations: list[Equations] = [Equations(op, list(map(self.symbol, op.inputs))) for op in self.operations]
+        self.pullbacks: dict[int, Any] = {}
+        self.shares: dict[int, list[Share]] = {}
+        self.cotangents: dict[int, Any] = {}
+        self.passed: dict[tuple[int, int], Any] = {}
+
+    def symbol(self, number: int) -> Symbol:
+        """What the value of an operation, or what comes from outside, is called."""
+        return self.outside[-1 - number] if number < 0 else self.operations[number].value
+
+    def given(self) -> Iterator[Line]:
+        """Inputs, targets and params."""
+        if self.values:
+            for place, symbol in enumerate(self.outside):
+                yield Line("input" if place < self.inputs else "target", symbol, (), "", self.values[-1 - place])
+        for op, equations in zip(self.operations, self.equations, strict=True):
+            names = {} if equations.letters is None else equations.letters.params
+            if op.params is not None and op.owner == op.value.place:
+                yield from (
+                    Line(op.label, Symbol(n, op.owner), (), "", getattr(op.params, f)) for n, f in names.items()
+                )
+
+    def forward(self) -> Iterator[Line]:
+        """The equations of the values."""
+        for number, (op, equations) in enumerate(zip(self.operations, self.equations, strict=True)):
+            if self.values:
+                values = (self.values[i] for i in op.inputs)
+                self.values[number], self.pullbacks[number] = op.apply.compute(op.params, *values)
+            yield from equations.forward(self.values.get(number))
+
+    def backward(self) -> Iterator[Line]:
+        """The equations of the cotangents, and those of the params once all have arrived that share them."""
+        for end in self.ends:
+            beginning = "dL / dL" if self.with_loss else "the sum of the outputs is differentiated"
+            self._arrives(end, Share(("1",), [], beginning, _ones(self.values.get(end))))
+        first = {op.owner: number for number, op in reversed(list(enumerate(self.operations)))}
+        of_params: dict[Symbol, list[Share]] = {}
+        for number, (op, equations) in reversed(list(enumerate(zip(self.operations, self.equations, strict=True)))):
+            if number not in self.shares:
+                continue  # its value goes nowhere but to labels
+            arrived = self.shares[number]
+            yield from summed(op.label, op.cotangent, arrived)
+            yield from equations.between()
+            self.cotangents[number] = total([share.value for share in arrived])
+            own, passed = self._pulled(number, self.cotangents[number])
+            for place, (source, value) in enumerate(zip(op.inputs, passed, strict=False)):
+                share = equations.to_input(place, value)
+                if share is not None and not (self.values and value is None):
+                    self._arrives(source, share)
+                    self.passed[source, number] = value
+            for symbol, share in equations.to_params(own):
+                of_params.setdefault(symbol, []).append(share)
+            if first[op.owner] == number:
+                for symbol in [symbol for symbol in of_params if symbol.place == op.owner]:
+                    yield from summed("", symbol, of_params.pop(symbol), op.name, "gradients of shared params")
+        for place in range(self.inputs):
+            if arrived := self.shares.get(-1 - place, []):
+                name = str(self.outside[place])
+                yield from summed(f"input {name}", Symbol("g", name), arrived)
+
+    def _arrives(self, number: int, share: Share) -> None:
+        self.shares.setdefault(number, []).append(share)
+
+    def _pulled(self, number: int, cotangent: Any) -> tuple[Any, Sequence[Any]]:
+        """What an operation's pullback gives; nothing where there are no numbers."""
+        if not self.values:
+            return None, (None,) * len(self.operations[number].inputs)
+        pulled: tuple[Any, Sequence[Any]] = self.pullbacks[number](cotangent)
+        return pulled
+
+
+def _numbered(letter: str, count: int) -> list[Symbol]:
+    return [Symbol(letter, "" if count == 1 else str(i)) for i in range(count)]
+
+
+def _targets(loss: Layer[Any, Any], count: int) -> list[Symbol]:
+    """The symbols of the targets, and of the weights behind them."""
+    written = loss.apply.written
+    weights = count > 1 and written is not None and dict(written.kwargs).get("weighted")
+    return [*_numbered("t", count - 1), Symbol("w")] if weights else _numbered("t", count)
+
+
+def _cast(like: Array, arrays: Sequence[Any]) -> list[Any]:
+    """Floating arrays in the dtype of the outputs, as a training step takes them; labels as they are."""
+    return [np.asarray(x, like.dtype) if np.asarray(x).dtype.kind == "f" else x for x in arrays]
+
+
+def _ones(value: Any) -> Any:
+    return None if value is None else np.ones_like(value)
+
+
+def total(values: Sequence[Any]) -> Any:
+    """The sum of the trees; None where there are no numbers."""
+    result = values[0]
+    for value in values[1:]:
+        result = None if value is None else tree.map(np.add, result, value)
+    return result
+
+
+def summed(
+    operator: str, name: Symbol, arrived: Sequence[Share], sender: str = "", summands: str = "cotangents arrive"
+) -> Iterator[Line]:
+    """A cotangent: the sum of what has arrived, and the definitions in it. sender: whom the reader expects."""
+    formula: Formula = ()
+    for share in arrived:
+        several = len(arrived) > 1 and any(word in text(share.formula) for word in (" where ", ", ", " of ", " over "))
+        part: Formula = ("(", *share.formula, ")") if several else share.formula
+        negative = part[:1] == ("-",)
+        if formula:
+            part = (" - ", *part[1:]) if negative else (" + ", *part)
+        formula = (*formula, *part)
+    whence = [f"from {share.sender}: {share.rule}" if share.sender != sender else share.rule for share in arrived]
+    count, rules = len(arrived), "; ".join(whence)
+    remark = f"{COUNTS.get(count, count)} {summands}: {rules}" if count > 1 else rules
+    yield Line(operator, name, formula, remark, total([share.value for share in arrived]))
+    yield from (Line("", None, defined) for share in arrived for defined in share.defined)
