@@ -12,9 +12,10 @@ project = "funcnet"
 author = copyright = "The funcnet developers"
 release = metadata.version("funcnet")
 
-extensions = ["myst_parser", "docstrings", "mathml"]
+extensions = ["myst_nb", "docstrings", "mathml"]
 html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath"]
+nb_execution_mode = "off"  # the outputs of notebooks are stored in them, and the tests hold them to what is printed
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"funcnet {release}"

@@ -7,6 +7,7 @@ from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.errors import (
+    CallError,
     CheckpointError,
     CompilerError,
     DTypeError,
@@ -134,6 +135,7 @@ __all__ = [
     "BatchNorm",
     "binary_accuracy",
     "calibrate",
+    "CallError",
     "chain",
     "Checkpoint",
     "CheckpointError",

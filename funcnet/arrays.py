@@ -61,10 +61,20 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
     try:
         array = np.asarray(x)
     except ValueError:
+        if holds_params(x):
+            raise DTypeError(
+                f"{name} is a tree of params or a state, not an array: params come first, then the state of a "
+                "train_step, then the inputs"
+            ) from None
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
     if array.dtype.kind != "f" and not (labels and array.dtype.kind in "iu"):
         raise DTypeError(f"{name} {advice(x, array, labels)}")
     return array
+
+
+def holds_params(x: Any) -> bool:
+    """Whether this is a tree, such as params or the state of an optimizer, rather than rows of numbers."""
+    return is_tuple(x) and any(hasattr(part, "_fields") or part == () for part in (x, *x) if not is_array(part))
 
 
 def is_masked(x: object) -> bool:

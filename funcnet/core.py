@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import copy
-from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, cast
+from typing import Any, Generic, NamedTuple, NoReturn, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -33,7 +33,7 @@ from funcnet.arrays import (
     params_dtype,
 )
 from funcnet.display import Written, shown
-from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
+from funcnet.errors import CallError, FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
 from funcnet.tracing.primitives import folded
 from funcnet.tracing.trace import Trace, Value
@@ -177,6 +177,10 @@ class Layer(NamedTuple, Generic[P, Y]):
 
     init: Init[P]
     apply: Function[P, Y]
+
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        """Raise an error: a layer is a pair, of which `apply` is the function."""
+        raise CallError(f"{self.apply.kind}: a layer is a pair (init, apply): call layer.apply(params, *inputs)")
 
     def __repr__(self) -> str:
         """The call that made it; of a network, the table of its operators."""

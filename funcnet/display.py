@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from funcnet.calling import refused
+
 F = TypeVar("F", bound=Callable[..., Any])
 LEVELS = 6  # of calls in calls that a repr shows
 SHOWN = 20  # arguments of a call that a repr shows
@@ -30,7 +32,10 @@ def shows_call(make: F) -> F:
 
     @wraps(make)
     def made(*args: Any, **kwargs: Any) -> Any:
-        result = make(*args, **kwargs)
+        try:
+            result = make(*args, **kwargs)
+        except TypeError as error:
+            raise refused(make, args, kwargs, error) from None
         options = tuple((name, plain(value)) for name, value in kwargs.items())
         bearer(result).written = Written(make.__name__, tuple(map(plain, args)), options)
         return result

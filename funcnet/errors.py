@@ -54,6 +54,10 @@ class WeightError(FuncnetError, ValueError):
     """Weights that have no mean: some are negative and they add up to 0; or, of a metric, all are 0."""
 
 
+class CallError(FuncnetError, TypeError):
+    """A call with arguments that the function does not take, or of what is no function."""
+
+
 class TracingError(FuncnetError, TypeError):
     """NumPy code of a layer that cannot be recorded."""
 

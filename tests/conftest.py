@@ -26,6 +26,8 @@ settings.load_profile("funcnet")
 for library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy is imported: with more threads a product may have other bits
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # than those of the examples, which set the same
 
+os.environ.setdefault("MPLBACKEND", "Agg")  # pictures of notebooks need no screen
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -2,11 +2,13 @@
 
 `python -P tests/pages.py README.md docs/tutorial.md` runs pages where nothing but funcnet is installed.
 With `--write` before the pages, what their blocks print is written into them.
+Notebooks are run the same way; `jupyter execute --inplace` writes what they print.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -29,9 +31,21 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page."""
+    """The fenced blocks of a page; of a notebook its cells of code, and what they print."""
+    if page.suffix == ".ipynb":
+        return cells(page)
     text = page.read_text(encoding="utf-8")
     return [Block(m[1], m[2], text.count("\n", 0, m.start(2)) + 1) for m in FENCE.finditer(text)]
+
+
+def cells(notebook: Path) -> list[Block]:
+    """The cells of code of a notebook, each followed by what it prints. A block's line is the number of its cell."""
+    found: list[Block] = []
+    for number, cell in enumerate(json.loads(notebook.read_text(encoding="utf-8"))["cells"]):
+        if cell["cell_type"] == "code":
+            printed = [line for out in cell["outputs"] if out["output_type"] == "stream" for line in out["text"]]
+            found += [Block("python", "".join(cell["source"]), number), Block("text", "".join(printed), number)]
+    return found
 
 
 class Difference(NamedTuple):

@@ -25,15 +25,18 @@ NEEDS = {  # what the blocks of a page import that is optional
     "lbfgs.md": ["scipy"],
     "mpi.md": ["mpi4py.MPI"],
     "onnx.md": ["onnxruntime"],
+    "playground.ipynb": ["matplotlib"],
     "pytorch.md": ["torch"],
+    "race-of-optimizers.ipynb": ["matplotlib"],
     "safetensors.md": ["safetensors"],
     "scikit-learn.md": ["sklearn"],
     "sweeps.md": ["joblib", "distributed"],
 }
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@every_page
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda page: str(page.relative_to(ROOT)))
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # of Keras
 def test_the_blocks_of_a_page_run_and_print_what_it_says(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.name == "keras.md":  # Keras reads this when it is imported
@@ -73,6 +76,24 @@ def test_blocks_of_a_page_share_names_and_pages_do_not(tmp_path: Path) -> None:
     page.write_text("```python\nx\n```\n", encoding="utf-8")
     with pytest.raises(NameError):
         pages.run(page)
+
+
+def test_a_notebook_that_prints_something_else_is_found(tmp_path: Path) -> None:
+    text = (DOCS / "notebooks" / "one-neuron.ipynb").read_text(encoding="utf-8")
+    changed = tmp_path / "changed.ipynb"
+    changed.write_text(text.replace('print(f\\"z = ', 'print(f\\"Z = '), encoding="utf-8")
+    (found,) = pages.run(changed)
+    assert "but printed is\nZ = " in found
+
+
+def test_every_notebook_is_shown_and_has_exercises_with_solutions() -> None:
+    shown = (DOCS / "notebooks" / "index.md").read_text(encoding="utf-8")
+    assert len(NOTEBOOKS) >= 5
+    for notebook in NOTEBOOKS:
+        assert f"\n{notebook.stem}\n" in shown
+        text = notebook.read_text(encoding="utf-8")
+        assert "## Exercise" in text
+        assert text.count('"hide-cell"') == text.count("## Exercise")
 
 
 def test_every_page_is_in_the_index() -> None:

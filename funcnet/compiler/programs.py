@@ -116,10 +116,17 @@ class Compiled(Generic[P]):
         """Whether the array in that place may be integers."""
         raise NotImplementedError
 
+    def name_of(self, place: int) -> str:
+        """What error messages call the array in that place."""
+        return f"input {place}"
+
     def check_count(self, given: int) -> None:
         """Refuse a wrong number of arrays."""
         if not given:
             raise ShapeError(f"{self.kind} takes the inputs of the network and then the targets, but was given none")
+
+    def looks_at(self, arrays: tuple[Array, ...]) -> None:
+        """Look at the arrays of the first call of each shape, to warn of a mistake."""
 
     def record(
         self,
@@ -179,7 +186,8 @@ class Compiled(Generic[P]):
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
         self.check_count(len(inputs))
         arrays = tuple(
-            accept_array(f"{self.kind}: input {i}", x, labels=self.takes_integers(i)) for i, x in enumerate(inputs)
+            accept_array(f"{self.kind}: {self.name_of(i)}", x, labels=self.takes_integers(i))
+            for i, x in enumerate(inputs)
         )
         leaves, structure = tree.flatten(params)
         dtype = params_dtype(params, leaves) or common_dtype(self.kind, arrays)
@@ -189,6 +197,7 @@ class Compiled(Generic[P]):
         signature = (*place, None, *((x.shape, x.dtype) for x in arrays))
         program = self._by_signature.get(signature)
         if program is None:
+            self.looks_at(arrays[: len(inputs)])
             params_cache = self._params_caches.get(place) or ParamsCache(Layout(structure, shapes, dtype))
             program = self._make(params_cache, arrays, keyed)
             space = program.take()

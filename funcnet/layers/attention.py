@@ -18,7 +18,7 @@ from funcnet.initializers import lecun_normal, zeros
 from funcnet.layers.linear import Affine, Weight, affine, drawn, product
 from funcnet.options import count, flag, fraction
 from funcnet.random import Key, split
-from funcnet.tracing.primitives import dropout_mask
+from funcnet.tracing.primitives import dropout_mask, labelled
 from funcnet.tracing.products import contract
 
 Attended: TypeAlias = tuple[Array, Callable[[Array], tuple[Array, Array, Array]]]
@@ -43,7 +43,7 @@ class Options(NamedTuple):
 
 
 @shows_call
-def dot_product_attention(*, heads: int = 1, causal: bool = False) -> Layer[NoParams]:
+def dot_product_attention(*, heads: int = 1, causal: bool = False, masked: bool = False) -> Layer[NoParams]:
     """Scaled dot-product attention: each query gives a mean of the values, weighted by how well their keys fit.
 
     y = P v, P = softmax(q k^T / sqrt(d)) over the keys, in each head
@@ -51,28 +51,38 @@ def dot_product_attention(*, heads: int = 1, causal: bool = False) -> Layer[NoPa
 
     Inputs: queries q, keys k, values v. heads: into how many parts of equal size the features are cut, each of which
     attends by itself; d is the size of a part of q. causal: query t sees the keys up to t, and no later one.
-    Shapes: (T, heads d), (S, heads d), (S, heads e) -> (T, heads e).
+    masked: with a fourth input, a mask of one number for each key, (S,), or for each query and key, (T, S): 0 for a key
+    that is not seen, as for padding, 1 (or any other) for one that is; integers, or floating, whose cotangent is 0. A
+    query that sees no key gives 0, and its gradients are 0. Values of keys that are not seen must be finite.
+    Shapes: (T, heads d), (S, heads d), (S, heads e) and that of the mask -> (T, heads e).
     Raises OptionError where heads is not a positive int, ShapeError where it does not divide the features, where shapes
     do not fit, where there are no keys, and where causal attention has another number of keys than of queries.
     (Vaswani et al. 2017)
     """
     options = Options(count("dot_product_attention: heads", heads), flag("dot_product_attention: causal", causal), 0.0)
-    return layer("dot_product_attention", partial(_dot_product_attention, options), no_params, 3)
+    places = [3] if flag("dot_product_attention: masked", masked) else []
+    function = partial(_dot_product_attention, options)
+    return layer("dot_product_attention", function, no_params, 3 + len(places), integer_inputs=places)
 
 
-def _dot_product_attention(options: Options, params: NoParams, q: Array, k: Array, v: Array) -> Result[NoParams]:
-    y, pull = attend(options, q, k, v)
-    return y, lambda g: ((), pull(g))
+def _dot_product_attention(
+    options: Options, params: NoParams, q: Array, k: Array, v: Array, *masks: Array
+) -> Result[NoParams]:
+    y, pull = attend(options, q, k, v, masks)
+    return y, lambda g: ((), (*pull(g), *map(_no_cotangent, masks)))
 
 
 @shows_call
-def attention(heads: int, *, cross: bool = False, causal: bool = False, dropout: float = 0.0) -> Layer[Attention]:
+def attention(
+    heads: int, *, cross: bool = False, causal: bool = False, masked: bool = False, dropout: float = 0.0
+) -> Layer[Attention]:
     """Multi-head attention: `dot_product_attention` of affine functions of the input, and an affine function of that.
 
     y = a W_o + b_o, a = attention(x W_q + b_q, z W_k, z W_v + b_v)
 
     Inputs: x, and with cross=True a second sequence z, which gives the keys and the values; else z = x.
-    heads, causal: those of `dot_product_attention`. dropout: the probability to drop a weight, where a key is passed.
+    heads, causal, masked: those of `dot_product_attention`; the mask is the last input.
+    dropout: the probability to drop a weight, where a key is passed.
     Weights are drawn by `lecun_normal()`, biases are zeros. Keys have no bias: it would add the same number to all
     scores of a query, which changes no weight.
     Shapes: (T, features) -> the same; the second input is (S, any).
@@ -85,12 +95,14 @@ def attention(heads: int, *, cross: bool = False, causal: bool = False, dropout:
         fraction("attention: dropout, the probability to drop,", dropout),
     )
     arity = 2 if flag("attention: cross", cross) else 1
-    return layer("attention", partial(_attention, options), _draw, arity, random=True)
+    places = [arity] if flag("attention: masked", masked) else []
+    function = partial(_attention, options, arity)
+    return layer("attention", function, partial(_draw, arity), arity + len(places), integer_inputs=places, random=True)
 
 
-def _draw(key: Key, shape: Shape, *others: Shape, dtype: DType) -> Attention:
+def _draw(arity: int, key: Key, shape: Shape, *others: Shape, dtype: DType) -> Attention:
     """Square weights, but for keys and values of another sequence."""
-    width, other = (s[-1] if s else 0 for s in (shape, (others or (shape,))[0]))
+    width, other = (s[-1] if s else 0 for s in (shape, (others[: arity - 1] or (shape,))[0]))
     rows = (width, other, other, width)
     W_q, W_k, W_v, W_o = (drawn(lecun_normal(), k, (n, width), dtype) for k, n in zip(split(key, 4), rows, strict=True))
     b_q, b_v, b_o = (drawn(zeros(), key, (width,), dtype) for _ in range(3))
@@ -98,14 +110,15 @@ def _draw(key: Key, shape: Shape, *others: Shape, dtype: DType) -> Attention:
 
 
 def _attention(
-    options: Options, params: Attention, x: Array, *others: Array, key: Key | None = None
+    options: Options, arity: int, params: Attention, x: Array, *others: Array, key: Key | None = None
 ) -> Result[Attention]:
     of_query, of_key, of_value, of_output = _unpack(params)
-    (z,) = others or (x,)
+    cross, masks = others[: arity - 1], others[arity - 1 :]
+    (z,) = cross or (x,)
     q, pull_q = affine(of_query, x)
     k, pull_k = product(of_key, z)
     v, pull_v = affine(of_value, z)
-    a, pull_a = attend(options, q, k, v, key)
+    a, pull_a = attend(options, q, k, v, masks, key)
     y, pull_y = affine(of_output, a)
 
     def pullback(g: Array) -> tuple[Attention, tuple[Array, ...]]:
@@ -115,7 +128,10 @@ def _attention(
         d_key, (of_keys,) = pull_k(dk)
         d_value, (of_values,) = pull_v(dv)
         dz = of_keys + of_values
-        return Attention(d_query, d_key, d_value, d_output), (dx, dz) if others else (dx + dz,)
+        return Attention(d_query, d_key, d_value, d_output), (
+            *((dx, dz) if cross else (dx + dz,)),
+            *map(_no_cotangent, masks),
+        )
 
     return y, pullback
 
@@ -128,7 +144,14 @@ def _unpack(params: Any) -> Attention:
     return cast("Attention", params)
 
 
-def attend(options: Options, q: Array, k: Array, v: Array, key: Key | None = None) -> Attended:
+def _no_cotangent(mask: Array) -> Any:
+    """That of a mask: None for integers, zeros for floating numbers."""
+    return np.sign(mask) * 0.0 if mask.dtype.kind == "f" else None
+
+
+def attend(
+    options: Options, q: Array, k: Array, v: Array, masks: tuple[Array, ...] = (), key: Key | None = None
+) -> Attended:
     """Scaled dot-product attention of heads that lie side by side.
 
     Scores are (batch, keys, queries, heads), of which each head's are contiguous in features-first memory. Not they are
@@ -141,8 +164,13 @@ def attend(options: Options, q: Array, k: Array, v: Array, key: Key | None = Non
     scores = contract("nk(hc),nq(hc)->nkqh", k, scaled, heads=heads)
     if causal:
         scores = np.minimum(scores, past(k.shape[1], k.dtype))
-    E = np.exp(scores - scores.max(axis=1, keepdims=True))
-    r = 1.0 / E.sum(axis=1)
+    for mask in masks:
+        scores = np.minimum(scores, seen(mask, q, k))
+    largest = scores.max(axis=1, keepdims=True)
+    largest = np.maximum(largest, float(np.finfo(k.dtype).min)) if masks else largest
+    E = np.exp(scores - largest)
+    total: Array = E.sum(axis=1)
+    r = 1.0 / (total + (total == 0.0) if masks else total)  # where no key is seen, all of E is 0
     m = dropout_mask(key, rate, E) if key is not None and rate else None
     kept = E if m is None else E * m
     y = contract("nq(hv),nqh->nq(hv)", contract("nkqh,nk(hv)->nq(hv)", kept, v, heads=heads), r, heads=heads)
@@ -157,6 +185,18 @@ def attend(options: Options, q: Array, k: Array, v: Array, key: Key | None = Non
         return dq, contract("nkqh,nq(hc)->nk(hc)", dS, scaled, heads=heads), dv
 
     return y, pullback
+
+
+def seen(mask: Array, q: Array, k: Array) -> Array:
+    """The largest score that is allowed, (batch, keys, queries or 1, 1): -inf where the mask is 0, else inf."""
+    of_keys, of_both = k.shape[:2], (*q.shape[:2], k.shape[1])
+    if mask.shape not in (of_keys, of_both):
+        raise ShapeError(
+            f"its mask is {mask.shape}, but must be one number a key, {of_keys}, or a query and key, {of_both}"
+        )
+    one = np.abs(np.sign(mask)) if mask.dtype.kind == "f" else labelled(mask, 0, k)
+    limits = (one * 2.0 - 1.0) * np.inf
+    return limits[:, :, None, None] if mask.ndim == 2 else limits.transpose((0, 2, 1))[..., None]
 
 
 @cache

@@ -271,6 +271,7 @@ def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, nam
         where = f"{name}: {named.format(i)}"
         if not is_layer(layer):
             hint = f": call it, fn.{layer.__name__}(...)" if callable(layer) and hasattr(layer, "__name__") else ""
+            hint = f": pass the layers one by one, {name}(*layers)" if isinstance(layer, list) else hint
             raise GraphError(f"{where} {layer!r:.60} and not a layer{hint}")
         if layer.apply.multi_output and not multi_output:
             raise GraphError(f"{where} a network of several outputs: join them inside it")

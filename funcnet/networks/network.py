@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array
+from funcnet.calling import checks_call
 from funcnet.compiler.programs import CompiledFunction
 from funcnet.core import Layer, OperatorKey, Pullback, has_no_params
 from funcnet.display import Written, key_name
@@ -56,6 +57,7 @@ def network(
     inputs: Sequence[OperatorKey] | None = None,
     output: list[Any] | tuple[OperatorKey, ...],
 ) -> Layer[NetworkParams, tuple[Array, ...]]: ...
+@checks_call
 def network(
     operators: Mapping[Any, Any],
     connectivity: Mapping[Any, Any],

@@ -32,6 +32,16 @@ class Rows(tuple[Any, ...]):
     __slots__ = ()
 
 
+def refuse_swapped_data(kind: str, params: Any, data: Any, order: str) -> None:
+    """Data in the place of the params, and params in that of the data."""
+    if _are_arrays(params) and not _are_arrays(data) and isinstance(data, (dict, tuple)):
+        raise OptionError(f"{kind}: the params are a {type(params).__name__} of arrays, as data are: {order}")
+
+
+def _are_arrays(x: Any) -> bool:
+    return type(x) in (tuple, list) and bool(x) and all(map(is_array, x))
+
+
 def minibatches(
     data: Data, batch_size: int | None = None, key: Key | None = None, *, drop_last: bool = False
 ) -> Iterator[Batch]:

@@ -10,10 +10,11 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet.arrays import Array
+from funcnet.calling import checks_call
 from funcnet.core import Function, Layer
 from funcnet.errors import OptionError, ShapeError
 from funcnet.networks.combinators import check, is_layer
-from funcnet.training.batches import Data, whole_or_batches
+from funcnet.training.batches import Data, refuse_swapped_data, whole_or_batches
 from funcnet.training.fit_result import Fit, params_of
 from funcnet.training.gradients import check_scalar
 from funcnet.training.splitting import inputs_taken
@@ -23,6 +24,7 @@ from funcnet.training.weighing import Weigh, weigher
 P = TypeVar("P", default=Any)
 Score: TypeAlias = Layer[Any, Any] | Metric
 """A loss or a metric, of outputs and targets."""
+ORDER = "evaluate(net, metrics, params, data)"
 
 
 @overload
@@ -37,6 +39,7 @@ def evaluate(
 def evaluate(
     net: Layer[P, Any], metrics: Metric, params: P | Fit[Any], data: Data, batch_size: int | None = None
 ) -> Any: ...
+@checks_call
 def evaluate(
     net: Layer[P, Any],
     metrics: Mapping[str, Score] | Score | None,
@@ -59,9 +62,10 @@ def evaluate(
     """
     check("evaluate", (net,), multi_output=True)
     own = params_of(params)
+    refuse_swapped_data("evaluate", params, data, ORDER)
     if metrics is None:
         return mean_loss(net.apply, own, data, batch_size, weigher(net.apply, None, all_inputs))
-    given = {"": metrics} if is_layer(metrics) or callable(metrics) else accept_metrics("evaluate", metrics)
+    given = {"": metrics} if is_layer(metrics) or callable(metrics) else accept_metrics(ORDER, metrics)
     loss = next((metric.apply for metric in given.values() if is_layer(metric)), None)
     found = scores(net.apply, given, own, data, batch_size, partial(_taken, net.apply, loss))
     return found[""] if is_layer(metrics) or callable(metrics) else found
@@ -167,7 +171,9 @@ def score_function(name: str, metric: Score) -> Metric:
     if is_layer(metric):
         return partial(loss_of, metric.apply)
     if not callable(metric):
-        raise OptionError(f"evaluate: the metric {name!r} is {metric!r:.60} and no loss or function (outputs, targets)")
+        raise OptionError(
+            f"evaluate: the metric {name!r} is {metric!r:.60} and no loss or function (outputs, targets): {ORDER}"
+        )
     return metric
 
 

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from typing_extensions import TypeVar
 
 from funcnet import tree
+from funcnet.calling import checks_call
 from funcnet.display import first_line
 from funcnet.errors import OptionError
 from funcnet.options import count, flag
 from funcnet.random import Key, fold_in
-from funcnet.training.batches import Batch, Data, Rows, accept_data, can_be_read_again, minibatches
+from funcnet.training.batches import Batch, Data, Rows, accept_data, can_be_read_again, minibatches, refuse_swapped_data
 from funcnet.training.calibration import lacks_statistics, with_statistics, without_statistics
 from funcnet.training.callbacks import Listeners, numbers
 from funcnet.training.evaluation import Mean, compared, loss_of, mean_loss, of_all_rows, scores
@@ -43,6 +44,7 @@ class Loop(NamedTuple):
     weigh: Weigh
 
 
+@checks_call
 def fit(
     step: TrainStep[P, Any] | SGDStep[P],
     params: P | Fit[P],
@@ -130,6 +132,7 @@ def check_fit(
     """Refuse what cannot be trained, or not for so long; make the data arrays."""
     if not isinstance(step, STEPS):
         raise OptionError(f"fit: the step is {first_line(step):.60}: make one with fn.train_step or fn.sgd_step")
+    refuse_swapped_data("fit", params, data, "fit(step, params, data, epochs, batch_size, key)")
     found: list[Any] = []
     for name, given in (("data", data), ("validation", validation)):
         accepted = None if given is None and name == "validation" else accept_data(f"fit: {name}", given, batch_size)

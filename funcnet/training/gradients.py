@@ -20,6 +20,7 @@ from funcnet.networks.combinators import check
 from funcnet.options import flag, positive
 from funcnet.random import Key
 from funcnet.tracing.trace import Trace, Value
+from funcnet.training.mistakes import refuse_swapped, warn_of_activation, warn_of_targets
 from funcnet.training.nonfinite import all_finite, not_finite
 from funcnet.training.splitting import inputs_taken
 
@@ -53,6 +54,8 @@ class CompiledGradient(Compiled[P]):
         self.net: Function[P, Any] = net.apply
         self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
         self.random: bool = net.apply.random
+        refuse_swapped(self.kind, self.net, self.loss)
+        warn_of_activation(self.kind, self.net, self.loss)
 
     def __repr__(self) -> str:
         """The call that made it."""
@@ -64,6 +67,17 @@ class CompiledGradient(Compiled[P]):
         if loss is None or (arity is not None and place < arity):
             return self.net.takes_integers(place)
         return bool(loss.integer_inputs) or (arity is None and self.net.takes_integers(place))
+
+    def name_of(self, place: int) -> str:
+        """An input of the network, or a target."""
+        taken = self.net.arity
+        return f"input {place}" if self.loss is None or taken is None or place < taken else f"target {place - taken}"
+
+    def looks_at(self, arrays: tuple[Array, ...]) -> None:
+        """Warn of targets of another coding than that of the loss."""
+        taken = self.taken(len(arrays))
+        if self.loss is not None and len(arrays) == taken + 1:
+            warn_of_targets(self.kind, self.loss, arrays[taken])
 
     def taken(self, given: int) -> int:
         """How many of so many arrays, from the first on, are inputs of the network."""

@@ -122,7 +122,16 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
         except FuncnetError:
             if is_array(state) and not is_array(self.init(params)):
                 raise ParamsError(FORGOTTEN) from None
+            if self.are_swapped(params, state):
+                raise ParamsError(
+                    "train_step: params and state are in each other's place: step(params, state, *inputs, *targets)"
+                ) from None
             raise
+
+    def are_swapped(self, params: Any, state: Any) -> bool:
+        """Whether what is given as params is a state of what is given as the state."""
+        arrays = all(map(is_array, tree.leaves(state))) and bool(tree.leaves(state))
+        return arrays and tree.structure(self.init(state)) == tree.structure(params) != tree.structure(state)
 
     def update_of(self, arrays: tuple[Array | Labels, ...]) -> Any:
         """The optimizer's update for this batch, whose weight it is told if it takes that."""

@@ -37,8 +37,10 @@ def newest_opset() -> int:
 
 def outputs(running: Any, *inputs: Any) -> list[Any]:
     """What the session gives."""
-    names = [told.name for told in running.get_inputs()]
-    found: list[Any] = running.run(None, dict(zip(names, inputs, strict=True)))
+    told = running.get_inputs()
+    kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64}  # a mask may be integers here
+    given = {one.name: x.astype(kinds.get(one.type, x.dtype)) for one, x in zip(told, inputs, strict=True)}
+    found: list[Any] = running.run(None, given)
     return found
 
 

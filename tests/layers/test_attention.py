@@ -77,6 +77,7 @@ def test_large_batches_give_the_same_whole_and_in_blocks(rows: int) -> None:
         (fn.dot_product_attention, [(5, 4), (0, 4), (0, 4)], "no keys"),
         (lambda: fn.dot_product_attention(causal=True), [(5, 4), (6, 4), (6, 4)], "causal"),
         (lambda: fn.attention(2, cross=True), [(5, 4)], "takes 2 inputs"),
+        (lambda: fn.attention(2, masked=True), [(5, 4), (4,)], r"its mask is \(1, 4\)"),
         (fn.positional_embedding, [(4,)], r"\(batch, length, features\)"),
         (fn.sinusoidal, [(4,)], r"\(batch, length, features\)"),
     ],
@@ -94,6 +95,36 @@ def test_params_of_another_layer_are_refused() -> None:
 def test_no_queries_give_no_values() -> None:
     y = fn.dot_product_attention().apply((), draw(2, 0, 4), draw(2, 3, 4), draw(2, 3, 4))
     assert y.shape == (2, 0, 4)
+
+
+@pytest.mark.parametrize("kind", [np.intp, np.float64])
+def test_a_query_that_sees_no_key_gives_0_and_no_gradient(kind: Any) -> None:
+    net = fn.dot_product_attention(heads=2, masked=True)
+    q, k, v = draw(3, 4, 4), draw(3, 5, 4), draw(3, 5, 6)
+    mask = np.ones((3, 4, 5), kind)
+    mask[1] = 0
+    mask[2, 3] = 0
+    y, pull = net.apply.vjp((), q, k, v, mask)
+    _, (dq, dk, dv, dm) = pull(np.ones_like(y))
+    assert not y[1].any()
+    assert not y[2, 3].any()
+    assert not any(d[1].any() for d in (dq, dk, dv))
+    assert not dq[2, 3].any()
+    assert all(np.isfinite(d).all() for d in (dq, dk, dv))
+    assert dm is None if kind is np.intp else not dm.any()
+    np.testing.assert_allclose(y[0], attended(2, q, k, v)[0], atol=1e-14)
+    np.testing.assert_array_equal(net.apply((), q, k, v, mask), y)
+
+
+def test_keys_that_are_not_seen_change_nothing() -> None:
+    net = fn.attention(2, masked=True)
+    params, _ = net.init(fn.key(0), (5, 4), (5,), dtype=np.float64)
+    x, mask = draw(2, 5, 4), np.array([[1, 1, 1, 0, 0]] * 2)
+    other = x.copy()
+    other[:, 3:] = 7.0
+    found = [net.apply(params, z, mask)[:, :3] for z in (x, other)]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0], fn.attention(2).apply(params, x[:, :3]), atol=1e-14)
 
 
 def test_shorter_sequences_use_the_first_positions() -> None:

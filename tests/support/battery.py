@@ -93,7 +93,7 @@ def standardised(x: Any, axis: Any) -> Any:
 WAVES = [[f(t / 10000 ** (i / 3)) for f, i in ((math.sin, 0), (math.cos, 0), (math.sin, 2))] for t in range(5)]
 
 
-def attended(heads: int, q: Any, k: Any, v: Any, causal: bool = False) -> Any:
+def attended(heads: int, q: Any, k: Any, v: Any, causal: bool = False, mask: Any = None) -> Any:
     """Attention of each head by itself, from scores that are sums over features."""
     size, width = q.shape[-1] // heads, v.shape[-1] // heads
     later = np.tril(np.ones((q.shape[1], k.shape[1]))) == 0
@@ -102,13 +102,17 @@ def attended(heads: int, q: Any, k: Any, v: Any, causal: bool = False) -> Any:
         part, values = slice(h * size, (h + 1) * size), v[..., h * width : (h + 1) * width]
         scores = np.einsum("nqc,nkc->nqk", q[..., part], k[..., part]) / math.sqrt(size)
         weights = softmax(np.where(later, -math.inf, scores) if causal else scores)
+        if mask is not None:
+            weights = weights * (mask[:, None] if mask.ndim == 2 else mask)
+            total = np.sum(weights, axis=-1, keepdims=True)
+            weights = weights / np.where(total == 0, np.ones_like(total), total)
         found.append(np.einsum("nqk,nkv->nqv", weights, values))
     return np.concatenate(found, axis=-1)
 
 
-def attention(heads: int, p: Any, x: Any, z: Any, causal: bool = False) -> Any:
+def attention(heads: int, p: Any, x: Any, z: Any, causal: bool = False, mask: Any = None) -> Any:
     """The same of affine functions, and an affine function of that."""
-    return affine(p[3], attended(heads, affine(p[0], x), z @ p[1][0], affine(p[2], z), causal))
+    return affine(p[3], attended(heads, affine(p[0], x), z @ p[1][0], affine(p[2], z), causal, mask))
 
 
 FORMULAS: dict[str, Formula] = {
@@ -194,6 +198,8 @@ FORMULAS: dict[str, Formula] = {
     "dot_product_attention that is causal": lambda p, q, k, v: attended(2, q, k, v, causal=True),
     "attention": lambda p, x: attention(2, p, x, x),
     "attention that is causal": lambda p, x: attention(2, p, x, x, causal=True),
+    "dot_product_attention to the keys of a mask": lambda p, q, k, v, m: attended(2, q, k, v, mask=m),
+    "attention with a mask": lambda p, x, m: attention(2, p, x, x, causal=True, mask=m),
     "attention to another sequence": lambda p, x, z: attention(2, p, x, z),
     "mean": lambda p, x: np.mean(x, axis=1),
     "mean over two axes": lambda p, x: np.mean(x, axis=(1, 2), keepdims=True),

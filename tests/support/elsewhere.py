@@ -78,6 +78,12 @@ def in_torch() -> Framework:
     def side_by_side(x: Any) -> Any:
         return x.movedim(1, 2).flatten(2)
 
+    def masked_heads(p: Any, x: Any, m: Any) -> Any:
+        q, k, v = (apart(2, f.linear(x, w[0].T, *w[1:])) for w in p[:3])
+        mask = torch.tril(m[:, None] != 0)
+        y = side_by_side(f.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+        return f.linear(y, p[3][0].T, p[3][1])
+
     def multi_head(p: Any, x: Any, z: Any, mask: Any = None) -> Any:
         query, key, value, output = p
         bias = torch.cat([query[1], torch.zeros_like(query[1]), value[1]])
@@ -167,6 +173,10 @@ def in_torch() -> Framework:
             p, x, x, torch.nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
         ),
         "attention to another sequence": multi_head,
+        "dot_product_attention to the keys of a mask": lambda p, q, k, v, m: side_by_side(
+            f.scaled_dot_product_attention(*(apart(2, x) for x in (q, k, v)), attn_mask=m[:, None, None] != 0)
+        ),
+        "attention with a mask": masked_heads,
         "sum": lambda p, x: torch.sum(x, 1),
         "sum over two axes": lambda p, x: torch.sum(x, (1, 3)),
         "max": lambda p, x: torch.amax(x, 1, keepdim=True),

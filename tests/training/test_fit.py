@@ -279,7 +279,10 @@ def test_mistakes_are_told() -> None:
         (lambda: fn.fit(step, PARAMS, (X, LABELS), 2, 5, callbacks=print), "callbacks must be a list of"),  # type: ignore[arg-type]
         (lambda: fn.fit(step, PARAMS, (X, LABELS), 2, 5, callbacks=[None]), "callback 0 must be a function"),  # type: ignore[list-item]
         (lambda: fn.fit(step, PARAMS, (X, LABELS), 2, 5, progress=True), "progress must be a function of the epochs"),  # type: ignore[arg-type]
-        (lambda: fn.evaluate(NET, "accuracy", PARAMS, (X, T)), "evaluate: metrics are a dict.*not 'accuracy'"),  # type: ignore[call-overload]
+        (
+            lambda: fn.evaluate(NET, "accuracy", PARAMS, (X, T)),  # type: ignore[call-overload]
+            r"evaluate\(net, metrics, params, data\): metrics are a dict.*not 'accuracy'",
+        ),
         (lambda: fn.evaluate(NET, fn.accuracy, PARAMS, []), "the data are empty"),
         (lambda: fn.evaluate(NET, {"a": 1}, PARAMS, (X, T)), "the metric 'a' is 1 and no loss"),  # type: ignore[dict-item]
     ]

@@ -1,0 +1,62 @@
+"""Warnings of a loss that is computed without an error, but hardly ever the one that was meant."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from funcnet.arrays import Array
+from funcnet.core import Function
+from funcnet.errors import OptionError
+
+TWICE = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid"}
+"""Losses of logits, and the activation that each contains."""
+TOLERANCE = 0.01  # of the sum of a row of probabilities
+
+
+def refuse_swapped(kind: str, net: Function[Any, Any], loss: Function[Any, Any] | None) -> None:
+    """A loss where the network belongs, beside what is no loss."""
+    if loss is not None and net.total_weight is not None and loss.total_weight is None:
+        raise OptionError(f"{kind}: the network, its first argument, is the loss {net.kind}: {kind}(net, loss, ...)")
+
+
+def warn_of_activation(kind: str, net: Function[Any, Any], loss: Function[Any, Any] | None) -> None:
+    """An activation that the loss applies once more."""
+    last = None if loss is None else TWICE.get(loss.kind)
+    if loss is not None and last is not None and last in last_kinds(net):
+        warnings.warn(
+            f"{kind}: the network ends in {last}, and {loss.kind} takes logits, to which it applies {last} itself: "
+            f"leave fn.{last}() out of the network, and apply it to the predictions afterwards",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+def last_kinds(net: Function[Any, Any]) -> set[str]:
+    """The kinds of the layers whose outputs the network returns."""
+    function: Any = net.function
+    graph = getattr(function, "graph", None)
+    if graph is not None:
+        return {kind for key in graph.outputs for kind in last_kinds(function.layer(key).apply)}
+    if isinstance(function, partial) and net.kind == "serial":
+        return last_kinds(function.args[0][-1])
+    return {net.kind}
+
+
+def warn_of_targets(kind: str, loss: Function[Any, Any], target: Array) -> None:
+    """Targets of another coding than that of the loss."""
+    if loss.kind == "softmax_cross_entropy" and target.dtype.kind == "f" and target.ndim > 1:
+        sums = target.sum(axis=-1)
+        wrong = np.flatnonzero(np.abs(sums - 1) > TOLERANCE)
+        if wrong.size:
+            told = f"row {wrong[0]} of the target sums to {sums.ravel()[wrong[0]]:.4g}, not to 1"
+            _warn(kind, f"{told}: softmax_cross_entropy takes probabilities, target / target.sum(-1, keepdims=True)")
+    if loss.kind == "hinge" and not np.isnan(target).any() and np.isin(target, (0, 1)).all():
+        _warn(kind, "the targets are 0 and 1: hinge takes -1 and 1, 2 * target - 1")
+
+
+def _warn(kind: str, text: str) -> None:
+    warnings.warn(f"{kind}: {text}", UserWarning, stacklevel=7)
