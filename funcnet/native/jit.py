@@ -75,7 +75,7 @@ def blocks(plan: Plan, rows: int) -> list[list[tuple[int, int]]]:
     """The ways to cut a batch into blocks that stay in the cache: at most one."""
     if rows < 2 * FEWEST or not separable(plan):
         return []
-    per_row = sum(call.output.elements for call in plan.calls if call.output.batch_axis is not None) // rows + 1
+    per_row = sum(y.elements for call in plan.calls for y in call.outputs if y.batch_axis is not None) // rows + 1
     most = max(ROUND, CACHE // (per_row * plan.dtype.itemsize) // ROUND * ROUND)
     count = -(-rows // most)
     length = -(-rows // count // ROUND) * ROUND if count > 1 else rows
@@ -167,8 +167,8 @@ def jit(function: Any) -> Any:
     and gives the same results to rounding; a layer's VJP is as before. For each new shape of arrays its program is
     written as C, compiled, which takes from 0.2 seconds to a few, and kept in the user's cache folder. `fn.scan` makes
     all its steps in one call of native code, where the optimizer is elementwise and has no schedule. `str(step)` is the
-    C after the first call, and names the calls that stay with NumPy: those of custom layers, of random numbers and
-    labels, and large matrix products.
+    C after the first call, and names the calls that stay with NumPy: those of custom layers and of random numbers,
+    and large matrix products.
     The compiler is the one that the environment variable FUNCNET_CC names, else `cc`, else that of the package ziglang
     (`pip install "funcnet[native]"`).
     Raises OptionError for anything else, MissingPackageError where there is no compiler, and CompilerError, at the

@@ -167,6 +167,50 @@ def test_optimizers_and_dropout_and_labels() -> None:
     assert str(found.value) == str(right.value)
 
 
+@pytest.mark.parametrize("rows", [6, 700])
+def test_labels_and_weights_are_checked_in_native_code(rows: int) -> None:
+    net = fn.serial(fn.linear(8), fn.tanh(), fn.linear(3))
+    params, _ = net.init(fn.key(0), (2,))
+    x, labels = batch(rows)[0], np.arange(rows) % 3
+    weights = np.ones(rows, np.float32)
+    step = fn.sgd_step(net, fn.softmax_cross_entropy(weighted=True), learning_rate=0.1)
+    native: Any = fn.jit(step)
+    assert_close(native(params, x, labels, weights), step(params, x, labels, weights), np.float32)
+    code = [*native._by_signature.values()][-1].code
+    assert not code.first.numpy_calls
+    assert len(code.spans) == 1 + (rows > 600) or rows > 600
+    wrong, zero = labels.copy(), weights.copy()
+    wrong[-2], zero[1::2] = 7, -1.0
+    for arrays in ((x, wrong, weights), (x, labels, zero)):
+        with pytest.raises(fn.FuncnetError) as right:
+            step(params, *arrays)
+        for _ in range(2):
+            with pytest.raises(type(right.value)) as found:
+                native(params, *arrays)
+            assert str(found.value) == str(right.value)
+    steps: list[Any] = [np.stack([a, b, a]) for a, b in zip((x, labels, weights), (x, wrong, weights), strict=True)]
+    with pytest.raises(fn.LabelError) as right:
+        fn.scan(step, params, *steps)
+    with pytest.raises(fn.LabelError) as found:
+        fn.scan(native, params, *steps)
+    assert str(found.value) == str(right.value)
+    assert_close(native(params, x, labels, weights), step(params, x, labels, weights), np.float32)
+    good: list[Any] = [np.stack([a, a, a]) for a in (x, labels, weights)]
+    assert_close(fn.scan(native, params, *good), fn.scan(step, params, *good), np.float32)
+
+
+def test_embeddings_are_native() -> None:
+    net = fn.serial(fn.embedding(5, 4), fn.mean(axis=1), fn.linear(2))
+    params, _ = net.init(fn.key(0), (3,))
+    index = np.random.default_rng(0).integers(0, 5, (9, 3))
+    step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    native: Any = fn.jit(step)
+    target = np.zeros((9, 2), np.float32)
+    assert_close(native(params, index, target), step(params, index, target), np.float32)
+    with pytest.raises(fn.LabelError, match="index 6"):
+        native(params, index + 2, target)
+
+
 def test_errors_are_the_same_and_nothing_given_changes() -> None:
     params, _ = NET.init(fn.key(0), (2,))
     x, target = batch(4)
