@@ -1,4 +1,4 @@
-"""What the examples share: one thread for NumPy, the options of their command lines, colours, how a picture is kept."""
+"""What the examples share: one thread for NumPy, options of command lines, images of digits, tables, colours."""
 
 import os
 
@@ -7,11 +7,40 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small networks gain nothin
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import argparse
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+import funcnet as fn
+
+Array: TypeAlias = NDArray[np.floating[Any]]
+Labels: TypeAlias = NDArray[np.intp]
 
 BLUE, RED, GREEN, INK, GREY = "#2166ac", "#d6382d", "#3a923a", "#1a1a1a", "#8c8c8c"
+
+
+class Images(NamedTuple):
+    """Images of 8 x 8 pixels from 0 to 1, (n, 64), and the digit on each, (n,)."""
+
+    pixels: Array
+    digit: Labels
+
+
+TEST = 450
+
+
+def digit_images(key: fn.Key) -> tuple[Images, Images]:
+    """The training and the test images of scikit-learn's handwritten digits, shuffled."""
+    from sklearn.datasets import load_digits
+
+    pixels, digit = load_digits(return_X_y=True)
+    order = np.random.default_rng(fn.fold_in(key, "images")).permutation(len(pixels))
+    pixels, digit = np.asarray(pixels[order] / 16, np.float32), np.asarray(digit[order], np.intp)
+    return Images(pixels[:-TEST], digit[:-TEST]), Images(pixels[-TEST:], digit[-TEST:])
 
 
 def at_least_one(text: str) -> int:
@@ -51,3 +80,12 @@ def save(figure: Any, folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / name, dpi=120, metadata={"Software": None}, pil_kwargs={"optimize": True})
     print(f"The picture is {folder / name}.")
+
+
+def markdown(rows: Sequence[dict[str, str]]) -> str:
+    """Rows with the same columns as an aligned table."""
+    columns = [[name, *(row[name] for row in rows)] for name in rows[0]]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [*zip(*columns, strict=True)]
+    lines.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)

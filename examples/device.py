@@ -15,17 +15,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import common
 import numpy as np
-from numpy.typing import NDArray
-from report_table import markdown
+from common import Array, markdown
 
 import funcnet as fn
 from funcnet.native.toolchain import find_compiler
-
-Array: TypeAlias = NDArray[np.floating[Any]]
 
 ROWS = 64
 LEARNING_RATE = 0.01

@@ -13,23 +13,19 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import common
 import numpy as np
+from common import TEST, Array, Images, digit_images, markdown
 from numpy.typing import NDArray
-from report_table import markdown
 
 import funcnet as fn
-
-Array: TypeAlias = NDArray[np.floating[Any]]
-Labels: TypeAlias = NDArray[np.intp]
 
 # Chosen among 64, 128 and 256 units, and batches of 16, 32 and 64, on draws of other seeds.
 UNITS = 128
 BATCH = 32
 LEARNING_RATE = 1e-3
-TEST = 450
 
 operators = {
     "first": [fn.linear(UNITS), fn.relu()],
@@ -41,13 +37,6 @@ connectivity = {"first": ["second", "skip"], "second": ["skip"], "skip": ["logit
 net = fn.network(operators, connectivity, inputs=["first"], output="logits")
 
 
-class Images(NamedTuple):
-    """Images of 8 x 8 pixels from 0 to 1, (n, 64), and the digit on each, (n,)."""
-
-    pixels: Array
-    digit: Labels
-
-
 class Result(NamedTuple):
     """One training: the part of the test images that is told right, the loss of each epoch, the time."""
 
@@ -55,16 +44,6 @@ class Result(NamedTuple):
     accuracy: float
     losses: NDArray[np.float64]
     seconds: float
-
-
-def draw_images(key: fn.Key) -> tuple[Images, Images]:
-    """The training and the test images, shuffled."""
-    from sklearn.datasets import load_digits
-
-    pixels, digit = load_digits(return_X_y=True)
-    order = np.random.default_rng(fn.fold_in(key, "images")).permutation(len(pixels))
-    pixels, digit = np.asarray(pixels[order] / 16, np.float32), np.asarray(digit[order], np.intp)
-    return Images(pixels[:-TEST], digit[:-TEST]), Images(pixels[-TEST:], digit[-TEST:])
 
 
 def train(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> tuple[Any, Result]:
@@ -133,57 +112,6 @@ def keep(path: Path, params: Any, seed: int, epochs: int, test_set: Images, logi
     return f"{path}: {path.stat().st_size:,} bytes; read back, it gives {same} for all {len(again)} test images."
 
 
-# The picture
-
-SHOWN = 12
-
-
-def draw(folder: Path, results: dict[str, list[Result]], test_set: Images) -> None:
-    """The losses of all draws; the confusions and the wrong ones of the first."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.9), layout="constrained")
-    losses, confusions, wrong = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
-    for (name, trainings), colour in zip(results.items(), (common.BLUE, common.GREEN, common.RED), strict=True):
-        curves = np.array([result.losses for result in trainings])
-        epochs = np.arange(1, curves.shape[1] + 1)
-        losses.plot(epochs, curves.T, color=colour, linewidth=0.6, alpha=0.35)
-        losses.plot(epochs, np.median(curves, axis=0), color=colour, linewidth=2, label=name)
-    losses.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Training loss: each draw, and the median")
-    losses.legend(frameon=False)
-    first = next(iter(results.values()))[0]
-    draw_confusions(confusions, fn.confusion_matrix(first.logits, test_set.digit))
-    draw_wrong(wrong, first, test_set)
-    common.save(figure, folder, "digits.png")
-
-
-def draw_confusions(ax: Any, counts: NDArray[np.intp]) -> None:
-    """A number for each pair of digits; what is right on the diagonal."""
-    off = np.where(np.eye(10, dtype=bool), 0, counts)
-    ax.imshow(off, cmap="Reds", vmax=max(4, off.max() * 2))
-    for (true, taken), count in np.ndenumerate(counts):
-        if count:
-            ax.text(taken, true, str(count), ha="center", va="center", fontsize=8, color=common.INK)
-    ax.set(xlabel="taken for", ylabel="digit", title="Test images: confusions", xticks=range(10), yticks=range(10))
-
-
-def draw_wrong(ax: Any, result: Result, test_set: Images) -> None:
-    """The first test images that are taken for another digit, and what for."""
-    taken = result.logits.argmax(axis=1)
-    places = np.flatnonzero(taken != test_set.digit)
-    ax.set_title(f"{len(places)} of {len(taken)} wrong" + (f", the first {SHOWN}" if len(places) > SHOWN else ""))
-    ax.set_axis_off()
-    ax.set(xlim=(0, 4), ylim=(3, 0))
-    for i, place in enumerate(places[:SHOWN]):
-        x, y = i % 4, i // 4
-        image = test_set.pixels[place].reshape(8, 8)
-        ax.imshow(image, cmap="gray_r", extent=(x + 0.1, x + 0.9, y + 0.95, y + 0.25), aspect="auto")
-        ax.text(x + 0.5, y + 0.14, f"{test_set.digit[place]} as {taken[place]}", ha="center", va="center", fontsize=9)
-
-
-# The command
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
     parser = common.parser("Handwritten digits, beside scikit-learn's MLPClassifier.", epochs=60)
@@ -204,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     kept: list[Any] = []
     for number in tqdm(range(options.draws), desc="Training", unit="draw"):
         key = fn.fold_in(fn.key(options.seed), number)
-        train_set, test_set = draw_images(key)
+        train_set, test_set = digit_images(key)
         params, result = train(key, train_set, test_set, options.epochs)
         trained = [train_estimator(each, train_set, test_set) for each in estimators(key, options.epochs)]
         for trainings, found in zip(results.values(), [result, *trained], strict=True):
@@ -217,7 +145,9 @@ Median and range over {options.draws} draws (seed {options.seed}); none is left 
 All: {len(train_set.digit):,} images to train and {TEST} to test with, {options.epochs} epochs in batches of {BATCH},
 Adam at {LEARNING_RATE}, float32, one thread.""")
     print(keep(options.model, params, options.seed, options.epochs, test_set, logits))
-    draw(options.figures, results, test_set)
+    from pictures import draw_digits
+
+    draw_digits(options.figures, results, test_set)
 
 
 if __name__ == "__main__":

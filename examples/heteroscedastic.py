@@ -14,16 +14,13 @@ It needs the extra `examples`: pip install -e ".[examples]"
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import common
 import numpy as np
-from numpy.typing import NDArray
-from report_table import markdown
+from common import Array, markdown
 
 import funcnet as fn
-
-Array: TypeAlias = NDArray[np.floating[Any]]
 
 UNITS = 50
 BATCH = 50

@@ -7,26 +7,22 @@ It prints a table of the reported errors beside ours, and draws the report's fig
 It needs the extra `examples` (matplotlib and tqdm): pip install -e ".[examples]"
 """
 
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy is imported: the processes share the cores,
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # so that each of them computes with one thread
-os.environ.setdefault("MKL_NUM_THREADS", "1")
-
 import argparse
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
+import common  # first: it sets the threads before NumPy is imported
 import numpy as np
+from common import Array, Labels, markdown
 from numpy.typing import NDArray
-from report_table import compare, markdown
+from report_table import compare
 
 import funcnet as fn
 
@@ -48,9 +44,6 @@ nonlinear = fn.network(operators, connectivity, inputs=[1], output=6)
 LEARNING_RATE = 0.05
 TRAIN, TEST = 1_000, 200
 RADIUS = 1 / math.sqrt(2 * math.pi)
-
-Array: TypeAlias = NDArray[np.floating[Any]]
-Labels: TypeAlias = NDArray[np.intp]
 
 
 # The two tasks. A point is of class 0 where its task is negative, and of class 1 where it is positive.
@@ -251,33 +244,19 @@ def draw_figures(results: dict[int, list[Result]], seed: int, folder: Path) -> N
     pictures.draw_losses(folder / "loss.png", curves)
 
 
-def at_least(low: int, text: str) -> int:
-    """An option that is an int, and not below `low`."""
-    if int(text) < low:
-        raise argparse.ArgumentTypeError(f"{text} is below {low}")
-    return int(text)
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
-    positive = partial(at_least, 1)
-    parser = argparse.ArgumentParser(description="Reproduce the report's figures 2, 3 and 4 over many draws.")
-    parser.add_argument("--draws", type=positive, default=20, help="trainings of each figure (20)")
-    parser.add_argument("--epochs", type=positive, default=1_000, help="passes over the training set (1000)")
-    parser.add_argument("--seed", type=partial(at_least, 0), default=0, help="what all draws follow from (0)")
-    parser.add_argument("--figures", type=Path, default=Path("figures"), help="folder of the pictures (figures)")
-    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="processes (one for each core)")
+    parser = common.parser("Reproduce the report's figures 2, 3 and 4 over many draws.", epochs=1_000)
+    parser.add_argument("--draws", type=common.at_least_one, default=20, help="trainings of each figure (20)")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--workers", type=common.at_least_one, default=cores, help="processes (one for each core)")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the figures."""
     options = parse(argv)
-    try:
-        for name in ("matplotlib", "tqdm"):
-            import_module(name)
-    except ImportError as error:
-        raise SystemExit(f'{error}. This example needs matplotlib and tqdm: pip install -e ".[examples]"') from None
+    common.require("matplotlib", "tqdm")
     start = time.perf_counter()
     results = train_all(options.draws, options.epochs, options.seed, options.workers)
     print(table(results))

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
+from common import BLUE, GREY, INK, RED
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -19,16 +21,9 @@ Points = tuple[Array, NDArray[np.intp]]
 Field = Callable[[Array], Array]
 """A number for each point: negative for class 0, positive for class 1."""
 
-BLUE, RED, LIGHT, INK, GREY = "#2166ac", "#d6382d", "#92b8da", "#1a1a1a", "#8c8c8c"
+LIGHT = "#92b8da"
 SHADES = ["#dbe8f4", "#fbe3df"]
 KINDS = {"linear": "#dbe8f4", "tanh": "#fdeccb", "sigmoid": "#fdeccb", "add": "#dcefdc"}
-DPI = 120
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture, without the date, so that equal pictures are equal files."""
-    figure.savefig(path, dpi=DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})
-
 
 # Classified points
 
@@ -49,7 +44,7 @@ def draw_classes(path: Path, title: str, sets: Sequence[Points], predict: Field,
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
         ax.tick_params(colors="#4d4d4d", labelsize=10)
     figure.legend(handles=class_legend(), loc="outside lower center", ncols=5, fontsize=11, frameon=False)
-    save(figure, path)
+    common.save(figure, path.parent, path.name)
 
 
 def window(xy: Array) -> tuple[Array, Array]:
@@ -97,7 +92,7 @@ def draw_losses(path: Path, curves: Mapping[str, Array]) -> None:
         ax.grid(which="major", color="#e5e5e5")
     axes[0].set_ylabel("mean squared error", fontsize=11)
     axes[0].legend([each, median], [f"each of {len(losses)} draws", "median"], loc="lower left", fontsize=11)
-    save(figure, path)
+    common.save(figure, path.parent, path.name)
 
 
 # The network
@@ -123,7 +118,7 @@ def draw_network(path: Path, names: Mapping[int, str], connectivity: Mapping[int
     operators = ", ".join(f"{key}: [{name}]" for key, name in names.items())
     text = f"operators    = {{{operators}}}\nconnectivity = {dict(connectivity)}"
     ax.text(-1.7, min(ys) - 1.2, text, family="monospace", fontsize=9, linespacing=1.7, color=INK, va="center")
-    save(figure, path)
+    common.save(figure, path.parent, path.name)
 
 
 def layered(keys: Iterable[int], connectivity: Mapping[int, Sequence[int]]) -> dict[int, tuple[float, float]]:

@@ -1,6 +1,5 @@
 """The table of `report.py`: reported figures beside ours, in Markdown."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,3 @@ def compare(reported: float, errors: NDArray[np.floating[Any]]) -> dict[str, str
         "our median is": "as good or better" if median <= reported else f"worse by {median - reported:.2f}",
         "draws that meet it": f"{np.count_nonzero(errors <= reported)} of {len(errors)}",
     }
-
-
-def markdown(rows: Sequence[dict[str, str]]) -> str:
-    """Rows with the same columns as an aligned table."""
-    columns = [[name, *(row[name] for row in rows)] for name in rows[0]]
-    widths = [max(map(len, column)) for column in columns]
-    lines = [*zip(*columns, strict=True)]
-    lines.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)

@@ -12,22 +12,17 @@ It needs the extra `examples`: pip install -e ".[examples]"
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import common
 import numpy as np
-from numpy.typing import NDArray
-from report_table import markdown
+from common import TEST, Array, Images, digit_images, markdown
 
 import funcnet as fn
-
-Array: TypeAlias = NDArray[np.floating[Any]]
-Labels: TypeAlias = NDArray[np.intp]
 
 UNITS, FEATURES = 128, 16
 BATCH = 64
 LEARNING_RATE = 1e-3
-TEST = 450
 PAIRS, TEST_PAIRS = 20_000, 5_000
 
 
@@ -49,29 +44,12 @@ connectivity = {"left": ["difference"], "right": ["difference"], "difference": [
 net = fn.network(operators, connectivity, inputs=["left", "right"], output="logit")
 
 
-class Images(NamedTuple):
-    """Images of 8 x 8 pixels from 0 to 1, (n, 64), and the digit on each, (n,)."""
-
-    pixels: Array
-    digit: Labels
-
-
 class Pairs(NamedTuple):
     """Two images, each (n, 64), and 1 where both are the same digit, else 0, (n, 1)."""
 
     left: Array
     right: Array
     same: Array
-
-
-def split_images(key: fn.Key) -> tuple[Images, Images]:
-    """Those from which pairs to train with are made, and those for pairs to test with."""
-    from sklearn.datasets import load_digits
-
-    pixels, digit = load_digits(return_X_y=True)
-    order = np.random.default_rng(fn.fold_in(key, "images")).permutation(len(pixels))
-    pixels, digit = np.asarray(pixels[order] / 16, np.float32), np.asarray(digit[order], np.intp)
-    return Images(pixels[:-TEST], digit[:-TEST]), Images(pixels[-TEST:], digit[-TEST:])
 
 
 def draw_pairs(key: fn.Key, images: Images, n: int) -> Pairs:
@@ -137,26 +115,6 @@ def best_threshold(score: Array, pairs: Pairs) -> float:
     return float(score[order[gain.argmax()]]) - 1e-6
 
 
-def draw(folder: Any, xy: Array, digit: Labels, curves: dict[str, tuple[Array, Array]]) -> None:
-    """The embedding of the test images, and the curve of each row of the table."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 4.5), layout="constrained")
-    plane, ax = figure.subplots(1, 2)
-    for k in range(10):
-        plane.scatter(*xy[digit == k].T, s=14, color=f"C{k}", alpha=0.6, linewidths=0)
-        x, y = np.median(xy[digit == k], axis=0)
-        plane.text(x, y, str(k), fontsize=15, weight="bold", color=common.INK, ha="center", va="center")
-    plane.set_title("Test images where the left operator puts them", fontsize=12)
-    plane.set(xticks=[], yticks=[])
-    for (name, (alarms, hits)), colour in zip(curves.items(), (common.BLUE, common.RED), strict=True):
-        ax.plot(alarms, hits, color=colour, label=name)
-    ax.set(xlabel="false alarms", ylabel="hits", xlim=(-0.01, 1), ylim=(0, 1.01))
-    ax.set_title("Test pairs: the same digit or not?", fontsize=12)
-    ax.legend(loc="lower right", frameon=False)
-    common.save(figure, folder, "siamese.png")
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
     return common.parser("The same digit or not, by a pair of shared networks.", epochs=10).parse_args(argv)
@@ -170,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     print(fn.summary(net, (64,), (64,)), end="\n\n")
     key = fn.key(options.seed)
-    train_set, test_set = split_images(key)
+    train_set, test_set = digit_images(key)
     train_pairs = draw_pairs(fn.fold_in(key, "train"), train_set, PAIRS)
     test_pairs = draw_pairs(fn.fold_in(key, "test"), test_set, TEST_PAIRS)
     params = train(key, train_pairs, options.epochs, partial(tqdm, desc="Training", unit="epoch"))
@@ -187,7 +145,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 {PAIRS:,} pairs of {len(train_set.digit):,} images to train with, {TEST_PAIRS:,} of {TEST} others to test with;
 half of them are of one digit. Each threshold is the best for the training pairs.
 {options.epochs} epochs in batches of {BATCH}, Adam at {LEARNING_RATE}.""")
-    draw(options.figures, embedded(params, test_set), test_set.digit, curves)
+    from pictures import draw_pairs as draw_picture
+
+    draw_picture(options.figures, embedded(params, test_set), test_set.digit, curves)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import importlib as _importlib
 import typing as _typing
 
+__version__ = "0.2.0"
+
 from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
@@ -54,12 +56,15 @@ from funcnet.layers.activations import (
 )
 from funcnet.layers.attention import Attention, attention, dot_product_attention
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
+from funcnet.layers.convolution import conv, conv_transpose
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
+from funcnet.layers.pooling import avg_pool, max_pool, upsample
 from funcnet.layers.position import positional_embedding, sinusoidal
+from funcnet.layers.recurrent import GatedRecurrent, Recurrent, gru, lstm, rnn
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, log_cosh, mae, mse, pinball, poisson_nll
@@ -131,6 +136,7 @@ __all__ = [
     "attention",
     "average",
     "averaged_params",
+    "avg_pool",
     "batch_norm",
     "BatchNorm",
     "binary_accuracy",
@@ -147,6 +153,8 @@ __all__ = [
     "confusion_matrix",
     "constant",
     "constant_schedule",
+    "conv",
+    "conv_transpose",
     "cosine_decay_schedule",
     "custom_layer",
     "dot_product_attention",
@@ -170,12 +178,14 @@ __all__ = [
     "freeze",
     "FuncnetError",
     "Function",
+    "GatedRecurrent",
     "gaussian_nll",
     "gelu",
     "glorot_normal",
     "glorot_uniform",
     "Graph",
     "GraphError",
+    "gru",
     "he_normal",
     "he_uniform",
     "hinge",
@@ -202,12 +212,14 @@ __all__ = [
     "load",
     "log_cosh",
     "log_softmax",
+    "lstm",
     "mae",
     "masked",
     "masked_mean",
     "masked_sum",
     "Matrix",
     "max",
+    "max_pool",
     "maximum",
     "mean",
     "minibatches",
@@ -235,12 +247,14 @@ __all__ = [
     "positional_embedding",
     "Pullback",
     "r2",
+    "Recurrent",
     "reduce_on_plateau",
     "relu",
     "reshape",
     "residual",
     "rms_norm",
     "rmsprop",
+    "rnn",
     "save",
     "Scale",
     "scale",
@@ -284,6 +298,7 @@ __all__ = [
     "transposed",
     "tree",
     "uniform",
+    "upsample",
     "value_and_grad",
     "Vector",
     "vjp",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
 
 import numpy as np
+
+import funcnet
 
 SWITCHES = (
     "OMP_NUM_THREADS",
@@ -25,7 +26,7 @@ def report() -> dict[str, str]:
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     switches = [f"{name}={os.environ[name]}" for name in SWITCHES if name in os.environ]
     return {
-        "funcnet": version("funcnet"),
+        "funcnet": funcnet.__version__,
         "numpy": np.__version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

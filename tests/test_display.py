@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet.display import key_name
-from funcnet.networks.combinators import DEEPEST
+from funcnet.networks.nesting import DEEPEST
 from tests.support.cases import CASES, Case
 
 untyped: Any = fn

@@ -120,7 +120,7 @@ def defined(module: str) -> set[str]:
 def test_the_tutorial_explains_every_value_that_the_program_shows() -> None:
     page = DOCS / "tutorial.md"
     (program,) = (block.text for block in pages.blocks(page) if block.text.startswith("value_and_grad: "))
-    shown = re.findall(r"^  \S.*?  ((?:d \[.*?; bias\])|v\d+) \(\d*", program, re.MULTILINE)
+    shown = re.findall(r"^  \S.*?  ((?:d \[.*?; bias\])|[vg]\d+) \(\d*", program, re.MULTILINE)
     table = page.read_text(encoding="utf-8").split("| lines | equation |\n|---|---|\n")[1].split("\n\n")[0]
     explained = [name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
     assert explained == shown

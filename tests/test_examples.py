@@ -18,6 +18,7 @@ from tests.exports.running import has_compiler
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
+import common  # noqa: E402
 import device  # noqa: E402
 import digits  # noqa: E402
 import ensemble  # noqa: E402
@@ -64,18 +65,18 @@ def test_digits(tmp_path: Path) -> None:
     like, _ = digits.net.init(fn.key(0), (64,))
     found = fn.load(model, like)
     assert found.metadata["epochs"] == 2
-    train_set, test_set = digits.draw_images(fn.fold_in(KEY, 0))
+    train_set, test_set = common.digit_images(fn.fold_in(KEY, 0))
     params, result = digits.train(fn.fold_in(KEY, 0), train_set, test_set, epochs=2)
     for a, b in zip(tree.leaves(found.params), tree.leaves(params), strict=True):
         np.testing.assert_array_equal(a, b)
-    again = [digits.train(fn.fold_in(KEY, i), *digits.draw_images(fn.fold_in(KEY, i)), epochs=2)[1] for i in range(2)]
+    again = [digits.train(fn.fold_in(KEY, i), *common.digit_images(fn.fold_in(KEY, i)), epochs=2)[1] for i in range(2)]
     assert result.accuracy == again[0].accuracy
     assert rows[0][1] == f"{50 * sum(r.accuracy for r in again):.1f} %"
 
 
 def test_digits_are_told_apart() -> None:
     pytest.importorskip("sklearn")
-    train_set, test_set = digits.draw_images(KEY)
+    train_set, test_set = common.digit_images(KEY)
     assert (
         len({row.tobytes() for row in np.concatenate([train_set.pixels, test_set.pixels])}) == 1797
     )  # none is in both
@@ -92,7 +93,7 @@ def test_all_classifiers_are_of_the_same_sizes() -> None:
     pytest.importorskip("sklearn")
     params, _ = digits.net.init(KEY, (64,))
     ours, theirs = digits.estimators(KEY, epochs=1)
-    train_set, test_set = digits.draw_images(KEY)
+    train_set, test_set = common.digit_images(KEY)
     for estimator in (ours, theirs):
         digits.train_estimator(estimator, train_set, test_set)
     for weights in (tree.leaves(params), tree.leaves(ours.params_), theirs.coefs_):
@@ -142,7 +143,7 @@ def test_siamese(tmp_path: Path) -> None:
 
 def test_pairs_are_half_the_same_and_never_an_image_with_itself() -> None:
     pytest.importorskip("sklearn")
-    train_set, test_set = siamese.split_images(KEY)
+    train_set, test_set = common.digit_images(KEY)
     assert len(test_set.digit) == 450
     pairs = siamese.draw_pairs(KEY, test_set, 400)
     digit = {pixels.tobytes(): k for pixels, k in zip(*test_set, strict=True)}

@@ -22,7 +22,19 @@ PACKAGE = Path(fn.__file__).parent
 # A module may import those on lower floors, and those before it on its own.
 FLOORS: dict[str, list[str]] = {
     "": ["errors", "options", "calling", "display", "structures", "tree", "advice", "arrays", "random"],
-    "tracing": ["shapes", "forms", "primitive", "trace", "primitives", "special", "products"],
+    "tracing": [
+        "shapes",
+        "forms",
+        "primitive",
+        "windows",
+        "trace",
+        "primitives",
+        "images",
+        "special",
+        "products",
+        "recurrence",
+        "cells",
+    ],
     "core": ["core", "initializers"],
     "layers": [
         "activations",
@@ -31,6 +43,10 @@ FLOORS: dict[str, list[str]] = {
         "softmax",
         "norm",
         "embedding",
+        "sliding",
+        "convolution",
+        "pooling",
+        "recurrent",
         "position",
         "attention",
         "axes",
@@ -50,7 +66,7 @@ FLOORS: dict[str, list[str]] = {
         "workspace",
         "programs",
     ],
-    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "combinators", "network"],
+    "networks": ["sharing", "graph", "drawing", "layering", "picture", "sketch", "nesting", "combinators", "network"],
     "optimizers": ["schedules", "base", "learning_rate", "wrappers", "transforms", "algorithms"],
     "training": [
         "splitting",
@@ -82,6 +98,7 @@ FLOORS: dict[str, list[str]] = {
         "labels",
         "calls",
         "emission",
+        "members",
         "source",
         "program",
         "scanning",
@@ -104,6 +121,7 @@ FLOORS: dict[str, list[str]] = {
         "recording",
         "patterns",
         "writer",
+        "images",
         "contraction",
         "operators",
         "onnx",
@@ -122,7 +140,7 @@ FLOORS: dict[str, list[str]] = {
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],
     "mpi": ["ranks", "reduction", "sharding"],
-    "__main__": ["__main__", ""],  # and the package itself, which hands on what the floors below it offer
+    "__main__": ["", "__main__"],  # first the package itself, which hands on what the floors below it offer
 }
 PACKAGES = [name for name in FLOORS if name not in ("", "core", "__main__")]
 

@@ -15,12 +15,17 @@ from funcnet.tracing.trace import Call, Value
 
 SHOWN = frozenset({"axes", "axis", "data", "rate"})  # the attributes of calls that a reader needs
 
+FORWARD = (
+    "  x: inputs; v: values; [x 1]: x and a column of ones; [W; b]: W and below it the row b; memory: where a result is"
+)
+BACKWARD = "  g: values of the backward pass; d p: the gradient of p"
+
 
 def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> str:
     """The program of a plan, as it runs."""
     names = Names(plan, paths)
     heading = f"{title}: {len(plan.calls)} calls, {plan.dtype}, {plan.size:,} bytes of memory"
-    lines = [heading, "  inputs: " + ", ".join(f"{names.of(x)} {x.shape}" for x in plan.inputs)]
+    lines = [heading, "  inputs: " + ", ".join(f"{names.of(x)} {x.shape}{names.entry(x)}" for x in plan.inputs)]
     rows = [(one_line(call.scope), *names.assignment(call), names.place(call)) for call in plan.calls]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     lines += [
@@ -36,11 +41,12 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
             f"    {one_line(call.scope)}: {function_name(call)} {', '.join(str(y.shape) for y in call.outputs)}"
             for call in plan.left_out
         ]
-    return "\n".join(lines)
+    backward = any(call.scope.endswith(" backward") for call in plan.calls)
+    return "\n".join([*lines, FORWARD, *[BACKWARD] * backward])
 
 
 class Names:
-    """What each value is called: x0, x1 for inputs, params by their path, v1, v2, ... in the order of the calls."""
+    """What each value is called: x0, x1 for inputs, params by their path, v1, g2, ... in the order of the calls."""
 
     def __init__(self, plan: Plan, paths: Sequence[str]) -> None:
         self.buffers: dict[int, int] = {id(buffer): i for i, buffer in enumerate(plan.buffers)}
@@ -50,9 +56,10 @@ class Names:
         self.parts: dict[int, list[Value]] = plan.parts
         for i, call in enumerate(plan.calls, 1):
             parts = plan.parts.get(id(call.outputs[0]), ()) if len(call.outputs) == 1 else call.outputs
-            self.names.update((id(part), f"v{i}.{k}") for k, part in enumerate(parts))
+            name = f"{'g' if call.scope.endswith(' backward') else 'v'}{i}"
+            self.names.update((id(part), f"{name}.{k}") for k, part in enumerate(parts))
             if len(call.outputs) == 1:
-                self.names[id(call.output)] = f"v{i}"
+                self.names[id(call.output)] = name
 
     def of(self, value: Any) -> str:
         """The name of a value, of a view of one, or of a constant."""
@@ -88,6 +95,11 @@ class Names:
         arguments = ", ".join([*map(self.of, call.inputs), *attributes])
         results = ", ".join(f"{self.of(y)} {y.shape}" for y in written(call))
         return results, f"= {function_name(call)}({arguments})"
+
+    def entry(self, value: Value) -> str:
+        """Where an input is copied to; nothing where it is read where it lies."""
+        number = self.buffers.get(id(value.buffer))
+        return "" if number is None else f" in memory {number - 1}"
 
     def place(self, call: Call) -> str:
         """Where the results live."""

@@ -51,6 +51,10 @@ class Memory(Generic[P]):
     def clear(self) -> None:
         """Let go of what was given, where it is not copied in."""
 
+    def members(self, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any] | None:
+        """(outputs, gradients) of many members, each with a row of params, in one call; None where that cannot be."""
+        return None
+
     def read(self, leaves: Sequence[Array]) -> None:
         """Copy params in, leaf by leaf."""
         self.places = self.places or self.layout.views(self.own)

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
+from funcnet.exports import images
 from funcnet.exports.contraction import contraction
 from funcnet.exports.patterns import Standard
 from funcnet.exports.recording import located
@@ -40,7 +41,8 @@ def write_call(w: Writer, call: Call | Standard) -> None:
                 f"{located(call.scope or call.attributes['name'])}a custom layer is a function that cannot be looked "
                 "into: make it of fn.elementwise and the other layers"
             )
-        raise ExportError(f"{located(call.scope)}np.{call.primitive.name} has no counterpart in ONNX")
+        kind = call.primitive.name if call.primitive.multi_output else f"np.{call.primitive.name}"
+        raise ExportError(f"{located(call.scope)}{kind} is not written as ONNX")
     w.name(call.output, rule(w, call))
 
 
@@ -291,5 +293,6 @@ RULES: dict[Primitive, Rule] = {
     primitives.LABELLED: labelled,
     primitives.KNOWN_LABELS: known_labels,
     NORMAL_CDF: of_number(normal_cdf),
+    **images.RULES,
 }
 """The rules of all primitives that a forward pass without a key may record."""

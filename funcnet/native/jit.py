@@ -16,6 +16,7 @@ from funcnet.display import first_line, shows_call
 from funcnet.errors import OptionError
 from funcnet.native.program import NativeProgram
 from funcnet.native.scanning import scanned, update_text
+from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
 from funcnet.tracing.trace import Trace, Value
@@ -43,14 +44,11 @@ class Native(Compiled[P]):
         rows = len(arrays[0])
         whole = self._plan(params_cache.layout, arrays, keyed, rows, rows)
         update = self.update_text(params_cache.layout.dtype)
-        program: NativeProgram[P]
         for cuts in blocks(whole, rows):
             lengths = {stop - start for start, stop in cuts}
             plans = {n: self._plan(params_cache.layout, arrays, keyed, n, rows) for n in lengths}
-            if all(alike(whole, plan) for plan in plans.values()):
-                program = NativeProgram(plans, cuts, params_cache, update)
-                if program.code.stretches == 1:
-                    return program
+            if all(alike(whole, plan) and in_one_stretch(plan, n) for n, plan in plans.items()):
+                return NativeProgram(plans, cuts, params_cache, update)
         return NativeProgram({rows: whole}, [(0, rows)], params_cache, update)
 
     def update_text(self, dtype: Any) -> Update | None:
@@ -69,6 +67,11 @@ class Native(Compiled[P]):
 def numpy_calls(code: Any) -> list[Any]:
     """The calls that NumPy makes, by name."""
     return [call.attributes.get("name", call.primitive.name) for call in code.first.numpy_calls]
+
+
+def in_one_stretch(plan: Plan, rows: int) -> bool:
+    """Whether no call of it stays with NumPy, so that C can run it for one block after another."""
+    return not emitted(plan, rows).numpy_calls
 
 
 def blocks(plan: Plan, rows: int) -> list[list[tuple[int, int]]]:

@@ -55,7 +55,7 @@ class Placement:
         """(the shape as it is stored, the order of the axes, the elements that a row takes), features first."""
         if value.batch_axis is None:
             return value.shape, tuple(range(value.ndim)), value.shape[-1] if value.shape else 1
-        order = (value.ndim - 1, *range(value.ndim - 1))
+        order = value.order or (value.ndim - 1, *range(value.ndim - 1))
         shape = tuple(value.shape[axis] for axis in order)
         row = shape[-1]
         if value.ndim <= 2 and value.batch_axis == 0 and row > 1:

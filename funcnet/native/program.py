@@ -16,6 +16,7 @@ from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.programs import Program
 from funcnet.compiler.workspace import Memory, taker
+from funcnet.native.members import run_members
 from funcnet.native.memory import Slab
 from funcnet.native.source import Code
 from funcnet.native.toolchain import build
@@ -85,7 +86,8 @@ class NativeSpace(Memory[P]):
         values = (*code.inputs, *code.plan.outputs)
         arrays = [np.empty(shape, v.dtype) for shape, v in zip(program.shapes, values, strict=True)]
         self.inside: Sequence[Any] = arrays[: len(code.inputs)]
-        self.fresh: list[Callable[[], Any]] = [taker(y, 1.0) for y in arrays[len(code.inputs) :]]
+        self.results: list[Any] = arrays[len(code.inputs) :]
+        self.fresh: list[Callable[[], Any]] = [taker(y, 1.0) for y in self.results]
         self.table: Any = (ctypes.c_void_p * (len(arrays) + 1))(slab.slab.ctypes.data, *(a.ctypes.data for a in arrays))
         address = ctypes.addressof(self.table)
         self.program: list[Instruction] = []
@@ -96,6 +98,18 @@ class NativeSpace(Memory[P]):
         self.status: Any = np.ndarray((1,), np.int64, slab.slab, code.status)
         if code.checks:
             self.program.append((self._check, ()))
+
+    def failed(self) -> bool:
+        """Whether a run has found a wrong label; asked once."""
+        failed, self.status[0] = bool(self.status[0]), 0
+        return failed
+
+    def members(self, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any] | None:
+        """What every member gives, in one call, unless NumPy makes some of the calls or one has an error to raise."""
+        if self.owner.code.stretches > 1:
+            return None
+        found = run_members(self, rows, arrays, mapped)
+        return None if self.failed() else found
 
     def _check(self) -> None:
         """Raise the error of a call that has set the status, by making the call again."""

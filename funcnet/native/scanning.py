@@ -69,8 +69,7 @@ def scanned(
     run, before = space.owner.function("funcnet_scan"), counts[0] if counts else 0
     for done in range(0, steps, CHUNK):
         run(ctypes.addressof(table), min(CHUNK, steps - done), before + done)
-    failed, space.status[0] = space.status[0], 0
-    if failed:
+    if space.failed():
         space.pool.append(space)
         return None  # the loop of steps raises the error
     vector = space.own.copy()

@@ -12,6 +12,7 @@ from funcnet.native.calls import by_numpy
 from funcnet.native.emission import Emission
 from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
+from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
 from funcnet.native.updates import Update
 from funcnet.native.writing import c_type
@@ -120,7 +121,10 @@ class Code:
         step = [
             f"void funcnet_run0(void *const *fn_table) {{ {self._call(self._given())} }}"
             if len(self.spans) == 1
-            else self._blocks()
+            else self._blocks(),
+            members_text(
+                self.count, self._gradient_count(), self.gradient(), len(self.inputs) + len(self.plan.outputs)
+            ),
         ]
         return step if self.update is None else [*step, self._scan(self.update)]
 

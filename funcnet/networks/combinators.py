@@ -11,10 +11,11 @@ from typing_extensions import TypeIs
 
 from funcnet.arrays import Array, DType, Shape
 from funcnet.compiler.programs import CompiledFunction
-from funcnet.core import Function, Layer, NoParams, P, Pullback, Result, Y, has_no_params
+from funcnet.core import Function, Layer, NoParams, Pullback, Result, Y, has_no_params
 from funcnet.display import Written
 from funcnet.errors import FuncnetError, GraphError, ShapeError, located
 from funcnet.layers.merge import add
+from funcnet.networks.nesting import nested, scoped
 from funcnet.random import Key, fold_in
 
 A = TypeVar("A")
@@ -23,7 +24,6 @@ C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
-DEEPEST = 50  # layers in layers: Python runs out of stack, first where they are pickled, at about 80
 AnyLayer: TypeAlias = Layer[Any, Any]
 AnyFunction: TypeAlias = Function[Any, Any]
 
@@ -76,17 +76,21 @@ def _serial(
 ) -> Result[tuple[Any, ...]]:
     values: tuple[Array, ...] = inputs
     pullbacks: list[Pullback[Any]] = []
-    for i, (apply, own) in enumerate(zip(applies, matching(params, len(applies)), strict=True)):
-        y, pull = at(f"layer {i} of the series ({apply.kind})", apply, apply.key_under(key, i), own, *values)
-        values = (y,)
-        pullbacks.append(pull)
+    with scoped(inputs[0]) as scope:
+        for i, (apply, own) in enumerate(zip(applies, matching(params, len(applies)), strict=True)):
+            scope(f"{i} {apply.kind}")
+            y, pull = at(f"layer {i} of the series ({apply.kind})", apply, apply.key_under(key, i), own, *values)
+            values = (y,)
+            pullbacks.append(pull)
 
     def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
         cotangents: list[Any] = []
         passed: tuple[Array, ...] = (g,)
-        for pull in reversed(pullbacks):
-            of_params, passed = pull(*passed)
-            cotangents.append(of_params)
+        with scoped(inputs[0]) as scope:
+            for i, pull in reversed(list(enumerate(pullbacks))):
+                scope(f"{i} {applies[i].kind} backward")
+                of_params, passed = pull(*passed)
+                cotangents.append(of_params)
         return tuple(reversed(cotangents)), passed
 
     return values[0], pullback
@@ -215,23 +219,6 @@ def _init_residual(
     params, output = chain.init(key, shape, dtype=dtype)
     same(shape, output)
     return params, output
-
-
-def nested(made: Layer[P, Y], applies: Iterable[AnyFunction], written: Written) -> Layer[P, Y]:
-    """The layer made of others; one that is nested too deep for Python's stack refuses all that is asked of it."""
-    made.apply.depth = 1 + max(apply.depth for apply in applies)
-    made.apply.written = written
-    if made.apply.depth <= DEEPEST:
-        return made
-    refuse = partial(too_deep, made.apply.kind)
-    apply: CompiledFunction[P, Y] = CompiledFunction(made.apply.kind, refuse, made.apply.arity)
-    apply.depth = made.apply.depth
-    return Layer(refuse, apply)
-
-
-def too_deep(kind: str, *_: Any, **__: Any) -> Any:
-    """Raise the error."""
-    raise GraphError(f"{kind}: layers are nested more than {DEEPEST} deep: put them side by side, fn.serial(*layers)")
 
 
 def same(shape: Shape, output: Shape) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
@@ -15,14 +15,14 @@ from funcnet.compiler.programs import CompiledFunction
 from funcnet.core import Layer, OperatorKey, Pullback, has_no_params
 from funcnet.display import Written, key_name
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
-from funcnet.networks.combinators import any_random, check, nested, serial
+from funcnet.networks.combinators import any_random, check, serial
 from funcnet.networks.drawing import NetworkInit, Step, described
 from funcnet.networks.drawing import NetworkParams as NetworkParams
 from funcnet.networks.graph import Graph, is_series
+from funcnet.networks.nesting import nested, scoped
 from funcnet.networks.sharing import Shared, transposed
 from funcnet.networks.sketch import picture, table
 from funcnet.random import Key
-from funcnet.tracing.trace import Trace, Value
 
 Operators: TypeAlias = "Mapping[Any, Layer[Any, Any] | Shared | Sequence[Layer[Any, Any]]]"
 Connectivity: TypeAlias = "Mapping[Any, Sequence[OperatorKey]]"
@@ -221,27 +221,6 @@ class Network:
                 f"params[{idle[0]!r}]: operator {idle[0]!r} ({self.layers[idle[0]].apply.kind}) has no params"
             )
         return params or {}
-
-
-class scoped:
-    """Sets the scope of a recorder, if there is one: the operator that the next calls belong to."""
-
-    def __init__(self, example: object) -> None:
-        self.trace: Trace | None = example.trace if isinstance(example, Value) else None
-
-    def __enter__(self) -> Callable[[str], None]:
-        """Begin; call the returned function to set the scope."""
-        self.outer: str = self.trace.scope if self.trace else ""
-        return self._set
-
-    def _set(self, scope: str) -> None:
-        if self.trace:
-            self.trace.scope = f"{self.outer} / {scope}" if self.outer else scope
-
-    def __exit__(self, *_: object) -> None:
-        """Back to the outer scope."""
-        if self.trace:
-            self.trace.scope = self.outer
 
 
 def trace(

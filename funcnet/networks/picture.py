@@ -57,7 +57,7 @@ def svg(boxes: Sequence[Box], arrows: Sequence[Arrow], title: str) -> str:
     shown = {box.node: (_short(box.key), _short(box.kind)) for box in boxes}
     widths = {node: max(BOX, 18.0 + LETTER * max(map(len, lines))) for node, lines in shown.items()}
     longest = max((len(text) for a in arrows for text in (a.forward, a.backward)), default=0)
-    picture = _Picture(Layers(widths, [(a.start, a.stop) for a in arrows], 8.0 + LETTER * longest / 2), arrows)
+    picture = _Picture(Layers(widths, [(a.start, a.stop) for a in arrows], 8.0 + 0.8 * LETTER * longest), arrows)
     body = [*picture.lines(), *picture.boxes(boxes, shown), *picture.texts()]
     left, right = picture.edges()
     height = picture.height

@@ -16,6 +16,7 @@ from funcnet import tree
 from funcnet.arrays import accept_array, is_array
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.programs import CompiledFunction
+from funcnet.compiler.workspace import Memory
 from funcnet.core import Function
 from funcnet.display import Written, first_line, shown, shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
@@ -137,6 +138,11 @@ class Members:
         run: FlatRun[Any] = FlatRun(step, self.of(0), state, self.arrays(), self.own_key(), self.count)
         space = run.space
         rows, states, losses = self.vectors(space.layout), list[Any](), list[Any]()
+        found = None if has_state(step) else self._together(space, rows)
+        if found is not None:
+            space.pool.append(space)
+            (together,), gradients = found
+            return tree.unflatten(space.layout.structure, columns(space.layout, rows - gradients)), together
         for self.place, row in enumerate(rows):
             arrays = self.arrays()
             run.vector[...] = row
@@ -152,10 +158,24 @@ class Members:
         params = tree.unflatten(space.layout.structure, columns(space.layout, rows))
         return (params, stacked(states), stacked(losses)) if has_state(step) else (params, stacked(losses))
 
+    def _together(self, space: Memory[Any], rows: Any) -> tuple[list[Any], Any] | None:
+        """(outputs, gradients) of all members in one call of native code; None where each takes a call of its own."""
+        function = self.function
+        if getattr(function, "check_finite", False) or (function.random and self.key is not None):
+            return None
+        return space.members(rows, self.args[self.first :], self.mapped[self.first :])
+
     def _run_program(self) -> Any:
         function, key, of_gradient = self.function, self.own_key(), is_gradient(self.function)
         space, _ = function.acquire(self.of(0), self.arrays(), key)
         rows, results = self.vectors(space.layout), list[Any]()
+        found = self._together(space, rows)
+        if found is not None:
+            space.pool.append(space)
+            outputs, gradients = found
+            if of_gradient:
+                return outputs[0], tree.unflatten(space.layout.structure, columns(space.layout, gradients))
+            return tuple(outputs) if function.multi_output else outputs[0]
         vector = rows[0].copy()
         copies, keyed = space.follow(vector, self.count), key is not None
         for self.place, row in enumerate(rows):
@@ -194,7 +214,8 @@ def vmap(function: Callable[Q, Any], in_axes: Axes = 0) -> VMap[Q]:
     params)` takes member 3 out of it, and `vmap(step).init(params)` gives the first states.
     key: member i takes `fn.fold_in(key, i)`.
     The results have the leading axis. Those of each member are, to the bit, what the function gives for it alone; the
-    members run one after another. Nothing given is written into. An error names the first member that raises it.
+    members run one after another, in one call for `fn.jit` of a step without an optimizer, a gradient or a network.
+    Nothing given is written into. An error names the first member that raises it.
     Raises OptionError for a function of another kind and for axes that are neither 0 nor None or do not fit the
     arguments, ShapeError for leading axes of different lengths or none, and what the function raises. (JAX: jax.vmap)
 

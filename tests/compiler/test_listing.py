@@ -68,7 +68,7 @@ def test_the_lines_are_the_program_that_runs(step: str) -> None:
 
 
 def test_inputs_and_outputs_have_names_and_shapes(step: str) -> None:
-    assert step.splitlines()[1] == "  inputs: x0 (40, 2), x1 (40, 2)"
+    assert step.splitlines()[1] == "  inputs: x0 (40, 2) in memory 3, x1 (40, 2) in memory 4"
     assert "\n  outputs: v11 () times 0.0125\n" in step
 
 
@@ -80,13 +80,13 @@ def test_every_call_tells_its_operator(step: str) -> None:
 
 def test_params_go_by_their_paths(step: str) -> None:
     assert lines(step)[0].call == "matmul([x0 1], [params[1].weight; bias])"
-    assert "matmul(v12, params[6].weight.T)" in [line.call for line in lines(step)]
+    assert "matmul(g12, params[6].weight.T)" in [line.call for line in lines(step)]
 
 
 def test_every_name_stands_left_before_it_stands_right(step: str) -> None:
     known = {"x0", "x1"}
     for line in lines(step):
-        assert set(re.findall(r"\b[vx]\d+\b", line.call)) <= known
+        assert set(re.findall(r"\b[gvx]\d+\b", line.call)) <= known
         known.add(line.name)
 
 
@@ -121,7 +121,21 @@ def test_what_is_left_out_stands_at_the_end(step: str) -> None:
     told = step.split("not run, because nothing needs them or another call includes them:\n")[1].splitlines()
     assert "    1 linear backward: matmul (40, 2)" in told
     assert "    loss mse backward: negative (40, 2)" in told
-    assert len(told) == 10
+    assert len(told) == 10 + 2  # and the legend
+
+
+def test_the_legend_explains_the_letters_that_are_used(step: str) -> None:
+    assert step.endswith("  g: values of the backward pass; d p: the gradient of p")
+    assert all(
+        line.name[0] == ("g" if line.scope.endswith("backward") else "v") for line in lines(step) if line.name[0] != "d"
+    )
+
+
+def test_what_is_in_a_series_is_named() -> None:
+    net = fn.network({1: [fn.linear(3), fn.tanh()], 2: fn.linear(1)}, {1: [2]})
+    found = lines(text(fn.value_and_grad(net, fn.mse()), net.init(fn.key(0), (2,))[0], numbers(5, 2), numbers(5, 1)))
+    assert [line.scope for line in found][:3] == ["1 serial / 0 linear", "1 serial / 1 tanh", "2 linear"]
+    assert found[-1].scope == "1 serial backward / 0 linear backward"
 
 
 def test_the_update_is_told(step: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 import funcnet as fn
+from funcnet.core import layer, no_params
 from funcnet.native.toolchain import find_compiler
+from funcnet.tracing.products import contract
 from tests.exports.running import STRICT, Run, has_compiler, run_all
 from tests.support.cases import CASES, Case
 
@@ -216,6 +219,27 @@ def test_all_names_begin_with_the_name(tmp_path: Path) -> None:
     both = tmp_path / "both.c"
     both.write_text("".join(f'#include "{path.name}"\n' for path in files), encoding="utf-8")
     subprocess.run([*find_compiler().command, *STRICT, "-c", str(both), "-o", str(tmp_path / "both.o")], check=True)
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "heads", "shapes"),
+    [
+        ("nk(hc),nq(hc)->nkqh", 2, ((3, 6), (4, 6))),
+        ("nk(hc),nq(hc)->nkqh", 1, ((3, 1), (4, 1))),
+        ("nkqh,nk(hc)->nq(hc)", 3, ((2, 5, 3), (2, 6))),
+        ("nk(hc),nk(hc)->nk(hc)", 2, ((3, 4), (3, 4))),
+    ],
+)
+def test_batched_products(tmp_path: Path, subscripts: str, heads: int, shapes: Any) -> None:
+    net: Any = layer("batched", partial(batched, subscripts, heads), no_params, 2)
+    x = [np.random.default_rng(i).normal(size=(ROWS, *shape)) for i, shape in enumerate(shapes)]
+    y = net.apply((), *x)
+    ((_, arrays),) = run_all([Run(fn.to_c(net, (), *x), "net", (*x, np.zeros_like(y)))], tmp_path)
+    assert_close(arrays[-1:], [y], np.float64, subscripts)
+
+
+def batched(subscripts: str, heads: int, params: Any, a: Any, b: Any) -> Any:
+    return contract(subscripts, a, b, heads=heads), None
 
 
 def test_it_names_operators_by_their_keys() -> None:

@@ -28,8 +28,8 @@ def made(net: fn.Layer[Any, Any], *shapes: fn.Shape) -> tuple[Any, ...]:
 
 
 def test_what_is_refused_of_all_operators() -> None:
-    found = {case.name for case in CASES if not goes_out(case)}
-    assert found == {"custom_layer", "batch_norm", "batch_norm over sequences"}
+    found = {case.name.split(" ")[0] for case in CASES if not goes_out(case)}
+    assert found == {"custom_layer", "batch_norm", "rnn", "lstm", "gru"}
 
 
 def goes_out(case: Case) -> bool:
@@ -69,7 +69,7 @@ def other_for_few_rows(x: Any) -> Any:
 
 def test_functions_that_onnx_lacks_are_named() -> None:
     net = fn.network({"own": fn.elementwise(hypotenuse)}, {})
-    refused(fn.ExportError, "to_onnx: operator own hypotenuse: np.hypot has no counterpart", *made(net, (2,)))
+    refused(fn.ExportError, "to_onnx: operator own hypotenuse: np.hypot is not written as ONNX", *made(net, (2,)))
 
 
 @pytest.mark.parametrize("function", [by_rows, for_few_rows, other_for_few_rows])

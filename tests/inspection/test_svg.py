@@ -13,6 +13,8 @@ from hypothesis import given, settings
 import funcnet as fn
 from funcnet.networks.layering import GAP, Layers
 from tests.inspection.test_summary import NET, nested
+from tests.picture import FIGURE
+from tests.picture import picture as readme_picture
 from tests.support.cases import CASES, Case
 from tests.support.strategies import Problem, problems
 
@@ -98,10 +100,10 @@ def test_on_random_networks_with_numbers_no_box_covers_another(problem: Problem)
     areas = [tuple(float(e.get(name) or 0) for name in ("x", "y", "width", "height")) for e in boxes]
     for (x, y, w, h), (u, v, p, q) in itertools.combinations(areas, 2):
         assert x + w <= u or u + p <= x or y + h <= v or v + q <= y
-    assert len(carried(picture)) == sum(map(len, picture_arrows(net)))
+    assert len(carried(picture)) == sum(map(len, arrows_of(net)))
 
 
-def picture_arrows(net: Any) -> tuple[Any, ...]:
+def arrows_of(net: Any) -> tuple[Any, ...]:
     graph = net.apply.function.graph
     return (graph.inputs, graph.outputs, *graph.predecessors.values())
 
@@ -154,3 +156,7 @@ def test_bad_input() -> None:
         fn.to_svg(fn.linear)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(fn.ShapeError):
         fn.to_svg(NET, (2,), (2,))
+
+
+def test_the_picture_in_the_readme_is_the_one_that_is_drawn() -> None:
+    assert FIGURE.read_text(encoding="utf-8") == readme_picture()

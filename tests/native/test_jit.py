@@ -79,6 +79,19 @@ def test_batches_of_any_size_and_in_blocks(rows: int, dtype: Any) -> None:
         assert_close(fn.jit(STEP)(params, x, target), STEP(params, x, target), dtype)
 
 
+@pytest.mark.parametrize("rows", [1024, 1500])
+def test_large_batches_of_labels(rows: int) -> None:
+    net = fn.serial(fn.linear(50), fn.tanh(), fn.linear(3))
+    params, _ = net.init(fn.key(0), (2,))
+    x, labels = batch(rows)[0], np.arange(rows) % 3
+    gradient = fn.value_and_grad(net, fn.softmax_cross_entropy())
+    native = fn.jit(gradient)
+    assert_close(native(params, x, labels), gradient(params, x, labels), np.float32)
+    assert "NumPy, after function 0" in str(native)
+    with pytest.raises(fn.LabelError):
+        native(params, x, labels + 1)
+
+
 @pytest.mark.parametrize("rows", [33, 64])
 def test_wide_products_stay_with_numpy(rows: int) -> None:
     net = fn.serial(fn.linear(160), fn.tanh(), fn.linear(160), fn.relu(), fn.linear(2))

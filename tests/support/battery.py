@@ -16,6 +16,7 @@ import numpy as np
 import funcnet as fn
 from funcnet import tree
 from funcnet.testing.subject import Subject
+from tests.support import images
 from tests.support.cases import Case
 
 Formula = Callable[..., Any]
@@ -88,6 +89,54 @@ def divergence(y: Any, t: Any) -> Any:
 def standardised(x: Any, axis: Any) -> Any:
     d = x - np.mean(x, axis=axis, keepdims=True)
     return d / np.sqrt(np.mean(d**2, axis=axis, keepdims=True) + 1e-5)
+
+
+def over_times(step: Any, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+    """(the outputs of all times, the state before the first), from step(x_t, h, c) -> (h, c)."""
+    first, outputs = h, []
+    for t in range(x.shape[1]):
+        h, c = step(x[:, t], h, c)
+        outputs.append(h)
+    return np.stack(outputs, 1), first
+
+
+def last_state(outputs: Any, first: Any, lengths: Any = None) -> Any:
+    """The output at each sequence's own end, or the state before the first time where its length is 0."""
+    if lengths is None:
+        return outputs[:, -1]
+    states = [first, *(outputs[:, t] for t in range(outputs.shape[1]))]
+    return sum(state * (lengths == t)[:, None] for t, state in enumerate(states))
+
+
+def zero_state(p: Any, x: Any) -> Any:
+    return x[:, 0, :1] * 0 + p[1][:, 0] * 0
+
+
+def rnn(p: Any, x: Any) -> tuple[Any, Any]:
+    h = zero_state(p, x)
+    return over_times(lambda x, h, c: (np.tanh(x @ p[0] + h @ p[1] + p[2]), c), x, h, h)
+
+
+def lstm(p: Any, x: Any) -> tuple[Any, Any]:
+    def step(x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        z, n = x @ p[0] + h @ p[1] + p[2], h.shape[1]
+        i, f, g, o = (z[:, k * n : (k + 1) * n] for k in range(4))
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
+
+    h = zero_state(p, x)
+    return over_times(step, x, h, h)
+
+
+def gru(p: Any, x: Any) -> tuple[Any, Any]:
+    def step(x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        u, v, n = x @ p[0] + p[2], h @ p[1], h.shape[1]
+        r, z = (sigmoid(u[:, k : k + n] + v[:, k : k + n]) for k in (0, n))
+        new = np.tanh(u[:, 2 * n :] + r * (v[:, 2 * n :] + p[3]))
+        return (1 - z) * new + z * h, c
+
+    h = zero_state(p, x)
+    return over_times(step, x, h, h)
 
 
 WAVES = [[f(t / 10000 ** (i / 3)) for f, i in ((math.sin, 0), (math.cos, 0), (math.sin, 2))] for t in range(5)]
@@ -190,6 +239,15 @@ FORMULAS: dict[str, Formula] = {
     "rms_norm": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 0.01) * p[0],
     "rms_norm over sequences": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 1e-5) * p[0],
     "batch_norm": lambda p, x: standardised(x, tuple(range(x.ndim - 1))) * p[0] + p[1],
+    "rnn": lambda p, x, *n: last_state(*rnn(p, x), *n),
+    "rnn of all times": lambda p, x: rnn(p, x)[0],
+    "lstm": lambda p, x, *n: last_state(*lstm(p, x), *n),
+    "lstm of all times": lambda p, x: lstm(p, x)[0],
+    "lstm of all times of unequal lengths": lambda p, x, n: (
+        lstm(p, x)[0] * np.stack([0 * n + t < n for t in range(4)], 1)[..., None]
+    ),
+    "gru": lambda p, x, *n: last_state(*gru(p, x), *n),
+    "gru of all times": lambda p, x: gru(p, x)[0],
     "embedding": lambda p, i: np.eye(len(p[0]), dtype=p[0].dtype)[i] @ p[0],
     "positional_embedding": lambda p, x: x + p[0],
     "sinusoidal": lambda p, x: x + np.asarray(WAVES, dtype=x.dtype),
@@ -234,6 +292,7 @@ FORMULAS: dict[str, Formula] = {
     "network with tied weights without a bias": lambda p, x: affine(p[1], x) @ p[1][0].T,
     "network with tied logits": lambda p, i: p[1][0][i] @ p[1][0].T,
     "network of two outputs": lambda p, x: (affine(p[1], x), np.tanh(affine(p[1], x))),
+    **images.FORMULAS,
 }
 
 LEAST = float(np.finfo(np.float64).tiny)

@@ -51,6 +51,7 @@ def at_least_half(x: fn.Array) -> fn.Array:
 POSITIVE: dict[str, Any] = {"domain": np.abs}
 WEIGHTS = POSITIVE  # for which the sum is not 0 by chance
 VARIANCES: dict[str, Any] = {"domain": at_least_half}
+LENGTHS: dict[str, Any] = {"labels": {1: 5}}  # of sequences of 4 times
 WHOLE_BATCH: dict[str, Any] = {"rowwise": False}
 
 
@@ -215,8 +216,43 @@ CASES = [
     Case("rms_norm over sequences", fn.rms_norm, ((5, 3),)),
     Case("batch_norm", fn.batch_norm, ((4,),), options=WHOLE_BATCH),
     Case("batch_norm over sequences", fn.batch_norm, ((5, 3),), options=WHOLE_BATCH),
+    Case("conv", lambda: fn.conv(4, (2, 3)), ((3, 5, 2),)),
+    Case("conv of sequences", lambda: fn.conv(2, 3, padding="same"), ((4, 3),)),
+    Case("conv without bias", lambda: fn.conv(3, (2, 2), use_bias=False), ((3, 4, 2),)),
+    Case("conv with strides", lambda: fn.conv(2, (3, 2), strides=(2, 3), padding="same"), ((5, 4, 2),)),
+    Case("conv of groups", lambda: fn.conv(4, (2, 2), padding=((1, 0), (0, 1)), groups=2), ((3, 2, 4),)),
+    Case("conv with dilation", lambda: fn.conv(3, (2, 2), dilation=2), ((4, 3, 2),)),
+    Case("conv_transpose", lambda: fn.conv_transpose(3, (2, 3)), ((2, 3, 2),)),
+    Case("conv_transpose with strides", lambda: fn.conv_transpose(2, (2, 3), strides=2, padding="same"), ((2, 3, 3),)),
+    Case("conv_transpose of sequences", lambda: fn.conv_transpose(2, 3, strides=2, use_bias=False), ((3, 2),)),
+    Case("max_pool", lambda: fn.max_pool((2, 2)), ((4, 5, 2),), False),
+    Case(
+        "max_pool of windows that overlap", lambda: fn.max_pool((3, 2), strides=1, padding="same"), ((3, 4, 2),), False
+    ),
+    Case("max_pool of sequences", lambda: fn.max_pool(2), ((5, 3),), False),
+    Case("avg_pool", lambda: fn.avg_pool((2, 2)), ((4, 5, 2),)),
+    Case("avg_pool with padding", lambda: fn.avg_pool((3, 2), strides=2, padding="same"), ((4, 3, 2),)),
+    Case("avg_pool of sequences", lambda: fn.avg_pool(3, strides=1), ((4, 3),)),
+    Case("upsample", lambda: fn.upsample((2, 3)), ((2, 3, 2),)),
+    Case("upsample of sequences", lambda: fn.upsample(2), ((3, 2),)),
     Case("embedding", lambda: fn.embedding(7, 3), ((),), options={"labels": {0: 7}}),
     Case("embedding of sequences", lambda: fn.embedding(3, 4), ((5,),), options={"labels": {0: 3}}),
+    Case("rnn", lambda: fn.rnn(3), ((5, 2),), False),
+    Case("rnn of all times", lambda: fn.rnn(3, return_sequences=True), ((5, 2),), False),
+    Case("rnn of unequal lengths", lambda: fn.rnn(3, lengths=True), ((4, 2), ()), False, LENGTHS),
+    Case("lstm", lambda: fn.lstm(3), ((5, 2),), False),
+    Case("lstm of all times", lambda: fn.lstm(3, return_sequences=True), ((5, 2),), False),
+    Case("lstm of unequal lengths", lambda: fn.lstm(3, lengths=True), ((4, 2), ()), False, LENGTHS),
+    Case(
+        "lstm of all times of unequal lengths",
+        lambda: fn.lstm(3, return_sequences=True, lengths=True),
+        ((4, 2), ()),
+        False,
+        LENGTHS,
+    ),
+    Case("gru", lambda: fn.gru(3), ((5, 2),), False),
+    Case("gru of all times", lambda: fn.gru(3, return_sequences=True), ((5, 2),), False),
+    Case("gru of unequal lengths", lambda: fn.gru(3, lengths=True), ((4, 2), ()), False, LENGTHS),
     Case("positional_embedding", fn.positional_embedding, ((5, 4),)),
     Case("sinusoidal", fn.sinusoidal, ((5, 3),)),
     Case("dot_product_attention", fn.dot_product_attention, ((5, 4), (3, 4), (3, 4))),
