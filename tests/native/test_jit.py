@@ -87,7 +87,7 @@ def test_large_batches_of_labels(rows: int) -> None:
     gradient = fn.value_and_grad(net, fn.softmax_cross_entropy())
     native = fn.jit(gradient)
     assert_close(native(params, x, labels), gradient(params, x, labels), np.float32)
-    assert "NumPy, after function 0" in str(native)
+    assert "NumPy, after function" not in str(native)
     with pytest.raises(fn.LabelError):
         native(params, x, labels + 1)
 
