@@ -16,7 +16,7 @@ from funcnet.errors import ExportError
 from funcnet.exports.described import Described, Names, describe, plan_of
 from funcnet.exports.numpy_calls import Recorder, sources
 from funcnet.exports.numpy_trees import built, listed, position, size
-from funcnet.exports.updates import Language, Update, update_of
+from funcnet.native.updates import Language, Update, update_of
 from funcnet.tracing.trace import Value
 from funcnet.training.gradients import SGDStep
 from funcnet.training.scan import has_state
