@@ -56,11 +56,13 @@ from funcnet.layers.activations import (
 )
 from funcnet.layers.attention import Attention, attention, dot_product_attention
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
+from funcnet.layers.convolution import conv, conv_transpose
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
+from funcnet.layers.pooling import avg_pool, max_pool, upsample
 from funcnet.layers.position import positional_embedding, sinusoidal
 from funcnet.layers.recurrent import GatedRecurrent, Recurrent, gru, lstm, rnn
 from funcnet.layers.softmax import log_softmax, softmax
@@ -134,6 +136,7 @@ __all__ = [
     "attention",
     "average",
     "averaged_params",
+    "avg_pool",
     "batch_norm",
     "BatchNorm",
     "binary_accuracy",
@@ -150,6 +153,8 @@ __all__ = [
     "confusion_matrix",
     "constant",
     "constant_schedule",
+    "conv",
+    "conv_transpose",
     "cosine_decay_schedule",
     "custom_layer",
     "dot_product_attention",
@@ -214,6 +219,7 @@ __all__ = [
     "masked_sum",
     "Matrix",
     "max",
+    "max_pool",
     "maximum",
     "mean",
     "minibatches",
@@ -292,6 +298,7 @@ __all__ = [
     "transposed",
     "tree",
     "uniform",
+    "upsample",
     "value_and_grad",
     "Vector",
     "vjp",

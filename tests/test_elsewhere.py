@@ -39,8 +39,9 @@ INFINITE = {np.float64: 1e-11, np.float32: 1e-4}
 UNLIKE: dict[str, str] = {
     # the book's formulas: no least variance; of equal numbers the last is the largest; a later key of NaN is not seen
     "jax": "gaussian_nll|^max|that is causal",
-    # refuses variances below 0; lets the gradient pass at the least variance; finite where scores are inf
-    "torch": "gaussian_nll|attention",
+    # refuses variances below 0; lets the gradient pass at the least variance; finite where scores are inf;
+    # of equal numbers the first is the largest
+    "torch": "gaussian_nll|attention|^max_pool",
 }
 
 

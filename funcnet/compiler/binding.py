@@ -89,14 +89,13 @@ class Workspace:
         """
         memory, start = (self.source, 0) if self._is_params(root) else (self.slab, root.buffer.start)
         start += root.offset * root.dtype.itemsize
-        rows_last = value.batch_axis is not None and value.ndim > 1
-        place = (id(memory), start, value.shape, value.dtype, rows_last)
+        axes = tuple(range(value.ndim))
+        order = value.order or (axes if value.batch_axis is None else (*axes[-1:], *axes[:-1]))
+        place = (id(memory), start, value.shape, value.dtype, order)
         found = self._allotted.get(place)
         if found is None:
-            shape = (value.shape[-1], *value.shape[:-1]) if rows_last else value.shape
-            found = np.ndarray(shape, value.dtype, memory, start)
-            if rows_last:
-                found = found.transpose(*range(1, value.ndim), 0)
+            found = np.ndarray([value.shape[i] for i in order], value.dtype, memory, start)
+            found = found.transpose([order.index(i) for i in axes])
             self._allotted[place] = found
         return found
 
@@ -105,7 +104,7 @@ class Workspace:
         large = [a for a in arrays if a.ndim]
         first = large[0] if large else arrays[0]
         alike = all(a.shape == first.shape and a.strides == first.strides for a in large)
-        if first.ndim < 2 or not alike or not (first.flags.c_contiguous or first.flags.f_contiguous):
+        if first.ndim < 2 or not alike or not dense(first):
             return arrays
         return tuple(self.same(a.ravel("K"), a) if a.ndim else a for a in arrays)
 
@@ -142,6 +141,14 @@ class Workspace:
             outputs = tuple(self.array(y) if y.use_count else None for y in call.outputs)
             return call.primitive.form(self, call.attributes, inputs, outputs)
         return call.primitive.form(self, call.attributes, inputs, self.array(call.output))
+
+
+def dense(array: Any) -> bool:
+    """Whether the elements lie one behind the other, in whatever order of the axes."""
+    if array.flags.c_contiguous or array.flags.f_contiguous:
+        return True
+    order = sorted(range(array.ndim), key=lambda i: -array.strides[i])
+    return bool(array.transpose(order).flags.c_contiguous)
 
 
 def aligned(size: int) -> Any:

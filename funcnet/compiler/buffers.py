@@ -38,7 +38,7 @@ def nbytes(value: Value) -> int:
 
 def same_form(a: Value, b: Value) -> bool:
     """Whether the elements of both lie alike in memory."""
-    return (a.shape, a.dtype.itemsize, a.batch_axis) == (b.shape, b.dtype.itemsize, b.batch_axis)
+    return (a.shape, a.dtype.itemsize, a.batch_axis, a.order) == (b.shape, b.dtype.itemsize, b.batch_axis, b.order)
 
 
 def written(call: Call) -> list[Value]:

@@ -5,7 +5,7 @@ the params go straight to their places in one flat vector; small calls that do t
 gets a buffer, a piece of memory that it shares with values that are not read any more. All of it is computed from what
 the calls read and write.
 
-How an array lies in memory:
+How an array lies in memory, where its `order` says nothing else:
 
 - Features first: a batched value of shape (batch, ..., features) is stored as (features, batch, ...), so that each row
   of memory is one feature of the whole batch; the maths sees the batch-first view. Elementwise calls, products and
@@ -177,7 +177,7 @@ class Copies:
         found = self._made.get(id(value))
         if found is None:
             found = self._made[id(value)] = Value(value.trace, value.shape, value.dtype, value.batch_axis)
-            found.offset, found.view = value.offset, value.view
+            found.offset, found.view, found.order = value.offset, value.view, value.order
             if value.base is not None:
                 found.base = self.of(value.base)
         return found

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
+from funcnet.exports import images
 from funcnet.exports.contraction import contraction
 from funcnet.exports.patterns import Standard
 from funcnet.exports.recording import located
@@ -292,5 +293,6 @@ RULES: dict[Primitive, Rule] = {
     primitives.LABELLED: labelled,
     primitives.KNOWN_LABELS: known_labels,
     NORMAL_CDF: of_number(normal_cdf),
+    **images.RULES,
 }
 """The rules of all primitives that a forward pass without a key may record."""

@@ -15,8 +15,8 @@ from funcnet.inspection.structure import Place, Source, path_name, structure
 from funcnet.inspection.summary import outline
 from funcnet.inspection.walk import Walk, total
 from funcnet.networks.combinators import check
+from funcnet.networks.gallery import output_names
 from funcnet.networks.picture import Arrow, Box, svg
-from funcnet.networks.sketch import output_names
 
 NUMBERS = 2  # of an array that are shown
 

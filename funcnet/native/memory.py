@@ -47,7 +47,7 @@ class Placement:
 
     def _stored(self, grouping: Grouping) -> list[Value]:
         fixed = self.plan.buffers[:2]
-        calls = [call.output for group in grouping.groups for call in group.all()]
+        calls = [y for group in grouping.groups for call in group.all() for y in call.outputs]
         values = [*self.plan.inputs, *calls]
         return [v for v in values if id(v) in grouping.stored and v.buffer not in fixed and v.base is None]
 
@@ -55,7 +55,7 @@ class Placement:
         """(the shape as it is stored, the order of the axes, the elements that a row takes), features first."""
         if value.batch_axis is None:
             return value.shape, tuple(range(value.ndim)), value.shape[-1] if value.shape else 1
-        order = (value.ndim - 1, *range(value.ndim - 1))
+        order = value.order or (value.ndim - 1, *range(value.ndim - 1))
         shape = tuple(value.shape[axis] for axis in order)
         row = shape[-1]
         if value.ndim <= 2 and value.batch_axis == 0 and row > 1:
@@ -79,10 +79,10 @@ class Placement:
 class Slab(Workspace):
     """The slab, and arrays in it."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, memory: Any = None) -> None:
         plan = placement.plan
         self.placement = placement
-        self.slab: Any = aligned(placement.size)
+        self.slab: Any = aligned(placement.size) if memory is None else memory
         self.dtype: np.dtype[Any] = plan.dtype
         self._arrays: dict[int, Any] = {}
         self._allotted: dict[Any, Any] = {}

@@ -21,7 +21,7 @@ from funcnet.networks.drawing import NetworkParams as NetworkParams
 from funcnet.networks.graph import Graph, is_series
 from funcnet.networks.nesting import nested, scoped
 from funcnet.networks.sharing import Shared, transposed
-from funcnet.networks.sketch import picture, table
+from funcnet.networks.sketch import table
 from funcnet.random import Key
 
 Operators: TypeAlias = "Mapping[Any, Layer[Any, Any] | Shared | Sequence[Layer[Any, Any]]]"
@@ -128,6 +128,8 @@ class Network:
 
     def picture(self) -> str | None:
         """The operators as a picture in SVG."""
+        from funcnet.networks.gallery import picture  # only where one is drawn: networks start sooner without it
+
         return picture(self.graph, self.layers)
 
     def integer_inputs(self) -> list[int]:

@@ -130,9 +130,15 @@ def short_of_kernels() -> bool:
 def inner_product(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """sum a_i b_i, by the vectors as they lie in memory."""
     a, b = operands
-    if a.strides == b.strides and (a.flags.c_contiguous or a.flags.f_contiguous):
+    if a.strides == b.strides and is_dense(a):
         return [(a.ravel("K").dot, (b.ravel("K"), out))]
     return [(inner_into, (a, b, out))]
+
+
+def is_dense(a: Any) -> bool:
+    """Whether its elements lie side by side, in whatever order of the axes."""
+    order = sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
+    return bool(a.transpose(order).flags.c_contiguous)
 
 
 def inner_into(a: Any, b: Any, out: Any) -> None:

@@ -14,8 +14,8 @@ from funcnet.random import fold_in, generator
 from funcnet.tracing.forms import nonzero, plain
 from funcnet.tracing.forms import relu_grad as relu_grad_form
 from funcnet.tracing.primitive import CONCATENATE, COPY, INNER, Primitive
-from funcnet.tracing.shapes import joined_shape, refuse
-from funcnet.tracing.trace import FUNCTIONS, Trace, Value
+from funcnet.tracing.shapes import FUNCTIONS, joined_shape, refuse
+from funcnet.tracing.trace import Trace, Value
 
 
 def inner(a: Any, b: Any) -> Any:

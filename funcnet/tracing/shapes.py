@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any, NoReturn, TypeAlias
 
@@ -15,6 +15,9 @@ BOOL = np.dtype(np.bool_)
 Shape: TypeAlias = tuple[int, ...]
 Spec: TypeAlias = tuple[Shape, np.dtype[Any], int | None]
 """The shape, dtype and batch axis of a value."""
+Axes: TypeAlias = int | Shape | None
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+"""The functions that record a NumPy function that is no ufunc."""
 RECORDABLE = "write it in NumPy ufuncs, operators, @, sum, max, reshape and slices, or use a custom_layer"
 
 
@@ -139,3 +142,8 @@ def permutation(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
     if len(order) != ndim:
         raise ShapeError(f"transpose: {axes} names {len(order)} of {ndim} axes")
     return order
+
+
+def rows_innermost(batch_axis: int | None, ndim: int) -> tuple[int, ...] | None:
+    """The order in memory of the axes of an image: channels outermost, rows innermost; None as usual."""
+    return (ndim - 1, *range(1, ndim - 1), 0) if batch_axis == 0 and ndim > 2 else None

@@ -12,16 +12,18 @@ from functools import partial
 from math import prod
 from operator import methodcaller
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from funcnet.tracing.forms import Attributes
+from funcnet.tracing.forms import Attributes, Operands
 from funcnet.tracing.primitive import BITWISE, MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
 from funcnet.tracing.shapes import (
     BOOL,
+    FUNCTIONS,
     RECORDABLE,
+    Axes,
     MissingAttributeError,
     Slice,
     Spec,
@@ -32,10 +34,9 @@ from funcnet.tracing.shapes import (
     reduced,
     refuse,
     reshaped,
+    rows_innermost,
     sliced_axis,
 )
-
-Axes: TypeAlias = int | tuple[int, ...] | None
 
 
 class Call:
@@ -49,12 +50,7 @@ class Call:
     __slots__ = ("attributes", "inputs", "operands", "outputs", "primitive", "scope")
 
     def __init__(
-        self,
-        primitive: Primitive,
-        inputs: tuple[Any, ...],
-        outputs: tuple[Value, ...],
-        attributes: Attributes,
-        scope: str,
+        self, primitive: Primitive, inputs: Operands, outputs: tuple[Value, ...], attributes: Attributes, scope: str
     ) -> None:
         self.primitive: Primitive = primitive
         self.outputs: tuple[Value, ...] = outputs
@@ -126,6 +122,8 @@ class Trace:
     ) -> Value:
         """Record one call and return the value that it writes."""
         (value,) = self.emit_all(primitive, inputs, [(shape, dtype, batch_axis)], **attributes)
+        if primitive.elementwise and any(x.shape == shape and x.root.order for x in inputs if isinstance(x, Value)):
+            value.order = rows_innermost(batch_axis, len(shape))
         return value
 
     def emit_all(
@@ -146,13 +144,15 @@ class Value(NDArrayOperatorsMixin):
     batch_axis: which axis is the batch; None where there is none.
     call: the call that writes it; None for inputs, params and views.
     base, view: a view is `view(base)` and costs no call when the program runs.
+    order: its axes as they lie in memory, the outermost first; None: features first, then the other axes.
     offset: for a parameter, and for its cotangent, the place in the flat vector of all params.
     use_count, last, buffer, ones: how often it is read, by which call last, where it lives, and the view of it that has
     one more feature, constantly 1: written by the plan.
     """
 
     __slots__ = (
-        "base", "batch_axis", "call", "dtype", "buffer", "last", "offset", "ones", "shape", "trace", "use_count", "view"
+        "base", "batch_axis", "buffer", "call", "dtype", "last", "offset", "ones", "order", "shape", "trace",
+        "use_count", "view",
     )  # fmt: skip
 
     def __init__(self, trace: Trace, shape: tuple[int, ...], dtype: np.dtype[Any], batch_axis: int | None) -> None:
@@ -163,6 +163,7 @@ class Value(NDArrayOperatorsMixin):
         self.call: Call | None = None
         self.base: Value | None = None
         self.view: Callable[[Any], Any] | None = None
+        self.order: tuple[int, ...] | None = None
         self.offset: int = 0
         self.use_count: int = 0
         self.last: int = -1
@@ -242,7 +243,7 @@ class Value(NDArrayOperatorsMixin):
         shape, axis = product_shape(a.shape, a.batch_axis, b.shape, b.batch_axis)
         return self.trace.emit(MATMUL, (a, b), shape, self.trace.dtype, axis)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Value:
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Record one of the NumPy functions beyond ufuncs that layers call."""
         if function not in FUNCTIONS:
             refuse(f"np.{function.__name__}")
@@ -269,9 +270,12 @@ class Value(NDArrayOperatorsMixin):
         shape = reshaped(self.shape, shape, self.batch_axis, self.trace.rows)
         if shape == self.shape:
             return self
-        if shape[-1:] == self.shape[-1:]:  # the features stay together, and so they are stored: see `Plan.layout`
+        if shape[-1:] == self.shape[-1:] and self.root.order is None:  # features are stored first, see `Plan`
             return self.as_view(methodcaller("reshape", shape), shape, self.batch_axis)
-        return self.trace.emit(RESHAPE, (self,), shape, self.dtype, self.batch_axis)
+        value = self.trace.emit(RESHAPE, (self,), shape, self.dtype, self.batch_axis)
+        if self.ndim == 2 and shape[0] == self.shape[0]:
+            value.order = rows_innermost(self.batch_axis, len(shape))
+        return value
 
     def __getitem__(self, index: int | slice | EllipsisType | tuple[Any, ...] | None) -> Value:
         """A basic slice of the features, a view."""
@@ -294,7 +298,3 @@ class Value(NDArrayOperatorsMixin):
             raise MissingAttributeError(f"the attribute {name!r} of an array cannot be recorded: {RECORDABLE}")
 
     __iter__ = None  # nor be walked row by row
-
-
-FUNCTIONS: dict[Any, Callable[..., Value]] = {}
-"""What records a NumPy function that is no ufunc."""

@@ -11,7 +11,7 @@ import pytest
 import funcnet as fn
 from funcnet.compiler.binding import Workspace, aligned
 from funcnet.compiler.plan import Plan
-from funcnet.tracing.forms import Instruction, short_of_kernels
+from funcnet.tracing.forms import Instruction, is_dense, short_of_kernels
 from funcnet.tracing.primitives import inner, relu_grad
 from funcnet.tracing.trace import Trace
 
@@ -376,3 +376,11 @@ def test_two_workspaces_share_nothing() -> None:
     trace = Trace(np.dtype(np.float32), 5)
     plan = Plan(trace, (np.tanh(trace.input((5, 3), trace.dtype)),))
     assert not np.shares_memory(Workspace(plan).slab, Workspace(plan).slab)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_arrays_without_gaps_are_dense_in_whatever_order_of_axes(order: tuple[int, ...]) -> None:
+    a = np.empty((2, 3, 4)).transpose(order)
+    assert is_dense(a)
+    assert np.shares_memory(a.ravel("K"), a)
+    assert not is_dense(np.empty((4, 6, 8))[::2, ::2, ::2].transpose(order))

@@ -20,6 +20,7 @@ NEWEST = newest_opset()
 NOT_EXPORTED = {"custom_layer", "rnn", "lstm", "gru"}
 EXPORTED = [case for case in CASES if case.name.split(" ")[0] not in NOT_EXPORTED]
 DTYPES: list[Any] = [np.float32, np.float64]
+SINGLE = ("conv", "avg_pool")  # what ONNX Runtime has in float32 alone
 
 
 def arrays(case: Case, rows: int, dtype: Any) -> list[Any]:
@@ -47,6 +48,10 @@ def made(case: Case, dtype: Any) -> tuple[fn.Layer[Any, Any], Any]:
 @pytest.mark.parametrize("case", EXPORTED, ids=lambda case: case.name)
 def test_every_operator_gives_what_it_gives_here(case: Case, dtype: Any) -> None:
     net, params = made(case, dtype)
+    if dtype is np.float64 and case.name.startswith(SINGLE):
+        with pytest.raises(fn.ExportError, match="float32"):
+            fn.to_onnx(net, params, *case.shapes, dtype=dtype)
+        return
     for opset in (17, 20, NEWEST):
         running = session(fn.to_onnx(net, params, *case.shapes, opset=opset, dtype=dtype))
         assert_gives(running, net, params, *arrays(case, 1, dtype))

@@ -16,6 +16,7 @@ import numpy as np
 import funcnet as fn
 from funcnet import tree
 from funcnet.testing.subject import Subject
+from tests.support import images
 from tests.support.cases import Case
 
 Formula = Callable[..., Any]
@@ -291,6 +292,7 @@ FORMULAS: dict[str, Formula] = {
     "network with tied weights without a bias": lambda p, x: affine(p[1], x) @ p[1][0].T,
     "network with tied logits": lambda p, i: p[1][0][i] @ p[1][0].T,
     "network of two outputs": lambda p, x: (affine(p[1], x), np.tanh(affine(p[1], x))),
+    **images.FORMULAS,
 }
 
 LEAST = float(np.finfo(np.float64).tiny)

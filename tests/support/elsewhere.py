@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet import tree
-from tests.support import battery, naive
+from tests.support import battery, images, naive
 from tests.support.cases import Case
 
 Function = Callable[..., Any]
@@ -54,6 +54,7 @@ def in_jax() -> Framework:
         "softplus": lambda p, x: nn.softplus(x),
         "softmax": lambda p, x: nn.softmax(x),
         "log_softmax": lambda p, x: nn.log_softmax(x),
+        **images.in_jax(),
     }
     return Framework("jax.numpy", partial(jax.enable_x64, True), jax.vjp, functions)
 
@@ -184,6 +185,7 @@ def in_torch() -> Framework:
         "slice of sequences": lambda p, x: torch.narrow(x, 1, 0, 4),
         "permute": lambda p, x: torch.permute(x, (0, 2, 1)),
         "permute three axes": lambda p, x: torch.permute(x, (0, 3, 1, 2)),
+        **images.in_torch(),
     }
     return Framework("torch", nullcontext, torch.func.vjp, functions)
 

@@ -1,0 +1,194 @@
+"""Convolutions and pools: their options, what they refuse, and how images lie in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import funcnet as fn
+from tests.support import images
+from tests.support.images import Kernel
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fn.conv(0, 3), "features must be an int of at least 1"),
+        (lambda: fn.conv(2, (3, 3, 3)), "kernel_size must be one int or two"),
+        (lambda: fn.conv(2, "3"), "kernel_size must be one int or two"),  # type: ignore[call-overload]
+        (lambda: fn.conv(2, (3, 0)), "kernel_size must be an int of at least 1"),
+        (lambda: fn.conv(2, 3, strides=0), "strides must be an int of at least 1"),
+        (lambda: fn.conv(2, 3, strides=(1, 2)), "strides must be an int, or one for each of the 1 axes"),
+        (lambda: fn.conv(2, 3, dilation=0), "dilation must be an int of at least 1"),
+        (lambda: fn.conv(3, 3, groups=2), "groups must divide the 3 features"),
+        (lambda: fn.conv(2, 3, padding="SAME"), "padding must be 'valid', 'same' or a pair"),
+        (lambda: fn.conv(2, 3, padding=1), "padding must be 'valid', 'same' or a pair"),  # type: ignore[call-overload]
+        (lambda: fn.conv(2, (3, 3), padding=((1, 1),)), r"such as \(\(1, 1\), \(2, 0\)\)"),
+        (lambda: fn.conv(2, 3, padding=((1, -1),)), "padding must be an int of at least 0"),
+        (lambda: fn.max_pool((2, 2), padding=((2, 0), (0, 0))), r"padding \(2, 0\) must be smaller"),
+        (lambda: fn.upsample(0), "factor must be an int of at least 1"),
+    ],
+)
+def test_bad_options_are_refused(call: Any, message: str) -> None:
+    with pytest.raises(fn.OptionError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (
+            fn.conv(2, (3, 3)),
+            (8, 8),
+            r"takes \(rows, height, width, channels\), not 3 axes: one row alone is x\[None\]",
+        ),
+        (fn.conv(2, 3), (8, 8, 1), r"for images write kernel_size with a number for each of the two axes"),
+        (fn.conv(2, (5, 3)), (4, 8, 1), "reaches over 5 elements, but the input .* has only 4 along that axis"),
+        (fn.conv(2, 3, dilation=4, padding=((2, 2),)), (4, 1), "reaches over 9 elements, .* only 4 and 4 of padding"),
+        (fn.conv(4, 3, groups=2), (8, 3), "groups must divide the 3 channels"),
+        (fn.conv_transpose(2, 2, padding=((3, 0),)), (1, 1), "nothing is left"),
+        (fn.max_pool((3, 3)), (2, 2, 1), "reaches over 3 elements"),
+        (fn.avg_pool(3), (2, 1), "reaches over 3 elements"),
+        (fn.upsample((2, 2)), (2, 2), r"not 3 axes"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(layer: fn.Layer[Any], shape: fn.Shape, message: str) -> None:
+    with pytest.raises(fn.ShapeError, match=message):
+        layer.init(fn.key(0), shape)
+
+
+def test_other_channels_and_params_are_refused() -> None:
+    layer = fn.conv(2, (3, 3))
+    params, _ = layer.init(fn.key(0), (8, 8, 3))
+    with pytest.raises(fn.ShapeError, match="take 3 channels"):
+        layer.apply(params, np.zeros((1, 8, 8, 1), np.float32))
+    with pytest.raises(fn.ParamsError, match="kernel_size"):
+        layer.apply(params._replace(weight=np.zeros((2, 3, 3, 2), np.float32)), np.zeros((1, 8, 8, 3), np.float32))
+    with pytest.raises(fn.ParamsError, match="a bias is one number a feature"):
+        layer.apply(params._replace(bias=np.zeros(3, np.float32)), np.zeros((1, 8, 8, 3), np.float32))
+    with pytest.raises(fn.ShapeError, match="takes 2 channels"):
+        fn.conv_transpose(2, (3, 3)).apply(
+            params._replace(bias=np.zeros(3, np.float32)), np.zeros((1, 8, 8, 3), np.float32)
+        )
+
+
+@given(
+    height=st.integers(1, 7),
+    width=st.integers(1, 7),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    groups=st.integers(1, 3),
+    rows=st.integers(0, 3),
+)
+def test_same_gives_the_length_over_the_stride_and_the_books_values(
+    height: int,
+    width: int,
+    size: tuple[int, int],
+    strides: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    rows: int,
+) -> None:
+    layer = fn.conv(2 * groups, size, strides=strides, dilation=dilation, groups=groups, padding="same")
+    params, shape = layer.init(fn.key(0), (height, width, groups), dtype=np.float64)
+    assert shape == (-(-height // strides[0]), -(-width // strides[1]), 2 * groups)
+    missing = [
+        max(0, (n - 1) * step + (k - 1) * gap + 1 - length)
+        for n, step, k, gap, length in zip(shape, strides, size, dilation, (height, width), strict=False)
+    ]
+    pads = ((missing[0] // 2, -(-missing[0] // 2)), (missing[1] // 2, -(-missing[1] // 2)))
+    x = RNG.normal(size=(rows, height, width, groups))
+    kernel = Kernel(strides, pads, dilation, groups)
+    net = fn.network({1: layer}, {})
+    expected = images.convolved(kernel, params, x)
+    np.testing.assert_allclose(layer.apply(params, x), expected, atol=1e-12)
+    np.testing.assert_allclose(net.apply({1: params}, x), expected, atol=1e-12)
+    up = fn.conv_transpose(groups, size, strides=strides, dilation=dilation)
+    assert up.init(fn.key(0), shape)[1] == tuple(
+        (n - 1) * step + (k - 1) * gap + 1 for n, step, k, gap in zip(shape, strides, size, dilation, strict=False)
+    ) + (groups,)
+
+
+def test_equal_elements_share_the_gradient_of_their_window() -> None:
+    x = np.ones((1, 3, 1))
+    _, pullback = fn.max_pool(2, strides=1).apply.vjp((), x)
+    _, (dx,) = pullback(np.array([[[1.0], [4.0]]]))
+    np.testing.assert_array_equal(dx[0, :, 0], [0.5, 2.5, 2.0])
+
+
+def test_kernels_are_drawn_by_their_fans() -> None:
+    for layer, fan_in in ((fn.conv(64, (3, 3)), 9 * 32), (fn.conv_transpose(64, (3, 3)), 9 * 32)):
+        params, _ = layer.init(fn.key(0), (8, 8, 32))
+        np.testing.assert_allclose(params.weight.std(), fan_in**-0.5, rtol=0.02)
+    params, _ = fn.conv(64, 5, groups=32).init(fn.key(0), (8, 32))
+    np.testing.assert_allclose(params.weight.std(), 5**-0.5, rtol=0.15)
+
+
+def test_the_summary_counts_params_and_multiply_adds() -> None:
+    found = fn.summary(fn.serial(fn.conv(6, (5, 5)), fn.max_pool((2, 2)), fn.flatten(), fn.linear(3)), (28, 28, 1))
+    assert found.parameters == 5 * 5 * 6 + 6 + 12 * 12 * 6 * 3 + 3
+    assert found.multiply_adds == 24 * 24 * 25 * 6 + 12 * 12 * 6 * 3
+
+
+NETWORKS: dict[str, tuple[fn.Layer[Any], tuple[int, ...]]] = {
+    "images": (
+        fn.serial(
+            fn.conv(3, (3, 3)),
+            fn.relu(),
+            fn.max_pool((2, 2)),
+            fn.conv(4, (2, 2)),
+            fn.tanh(),
+            fn.flatten(),
+            fn.linear(2),
+        ),
+        (8, 9, 2),
+    ),
+    "sequences into linear": (fn.serial(fn.conv(3, 3), fn.tanh(), fn.linear(2), fn.conv(2, 2)), (6, 2)),
+    "linear into images": (fn.serial(fn.linear(12), fn.reshape(2, 3, 2), fn.conv_transpose(2, (2, 2))), (5,)),
+    "norms": (
+        fn.serial(fn.conv(3, (2, 2)), fn.layer_norm(), fn.avg_pool((2, 2)), fn.scale(), fn.mean((1, 2))),
+        (5, 5, 2),
+    ),
+    "branches": (
+        fn.network(
+            {
+                "x": fn.identity(),
+                "a": fn.conv(2, (3, 3), padding="same"),
+                "b": fn.conv(3, (1, 1)),
+                "c": fn.concatenate(),
+                "d": fn.conv(2, (2, 2)),
+                "e": fn.upsample((2, 1)),
+            },
+            {"x": ["a", "b"], "a": ["c"], "b": ["c"], "c": ["d"], "d": ["e"]},
+        ),
+        (4, 4, 2),
+    ),
+    "permuted": (
+        fn.serial(fn.permute(2, 1, 3), fn.conv(2, (2, 3)), fn.permute(3, 1, 2), fn.avg_pool((1, 2))),
+        (4, 5, 2),
+    ),
+    "dropout": (fn.serial(fn.conv(2, (2, 2)), fn.dropout(0.5), fn.sigmoid(), fn.conv(2, (2, 2))), (4, 4, 1)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_the_program_agrees_with_the_pure_functions_however_images_lie(name: str, rows: int) -> None:
+    net, shape = NETWORKS[name]
+    params, _ = net.init(fn.key(1), shape, dtype=np.float64)
+    x = RNG.normal(size=(rows, *shape))
+    loss = fn.mse(reduction="sum")
+    y, pullback = net.apply.vjp(params, x)
+    _, of_loss = loss.apply.vjp((), y, np.ones_like(y))
+    expected, _ = pullback(of_loss(np.float64(1.0))[1][0])
+    value, gradient = fn.value_and_grad(net, loss)(params, x, np.ones_like(y))
+    np.testing.assert_allclose(value, loss.apply((), y, np.ones_like(y)), rtol=1e-12)
+    for a, b in zip(fn.tree.leaves(gradient), fn.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
