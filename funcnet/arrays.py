@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
@@ -13,6 +12,7 @@ from funcnet import tree
 from funcnet.advice import advice, dense
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.options import as_int
+from funcnet.structures import is_masked
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]
 """A floating NumPy array, batch-first."""
@@ -75,11 +75,6 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
 def holds_params(x: Any) -> bool:
     """Whether this is a tree, such as params or the state of an optimizer, rather than rows of numbers."""
     return is_tuple(x) and any(hasattr(part, "_fields") or part == () for part in (x, *x) if not is_array(part))
-
-
-def is_masked(x: object) -> bool:
-    """Whether it is an array some of whose elements may be masked out."""
-    return "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray)  # NumPy loads it only where it is used
 
 
 def refuse_mask(name: str, x: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -145,3 +146,8 @@ def key_path(kind: type, key: Hashable) -> str:
     """One step of a path: an attribute of a NamedTuple, else an index."""
     name = cast("Any", key).item() if isinstance(key, np.generic) else key
     return f"[{name!r}]" if kind in (dict, list, tuple) else f".{key}"
+
+
+def is_masked(x: object) -> bool:
+    """Whether it is an array some of whose elements may be masked out."""
+    return "numpy.ma" in sys.modules and isinstance(x, np.ma.MaskedArray)  # NumPy loads it only where it is used

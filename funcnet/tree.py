@@ -31,6 +31,7 @@ from funcnet.structures import (
     Structure,
     entries_of,
     flatten,
+    is_masked,
     key_path,
     leaves,
     leaves_with_path,
@@ -103,12 +104,12 @@ def named(tree: object) -> dict[str, npt.NDArray[Any]]:
     """
     found, s = flatten(tree)
     names = _names(s)
-    arrays = [np.asarray(x, order="C") for x in found]
-    wrong = [f"{n} is {x!r:.60}" for n, x, a in zip(names, found, arrays, strict=True) if a.dtype.kind not in "fiub"]
+    arrays = [_array(x, np.asarray) for x in found]
+    wrong = [f"{n} is {a}" for n, a in zip(names, arrays, strict=True) if isinstance(a, str)]
     twice = [f"{name} is the name of {count} leaves" for name, count in Counter(names).items() if count > 1]
     if wrong or twice:
         raise ParamsError("\n  ".join(["named takes arrays of numbers, each with a name", *_shortened(wrong + twice)]))
-    return dict(zip(names, arrays, strict=True))
+    return dict(zip(names, cast("list[npt.NDArray[Any]]", arrays), strict=True))
 
 
 def unnamed(like: T, arrays: Mapping[str, Any]) -> T:
@@ -119,16 +120,29 @@ def unnamed(like: T, arrays: Mapping[str, Any]) -> T:
     Example: `params = fn.tree.unnamed(params, np.load("params.npz"))`.
     """
     wanted = named(like)
-    given = {name: np.array(arrays[name], order="C") for name in arrays if name in wanted}
+    if not isinstance(cast("Any", arrays), Mapping):
+        raise ParamsError(f"unnamed takes a dict of names and arrays, not {arrays!r:.60}")
+    given = {name: _array(arrays[name], np.array) for name in arrays if name in wanted}
     problems = [f"{name} is missing" for name in wanted if name not in given]
     problems += [f"{name!s:.60} is unknown" for name in arrays if name not in wanted]
     for name, array in given.items():
-        found, expected = (f"{a.dtype} {a.shape}" for a in (array, wanted[name]))
+        found, expected = (a if isinstance(a, str) else f"{a.dtype} {a.shape}" for a in (array, wanted[name]))
         if found != expected:
             problems.append(f"{name} is {found}; expected {expected}")
     if problems:
         raise ParamsError("\n  ".join(["the arrays are not those of the tree", *_shortened(problems)]))
     return unflatten(structure(like), [given[name] for name in wanted])
+
+
+def _array(x: Any, make: Callable[..., npt.NDArray[Any]]) -> npt.NDArray[Any] | str:
+    """An array of numbers, row by row; or, where there is none, a text that says what x is."""
+    if is_masked(x):
+        return "a masked array, whose mask would be lost: fill it first, x.filled(...)"
+    try:
+        array = make(x, order="C")
+    except (RuntimeError, TypeError, ValueError) as error:  # of tensors that are no array yet, and of ragged lists
+        return f"a {type(x).__name__} and no array: {error}"
+    return array if array.dtype.kind in "fiub" else f"{x!r:.60}"
 
 
 def _names(s: Structure[Any], name: str = "") -> list[str]:

@@ -352,3 +352,35 @@ def test_named_refuses_leaves_that_are_no_arrays_of_numbers() -> None:
 def test_a_key_of_another_kind_that_prints_as_another_is_told() -> None:
     with pytest.raises(ParamsError, match="True is the name of 2 leaves"):
         tree.named({True: np.ones(1), "True": np.ones(1)})
+
+
+class Tensor:
+    """An array of another library, which has to be asked before NumPy may read it."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise RuntimeError("use detach()")
+
+
+@pytest.mark.parametrize(
+    ("leaf", "text"),
+    [
+        (np.ma.masked_array([1.0, 2.0], [False, True]), "1 is a masked array, .* x.filled"),
+        (Tensor(), r"1 is a Tensor and no array: use detach\(\)"),
+        ("ab", "1 is 'ab'"),
+        (np.array(["ab"]), r"1 is array\(\['ab'\]"),
+    ],
+)
+def test_leaves_that_are_no_arrays_have_no_name_and_none_has_them(leaf: Any, text: str) -> None:
+    with pytest.raises(ParamsError, match=text):
+        tree.named({1: leaf})
+    with pytest.raises(ParamsError, match=rf"{text}.*; expected float64 \(2,\)"):
+        tree.unnamed({1: np.zeros(2)}, {"1": leaf})
+
+
+def test_unnamed_takes_a_dict_of_arrays() -> None:
+    with pytest.raises(ParamsError, match="1 is a list and no array: .*inhomogeneous.*expected"):
+        tree.unnamed({1: np.zeros(2)}, {"1": [[1.0], [1.0, 2.0]]})
+    wrong: Any
+    for wrong in (None, 3, [("1", np.zeros(2))], np.zeros(2)):
+        with pytest.raises(ParamsError, match="unnamed takes a dict of names and arrays, not "):
+            tree.unnamed({1: np.zeros(2)}, wrong)

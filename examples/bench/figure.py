@@ -9,8 +9,11 @@ from bench.report import Results, duration
 _COLOURS = {
     "funcnet": "#0b6e4f",
     "funcnet-scan": "#58a68a",
+    "funcnet-jit": "#1f9ac9",
+    "funcnet-jit-scan": "#8fcbe4",
     "naive": "#9aa5b1",
     "jax": "#7a5195",
+    "jax-scan": "#b99cc9",
     "torch": "#ef5675",
     "torch-compile": "#ffa600",
 }

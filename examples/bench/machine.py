@@ -36,6 +36,7 @@ def describe() -> dict[str, str]:
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     facts = {
         "cpu": f"{_cpu()}, {os.cpu_count()} cores",
+        "vectors": _vectors(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "numpy": f"{np.__version__}, {blas['name']} {blas['version']}",
         "threads": os.environ.get(_MARK, "not held"),
@@ -55,6 +56,18 @@ def in_a_line(facts: Mapping[str, str]) -> str:
     """All facts as one line of text."""
     plain = ("cpu", "system", "dtype")
     return "; ".join(fact if name in plain else f"{name}: {fact}" for name, fact in facts.items()) + "."
+
+
+def _vectors() -> str:
+    """The widest vector instructions of the CPU, and of those that NumPy has been told to use."""
+    import numpy as np
+
+    found = [str(name) for name in np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])]
+    if any(name.startswith(("AVX512", "X86_V4")) for name in found):
+        return "AVX-512"
+    if any(name in ("AVX2", "X86_V3") for name in found):
+        return "AVX2"
+    return found[-1] if found else "those of the platform"
 
 
 def _cpu() -> str:

@@ -28,9 +28,10 @@ class Named(Protocol):
 
 T = TypeVar("T", bound=Named)
 
-BAR, SCAN = "hand-written", "funcnet-scan"
+BAR = "hand-written"
+SCANS = ("funcnet-scan", "funcnet-jit-scan", "jax-scan")
 BLOCK_SECONDS = 0.005
-_PEERS = ("jax", "torch", "torch-compile")
+_PEERS = ("jax", "jax-scan", "torch", "torch-compile")
 
 
 def main(options: Namespace) -> None:
@@ -120,10 +121,14 @@ def installed(skipped: Sequence[str], compiled: bool) -> dict[str, Build]:
     found: dict[str, Build] = {BAR: handwritten.build}
     if with_funcnet.load():
         found["funcnet"] = with_funcnet.build
-        found[SCAN] = with_funcnet.build_scan
+        found["funcnet-scan"] = with_funcnet.build_scan
+        if with_funcnet.has_compiler():
+            found["funcnet-jit"] = with_funcnet.build_jit
+            found["funcnet-jit-scan"] = with_funcnet.build_jit_scan
     found["naive"] = naive.build
     if "jax" not in skipped and with_jax.load():
         found["jax"] = with_jax.build
+        found["jax-scan"] = with_jax.build_scan
     if "torch" not in skipped and with_torch.load():
         found["torch"] = with_torch.build_eager
         if compiled:
@@ -136,7 +141,7 @@ def measure(workload: Workload, implementations: dict[str, Build], options: Name
     data = make_data(workload, np.dtype(options.dtype))
     judge, cases = Judge(workload, data), {}
     for name, build in implementations.items():
-        if workload.infer and name == SCAN:
+        if workload.infer and name in SCANS:
             continue
         progress(f"{workload.name}: checking {name}")
         try:

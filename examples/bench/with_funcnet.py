@@ -56,6 +56,43 @@ def build_scan(workload: Workload, data: Data) -> Case:
     return scanned_case(partial(_fn.scan, step), begin, linears, data.arrays)
 
 
+def build_jit(workload: Workload, data: Data) -> Case:
+    """The same as native code."""
+    call, begin, linears = native(workload, data)
+    if workload.infer:
+        return inference_case(call, begin, data.inputs, np.asarray)
+    return training_case(call, begin, linears, data.arrays)
+
+
+def build_jit_scan(workload: Workload, data: Data) -> Case:
+    """All steps in one call of native code."""
+    step, begin, linears = native(workload, data)
+    return scanned_case(partial(_fn.scan, step), begin, linears, data.arrays)
+
+
+def native(workload: Workload, data: Data) -> Compiled:
+    """The closure as native code."""
+    closure = compiled(workload, data)
+    call = _fn.jit(network(workload)).apply if workload.infer else _fn.jit(closure.call)
+    return closure._replace(call=call)
+
+
+def network(workload: Workload) -> Any:
+    """The network of a workload."""
+    return _FAMILIES[workload.family](workload).net
+
+
+def has_compiler() -> bool:
+    """Whether there is a C compiler."""
+    from funcnet.native.toolchain import find_compiler
+
+    try:
+        find_compiler()
+    except _fn.FuncnetError:
+        return False
+    return True
+
+
 def compiled(workload: Workload, data: Data) -> Compiled:
     """The closure alone, which has seen no batch yet."""
     model = _FAMILIES[workload.family](workload)

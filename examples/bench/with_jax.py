@@ -4,6 +4,7 @@ Steps may therefore be dispatched ahead of their results, which favours JAX on s
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from bench.case import Case, Linears, inference_case, training_case
 from bench.workloads import Data, Workload
 
+_LENGTHS = tuple(8**k for k in range(5, -1, -1))  # of the scans compiled beforehand, of which any number is made
 _jax: Any = None
 
 
@@ -36,13 +38,43 @@ def build(workload: Workload, data: Data) -> Case:
 
     if workload.infer:
         return _waiting(inference_case(_jax.jit(_forward), begin, arrays, np.asarray))
+
+    step = _step(workload)
+    return _waiting(training_case(_jax.jit(step), begin, _linears, arrays))
+
+
+def build_scan(workload: Workload, data: Data) -> Case:
+    """All steps in one call, ``jax.jit(lax.scan(step))``."""
+    case, step = build(workload, data), _step(workload)
+    arrays = tuple(_jax.numpy.asarray(a, np.int32 if a.dtype.kind == "i" else a.dtype) for a in data.arrays)
+
+    def scan(params: Any, arrays: Any, steps: int) -> tuple[Any, Any]:
+        params, losses = _jax.lax.scan(lambda params, _: step(params, *arrays), params, None, length=steps)
+        return params, losses[-1]
+
+    lowered = {n: _jax.jit(partial(scan, steps=n)).lower(case.begin(), arrays) for n in _LENGTHS}
+    compiled = {n: one.compile() for n, one in lowered.items()}
+
+    def run(params: Any, steps: int) -> tuple[Any, Any]:
+        loss = None
+        for length, call in compiled.items():
+            for _ in range(steps // length):
+                params, loss = call(params, arrays)
+            steps %= length
+        return params, loss
+
+    return _waiting(case._replace(run=run))
+
+
+def _step(workload: Workload) -> Callable[..., tuple[Any, Any]]:
+    """The gradient and the update."""
     loss_of, rate = _FAMILIES[workload.family], workload.rate
 
     def step(params: Any, *arrays: Any) -> tuple[Any, Any]:
         loss, gradients = _jax.value_and_grad(loss_of)(params, *arrays)
         return _jax.tree.map(lambda p, g: p - rate * g, params, gradients), loss
 
-    return _waiting(training_case(_jax.jit(step), begin, _linears, arrays))
+    return step
 
 
 def _waiting(case: Case) -> Case:

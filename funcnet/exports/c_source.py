@@ -16,7 +16,7 @@ from funcnet.exports.c_program import Program
 from funcnet.exports.c_update import read_update, state_text, update_lines
 from funcnet.exports.c_writer import INDICES, Writer, c_name, row_major
 from funcnet.exports.described import Described, describe, is_integer
-from funcnet.exports.updates import Update
+from funcnet.native.updates import Update
 from funcnet.options import flag
 from funcnet.tracing.trace import Value
 from funcnet.training.gradients import SGDStep

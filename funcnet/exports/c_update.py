@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.exports.c_writer import OWN, Writer
-from funcnet.exports.updates import Language, Update, update_of
+from funcnet.native.updates import Language, Update, update_of
 from funcnet.training.steps import TrainStep
 
 

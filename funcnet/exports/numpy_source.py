@@ -16,18 +16,39 @@ from funcnet.errors import ExportError
 from funcnet.exports.described import Described, Names, describe, plan_of
 from funcnet.exports.numpy_calls import Recorder, sources
 from funcnet.exports.numpy_trees import built, listed, position, size
-from funcnet.exports.updates import Language, Update, update_of
+from funcnet.native.updates import Language, Update, update_of
 from funcnet.tracing.trace import Value
 from funcnet.training.gradients import SGDStep
 from funcnet.training.scan import has_state
 
-RESERVED = {*kwlist, *dir(__builtins__), "np", "p", "g", "t", "u", "params", "gradient", "state", "loss", "rows"}
+RESERVED = {
+    *kwlist,
+    *dir(__builtins__),
+    "np",
+    "p",
+    "g",
+    "t",
+    "u",
+    "params",
+    "gradient",
+    "state",
+    "loss",
+    "rows",
+    "check",
+}
 BEST = frozenset({"fold_bias"})  # the pass that decides about bits; the others save time and memory
 FEATURES_FIRST = '''
 def features_first(make, shape, dtype):
     """An array of this shape, (rows, ..., features), each of whose features lies in one piece in memory."""
     axes = (*range(1, len(shape)), 0)
     return make((shape[-1], *shape[:-1]), dtype).transpose(axes)
+
+
+def check(name, array, shape, kinds):
+    """Refuse an array that this file is not for: NumPy would broadcast, cut or round it without a word."""
+    given = np.asarray(array)
+    if given.shape != shape or given.dtype.kind not in kinds:
+        raise ValueError(f"{name} is {given.dtype} {given.shape}; this file is for the shapes and dtypes at its top")
 '''
 
 
@@ -43,7 +64,7 @@ def to_numpy(function: Any, params: Any, *arrays: Array | Labels) -> str:
     The file has a function `step(params, *arrays)`; with an optimizer `step(params, state, *arrays)`, and `init()` for
     the first state; or `value_and_grad(params, *arrays)`; or `apply(params, *inputs)`. Params go in and come out as
     here; a state is a dict of vectors. The results are, to the bit, those of the function without a random key. Every
-    value has a name made of its operator's key, and every call is one line.
+    value has a name made of its operator's key, and every call is one line. Arrays of other shapes are a ValueError.
     Raises ExportError for a custom layer, and for an optimizer with a schedule, a mask or parts that are not
     elementwise; and what the function itself would.
     """
@@ -189,7 +210,7 @@ class _File:
         vector = f"np.concatenate([{listed(flat, 8)}    ])" if flat else f"np.empty(0, np.{self.dtype})"
         kind = d.function.kind if d.gradient else "apply"
         name = "value_and_grad" if kind == "value_and_grad" else "step" if d.gradient else "apply"
-        lines = [f"p = {vector}", *self._running(cuts)]
+        lines = [*self._checks(), f"p = {vector}", *self._running(cuts)]
         if isinstance(d.function, SGDStep):
             lines.append(f"return tree(p - gradient), outputs[0]{_times(d.plan.factors[0])}")
         elif self.update is not None:
@@ -201,6 +222,16 @@ class _File:
         arguments = f"params, state, {given}" if self.update is not None else f"params, {given}"
         text = f"\n\ndef {name}({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
         return self._tree() + self._init() + text
+
+    def _checks(self) -> list[str]:
+        """A line for each array given."""
+        d = self.described
+        arrays = [
+            (x, x, a.shape, "iu" if a.dtype.kind in "iu" else "fiu") for x, a in zip(self.inputs, d.arrays, strict=True)
+        ]
+        for i, (path, shape) in enumerate(zip(d.paths, d.layout.shapes, strict=True)):
+            arrays.append((f"params{path}", f"params{position(d.layout.structure, i)}", shape, "f"))
+        return [f"check({name!r}, {given}, {shape}, {kinds!r})" for name, given, shape, kinds in arrays]
 
     def _running(self, cuts: Sequence[tuple[int, int]]) -> list[str]:
         d, given = self.described, ", ".join(self.inputs)

@@ -29,7 +29,8 @@ class Emission(Writer):
             else:
                 self._put_call(group.calls[0])
             for call in group.all():
-                self._put_ones(call.output)
+                for value in call.outputs:
+                    self._put_ones(value)
         self._hand_out()
 
     def _copy_inputs(self) -> None:
@@ -135,7 +136,7 @@ class Emission(Writer):
         """A call that is not elementwise: in C where there is a form for it, else by NumPy."""
         form = FORMS.get(call.primitive.name)
         if form is None or not form(self, call):
-            for value in (*call.operands, call.output):
+            for value in (*call.operands, *call.outputs):
                 self.name(value.root)
             self.numpy_calls.append(call)
             self.segments.append([])

@@ -11,7 +11,10 @@ import numpy as np
 from funcnet.compiler.plan import Plan
 from funcnet.native.expressions import has_expression
 from funcnet.tracing.primitive import INNER, SUM
+from funcnet.tracing.primitives import GATHER, PICK, TOTAL_WEIGHT
 from funcnet.tracing.trace import Call, Value
+
+CHECKED = (PICK, GATHER, TOTAL_WEIGHT)  # calls that check what they read last, which stays for the error
 
 
 class Group:
@@ -49,13 +52,13 @@ class Grouping:
     def __init__(self, plan: Plan) -> None:
         self.groups: list[Group] = []
         self.group_of: dict[int, int] = {}
-        self._order: dict[int, int] = {id(call.output): i for i, call in enumerate(plan.calls)}
+        self._order: dict[int, int] = {id(y): i for i, call in enumerate(plan.calls) for y in call.outputs}
         self._readers: dict[int, list[Call]] = {}
         for call in plan.calls:
             for value in call.operands:
                 self._readers.setdefault(id(value.root), []).append(call)
         self._fixed: set[int] = {id(y.root) for y in plan.outputs}
-        self._fixed |= {id(call.output) for call in plan.calls if call.output.buffer is plan.buffers[1]}
+        self._fixed |= {id(y) for call in plan.calls for y in call.outputs if y.buffer is plan.buffers[1]}
         self._waiting: dict[int, Call] = {}
         for call in plan.calls:
             if self._can_wait(call):
@@ -63,14 +66,17 @@ class Grouping:
             else:
                 self._place(call)
         self.stored: set[int] = self._find_stored()
+        self._kept = {id(call.operands[-1].root) for call in plan.calls if call.primitive in CHECKED}
         self._last: dict[int, int] = {
             id(v.root): i for i, group in enumerate(self.groups) for call in group.all() for v in call.operands
         }
 
     def _can_wait(self, call: Call) -> bool:
         """Whether a fused call has one reader, in whose loop it can be made, and that reader waits for later values."""
+        if not is_fused(call):
+            return False
         value, readers = call.output, self._readers.get(id(call.output), [])
-        if not is_fused(call) or id(value) in self._fixed or len(readers) != 1:
+        if id(value) in self._fixed or len(readers) != 1:
             return False
         (reader,) = readers
         if not is_fused(reader) or reader.output.shape != value.shape or any(v.base is value for v in reader.operands):
@@ -88,7 +94,7 @@ class Grouping:
                 self._place(self._waiting.pop(id(value.root)))
         after = max((self.group_of.get(id(v.root), -1) for v in call.operands), default=-1)
         whole_sum = is_whole_sum(call)
-        shape = call.operands[0].shape if whole_sum else call.output.shape
+        shape = call.operands[0].shape if whole_sum else call.outputs[0].shape
         for number in range(max(after, 0), len(self.groups) if whole_sum or is_fused(call) else 0):
             if self._fits(call, shape, number):
                 break
@@ -97,7 +103,7 @@ class Grouping:
             self.groups.append(Group(shape, whole_sum or is_fused(call)))
         group = self.groups[number]
         (group.sums if whole_sum else group.calls).append(call)
-        self.group_of[id(call.output)] = number
+        self.group_of.update((id(y), number) for y in call.outputs)
 
     def _fits(self, call: Call, shape: tuple[int, ...], number: int) -> bool:
         """Whether the group's loop can make the call too: what it reads of that loop it reads at the same place."""
@@ -113,10 +119,12 @@ class Grouping:
             for call in group.all():
                 stored |= {id(v.root) for v in call.operands if self.group_of.get(id(v.root)) != number}
                 if call.primitive is SUM or not group.fused or call in group.sums:
-                    stored.add(id(call.output))
+                    stored.update(map(id, call.outputs))
         return stored
 
     def lives(self, value: Value) -> tuple[int, int]:
         """The first and the last group for which a stored value has to be in memory."""
         first = self.group_of.get(id(value), -1)
+        if id(value) in self._kept:
+            return first, len(self.groups)
         return first, max(first, self._last.get(id(value), -1))

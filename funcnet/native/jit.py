@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Collection
 from typing import Any, Generic, TypeVar, cast, overload
-
-import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array
@@ -17,7 +14,10 @@ from funcnet.compiler.programs import Compiled, CompiledFunction
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, shows_call
 from funcnet.errors import OptionError
-from funcnet.native.program import NativeProgram, NativeSpace, emitted
+from funcnet.native.program import NativeProgram
+from funcnet.native.scanning import scanned, update_text
+from funcnet.native.source import emitted
+from funcnet.native.updates import Update
 from funcnet.random import Key
 from funcnet.tracing.trace import Trace, Value
 from funcnet.training.gradients import SGDStep, ValueAndGrad
@@ -28,7 +28,6 @@ Y = TypeVar("Y")
 F = TypeVar("F")
 PASSES = frozenset({"fold_bias"})  # loops are fused, and memory is shared, when the plan is written as C
 FEWEST, CACHE, ROUND = 256, 1 << 18, 64  # rows of a batch that is cut; bytes of a block; rows that blocks are cut to
-CHUNK = 1024  # steps of one call, after which an interrupt is seen
 
 
 class Native(Compiled[P]):
@@ -44,12 +43,17 @@ class Native(Compiled[P]):
         """Plan the whole batch, or blocks of it, and compile the plan."""
         rows = len(arrays[0])
         whole = self._plan(params_cache.layout, arrays, keyed, rows, rows)
+        update = self.update_text(params_cache.layout.dtype)
         for cuts in blocks(whole, rows):
             lengths = {stop - start for start, stop in cuts}
             plans = {n: self._plan(params_cache.layout, arrays, keyed, n, rows) for n in lengths}
             if all(alike(whole, plan) and in_one_stretch(plan, n) for n, plan in plans.items()):
-                return NativeProgram(plans, cuts, params_cache)
-        return NativeProgram({rows: whole}, [(0, rows)], params_cache)
+                return NativeProgram(plans, cuts, params_cache, update)
+        return NativeProgram({rows: whole}, [(0, rows)], params_cache, update)
+
+    def update_text(self, dtype: Any) -> Update | None:
+        """What follows the program where many steps are made in one call."""
+        return None
 
     def __str__(self) -> str:
         """The program last made: its C, and the calls that NumPy makes between its functions."""
@@ -74,7 +78,7 @@ def blocks(plan: Plan, rows: int) -> list[list[tuple[int, int]]]:
     """The ways to cut a batch into blocks that stay in the cache: at most one."""
     if rows < 2 * FEWEST or not separable(plan):
         return []
-    per_row = sum(call.output.elements for call in plan.calls if call.output.batch_axis is not None) // rows + 1
+    per_row = sum(y.elements for call in plan.calls for y in call.outputs if y.batch_axis is not None) // rows + 1
     most = max(ROUND, CACHE // (per_row * plan.dtype.itemsize) // ROUND * ROUND)
     count = -(-rows // most)
     length = -(-rows // count // ROUND) * ROUND if count > 1 else rows
@@ -88,33 +92,25 @@ class NativeValueAndGrad(Native[P], ValueAndGrad[P]):
 class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
     """See `jit`."""
 
+    def update_text(self, dtype: Any) -> Update | None:
+        """The optimizer."""
+        return update_text(self, dtype)
+
+    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
+        """All steps in one call of native code, where its program allows it."""
+        return None if key is not None and self.random else scanned(self, params, state, arrays)
+
 
 class NativeSGDStep(Native[P], SGDStep[P]):
     """See `jit`."""
 
-    def scanned(self, params: P, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Array] | None:
-        """All steps in one call of native code, or None where the program has calls of NumPy or checks its results."""
-        if self.check_finite or (self.random and key is not None):
-            return None
-        space, vector = self.acquire(params, tuple(x[0] for x in arrays), None)
-        if not isinstance(space, NativeSpace) or space.owner.code.stretches > 1:
-            space.pool.append(space)
-            return None
-        del vector
-        steps = len(arrays[0])
-        batches = [np.ascontiguousarray(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
-        losses = np.empty(steps, space.own.dtype)
-        table = (ctypes.c_void_p * len(space.table))(
-            space.slab.ctypes.data, *(x.ctypes.data for x in batches), losses.ctypes.data
-        )
-        run = space.owner.function("funcnet_scan")
-        for start in range(0, steps, CHUNK):
-            run(ctypes.addressof(table), min(CHUNK, steps - start))
-        flat = space.own.copy()
-        new = space.layout.tree(flat)
-        space.params_cache.remember(new, flat)
-        space.pool.append(space)
-        return new, losses
+    def update_text(self, dtype: Any) -> Update | None:
+        """The new params."""
+        return update_text(self, dtype)
+
+    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
+        """All steps in one call of native code, where its program allows it."""
+        return None if key is not None and self.random else scanned(self, params, state, arrays)
 
 
 class NativeFunction(Native[P], CompiledFunction[P, Y]):
@@ -173,8 +169,9 @@ def jit(function: Any) -> Any:
     It takes the same arguments, checks them in the same way, raises the same errors, changes nothing that it was given,
     and gives the same results to rounding; a layer's VJP is as before. For each new shape of arrays its program is
     written as C, compiled, which takes from 0.2 seconds to a few, and kept in the user's cache folder. `fn.scan` makes
-    all its steps in one call of native code. `str(step)` is the C after the first call, and names the calls that stay
-    with NumPy: those of custom layers, of random numbers and labels, and large matrix products.
+    all its steps in one call of native code, where the optimizer is elementwise and has no schedule. `str(step)` is the
+    C after the first call, and names the calls that stay with NumPy: those of custom layers and of random numbers,
+    and large matrix products.
     The compiler is the one that the environment variable FUNCNET_CC names, else `cc`, else that of the package ziglang
     (`pip install "funcnet[native]"`).
     Raises OptionError for anything else, MissingPackageError where there is no compiler, and CompilerError, at the

@@ -47,7 +47,7 @@ class Placement:
 
     def _stored(self, grouping: Grouping) -> list[Value]:
         fixed = self.plan.buffers[:2]
-        calls = [call.output for group in grouping.groups for call in group.all()]
+        calls = [y for group in grouping.groups for call in group.all() for y in call.outputs]
         values = [*self.plan.inputs, *calls]
         return [v for v in values if id(v) in grouping.stored and v.buffer not in fixed and v.base is None]
 
@@ -79,10 +79,10 @@ class Placement:
 class Slab(Workspace):
     """The slab, and arrays in it."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, memory: Any = None) -> None:
         plan = placement.plan
         self.placement = placement
-        self.slab: Any = aligned(placement.size)
+        self.slab: Any = aligned(placement.size) if memory is None else memory
         self.dtype: np.dtype[Any] = plan.dtype
         self._arrays: dict[int, Any] = {}
         self._allotted: dict[Any, Any] = {}

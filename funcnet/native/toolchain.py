@@ -48,7 +48,10 @@ def find_compiler() -> Compiler:
     """
     named = os.environ.get("FUNCNET_CC", "").strip()
     if named:
-        command = tuple(shlex.split(named, posix=os.name != "nt"))
+        try:
+            command = tuple(shlex.split(named, posix=os.name != "nt"))
+        except ValueError as error:
+            raise CompilerError(f"FUNCNET_CC is {named!r}, which is no command: {error}: correct or unset it") from None
         if shutil.which(command[0]) is None:
             raise CompilerError(f"FUNCNET_CC is {named!r}, but there is no program {command[0]!r}: correct or unset it")
     elif (found := shutil.which("cc")) is not None:

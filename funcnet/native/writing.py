@@ -34,6 +34,8 @@ class Writer:
         self.segments: list[list[str]] = [[]]
         self.numpy_calls: list[Call] = []
         self.turned: int = 0
+        self.checks: list[Call] = []  # those that set the status, for NumPy to make again and raise the error
+        self.code: int = 1 + (plan.inputs[0].shape[0] if plan.inputs else 0)  # what they set it to
         self.parts: list[Value] = []  # views that are known by identity, so that they must not go
 
     def put(self, *lines: str) -> None:

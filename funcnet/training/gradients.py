@@ -83,6 +83,10 @@ class CompiledGradient(Compiled[P]):
         """How many of so many arrays, from the first on, are inputs of the network."""
         return given if self.loss is None else inputs_taken(self.kind, self.net, given, self.loss)
 
+    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
+        """(new params, new state, losses) of all steps where one call makes them; None where each is its own call."""
+        return None
+
     def not_finite(
         self, space: Memory[P], params: P, arrays: tuple[Any, ...], key: Key | None, loss: Any
     ) -> NonFiniteError:
@@ -199,10 +203,6 @@ class SGDStep(CompiledGradient[P]):
         super().__init__(net, loss)
         self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         self.scale: float = positive("learning_rate", learning_rate)
-
-    def scanned(self, params: P, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Array] | None:
-        """(new params, losses) of all steps, if they can be made in one call; None where each is a call of its own."""
-        return None
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""

@@ -183,8 +183,8 @@ def run_all(step: Any, params: Any, state: Any, arrays: Arrays, key: Key | None)
     losses: list[Any] = []
     place = 0
     try:
-        if not has_state(step) and (found := step.scanned(params, arrays, key)) is not None:
-            return found[0], None, found[1]
+        if (found := step.scanned(params, state, arrays, key)) is not None:
+            return found  # type: ignore[no-any-return]
         run = begin(step, params, state, tuple(x[0] for x in arrays), folded(step, key, 0), len(arrays[0]))
         for place, batch in enumerate(zip(*arrays, strict=True)):
             loss, outputs = run.advance(batch, folded(step, key, place))

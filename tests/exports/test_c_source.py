@@ -300,7 +300,7 @@ def test_what_is_refused(call: Any, error: Any, message: str) -> None:
 
 
 def test_every_rule_for_an_optimizer_is_of_a_function_that_there_is() -> None:
-    from funcnet.exports.updates import RULES
+    from funcnet.native.updates import RULES
     from funcnet.optimizers import algorithms, learning_rate, transforms
 
     assert all(any(hasattr(module, name) for module in (algorithms, learning_rate, transforms)) for name in RULES)

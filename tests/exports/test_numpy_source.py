@@ -111,6 +111,24 @@ def test_errors_of_labels_are_kept() -> None:
         written["step"](params, index, labels, np.array([1, -1, 1, -1], np.float32))
 
 
+@pytest.mark.parametrize("rows", [ROWS, 2000], ids=["whole", "in blocks"])
+def test_arrays_of_other_shapes_and_kinds_are_refused(rows: int) -> None:
+    net = fn.serial(fn.linear(3), fn.tanh(), fn.linear(3))
+    params, _ = net.init(fn.key(0), (3,))
+    x, labels = np.ones((rows, 3), np.float32), np.zeros(rows, np.int64)
+    step = run(fn.sgd_step(net, fn.softmax_cross_entropy(), learning_rate=0.1), params, x, labels)["step"]
+    longer = np.ones((rows + 1, 3), np.float32)
+    for wrong in (x[:1], x[:, :1], x[0], longer, x + 0j):
+        with pytest.raises(ValueError, match=r"^x0 is \w+ \(.*; this file is for"):
+            step(params, wrong, labels)
+    for wrong in (labels[:1], labels[:, None], np.resize(labels, rows + 1), labels + 0.5):
+        with pytest.raises(ValueError, match="^x1 is "):
+            step(params, x, wrong)
+    turned = fn.tree.map(lambda leaf: leaf[None], params)
+    with pytest.raises(ValueError, match=r"^params\[0\].weight is float32 \(1, 3, 3\)"):
+        step(turned, x, labels)
+
+
 def test_what_is_refused() -> None:
     params, x, t = problem(np.float32)
     with pytest.raises(fn.ExportError, match="to_numpy: the function is tanh"):

@@ -15,7 +15,7 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 from funcnet.native.grouping import Grouping
-from funcnet.native.jit import CHUNK
+from funcnet.native.scanning import CHUNK
 from tests.support.cases import CASES, Case
 
 pytestmark = pytest.mark.skipif(
@@ -87,7 +87,7 @@ def test_large_batches_of_labels(rows: int) -> None:
     gradient = fn.value_and_grad(net, fn.softmax_cross_entropy())
     native = fn.jit(gradient)
     assert_close(native(params, x, labels), gradient(params, x, labels), np.float32)
-    assert "NumPy, after function 0" in str(native)
+    assert "NumPy, after function" not in str(native)
     with pytest.raises(fn.LabelError):
         native(params, x, labels + 1)
 
@@ -119,6 +119,49 @@ def test_a_scan_is_the_loop_of_steps() -> None:
     assert losses[-1] < losses[0]
 
 
+OPTIMIZERS = {
+    "sgd": fn.sgd(0.05),
+    "nesterov": fn.sgd(0.05, momentum=0.9, nesterov=True),
+    "adam": fn.adam(0.01),
+    "adamw": fn.adamw(0.01, weight_decay=0.1),
+    "nadam": fn.adam(0.01, nesterov=True),
+    "rmsprop": fn.rmsprop(0.01),
+    "centered": fn.rmsprop(0.01, centered=True),
+    "adagrad": fn.adagrad(0.05),
+    "lion": fn.lion(0.001),
+    "clipped": fn.chain(fn.clip(0.01), fn.adam(0.01)),
+    "scheduled": fn.sgd(fn.cosine_decay_schedule(0.1, 10)),
+    "by norm": fn.chain(fn.clip_by_global_norm(0.1), fn.adam(0.01)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@both_dtypes
+def test_a_scan_with_an_optimizer(name: str, dtype: Any) -> None:
+    params, _ = NET.init(fn.key(0), (2,), dtype=dtype)
+    step = fn.train_step(NET, fn.mse(), OPTIMIZERS[name])
+    native = fn.jit(step)
+    x, target = (a.reshape(12, 5, 2) for a in batch(60, dtype))
+    right = fn.scan(step, params, step.init(params), x, target)
+    state = native.init(params)
+    before = [np.asarray(a).tobytes() for a in tree.leaves((params, state))]
+    found = fn.scan(native, params, state, x[:7], target[:7])
+    assert [np.asarray(a).tobytes() for a in tree.leaves((params, state))] == before
+    again = fn.scan(native, *found[:2], x[7:], target[7:])
+    assert_close(again[:2], right[:2], dtype)
+    assert_close(np.concatenate([found[2], again[2]]), right[2], dtype)
+    program: Any = [*native._by_signature.values()][-1]
+    assert program.code.scans is (name not in ("scheduled", "by norm"))
+
+
+def test_a_scan_takes_the_learning_rate_from_the_state() -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    step = fn.train_step(NET, fn.mse(), fn.adam(0.01))
+    state = fn.set_learning_rate(step.init(params), 0.1)
+    x, target = (a.reshape(4, 5, 2) for a in batch(20))
+    assert_close(fn.scan(fn.jit(step), params, state, x, target), fn.scan(step, params, state, x, target), np.float32)
+
+
 def test_optimizers_and_dropout_and_labels() -> None:
     net = fn.serial(fn.linear(8), fn.relu(), fn.dropout(0.5), fn.linear(3))
     params, _ = net.init(fn.key(0), (2,))
@@ -135,6 +178,50 @@ def test_optimizers_and_dropout_and_labels() -> None:
     with pytest.raises(fn.LabelError) as found:
         native(params, native.init(params), x, labels + 1)
     assert str(found.value) == str(right.value)
+
+
+@pytest.mark.parametrize("rows", [6, 700])
+def test_labels_and_weights_are_checked_in_native_code(rows: int) -> None:
+    net = fn.serial(fn.linear(8), fn.tanh(), fn.linear(3))
+    params, _ = net.init(fn.key(0), (2,))
+    x, labels = batch(rows)[0], np.arange(rows) % 3
+    weights = np.ones(rows, np.float32)
+    step = fn.sgd_step(net, fn.softmax_cross_entropy(weighted=True), learning_rate=0.1)
+    native: Any = fn.jit(step)
+    assert_close(native(params, x, labels, weights), step(params, x, labels, weights), np.float32)
+    code = [*native._by_signature.values()][-1].code
+    assert not code.first.numpy_calls
+    assert len(code.spans) == 1 + (rows > 600) or rows > 600
+    wrong, zero = labels.copy(), weights.copy()
+    wrong[-2], zero[1::2] = 7, -1.0
+    for arrays in ((x, wrong, weights), (x, labels, zero)):
+        with pytest.raises(fn.FuncnetError) as right:
+            step(params, *arrays)
+        for _ in range(2):
+            with pytest.raises(type(right.value)) as found:
+                native(params, *arrays)
+            assert str(found.value) == str(right.value)
+    steps: list[Any] = [np.stack([a, b, a]) for a, b in zip((x, labels, weights), (x, wrong, weights), strict=True)]
+    with pytest.raises(fn.LabelError) as right:
+        fn.scan(step, params, *steps)
+    with pytest.raises(fn.LabelError) as found:
+        fn.scan(native, params, *steps)
+    assert str(found.value) == str(right.value)
+    assert_close(native(params, x, labels, weights), step(params, x, labels, weights), np.float32)
+    good: list[Any] = [np.stack([a, a, a]) for a in (x, labels, weights)]
+    assert_close(fn.scan(native, params, *good), fn.scan(step, params, *good), np.float32)
+
+
+def test_embeddings_are_native() -> None:
+    net = fn.serial(fn.embedding(5, 4), fn.mean(axis=1), fn.linear(2))
+    params, _ = net.init(fn.key(0), (3,))
+    index = np.random.default_rng(0).integers(0, 5, (9, 3))
+    step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    native: Any = fn.jit(step)
+    target = np.zeros((9, 2), np.float32)
+    assert_close(native(params, index, target), step(params, index, target), np.float32)
+    with pytest.raises(fn.LabelError, match="index 6"):
+        native(params, index + 2, target)
 
 
 def test_errors_are_the_same_and_nothing_given_changes() -> None:

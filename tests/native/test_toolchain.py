@@ -114,6 +114,12 @@ def test_no_compiler_is_an_error_that_names_all_three(tmp_path: Path, monkeypatc
         build(SOURCE)
 
 
+def test_an_open_quote_in_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNCNET_CC", "cc 'a b")
+    with pytest.raises(fn.CompilerError, match="FUNCNET_CC is .* no command: No closing quotation: correct or unset"):
+        find_compiler()
+
+
 def test_a_variable_that_names_no_program_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNCNET_CC", "no-such-compiler -O1")
     with pytest.raises(fn.CompilerError, match="FUNCNET_CC is 'no-such-compiler -O1'.* no program 'no-such-compiler'"):

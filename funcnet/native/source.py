@@ -1,0 +1,210 @@
+"""The C text of a program: its functions for a batch or its blocks, and for many steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from math import prod
+
+from funcnet.compiler.plan import Plan
+from funcnet.native.calls import by_numpy
+from funcnet.native.emission import Emission
+from funcnet.native.functions import FUNCTIONS_H
+from funcnet.native.grouping import Grouping
+from funcnet.native.members import members_text
+from funcnet.native.memory import OVERRUN, Placement, rounded
+from funcnet.native.updates import Update
+from funcnet.native.writing import c_type
+from funcnet.tracing.primitive import MATMUL
+from funcnet.tracing.trace import Value
+
+PRODUCTS_H = files("funcnet.native").joinpath("products.h").read_text(encoding="utf-8")
+STATUS = 8  # bytes of the status that calls set which find a wrong label
+LINE = 64  # bytes of the widest vector
+INLINED = 40  # products in a program, up to which each is compiled for its own shape
+MACROS = """#if defined(__clang__)
+#define FN_IVDEP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define FN_IVDEP _Pragma("GCC ivdep")
+#endif
+#define FN_WHERE(condition, a, b) ((condition) ? (a) : (b))
+#define FN_TEXT(...) #__VA_ARGS__
+#define FN_PRAGMA(...) _Pragma(FN_TEXT(__VA_ARGS__))
+#define FN_SUM(...) FN_PRAGMA(omp simd reduction(+:__VA_ARGS__))
+"""
+
+
+class Code:
+    """The C text of a program, for a whole batch or for blocks of it, and what runs between its functions.
+
+    stretches: how many C functions a run calls; NumPy's calls stand between them.
+    update: what many steps in one call do to the params after each; None where they cannot be made in one call.
+    """
+
+    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], update: Update | None) -> None:
+        self.update = update
+        self.plans = plans
+        self.spans = spans
+        self.emissions: dict[int, Emission] = {rows: emitted(plan, rows) for rows, plan in plans.items()}
+        self.first: Emission = next(iter(self.emissions.values()))
+        self.plan: Plan = self.first.plan
+        self.stretches: int = len(self.first.segments)
+        self.scans: bool = update is not None and self.stretches == 1
+        self.inputs: list[Value] = self.plan.inputs
+        size = max(e.placement.size for e in self.emissions.values())
+        turned = max(e.turned for e in self.emissions.values()) * self.plan.dtype.itemsize
+        self.turned: int = rounded(size)
+        self.total: int = rounded(self.turned + turned + OVERRUN)
+        count = sum(p.elements for p in self.plan.parameters)
+        self.status: int = rounded(self.total + (count * self.plan.dtype.itemsize if len(spans) > 1 else 0))
+        self.size: int = self.status + STATUS
+        self.checks: bool = any(e.checks for e in self.emissions.values())
+        self.count = count
+        self.source: str = self._text()
+
+    def _signature(self) -> str:
+        arrays = [f"const {c_type(x)} *const fn_x{i}" for i, x in enumerate(self.inputs)]
+        arrays += [f"{c_type(y.root)} *const fn_y{i}" for i, y in enumerate(self.plan.outputs)]
+        return ", ".join(["char *const fn_slab", *arrays])
+
+    def _text(self) -> str:
+        plan = self.plan
+        products = sum(call.primitive is MATMUL for e in self.emissions.values() for call in e.plan.calls)
+        parts = [
+            f"#define T {'float' if plan.dtype.itemsize == 4 else 'double'}",
+            f"#define FN_SIZE {plan.dtype.itemsize}",
+            f"#define LANES {max(e.placement.lanes for e in self.emissions.values())}",
+            f"#define FN_PRODUCT {'FN_INLINE' if products <= INLINED else 'static'}",
+            FUNCTIONS_H,
+            MACROS,
+            PRODUCTS_H,
+        ]
+        for rows, emission in self.emissions.items():
+            for i, lines in enumerate(emission.segments):
+                parts += [f"static void fn_rows{rows}_{i}({self._signature()}) {{", *self._body(emission, lines), "}"]
+        parts += self._entries()
+        return "\n".join(parts) + "\n"
+
+    def _body(self, emission: Emission, lines: Sequence[str]) -> list[str]:
+        """Pointers to the values that the lines name, and the lines."""
+        used = {*re.findall(r"\bv\d+\w*", "\n".join(lines))}
+        head = [text for name, text in emission.declarations.items() if name in used]
+        if any("fn_turned" in line for line in lines):
+            head.append(f"T *const fn_turned = (T *)(fn_slab + {self.turned});")
+        if any("fn_status" in line for line in lines):
+            head.append(f"int64_t *const fn_status = (int64_t *)(fn_slab + {self.status});")
+        return [f"    {line}" for line in (*head, *lines)]
+
+    def _unless_failed(self, slab: str) -> list[str]:
+        """Leave a function where the status has been set."""
+        return [f"        if (*(int64_t *)({slab} + {self.status})) return;"] * self.checks
+
+    def _given(self, start: str = "") -> list[str]:
+        """The arguments of a function of the text, from the table of pointers."""
+        plan, places = self.plan, list[str]()
+        for i, value in enumerate((*self.inputs, *plan.outputs), 1):
+            step = prod(value.shape[1:])
+            rows = f" + {start} * {step}" if start and value.batch_axis == 0 else ""
+            places.append(f"({c_type(value.root)} *)fn_table[{i}]{rows}")
+        return places
+
+    def _entries(self) -> list[str]:
+        """The functions that Python calls."""
+        if self.stretches > 1:
+            (rows,) = self.emissions
+            arguments = ", ".join(["(char *)fn_table[0]", *self._given()])
+            return [
+                f"void funcnet_run{i}(void *const *fn_table) {{ fn_rows{rows}_{i}({arguments}); }}"
+                for i in range(self.stretches)
+            ]
+        step = [
+            f"void funcnet_run0(void *const *fn_table) {{ {self._call(self._given())} }}"
+            if len(self.spans) == 1
+            else self._blocks(),
+            members_text(
+                self.count, self._gradient_count(), self.gradient(), len(self.inputs) + len(self.plan.outputs)
+            ),
+        ]
+        return step if self.update is None else [*step, self._scan(self.update)]
+
+    def _call(self, arguments: Sequence[str]) -> str:
+        ((rows, _),) = self.emissions.items()
+        return f"fn_rows{rows}_0({', '.join(['(char *)fn_table[0]', *arguments])});"
+
+    def _blocks(self) -> str:
+        """All blocks in turn; results that are sums are added up."""
+        outputs = self.plan.outputs
+        sums = [i for i, y in enumerate(outputs) if y.batch_axis is None]
+        first = len(self.inputs) + 1
+        lines = [
+            "void funcnet_run0(void *const *fn_table) {",
+            "    char *const fn_slab = (char *)fn_table[0];",
+            f"    T *const g = (T *)(fn_slab + {self.first.placement.gradient}), *const total = (T *)(fn_slab + "
+            f"{self.total});",
+            f"    T {', '.join(['part = 0', *(f'sum{i} = 0' for i in sums)])};",
+            f"    (void)part; for (long i = 0; i < {self._gradient_count()}; i++) total[i] = 0;",
+        ]
+        whole = self.spans[0][1]
+        count = sum(stop - start == whole for start, stop in self.spans)
+        tails = [(str(start), stop - start) for start, stop in self.spans[count:]]
+        for start, rows in [("b", whole), *tails]:
+            arguments = self._given(start)
+            for i in sums:
+                arguments[len(self.inputs) + i] = f"&sum_of_block{i}"
+            head = f"for (long b = 0; b < {count * whole}; b += {whole}) {{" if start == "b" else "{"
+            lines += [
+                f"    {head} {' '.join(f'T sum_of_block{i};' for i in sums)}",
+                f"        fn_rows{rows}_0({', '.join(['fn_slab', *arguments])});",
+                *self._unless_failed("fn_slab"),
+                *(f"        sum{i} += sum_of_block{i};" for i in sums),
+                f"        for (long i = 0; i < {self._gradient_count()}; i++) total[i] += g[i];",
+                "    }",
+            ]
+        lines += [f"    *(T *)fn_table[{first + i}] = sum{i};" for i in sums]
+        return "\n".join([*lines, "}"])
+
+    def _gradient_count(self) -> int:
+        return self.count if self.plan.buffers[1].size else 0
+
+    def gradient(self) -> int:
+        """Where in the slab the gradient stands after a run."""
+        return self.first.placement.gradient if len(self.spans) == 1 else self.total
+
+    def _scan(self, update: Update) -> str:
+        """Many steps: params and state change where they are, arrays and losses move on. `start` steps came before."""
+        arrays = (*self.inputs, *self.plan.outputs)
+        rows, state = self.spans[-1][1], len(arrays) + 1
+        lines = [
+            "void funcnet_scan(void **fn_table, long steps, long start) {",
+            "    T *const params = (T *)fn_table[0];",
+            f"    const T *const gradient = (const T *)((char *)fn_table[0] + {self.gradient()});",
+            *(f"    T *const fn_{v} = (T *)fn_table[{state + i}];" for i, v in enumerate(update.vectors)),
+            "    for (long s = 0; s < steps; s++) {",
+            "        const double t = (double)(start + s + 1); (void)t;",
+            "        funcnet_run0(fn_table);",
+            *self._unless_failed("(char *)fn_table[0]"),
+            *(f"        const T {name} = (T)({text});" for name, text in update.scalars),
+            "        FN_IVDEP",
+            f"        for (long i = 0; i < {self._gradient_count()}; i++) {{",
+            "            const T p = params[i]; T u = gradient[i];",
+            *(f"            T {v} = fn_{v}[i];" for v in update.vectors),
+        ]
+        for name, text in update.lines:
+            kind = "" if name == "u" or name in update.vectors else "const T "
+            lines.append(f"            {kind}{name} = {text};")
+        lines += [f"            fn_{v}[i] = {v};" for v in update.vectors]
+        lines += ["            params[i] = p + u;", "        }"]
+        for i, value in enumerate(arrays, 1):
+            length = prod(value.shape[1:]) * rows if value.batch_axis == 0 else prod(value.shape)
+            lines.append(f"        fn_table[{i}] = (char *)fn_table[{i}] + {length * value.dtype.itemsize};")
+        return "\n".join([*lines, "    }", "}"])
+
+
+def emitted(plan: Plan, rows: int) -> Emission:
+    """A plan as C. Rows are padded to whole vectors, unless NumPy makes some of the products."""
+    grouping = Grouping(plan)
+    plain = any(call.primitive is MATMUL and call.output.ndim == 2 and by_numpy(call) for call in plan.calls)
+    widest = LINE // plan.dtype.itemsize
+    lanes = 1 if plain else widest if rows > widest // 2 else widest // 2
+    return Emission(plan, grouping, Placement(plan, grouping, lanes))
