@@ -23,6 +23,7 @@ import device  # noqa: E402
 import digits  # noqa: E402
 import ensemble  # noqa: E402
 import heteroscedastic  # noqa: E402
+import sequences  # noqa: E402
 import siamese  # noqa: E402
 
 KEY = fn.key(5)
@@ -32,7 +33,7 @@ def command(script: str, folder: Path, *options: str) -> str:
     """What a tiny run prints; it draws one picture."""
     for name in (
         ("matplotlib", "tqdm")
-        if script in ("heteroscedastic", "ensemble", "device")
+        if script in ("heteroscedastic", "ensemble", "device", "sequences")
         else ("matplotlib", "tqdm", "sklearn")
     ):
         pytest.importorskip(name)
@@ -200,6 +201,37 @@ def test_a_sweep_gives_what_each_learning_rate_gives_alone() -> None:
     assert losses[3] == loss
 
 
+def test_sequences(tmp_path: Path) -> None:
+    output = command("sequences", tmp_path)
+    gru, mean = (float(row[1].split()[0]) for row in cells(output)[:2])
+    assert gru > 85
+    assert abs(mean - 50) < 5
+    assert "the GRU's logits are the same bits" in output
+
+
+def test_the_last_bump_is_the_answer() -> None:
+    series = sequences.draw_series(KEY, 400)
+    found = []
+    for x, length, rises in zip(*series, strict=True):
+        assert 20 <= length <= sequences.TIMES
+        assert np.array_equal(np.isnan(x[:, 0]), np.arange(sequences.TIMES) >= length)
+        fits = x[: length // 6 * 6, 0].reshape(-1, 6)[:, :5] @ np.linspace(-1, 1, 5)
+        last = max(np.argsort(np.abs(fits))[-3:])  # of the three that are least like noise
+        found.append((fits[last] > 0) == (rises[0] == 1))
+    assert np.mean(found) > 0.98
+    assert np.mean(series.rises) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_padding_of_training_series_is_never_read() -> None:
+    series = sequences.draw_series(KEY, 256)
+    other = series._replace(x=np.nan_to_num(series.x, nan=7.0))
+    one, two = (sequences.train(KEY, data, epochs=2) for data in (series, other))
+    assert np.isfinite(one.history["loss"]).all()
+    np.testing.assert_array_equal(one.history["loss"], two.history["loss"])
+    for a, b in zip(tree.leaves(one.params), tree.leaves(two.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
 def test_device(tmp_path: Path) -> None:
     for row in cells(command("device", tmp_path)):
@@ -217,7 +249,7 @@ def test_the_device_learns_as_python_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [device, digits, ensemble, heteroscedastic, siamese], ids=lambda script: str(script.__name__)
+    "script", [device, digits, ensemble, heteroscedastic, sequences, siamese], ids=lambda script: str(script.__name__)
 )
 def test_it_says_what_to_install(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
