@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -41,6 +41,8 @@ def to_svg(
     without params, or both with shapes, and what `net.init` or `net.apply` would.
     """
     check("to_svg", (net,) if loss is None else (net, loss), multi_output=True)
+    if not isinstance(cast("Any", arrays), (tuple, list)):
+        raise OptionError(f"to_svg: arrays must be a tuple of arrays, such as arrays=(x,), not {arrays!r:.60}")
     if (params is None) != (not arrays):
         raise OptionError(
             "to_svg: give params and arrays together, to_svg(net, params=params, arrays=(x,)), or neither"

@@ -42,7 +42,9 @@ class Walk:
         self.values: dict[int, Any] = {}
         output = None
         if arrays:
-            self.values = dict(zip(outside, apply.accept(params, tuple(arrays[: self.inputs]), None), strict=True))
+            inputs_given = tuple(arrays if loss is None else arrays[: self.inputs])
+            apply.check_count(len(inputs_given))
+            self.values = dict(zip(outside, apply.accept(params, inputs_given, None), strict=True))
             output, _ = apply.vjp(params, *self.values.values())  # which refuses what does not fit
         if loss is not None:
             outputs = self.ends

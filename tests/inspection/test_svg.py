@@ -152,6 +152,14 @@ def test_bad_input() -> None:
         fn.to_svg(NET, arrays=(x,))
     with pytest.raises(fn.OptionError, match="shapes or arrays, not both"):
         fn.to_svg(NET, (2,), params=params, arrays=(x,))
+    with pytest.raises(fn.ShapeError, match="takes 1 input, but was given 2"):
+        fn.to_svg(NET, params=params, arrays=(x, x))
+    with pytest.raises(fn.ShapeError, match="takes 1 input, but was given 2"):
+        fn.explain(NET, None, params, x, x)
+    wrong: Any
+    for wrong in (x, 3, {"x": x}, iter([x]), "x"):
+        with pytest.raises(fn.OptionError, match=r"arrays must be a tuple of arrays, such as arrays=\(x,\), not "):
+            fn.to_svg(NET, params=params, arrays=wrong)
     with pytest.raises(fn.GraphError, match="to_svg: argument 0"):
         fn.to_svg(fn.linear)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(fn.ShapeError):
