@@ -61,7 +61,7 @@ class Writer:
         self.described = described
         self.program = program
         self.name = name
-        self.names = Names(described, RESERVED)
+        self.names: Names = Names(described, RESERVED)
         self.dtype: np.dtype[Any] = described.plan.dtype
         self.T: str = "float" if self.dtype == np.float32 else "double"
         self.f: str = "f" if self.dtype == np.float32 else ""
@@ -70,7 +70,7 @@ class Writer:
         self.constants: dict[tuple[float, ...], str] = {}
         self.pointers: dict[int, str] = {}  # what of the arguments stands for a stored value
         self.used: set[str] = set()
-        self.depth = 1
+        self.depth: int = 1
         self.fails = False
 
     def put(self, line: str) -> None:

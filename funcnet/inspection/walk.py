@@ -12,7 +12,7 @@ from funcnet.arrays import Array
 from funcnet.core import Layer
 from funcnet.inspection.derivation import Equations, Line, Share
 from funcnet.inspection.equations import Formula, Symbol, text
-from funcnet.inspection.operations import operations_of
+from funcnet.inspection.operations import Operation, operations_of
 from funcnet.training.splitting import inputs_taken
 
 COUNTS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
@@ -35,6 +35,8 @@ class Walk:
             inputs_taken("explain", apply, given, loss and loss.apply) if given else inputs or apply.arity or 1
         )
         outside = [-1 - i for i in range(self.inputs)]
+        self.operations: list[Operation]
+        self.ends: tuple[int, ...]
         self.operations, self.ends = operations_of(net, params, outside, 0)
         self.first_of_loss: int = len(self.operations)
         self.outside: list[Symbol] = _numbered("x", self.inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar, cast, overload
 
 from funcnet import tree
@@ -126,8 +126,8 @@ class NativeFunction(Native[P], CompiledFunction[P, Y]):
             random=inner.random,
         )
         self.inner = inner
-        self.total_weight = inner.total_weight
-        self.transposed = inner.transposed
+        self.total_weight: Callable[..., float] | None = inner.total_weight
+        self.transposed: Function[P, Y] | None = inner.transposed
         self.depth: int = inner.depth
 
     def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:

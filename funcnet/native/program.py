@@ -42,12 +42,12 @@ class NativeProgram(Program[P]):
         update: Update | None,
     ) -> None:
         super().__init__(plans, spans, params_cache)
-        self.code = Code(plans, spans, update)
+        self.code: Code = Code(plans, spans, update)
         self.library: ctypes.CDLL = build(self.code.source, FLAGS)
         rows = spans[-1][1]
         arrays = (*self.code.inputs, *self.code.plan.outputs)
         self.shapes: list[tuple[int, ...]] = [(rows, *v.shape[1:]) if v.batch_axis == 0 else v.shape for v in arrays]
-        self.size = self.code.size + sum(map(prod, self.shapes)) * self.code.plan.dtype.itemsize
+        self.size: int = self.code.size + sum(map(prod, self.shapes)) * self.code.plan.dtype.itemsize
 
     def take(self) -> Memory[P]:
         """A workspace that nobody uses."""

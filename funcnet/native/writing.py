@@ -26,7 +26,7 @@ class Writer:
 
     def __init__(self, plan: Plan, placement: Placement) -> None:
         self.plan = plan
-        self.slab = Slab(placement)
+        self.slab: Slab = Slab(placement)
         self.placement = placement
         self.suffix: str = "f" if plan.dtype.itemsize == 4 else ""
         self.names: dict[int, str] = {}

@@ -89,7 +89,7 @@ class Members:
         named = {name: x for name, x, mapped in zip(names, self.args, self.mapped, strict=True) if mapped}
         self.count: int = member_count("vmap", named)
         self.key = key
-        self.place = 0
+        self.place: int = 0
 
     def _arrays(self, given: Iterable[Any]) -> list[Any]:
         return [
