@@ -11,6 +11,7 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import Array, Labels
 from funcnet.compiler.blocking import alike, spans
+from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import PASSES, Plan
 from funcnet.errors import ExportError
 from funcnet.exports.described import Described, Names, describe, plan_of
@@ -173,7 +174,8 @@ class _File:
             if call.scope != scope:
                 scope = call.scope
                 w.lines.append(f"# {' '.join(scope.split())}")
-            self._place(w, plan, call.output)
+            for output in written(call):
+                self._place(w, plan, output)
             w.write(call)
         self.functions |= w.functions
         outputs = ", ".join(w.text(w.value(y)) for y in plan.outputs)
