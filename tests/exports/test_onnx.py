@@ -103,7 +103,7 @@ def test_a_single_input_and_output_have_no_numbers_and_nodes_have_the_operators_
     graph = onnx.load_from_string(fn.to_onnx(net, params, (3,))).graph
     assert [told(graph.input), told(graph.output)] == [[("x", 11, ["batch", 3])], [("y", 11, ["batch", 2])]]
     assert {node.name.split("/")[0] for node in graph.node} == {"in linear", "7 serial", "y"}
-    assert {"7 serial/Tanh", "7 serial/inner relu/Relu"} <= {node.output[0] for node in graph.node}
+    assert {"7 serial/0 tanh/Tanh", "7 serial/1 network/inner relu/Relu"} <= {node.output[0] for node in graph.node}
     assert {i.name for i in graph.initializer} >= {"params['in'].weight", "params['in'].bias"}
 
 

@@ -131,7 +131,7 @@ def test_an_error_in_a_running_program_names_its_operator() -> None:
         (lambda: inside.apply(params, i, labels + 1), "^ce softmax_cross_entropy: label 3 is none"),
         (lambda: fn.value_and_grad(inside)(params, i + 1, labels), "^1 network / ids embedding: index 4 is none"),
         (lambda: beside(own, i, labels + 1), "^loss softmax_cross_entropy: label 3 is none"),
-        (lambda: beside(own, i + 1, labels), "^embedding: index 4 is none"),
+        (lambda: beside(own, i + 1, labels), "^0 embedding: index 4 is none"),
         (lambda: weighted(own, i, labels, weights), "^loss softmax_cross_entropy: the 2 weights add up to 0"),
     ]
     for call, told in calls:
