@@ -133,4 +133,4 @@ def test_a_key_changes_nothing_where_nothing_is_random() -> None:
     params, _ = net.init(fn.key(0), (3,))
     x = np.ones((2, 3), np.float32)
     assert np.array_equal(net.apply(params, x, key=fn.key(1)), net.apply(params, x))
-    assert str(net.apply).count("inputs: x0 (2, 3)\n") == 1
+    assert str(net.apply).count("inputs: x0 (2, 3) in memory 1\n") == 1

@@ -34,7 +34,7 @@ def test_a_module_that_is_not_there_is_refused() -> None:
     command = [sys.executable, "-m", "tests.mutation", "layers.elementwise"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "no module with kernels is called layers.elementwise: there are activations, axes, " in done.stderr
+    assert "no module with kernels is called layers.elementwise: there are activations, attention, " in done.stderr
 
 
 def test_a_kernel_is_changed_in_one_place_at_a_time() -> None:
