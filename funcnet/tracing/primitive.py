@@ -69,13 +69,15 @@ def concatenate_into(*arrays: Any, axis: int) -> None:
 def reshape_into(x: Any, out: Any) -> None:
     """Copy x, in row-major order, into an array of another shape, at once where that is a view of either."""
     n = out.shape[0] if out.ndim else 0
+    if n and x.ndim == 2 < out.ndim and x.shape[0] == n:
+        out[...] = np.moveaxis(np.moveaxis(x, 0, -1).reshape(*out.shape[1:], n), -1, 0)
+        return
     if n and x.ndim > 1 and x.shape[0] == n and x.ndim != out.ndim == 2:
-        out = np.moveaxis(np.moveaxis(out, 0, -1).reshape(*x.shape[1:], n, copy=False), -1, 0)
-    elif n and x.ndim == 2 < out.ndim and x.shape[0] == n:
-        x = np.moveaxis(np.moveaxis(x, 0, -1).reshape(*out.shape[1:], n, copy=False), -1, 0)
-    else:
-        x = x.reshape(out.shape)
-    out[...] = x
+        view = np.moveaxis(np.moveaxis(out, 0, -1).reshape(*x.shape[1:], n), -1, 0)
+        if np.may_share_memory(view, out):
+            view[...] = x
+            return
+    out[...] = x.reshape(out.shape)
 
 
 MATMUL = Primitive("matmul", forms.product, sums_rows=True, multiply_adds=product_cost)

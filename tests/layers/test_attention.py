@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -144,3 +145,14 @@ def test_shorter_sequences_use_the_first_positions() -> None:
 def test_multiply_adds_of_the_products() -> None:
     found = fn.summary(fn.attention(2), (5, 4))
     assert found.multiply_adds == 4 * 5 * 4 * 4 + 2 * 5 * 5 * 4
+
+
+def test_sinusoidal_is_the_sum_with_the_waves_of_the_paper() -> None:
+    layer = fn.sinusoidal()
+    for features in (1, 4, 7):
+        waves = np.empty((5, features))
+        for place, i in np.ndindex(5, features):
+            angle = place / 10000.0 ** (2 * (i // 2) / features)
+            waves[place, i] = math.cos(angle) if i % 2 else math.sin(angle)
+        x = np.random.default_rng(0).normal(size=(3, 5, features))
+        assert np.allclose(layer.apply((), x), x + waves, rtol=0, atol=1e-14)

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 REASONS: dict[str, list[str]] = {
+    "an int is a value of its own: the name is bound anew, and not read again": [
+        "layers.attention._attention: arity - 1 (in place) #2",
+    ],
     "a mask has the axes of its values up to those reduced, so that behind the batch the first is never lacking": [
         "layers.axes._masked: 1 -> 2 (off by one)",
     ],
@@ -57,6 +60,7 @@ REASONS: dict[str, list[str]] = {
         "tracing.special.normal_cdf_into: np.exp(size * size * -0.5) * _polynomial(TAIL, (size - 4.0) / (size + 4.0)) (upcast)",
     ],
     "the array was made by the function, or in its own call of the pullback, and is not read again": [
+        "layers.attention.attend: dP - contract('nq(hv),nq(hv)->nqh', g, y, heads=heads)[:, None] (in place)",
         "layers.merge._maximum: g * (a > b) (in place)",
         "layers.softmax._log_softmax: shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)) (in place)",
         "layers.activations._logistic: e / (e + 1.0) (in place)",
