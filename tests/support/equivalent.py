@@ -4,8 +4,16 @@
 from __future__ import annotations
 
 REASONS: dict[str, list[str]] = {
-    "an int is a value of its own: the name is bound anew, and not read again": [
+    "an int is not changed in place, and has no dtype to be widened": [
+        "layers.attention._attention: arity - 1 (in place)",
         "layers.attention._attention: arity - 1 (in place) #2",
+        "layers.recurrent._specs: size + 1 (upcast)",
+    ],
+    "the factor of infinity, of which only the sign counts": [
+        "layers.attention.seen: 2.0 -> 4.0 (factor)",
+    ],
+    "the length of the batch, of which only the axis counts": [
+        "layers.position._draw: 1 -> 2 (off by one)",
     ],
     "a mask has the axes of its values up to those reduced, so that behind the batch the first is never lacking": [
         "layers.axes._masked: 1 -> 2 (off by one)",
