@@ -296,5 +296,5 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
     ) -> Plan:
         """Plan the forward pass alone."""
         self.check_count(len(inputs))
-        output, _ = self.compute(params, *cast("tuple[Array, ...]", inputs), key=key)
+        output, _ = self.run(params, cast("tuple[Array, ...]", inputs), key)
         return Plan(trace, tree.leaves(output), passes=passes)

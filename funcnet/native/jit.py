@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast, overload
 
 from funcnet import tree
@@ -19,7 +19,7 @@ from funcnet.native.scanning import scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
-from funcnet.tracing.trace import Trace, Value
+from funcnet.tracing.trace import Trace
 from funcnet.training.gradients import SGDStep, ValueAndGrad
 from funcnet.training.steps import TrainStep
 
@@ -133,19 +133,6 @@ class NativeFunction(Native[P], CompiledFunction[P, Y]):
     def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Run the layer's own function."""
         return self.inner.run(params, inputs, key)
-
-    def record(
-        self,
-        trace: Trace,
-        params: P,
-        inputs: tuple[Value, ...],
-        key: Any = None,
-        passes: Collection[str] = PASSES,
-    ) -> Plan:
-        """Plan the forward pass alone."""
-        self.check_count(len(inputs))
-        output, _ = self.run(params, cast("tuple[Array, ...]", inputs), key)
-        return Plan(trace, tree.leaves(output), passes=passes)
 
 
 KINDS: dict[type[Any], type[Any]] = {

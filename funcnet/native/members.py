@@ -35,7 +35,7 @@ def run_members(space: Any, rows: Any, arrays: Sequence[Any], mapped: Sequence[b
     moves = (ctypes.c_long * (len(given) + len(outputs)))(*moving, *(y[0].nbytes for y in outputs))
     addresses = [x.ctypes.data for x in (space.slab, *given, *outputs)]
     table = (ctypes.c_void_p * len(addresses))(*addresses)
-    run = space.owner.library.funcnet_members
+    run = space.owner.loaded.funcnet_members
     run.restype, run.argtypes = None, [ctypes.c_void_p, ctypes.c_long, *[ctypes.c_void_p] * 3]
     for start in range(0, members, CHUNK):
         part, into = rows[start : start + CHUNK], gradients[start : start + CHUNK]

@@ -24,11 +24,6 @@ from funcnet.native.updates import Update
 from funcnet.tracing.forms import Instruction
 
 P = TypeVar("P", default=Any)
-FLAGS = (
-    *("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-march=native", "-std=gnu11", "-w"),
-    *("-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", "-fopenmp-simd"),
-)
-"""As fast as -O3, with which gcc 12 gave wrong results; values of several types share memory."""
 
 
 class NativeProgram(Program[P]):
@@ -43,7 +38,7 @@ class NativeProgram(Program[P]):
     ) -> None:
         super().__init__(plans, spans, params_cache)
         self.code: Code = Code(plans, spans, update)
-        self.library: ctypes.CDLL = build(self.code.source, FLAGS)
+        self.loaded: ctypes.CDLL = build(self.code.source)
         rows = spans[-1][1]
         arrays = (*self.code.inputs, *self.code.plan.outputs)
         self.shapes: list[tuple[int, ...]] = [(rows, *v.shape[1:]) if v.batch_axis == 0 else v.shape for v in arrays]
@@ -58,7 +53,7 @@ class NativeProgram(Program[P]):
 
     def function(self, name: str) -> Callable[..., None]:
         """A function of the library that takes the table of pointers."""
-        found = getattr(self.library, name)
+        found = getattr(self.loaded, name)
         found.restype = None
         found.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long][: 3 if name == "funcnet_scan" else 1]
         return found  # type: ignore[no-any-return]
