@@ -1,4 +1,4 @@
-"""Random graphs, jitted: what the closure gives, at the tolerances of the guarantees, and the same bits however called."""
+"""Random graphs, jitted: what the closure gives, at the tolerances of the guarantees, and the same bits every way."""
 
 from __future__ import annotations
 
