@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from funcnet.errors import ExportError
+from funcnet.exports import c_images
 from funcnet.exports.c_writer import INDICES, Writer, row_major
 from funcnet.exports.described import located
 from funcnet.tracing.products import Term, parsed
@@ -16,7 +17,7 @@ BAD_LABEL, NO_WEIGHT = 1, 2
 
 def write_call(w: Writer, call: Call) -> None:
     """The loops of one call. ExportError where there is no rule for it."""
-    rule = RULES.get(call.primitive.name)
+    rule = RULES.get(call.primitive.name) or c_images.RULES.get(call.primitive.name)
     if rule is None:
         raise ExportError(
             f"to_c: {located(call)}{call.attributes.get('name', call.primitive.name)} is not written in C"
@@ -27,7 +28,7 @@ def write_call(w: Writer, call: Call) -> None:
 def _clear(w: Writer, value: Value, number: str = "0") -> None:
     """Fill a value with one number."""
     indices = INDICES[: value.ndim]
-    w.loops(value.shape, indices, lambda: w.put(f"{w.ref(value, indices)} = {number};"))
+    w.loops(value.shape, indices, lambda: w.put(f"{w.element(value, indices)} = {number};"))
 
 
 def _matmul(w: Writer, call: Call) -> None:
@@ -39,16 +40,16 @@ def _matmul(w: Writer, call: Call) -> None:
     rows, columns = y.shape[-2:]
 
     def product(target: str) -> str:
-        return f"{target} += {w.ref(a, [*lead, i, k])} * {w.ref(b, [*lead, k, j])};"
+        return f"{target} += {w.element(a, [*lead, i, k])} * {w.element(b, [*lead, k, j])};"
 
     def by_rows() -> None:
-        w.loops((columns,), (j,), lambda: w.put(f"{w.ref(y, [*lead, i, j])} = 0;"))
-        w.loops((length, columns), (k, j), lambda: w.put(product(w.ref(y, [*lead, i, j]))))
+        w.loops((columns,), (j,), lambda: w.put(f"{w.element(y, [*lead, i, j])} = 0;"))
+        w.loops((length, columns), (k, j), lambda: w.put(product(w.element(y, [*lead, i, j]))))
 
     def inner() -> None:
         w.put(f"{w.T} s = 0;")
         w.loops((length,), (k,), lambda: w.put(product("s")))
-        w.put(f"{w.ref(y, [*lead, i, j])} = s;")
+        w.put(f"{w.element(y, [*lead, i, j])} = s;")
 
     if w.program.where(b).strides[-1] == 1 and columns > 1:
         w.loops((*y.shape[:-2], rows), (*lead, i), by_rows)
@@ -63,8 +64,8 @@ def _contract(w: Writer, call: Call) -> None:
     lengths = spec.lengths(a.shape, b.shape, heads)
     names = dict(zip(lengths, INDICES, strict=False))
 
-    def ref(value: Value, term: Term) -> str:
-        return w.ref(value, [_beside(letters, lengths, names) for letters in term.axes])
+    def element(value: Value, term: Term) -> str:
+        return w.element(value, [_beside(letters, lengths, names) for letters in term.axes])
 
     def total() -> None:
         w.put(f"{w.T} s = 0;")
@@ -89,7 +90,11 @@ def _inner(w: Writer, call: Call) -> None:
     a, b = call.inputs
     indices = INDICES[: a.ndim]
     _clear(w, call.output)
-    w.loops(a.shape, indices, lambda: w.put(f"{w.ref(call.output, [])} += {w.ref(a, indices)} * {w.ref(b, indices)};"))
+    w.loops(
+        a.shape,
+        indices,
+        lambda: w.put(f"{w.element(call.output, [])} += {w.element(a, indices)} * {w.element(b, indices)};"),
+    )
 
 
 def _sum(w: Writer, call: Call) -> None:
@@ -106,7 +111,7 @@ def _reduce(w: Writer, call: Call, start: str, line: Callable[[str, str], str]) 
     indices = INDICES[: x.ndim]
     kept = [i for axis, i in enumerate(indices) if axis not in axes]
     _clear(w, call.output, start)
-    w.loops(x.shape, indices, lambda: w.put(line(w.ref(call.output, kept), w.ref(x, indices))))
+    w.loops(x.shape, indices, lambda: w.put(line(w.element(call.output, kept), w.element(x, indices))))
 
 
 def _concatenate(w: Writer, call: Call) -> None:
@@ -121,14 +126,14 @@ def _concatenate(w: Writer, call: Call) -> None:
 def _copy(w: Writer, x: Value, there: Value) -> None:
     """Copy a value to where another one of its shape is."""
     indices = INDICES[: x.ndim]
-    w.loops(x.shape, indices, lambda: w.put(f"{w.ref(there, indices)} = {w.ref(x, indices)};"))
+    w.loops(x.shape, indices, lambda: w.put(f"{w.element(there, indices)} = {w.element(x, indices)};"))
 
 
 def _reshape(w: Writer, call: Call) -> None:
     (x,) = call.inputs
     indices = INDICES[: x.ndim]
     place = row_major(x.shape, indices)
-    w.loops(x.shape, indices, lambda: w.put(f"{w.array(call.output)}[{place}] = {w.ref(x, indices)};"))
+    w.loops(x.shape, indices, lambda: w.put(f"{w.array(call.output)}[{place}] = {w.element(x, indices)};"))
 
 
 def _pad(w: Writer, call: Call) -> None:
@@ -143,7 +148,7 @@ def _zero(w: Writer, call: Call) -> None:
 def _label(w: Writer, labels: Value, indices: list[str], classes: int) -> None:
     """Read a label into s, and return where it is no class."""
     w.fails = True
-    w.put(f"const int s = {w.ref(labels, indices)};")
+    w.put(f"const int s = {w.element(labels, indices)};")
     w.put(f"if (s < 0 || s >= {classes}) return {BAD_LABEL};")
 
 
@@ -156,7 +161,7 @@ def _gather(w: Writer, call: Call) -> None:
         w.loops(
             table.shape[1:],
             [last],
-            lambda: w.put(f"{w.ref(call.output, [*rows, last])} = {w.ref(table, ['s', last])};"),
+            lambda: w.put(f"{w.element(call.output, [*rows, last])} = {w.element(table, ['s', last])};"),
         )
 
     w.loops(index.shape, rows, body, block=True)
@@ -168,10 +173,10 @@ def _scatter_add(w: Writer, call: Call) -> None:
     y = call.output
 
     def body() -> None:
-        w.put(f"const int s = {w.ref(index, rows)};")
+        w.put(f"const int s = {w.element(index, rows)};")
         if y.shape[0] == 1:
             w.put("(void)s;")
-        w.loops(y.shape[1:], [last], lambda: w.put(f"{w.ref(y, ['s', last])} += {w.ref(g, [*rows, last])};"))
+        w.loops(y.shape[1:], [last], lambda: w.put(f"{w.element(y, ['s', last])} += {w.element(g, [*rows, last])};"))
 
     _clear(w, y)
     w.loops(index.shape, rows, body, block=True)
@@ -183,7 +188,7 @@ def _pick(w: Writer, call: Call) -> None:
 
     def body() -> None:
         _label(w, labels, indices, x.shape[-1])
-        w.put(f"{w.ref(call.output, indices)} = {w.ref(x, [*indices, 's'])};")
+        w.put(f"{w.element(call.output, indices)} = {w.element(x, [*indices, 's'])};")
 
     w.loops(labels.shape, indices, body, block=True)
 
@@ -191,9 +196,9 @@ def _pick(w: Writer, call: Call) -> None:
 def _one_hot(w: Writer, call: Call) -> None:
     (labels,) = call.inputs
     *rows, last = INDICES[: call.output.ndim]
-    target = w.ref(call.output, [*rows, last])
+    target = w.element(call.output, [*rows, last])
     value = last if call.output.shape[-1] != 1 else "0"
-    w.loops(call.output.shape, [*rows, last], lambda: w.put(f"{target} = {w.ref(labels, rows)} == {value};"))
+    w.loops(call.output.shape, [*rows, last], lambda: w.put(f"{target} = {w.element(labels, rows)} == {value};"))
 
 
 def _labelled(w: Writer, call: Call) -> None:
@@ -202,7 +207,7 @@ def _labelled(w: Writer, call: Call) -> None:
     w.loops(
         call.output.shape,
         indices,
-        lambda: w.put(f"{w.ref(call.output, indices)} = {w.ref(labels, indices)} != {ignored};"),
+        lambda: w.put(f"{w.element(call.output, indices)} = {w.element(labels, indices)} != {ignored};"),
     )
 
 
@@ -211,9 +216,9 @@ def _known_labels(w: Writer, call: Call) -> None:
     classes = call.attributes["classes"]
 
     def body() -> None:
-        s = w.ref(labels, indices)
+        s = w.element(labels, indices)
         w.put(
-            f"{w.ref(call.output, indices)} = {w.ref(weight, indices)} == 0 && ({s} < 0 || {s} >= {classes}) ? 0 : {s};"
+            f"{w.element(call.output, indices)} = {w.element(weight, indices)} == 0 && ({s} < 0 || {s} >= {classes}) ? 0 : {s};"
         )
 
     w.loops(call.output.shape, indices, body)
@@ -221,16 +226,13 @@ def _known_labels(w: Writer, call: Call) -> None:
 
 def _total_weight(w: Writer, call: Call) -> None:
     (x,) = call.inputs
-    indices, y = INDICES[: x.ndim], w.ref(call.output, [])
+    indices, y = INDICES[: x.ndim], w.element(call.output, [])
     w.fails = True
     _clear(w, call.output)
-    w.loops(x.shape, indices, lambda: w.put(f"{y} += {w.ref(x, indices)};"))
+    w.loops(x.shape, indices, lambda: w.put(f"{y} += {w.element(x, indices)};"))
     w.put(f"if ({y} == 0) {{")
-    w.depth += 1
-    w.loops(x.shape, indices, lambda: w.put(f"if ({w.ref(x, indices)} != 0) return {NO_WEIGHT};"))
-    w.put(f"{y} = INFINITY;")
-    w.depth -= 1
-    w.put("}")
+    w.loops(x.shape, indices, lambda: w.put(f"if ({w.element(x, indices)} != 0) return {NO_WEIGHT};"))
+    w.put(f"{y} = INFINITY;", "}")
 
 
 RULES: dict[str, Callable[[Writer, Any], None]] = {

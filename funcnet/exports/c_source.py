@@ -118,7 +118,7 @@ class _File:
     def _copy_out(self, name: str, y: Value, scale: str) -> None:
         writer, indices = self.writer, INDICES[: y.ndim]
         there = f"{name}[{row_major(y.shape, indices)}]"
-        writer.loops(y.shape, indices, lambda: writer.put(f"{there} = {scale}{writer.ref(y, indices)};"))
+        writer.loops(y.shape, indices, lambda: writer.put(f"{there} = {scale}{writer.element(y, indices)};"))
 
     def _array(self, kind: str, name: str, shape: Sequence[int], comment: str) -> Argument:
         return Argument(f"{kind} {name}[{prod(shape)}]", f"{name}: {comment}, shape {tuple(shape)}, row by row")

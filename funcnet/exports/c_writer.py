@@ -20,7 +20,7 @@ KEYWORDS = {
     "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
     "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "main",
 }
-OWN_NAMES = {"params", "gradient", "loss", "state", "memory", "p", "s", "t", "u", "y"}
+OWN_NAMES = {*("params", "gradient", "loss", "state", "memory", "inside", "largest", "count"), *"cefghpstuy"}
 # fmt: on
 BINARY = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 COMPARED = {
@@ -73,22 +73,22 @@ class Writer:
         self.depth: int = 1
         self.fails = False
 
-    def put(self, line: str) -> None:
-        """A line of the body."""
-        self.lines.append("    " * self.depth + line)
+    def put(self, *lines: str) -> None:
+        """Lines of the body, those between braces further in."""
+        for line in lines:
+            self.depth -= line.startswith("}")
+            self.lines.append("    " * self.depth + line)
+            self.depth += line.endswith("{")
 
     def loops(
         self, shape: Sequence[int], indices: Sequence[str], body: Callable[[], None], *, block: bool = False
     ) -> None:
         """A loop for each axis longer than 1, around the body. block: braces also where there is none."""
         heads = [f"for (int {i} = 0; {i} < {n}; {i}++) {{" for n, i in zip(shape, indices, strict=True) if n != 1]
-        for head in heads or ["{"] * block:
-            self.put(head)
-            self.depth += 1
+        heads = heads or ["{"] * block
+        self.put(*heads)
         body()
-        for _ in heads or ["{"] * block:
-            self.depth -= 1
-            self.put("}")
+        self.put(*("}" for _ in heads))
 
     def number(self, x: float) -> str:
         """A literal."""
@@ -99,7 +99,7 @@ class Writer:
         text = repr(float(x)) + self.f
         return f"({text})" if text.startswith("-") else text
 
-    def ref(self, value: Value, indices: Sequence[str]) -> str:
+    def element(self, value: Value, indices: Sequence[str]) -> str:
         """The element of a stored value at these indices of a result, to whose shape it is broadcast."""
         at = self.program.where(value)
         own = indices[len(indices) - len(at.shape) :]
@@ -122,7 +122,7 @@ class Writer:
         if isinstance(x, Value):
             if group is not None and self.program.is_local(x, group):
                 return self.names.of(x) + "_i" if id(x) in self.program.stored else self.names.of(x)
-            text = self.ref(x, indices)
+            text = self.element(x, indices)
             return f"({self.T}){text}" if is_integer(x) else text
         if np.ndim(x):
             own = indices[len(indices) - x.ndim :]
@@ -179,7 +179,7 @@ class Writer:
                     self.put(f"const {self.T} {own} = {text};")
                     text = own
                 if stored:
-                    self.put(f"{self.ref(value, indices)} = {text};")
+                    self.put(f"{self.element(value, indices)} = {text};")
 
         self.loops(shape, indices, body)
 
