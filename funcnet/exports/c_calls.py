@@ -7,17 +7,16 @@ from typing import Any
 
 from funcnet.errors import ExportError
 from funcnet.exports import c_images
-from funcnet.exports.c_writer import INDICES, Writer, row_major
+from funcnet.exports.c_writer import BAD_LABEL, INDICES, NO_WEIGHT, Writer, row_major
 from funcnet.exports.described import located
+from funcnet.native import cells
 from funcnet.tracing.products import Term, parsed
 from funcnet.tracing.trace import Call, Value
-
-BAD_LABEL, NO_WEIGHT = 1, 2
 
 
 def write_call(w: Writer, call: Call) -> None:
     """The loops of one call. ExportError where there is no rule for it."""
-    rule = RULES.get(call.primitive.name) or c_images.RULES.get(call.primitive.name)
+    rule = (RULES | c_images.RULES | cells.RULES).get(call.primitive.name)
     if rule is None:
         raise ExportError(
             f"to_c: {located(call)}{call.attributes.get('name', call.primitive.name)} is not written in C"
@@ -64,14 +63,14 @@ def _contract(w: Writer, call: Call) -> None:
     lengths = spec.lengths(a.shape, b.shape, heads)
     names = dict(zip(lengths, INDICES, strict=False))
 
-    def element(value: Value, term: Term) -> str:
+    def at(value: Value, term: Term) -> str:
         return w.element(value, [_beside(letters, lengths, names) for letters in term.axes])
 
     def total() -> None:
         w.put(f"{w.T} s = 0;")
-        product = f"s += {ref(a, spec.left)} * {ref(b, spec.right)};"
+        product = f"s += {at(a, spec.left)} * {at(b, spec.right)};"
         w.loops([lengths[q] for q in spec.summed], [names[q] for q in spec.summed], lambda: w.put(product))
-        w.put(f"{ref(call.output, spec.output)} = s;")
+        w.put(f"{at(call.output, spec.output)} = s;")
 
     to = spec.output.letters
     w.loops([lengths[q] for q in to], [names[q] for q in to], total, block=True)
@@ -217,9 +216,8 @@ def _known_labels(w: Writer, call: Call) -> None:
 
     def body() -> None:
         s = w.element(labels, indices)
-        w.put(
-            f"{w.element(call.output, indices)} = {w.element(weight, indices)} == 0 && ({s} < 0 || {s} >= {classes}) ? 0 : {s};"
-        )
+        unknown = f"{w.element(weight, indices)} == 0 && ({s} < 0 || {s} >= {classes})"
+        w.put(f"{w.element(call.output, indices)} = {unknown} ? 0 : {s};")
 
     w.loops(call.output.shape, indices, body)
 

@@ -97,11 +97,11 @@ class Program:
                 self.size = max(self.size, start + value.elements)
 
     def where(self, value: Value) -> Where:
-        """How a value lies in the memory of its root, which lies row by row."""
+        """How a value lies in the memory of its root."""
         root = value.root
         whole = self._views.get(id(root))
         if whole is None:
-            whole = self._views[id(root)] = np.empty(root.shape, np.int8)
+            whole = self._views[id(root)] = laid_out(root)
         array: Any = whole
         chain = [value]
         while chain[-1].base is not None:
@@ -111,6 +111,14 @@ class Program:
             array = step.view(array)
         offset = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0] if array.size else 0
         return Where(root, int(offset), tuple(map(int, array.strides)), tuple(array.shape))
+
+
+def laid_out(root: Value) -> Any:
+    """An array of bytes that lies as the value does: row by row, but for what recurrences keep of each time."""
+    if root.batch_axis != 1:
+        return np.empty(root.shape, np.int8)
+    features, rows, times = root.shape
+    return np.empty((rows, times, features), np.int8).transpose(2, 0, 1)
 
 
 def is_elementwise(call: Call) -> bool:

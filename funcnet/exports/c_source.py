@@ -11,10 +11,10 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import Array, Labels
 from funcnet.errors import ExportError
-from funcnet.exports.c_calls import BAD_LABEL, NO_WEIGHT, write_call
+from funcnet.exports.c_calls import write_call
 from funcnet.exports.c_program import Program
 from funcnet.exports.c_update import read_update, state_text, update_lines
-from funcnet.exports.c_writer import INDICES, Writer, c_name, row_major
+from funcnet.exports.c_writer import BAD_LABEL, INDICES, NO_WEIGHT, Writer, c_name, row_major
 from funcnet.exports.described import Described, describe, is_integer
 from funcnet.native.updates import Update
 from funcnet.options import flag

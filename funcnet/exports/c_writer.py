@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from math import isinf, isnan, prod
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from funcnet.errors import ExportError
 from funcnet.exports.c_program import Group, Program
 from funcnet.exports.described import Described, Names, identifier, is_integer, located
+from funcnet.native.cells import functions
 from funcnet.tracing.trace import Call, Value
 
 # fmt: off
@@ -22,6 +24,7 @@ KEYWORDS = {
 }
 OWN_NAMES = {*("params", "gradient", "loss", "state", "memory", "inside", "largest", "count"), *"cefghpstuy"}
 # fmt: on
+BAD_LABEL, NO_WEIGHT = 1, 2  # what the function returns
 BINARY = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 COMPARED = {
     "greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!=",
@@ -53,7 +56,7 @@ RESERVED = KEYWORDS | OWN_NAMES | MACROS | {*INDICES, *LIBM.values(), *(f"{name}
 class Writer:
     """The text of one function's body, and what it needs around it.
 
-    lines: of the body.      own: the file's own functions that are called, by NumPy's name.
+    lines: of the body.      own, cells: the file's own functions that are called, by NumPy's name, and of recurrences.
     fails: whether the body may return early, with a status.
     """
 
@@ -67,6 +70,7 @@ class Writer:
         self.f: str = "f" if self.dtype == np.float32 else ""
         self.lines: list[str] = []
         self.own: set[str] = set()
+        self.cells: set[str] = set()
         self.constants: dict[tuple[float, ...], str] = {}
         self.pointers: dict[int, str] = {}  # what of the arguments stands for a stored value
         self.used: set[str] = set()
@@ -104,6 +108,20 @@ class Writer:
         at = self.program.where(value)
         own = indices[len(indices) - len(at.shape) :]
         return f"{self.array(at.root)}[{place(at.offset, at.strides, own, at.shape)}]"
+
+    def steps(self, value: Value) -> Sequence[int]:
+        """How many elements apart in memory its elements are along each axis."""
+        return self.program.where(value).strides
+
+    def cell(self, name: str) -> str:
+        """The file's own name of a function for recurrences."""
+        self.cells.add(name)
+        return name.replace("fn_", f"{self.name}_")
+
+    def refuse(self, call: Call, wrong: str, instead: str) -> list[str]:
+        """Leave the function."""
+        self.fails = True
+        return [f"if ({wrong}) return {BAD_LABEL};"]
 
     def array(self, root: Value) -> str:
         """The name of the array in which a value is stored."""
@@ -161,7 +179,13 @@ class Writer:
             f"static const {self.T} {name}[{len(numbers)}] = {{{', '.join(map(self.number, numbers))}}};"
             for numbers, name in self.constants.items()
         ]
-        return constants + [OWN[name].format(T=self.T, name=f"{self.name}_{name}") for name in OWN if name in self.own]
+        own = [OWN[name].format(T=self.T, name=f"{self.name}_{name}") for name in OWN if name in self.own]
+        return [*constants, *own, *map(self._cell_text, functions(self.cells))]
+
+    def _cell_text(self, text: str) -> str:
+        """A function of `cells.h` in this file's words."""
+        text = text.replace("fn_", f"{self.name}_").replace("FN_TANH", f"tanh{self.f}")
+        return re.sub(r"\bT\b", self.T, text)
 
     def group(self, group: Group) -> None:
         """A loop for elementwise calls."""
@@ -204,7 +228,8 @@ OTHERS = {
 
 def place(offset: int, strides: Sequence[int], indices: Sequence[str], shape: Sequence[int]) -> str:
     """Where in memory an element stands."""
-    steps = [(s, i) for s, i, n in zip(strides, indices, shape, strict=True) if n != 1]
+    steps = [(s, i) for s, i, n in zip(strides, indices, shape, strict=True) if n != 1 and not i.isdigit()]
+    offset += sum(s * int(i) for s, i in zip(strides, indices, strict=True) if i.isdigit())
     terms = [i if s == 1 else f"{s} * {i}" for s, i in steps]
     return " + ".join([str(offset)] * (offset != 0 or not terms) + terms)
 
