@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet.compiler.plan import Plan
+from funcnet.native.cells import made
 from funcnet.tracing.special import NORMAL_CDF
 from funcnet.tracing.trace import Call, Value
 
@@ -55,7 +56,7 @@ class Program:
             id(y)
             for group in self.groups
             for call in group.calls
-            for y in call.outputs
+            for y in made(call)
             if not group.elementwise or id(y) in outputs or y.buffer is plan.gradient_buffer
         }
         for group in self.groups:
@@ -88,7 +89,7 @@ class Program:
         alive: list[tuple[int, int, int]] = []  # (start, stop, the last group that reads it)
         for i, group in enumerate(self.groups):
             alive = [(start, stop, end) for start, stop, end in alive if end >= i]
-            for value in (y for call in group.calls for y in call.outputs):
+            for value in (y for call in group.calls for y in made(call)):
                 if id(value) not in self.stored or id(value) in fixed or value.buffer is self.plan.gradient_buffer:
                     continue
                 start = first_gap(alive, value.elements)

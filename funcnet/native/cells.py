@@ -77,6 +77,11 @@ def matrix(w: Lines, value: Value, row: int = 0) -> list[Any]:
     return [f"&{w.element(value, [str(row), '0'])}", *w.steps(value)]
 
 
+def made(call: Call) -> Sequence[Value]:
+    """The outputs that need memory: those that something reads, and what steps keep for the next ones."""
+    return call.outputs if call.primitive.name in FORWARD else written(call)
+
+
 class Cell:
     """A recurrent call of sequences: how its values are handed to the functions.
 
@@ -257,6 +262,7 @@ def _reverse(w: Lines, call: Any) -> None:
     w.put(f"for (long u = 0; u < {features}; u++) {w.element(y, 'ntu')} = t < end ? {found} : 0;", "}", "}")
 
 
+FORWARD = {"rnn", "lstm", "gru"}
 RULES: dict[str, Callable[[Lines, Any], None]] = {
     "rnn": _rnn,
     "rnn backward": _rnn_back,
