@@ -79,7 +79,7 @@ def matrix(w: Lines, value: Value, row: int = 0) -> list[Any]:
 
 def made(call: Call) -> Sequence[Value]:
     """The outputs that need memory: those that something reads, and what steps keep for the next ones."""
-    return call.outputs if call.primitive.name in FORWARD else written(call)
+    return call.outputs if call.primitive.name in FORWARD or len(call.outputs) == 1 else written(call)
 
 
 class Cell:
