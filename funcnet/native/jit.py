@@ -107,7 +107,7 @@ class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
 
     def first_state(self, dtype: Any) -> Any:
         """That of the optimizer."""
-        return self.init(np.zeros((), dtype))
+        return self.optimizer.init(np.zeros((), dtype))
 
     def updated(self, space: Memory[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """Program and update in native code, where the update is written and the state is one for it."""
@@ -128,7 +128,7 @@ class NativeSGDStep(Native[P], SGDStep[P]):
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); C writes the new params."""
         space: Any = self.acquire(params, arrays, key)[0]
-        vector, _ = space.updated(0, ())
+        vector = space.descended()
         new, loss = space.layout.tree(vector), space.fresh[0]()
         if self.check_finite and not all_finite(loss, vector):
             raise self.not_finite(space, params, arrays, key, loss)

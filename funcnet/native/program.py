@@ -11,6 +11,7 @@ from typing import Any
 from weakref import ref
 
 import numpy as np
+from numpy import empty
 from typing_extensions import TypeVar
 
 from funcnet.arrays import Array
@@ -64,7 +65,7 @@ class NativeProgram(Program[P]):
         """A function of the library that takes the address of a table, and then these types."""
         found = self.loaded[name]
         found.restype, found.argtypes = None, (ctypes.c_void_p, *types)
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 class NativeSpace(Memory[P]):
@@ -97,12 +98,14 @@ class NativeSpace(Memory[P]):
         self.slots: Any = self.table.slots
         self.program: list[Instruction] = []
         self.readers: list[tuple[slice, Call]] = []
-        address = (self.table.address,)
+        self.address: int = self.table.address
+        self.form: Any = (self.own.shape, self.own.dtype)
         for i, call in enumerate(code.first.numpy_calls):
-            self.program.append((program.function(f"funcnet_run{i}"), address))
+            self.program.append((program.function(f"funcnet_run{i}"), (self.address,)))
             self._add(slab, call)
         self.before_last: int = len(self.program)
-        self.program.append((program.function(f"funcnet_run{code.stretches - 1}"), address))
+        self.program.append((program.function(f"funcnet_run{code.stretches - 1}"), (self.address,)))
+        self.is_plain: bool = not self.before_last and not code.checks
         self.step: Any = None if code.update is None else program.function("funcnet_step", ctypes.c_long)
         self._slab: Slab = slab
         self.source: Callable[[], Any] = NoneType
@@ -148,13 +151,25 @@ class NativeSpace(Memory[P]):
         slots[NEW] = id(new)
         for i, (before, after) in enumerate(zip(state, made, strict=True)):
             slots[self.of_state + 2 * i], slots[self.of_state + 2 * i + 1] = id(before), id(after)
-        if self.before_last:
-            for f, args in self.program[: self.before_last]:
-                f(*args)
-        self.step(self.table.address, steps)
+        self._run_step(steps)
+        return new, made
+
+    def descended(self) -> Any:
+        """The new params as a vector, where there is no state: in few calls, which are most of a small step."""
+        new = empty(*self.form)
+        self.slots[NEW] = id(new)
+        if self.is_plain:
+            self.step(self.address, 0)
+        else:
+            self._run_step(0)
+        return new
+
+    def _run_step(self, steps: int) -> None:
+        for f, args in self.program[: self.before_last]:
+            f(*args)
+        self.step(self.address, steps)
         if self.owner.code.checks:
             self._check()
-        return new, made
 
     def failed(self) -> bool:
         """Whether a run has found a wrong label; asked once."""

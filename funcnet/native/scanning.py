@@ -104,7 +104,7 @@ def is_vector(x: Any) -> bool:
 
 def is_count(x: Any) -> bool:
     """Whether it is an integer, which may be an array of no axes, as files give them."""
-    return type(x) is int or (isinstance(x, (np.integer, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "iu")
+    return type(x) is int or (np.ndim(x) == 0 and np.asarray(x).dtype.kind in "iu")
 
 
 def counts(flat: Any) -> list[Any]:
@@ -117,7 +117,7 @@ def advanced(flat: Any, steps: int, vectors: Iterator[Any] | None = None) -> Any
     if is_tuple(flat):
         return new_tuple(type(flat), [advanced(part, steps, vectors) for part in flat])
     if is_count(flat):
-        return flat + steps
+        return int(flat) + steps
     if is_vector(flat):
         return flat.copy() if vectors is None else next(vectors)
     return flat

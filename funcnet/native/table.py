@@ -34,7 +34,7 @@ class Table:
         self.held: list[Any] = [*arrays]
         objects = (ctypes.c_void_p * len(arrays))(*map(id, arrays))
         self.address: int = ctypes.addressof(objects)
-        self.slots: Any = memoryview(objects).cast("B").cast("N")
+        self.slots: Any = memoryview(objects).cast("B").cast("P")
 
 
 @cache

@@ -52,10 +52,10 @@ class Writer:
         if found is None:
             found = self.names[id(root)] = f"v{len(self.names)}{identifier(root)}"
             kind = c_type(root)
+            place = f"{kind} *const {found} = ({kind} *)(fn_slab + {self.placement.place(root)});"
             if self.is_param(root):
-                self.declarations[found] = f"const T *const {found} = fn_params + {root.offset};"
-            else:
-                self.declarations[found] = f"{kind} *const {found} = ({kind} *)(fn_slab + {self.placement.place(root)});"
+                place = f"const T *const {found} = fn_params + {root.offset};"
+            self.declarations[found] = place
         return found
 
     def is_param(self, value: Value) -> bool:
