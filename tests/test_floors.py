@@ -133,6 +133,7 @@ FLOORS: dict[str, list[str]] = {
         "patterns",
         "writer",
         "images",
+        "recurrence",
         "contraction",
         "operators",
         "onnx",
