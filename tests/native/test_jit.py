@@ -150,7 +150,7 @@ def test_a_scan_with_an_optimizer(name: str, dtype: Any) -> None:
     again = fn.scan(native, *found[:2], x[7:], target[7:])
     assert_close(again[:2], right[:2], dtype)
     assert_close(np.concatenate([found[2], again[2]]), right[2], dtype)
-    one = (params, state)
+    one: Any = (params, state)
     for i in range(7):
         *one, _ = native(*one, x[i], target[i])
     assert [np.asarray(a).tobytes() for a in tree.leaves(one)] == [
