@@ -109,6 +109,7 @@ FLOORS: dict[str, list[str]] = {
         "labels",
         "calls",
         "emission",
+        "table",
         "members",
         "source",
         "program",
