@@ -12,9 +12,10 @@ from funcnet import tree
 from funcnet.arrays import Array, Labels
 from funcnet.errors import ExportError
 from funcnet.exports.c_calls import write_call
+from funcnet.exports.c_names import c_name
 from funcnet.exports.c_program import Program
 from funcnet.exports.c_update import read_update, state_text, update_lines
-from funcnet.exports.c_writer import BAD_LABEL, INDICES, NO_WEIGHT, Writer, c_name, row_major
+from funcnet.exports.c_writer import BAD_LABEL, INDICES, NO_WEIGHT, OWN_NAMES, Writer, row_major
 from funcnet.exports.described import Described, describe, is_integer
 from funcnet.native.updates import Update
 from funcnet.options import flag
@@ -56,7 +57,7 @@ def to_c(function: Any, params: Any, *arrays: Array | Labels, name: str = "net",
     embed = flag("to_c: embed", embed)
     if embed and described.gradient:
         raise ExportError("to_c: embed=True makes constants of the params, which only a network leaves as they are")
-    return _File(described, c_name("to_c", name), embed).text()
+    return _File(described, c_name("to_c", name, OWN_NAMES), embed).text()
 
 
 class _File:

@@ -10,19 +10,14 @@ from typing import Any
 import numpy as np
 
 from funcnet.errors import ExportError
+from funcnet.exports.c_names import TAKEN
 from funcnet.exports.c_program import Group, Program
-from funcnet.exports.described import Described, Names, identifier, is_integer, located
+from funcnet.exports.described import Described, Names, is_integer, located
 from funcnet.native.cells import functions
 from funcnet.tracing.trace import Call, Value
 
 # fmt: off
 INDICES = ["i", "j", "k", "l", "m", "n", "o", "q", "r", "v", "w"]
-KEYWORDS = {
-    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
-    "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
-    "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "main",
-}
-OWN_NAMES = {*("params", "gradient", "loss", "state", "memory", "inside", "largest", "count"), *"cefghpstuy"}
 # fmt: on
 BAD_LABEL, NO_WEIGHT = 1, 2  # what the function returns
 BINARY = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
@@ -49,8 +44,9 @@ OWN = {  # functions of the file's own, written where they are called
 }
 
 
-MACROS = {"NAN", "INFINITY", "signbit", "erfc", "erfcf"}
-RESERVED = KEYWORDS | OWN_NAMES | MACROS | {*INDICES, *LIBM.values(), *(f"{name}f" for name in LIBM.values())}
+OWN_NAMES = frozenset(
+    {*INDICES, *"cefghpstuy", *("params", "gradient", "loss", "state", "memory", "inside", "largest")}
+)
 
 
 class Writer:
@@ -64,7 +60,7 @@ class Writer:
         self.described = described
         self.program = program
         self.name = name
-        self.names: Names = Names(described, RESERVED)
+        self.names: Names = Names(described, TAKEN | OWN_NAMES | {"NAN", "INFINITY"}, f"{name}_")
         self.dtype: np.dtype[Any] = described.plan.dtype
         self.T: str = "float" if self.dtype == np.float32 else "double"
         self.f: str = "f" if self.dtype == np.float32 else ""
@@ -237,11 +233,3 @@ def place(offset: int, strides: Sequence[int], indices: Sequence[str], shape: Se
 def row_major(shape: Sequence[int], indices: Sequence[str]) -> str:
     """Where an element stands in an array that lies row by row."""
     return place(0, [prod(shape[axis + 1 :]) for axis in range(len(shape))], indices, shape)
-
-
-def c_name(where: str, name: Any) -> str:
-    """A name that a C function may have."""
-    text = name if isinstance(name, str) else ""
-    if identifier(text) != text or text in RESERVED:
-        raise ExportError(f"{where}: name must be a name of C, such as 'net_step', not {name!r:.60}")
-    return text

@@ -74,10 +74,14 @@ def plan_of(described: Described, passes: Collection[str], rows: int, total: int
 
 
 class Names:
-    """Names for the language in which the source is written: each value's own, made of its operator and its layer."""
+    """Names for the language in which the source is written: each value's own, made of its operator and its layer.
 
-    def __init__(self, described: Described, reserved: Collection[str]) -> None:
+    reserved, prefix: names, and how names begin, that the file has for something else.
+    """
+
+    def __init__(self, described: Described, reserved: Collection[str], prefix: str = "") -> None:
         plan = described.plan
+        self.prefix = prefix
         self.taken: set[str] = {*reserved}
         self.of_value: dict[int, str] = {}
         self.inputs: list[str] = [
@@ -91,6 +95,7 @@ class Names:
 
     def fresh(self, wish: str) -> str:
         """The name, or with a number after it where it is taken."""
+        wish = f"v_{wish}" if self.prefix and wish.startswith(self.prefix) else wish
         name, count = wish, 1
         while name in self.taken:
             count += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import funcnet as fn
 from funcnet.core import layer, no_params
+from funcnet.exports.c_names import TAKEN
 from funcnet.native.toolchain import find_compiler
 from funcnet.tracing.products import contract
 from tests.exports.running import STRICT, Run, has_compiler, run_all
@@ -260,13 +262,93 @@ def test_it_names_operators_by_their_keys() -> None:
     assert "malloc" not in source
 
 
+NAMES = [
+    "free",
+    "main",
+    "exp",
+    "double",
+    "expf",
+    "abs",
+    "printf",
+    "time",
+    "read",
+    "y0",
+    "index",
+    "linux",
+    "bool",
+    "class",
+    "signbit",
+    "NAN",
+    "restrict",
+    "tanhl",
+    "remquo",
+]
+TAKEN_NAMES = [name for name in NAMES if name != "NAN"]
+
+
+def test_keys_and_functions_called_like_words_of_c(tmp_path: Path) -> None:
+    runs, right = list[Run](), list[Any]()
+    x = np.random.default_rng(0).normal(size=(ROWS, 2)).astype(np.float32)
+    for i, name in enumerate([*NAMES, *(f"case_{i}" for i in range(len(NAMES))), "loss", "memory", "maximum"]):
+        word = called(name)
+        net: Any = fn.network({name: word, "_": fn.maximum(), "net": called("net")}, {name: ["_", "net"], "net": ["_"]})
+        for layer_named, kind in ((net, "in"), (fn.elementwise(word.apply.function.args[0]), "alone")):
+            own = f"{kind}_{i}"
+            y = layer_named.apply((), x) if kind == "alone" else layer_named.apply({}, x)
+            source = fn.to_c(layer_named, () if kind == "alone" else {}, x, name=own)
+            runs.append(Run(source, own, (x, np.zeros_like(y))))
+            right.append(y)
+    for (status, arrays), y in zip(run_all(runs, tmp_path), right, strict=True):
+        assert status == 0
+        assert_close(arrays[1:], [y], np.float32, "")
+
+
+def called(name: str) -> Any:
+    """A layer whose function has this name."""
+
+    def function(x: Any) -> Any:
+        return np.maximum(np.tanh(x), 0.1), lambda g: g
+
+    function.__name__ = name
+    return fn.elementwise(function)
+
+
+@pytest.mark.parametrize("name", TAKEN_NAMES)
+def test_a_name_that_means_something_else_in_c_is_refused_and_the_fix_is_taken(name: str) -> None:
+    params, x, _ = problem(np.float32)
+    with pytest.raises(
+        fn.ExportError, match=f"to_c: {name} means something else in C or its library: name='net_{name}'"
+    ):
+        fn.to_c(NET, params, x, name=name)
+    assert f"int net_{name}(" in fn.to_c(NET, params, x, name=f"net_{name}")
+
+
+def test_every_function_of_the_c_library_is_a_name_that_is_taken(tmp_path: Path) -> None:
+    headers = (
+        "assert complex ctype errno fenv float inttypes limits locale math setjmp signal stdarg stdio stdlib string"
+    )
+    path = tmp_path / "all.c"
+    path.write_text("".join(f"#include <{h}.h>\n" for h in f"{headers} time wchar wctype".split()), encoding="utf-8")
+    done = subprocess.run(
+        [*find_compiler().command, "-std=c99", "-E", str(path)], capture_output=True, text=True, check=True
+    )
+    declared = {*re.findall(r"\b([a-z][a-z0-9]*) *\(", re.sub(r"(?m)^#.*", "", done.stdout))}
+    assert len(declared) > 300
+    assert declared <= TAKEN
+
+
 GRADIENT: Any = fn.value_and_grad(NET, fn.mse())
 CUSTOM: Any = next(case.make() for case in CASES if case.name == "custom_layer")
 untyped: Any = fn
 
 REFUSED: list[tuple[Any, type[Exception], str]] = [
     (lambda p, x, t: fn.to_c(np.tanh, p, x), fn.ExportError, "to_c: the function is tanh: give a network"),
-    (lambda p, x, t: fn.to_c(NET, p, x, name="float"), fn.ExportError, "name must be a name of C.* not 'float'"),
+    (
+        lambda p, x, t: fn.to_c(NET, p, x, name="params"),
+        fn.ExportError,
+        "params means something else in the file",
+    ),
+    (lambda p, x, t: fn.to_c(NET, p, x, name="1net"), fn.ExportError, "name must be a name of C.* not '1net'"),
     (lambda p, x, t: fn.to_c(NET, p, x, name="a b"), fn.ExportError, "not 'a b'"),
     (lambda p, x, t: fn.to_c(NET, p, x, name="_net"), fn.ExportError, "not '_net'"),
     (lambda p, x, t: untyped.to_c(NET, p, x, embed=3), fn.OptionError, "embed"),
