@@ -63,7 +63,8 @@ MISTAKES = [
         "a user's constructor",
         {1: double},
         {},
-        "operators[1] is the function double and not a layer: fn.elementwise or fn.custom_layer makes a layer of a function",
+        "operators[1] is the function double and not a layer: "
+        "fn.elementwise or fn.custom_layer makes a layer of a function",
     ),
     Mistake("a number", {1: 25}, {}, "operators[1] is 25, an int" + GIVE),
     Mistake("a name", {1: "relu"}, {}, "operators[1] is 'relu', a str and not a layer: give the layer, fn.relu()"),
