@@ -109,20 +109,16 @@ class FlatRun(Generic[P]):
             inside[...] = x
         if self.copies:
             space.own[...] = self.vector
-        for f, args in self.program:
-            f(*args)
         if isinstance(step, TrainStep):
-            updates, self.state = step.update_of(arrays)(space.gradient, self.state, self.vector)
-            if not step.check_finite:
-                np.add(self.vector, updates, self.vector)
-                loss, *outputs = [take() for take in space.fresh]
-                return loss, outputs
-            new = self.vector + updates
-        elif not step.check_finite:
-            return space.fresh[0](), []
+            into = None if step.check_finite else self.vector
+            new, self.state = step.updated(space, self.vector, self.state, arrays, into)
         else:
-            new = self.vector - space.gradient
+            for f, args in self.program:
+                f(*args)
+            new = self.vector - space.gradient if step.check_finite else self.vector
         loss, *outputs = [take() for take in space.fresh]
+        if not step.check_finite:
+            return loss, outputs
         if not all_finite(loss, new):
             raise step.not_finite(space, space.layout.tree(self.vector), arrays, key, loss)
         self.vector[...] = new
