@@ -85,7 +85,8 @@ def refuse_misplaced(kind: str, params: Any, inputs: tuple[Any, ...]) -> None:
         if is_array(x) and x.dtype == np.uint64 and x.shape == (2,):
             raise DTypeError(f"{kind}: input {i} is a random key: pass it by its name, key=key")
         if is_array(params) and (holds_params(x) or isinstance(x, dict)):
-            raise DTypeError(f"{kind}: input {i} is a tree of params, and the params are an array: params come first")
+            what = f"input {i} is a {type(x).__name__} of params, and the params are an array"
+            raise DTypeError(f"{kind}: {what}: params come first")
 
 
 def refuse_mask(name: str, x: object) -> None:

@@ -163,7 +163,7 @@ OTHERS: dict[str, Mistake] = {  # habits from PyTorch, Keras, JAX and scikit-lea
     "sgd_step(learning_rate=adam)": Mistake(
         lambda: sgd_step(net, fn.mse(), learning_rate=fn.adam(0.1)),
         ValueError,
-        ("learning_rate", "adam(0.1)", "train_step"),
+        ("learning_rate", "not adam(0.1)", "train_step"),
     ),
     "a loss by its name": Mistake(lambda: sgd(net, "mse"), ValueError, ("sgd_step: argument 1", "'mse'", "fn.mse()")),
     "a loss not called": Mistake(lambda: sgd(net, fn.mse), ValueError, ("argument 1", "call it, fn.mse(...)")),

@@ -67,7 +67,7 @@ def minibatches(
         return map(accept_batch, given)
     if batch_size is None:
         raise OptionError("batch_size is needed for data in arrays: for instance batch_size=32")
-    if is_array(batch_size) and batch_size.ndim:
+    if np.ndim(cast("Any", batch_size)):
         raise OptionError(f"batch_size is {brief(batch_size)}: {DATA}")
     size, stop = count("batch_size", batch_size), number_of_rows(given)
     if drop_last and stop < size:

@@ -206,7 +206,7 @@ class SGDStep(CompiledGradient[P]):
         self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         if as_float(learning_rate) is None:
             raise OptionError(
-                f"sgd_step: learning_rate must be a number, not {brief(learning_rate)}: "
+                f"sgd_step: learning_rate must be a finite number above 0, not {brief(learning_rate)}: "
                 "fn.train_step takes an optimizer, such as fn.adam(1e-3), and those take schedules"
             )
         self.scale: float = positive("sgd_step: learning_rate", learning_rate)
