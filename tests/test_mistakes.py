@@ -50,7 +50,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a loss called": Mistake(lambda: cast("Any", fn.mse())(x, x), TypeError, ("mse", "layer.apply(params, *inputs)")),
     "apply(x, params)": Mistake(
-        lambda: untyped.serial(*[net]).apply(x, params), TypeError, ("input 0", "tree of params", "params come first")
+        lambda: untyped.serial(*[net]).apply(x, params), TypeError, ("input 0", "tuple of params", "params come first")
     ),
     "serial([a, b])": Mistake(lambda: untyped.serial([one, one]), ValueError, ("serial(*layers)",)),
     "parallel([a, b])": Mistake(lambda: untyped.parallel([one, one]), ValueError, ("parallel(*layers)",)),
