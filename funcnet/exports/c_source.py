@@ -53,7 +53,7 @@ def to_c(function: Any, params: Any, *arrays: Array | Labels, name: str = "net",
     functions are the C library's. It returns 0, or a number above 0 for a label that is no class and for weights that
     add up to 0; params and state are then as they were. -std=c99 -Wall -Wextra -pedantic gives no warning.
     Raises ExportError for a custom layer, for a function of NumPy that C has not, for an optimizer with a schedule, a
-    mask or parts that are not elementwise, and for a name that C does not take; and what the function itself would.
+    mask or norms of single arrays, and for a name that means something else in C; and what the function itself would.
     """
     described = describe("to_c", function, params, arrays, ())
     embed = flag("to_c: embed", embed)

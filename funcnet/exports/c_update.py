@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from funcnet.exports.c_writer import OWN, Writer
-from funcnet.native.updates import Language, Update, update_of
+from funcnet.native.updates import Language, Places, Update, loops_of, update_of
 from funcnet.training.steps import TrainStep
 
 
 def read_update(w: Writer, step: TrainStep[Any, Any]) -> Update:
     """The optimizer of a step as text."""
     own = {name: f"{w.name}_{name}" for name in OWN}
-    say = Language(w.number, "pow({}, {})".format, {"sqrt": f"sqrt{w.f}", **own})
-    update = update_of("to_c", step.optimizer, step.init(np.zeros((), w.dtype)), say)
+    say = Language(w.number, "pow({}, {})".format, {"sqrt": f"sqrt{w.f}", "max": "fmax", **own})
+    update = update_of("to_c", step.optimizer, w.dtype, say)
     text = "".join(line for _, line in update.lines)
     for name, called in own.items():
         if f"{called}(" in text:
@@ -45,10 +43,5 @@ def update_lines(T: str, update: Update | None, count: int) -> list[str]:
     if update.counts:
         lines += ["    const double t = (double)++state->steps;"]
         lines += [f"    const {T} {name} = ({T})({text});" for name, text in update.scalars]
-    lines += [head, f"        const {T} p = params[i];", f"        {T} u = gradient[i];"]
-    lines += [f"        {T} {v} = state->{v}[i];" for v in update.vectors]
-    for name, text in update.lines:
-        known = name == "u" or name in update.vectors
-        lines.append(f"        {'' if known else f'const {T} '}{name} = {text};")
-    lines += [f"        state->{v}[i] = {v};" for v in update.vectors]
-    return [*lines, "        params[i] = p + u;", "    }"]
+    places = Places(T, head.strip(), "gradient", "params", "params", "state->{}", "state->{}")
+    return lines + [f"    {line}" for line in loops_of(update, places)]

@@ -58,8 +58,8 @@ def to_numpy(function: Any, params: Any, *arrays: Array | Labels) -> str:
     the first state; or `value_and_grad(params, *arrays)`; or `apply(params, *inputs)`. Params go in and come out as
     here; a state is a dict of vectors. The results are, to the bit, those of the function without a random key. Every
     value has a name made of its operator's key, and every call is one line. Arrays of other shapes are a ValueError.
-    Raises ExportError for a custom layer, and for an optimizer with a schedule, a mask or parts that are not
-    elementwise; and what the function itself would.
+    Raises ExportError for a custom layer, and for an optimizer with a schedule, a mask or norms
+    of single arrays; and what the function itself would.
     """
     described = describe("to_numpy", function, params, arrays, BEST)
     if not hasattr(described.function, "record"):
@@ -82,8 +82,8 @@ class _File:
         self.update: Update | None = None
         if has_state(step):
             functions = {name: f"np.{name}" for name in ("sqrt", "sign", "maximum", "minimum", "where")}
-            say = Language(repr, "{} ** {}".format, functions)
-            self.update = update_of("to_numpy", step.optimizer, step.init(np.zeros((), self.dtype)), say)
+            say = Language(repr, "{} ** {}".format, functions | {"max": "max"})
+            self.update = update_of("to_numpy", step.optimizer, self.dtype, say)
 
     def cuts(self) -> list[tuple[int, int]]:
         """(start, stop) of the blocks of rows in which the function runs."""
@@ -265,7 +265,10 @@ class _File:
         lines = ["u = gradient", *(f"{name} = state[{name!r}]" for name in update.vectors)]
         if update.counts:
             lines += ['t = state["steps"] + 1', *(f"{name} = {text}" for name, text in update.scalars)]
-        lines += [f"{name} = {text}" for name, text in update.lines]
+        for own, factor in update.passes():
+            lines += [f"{name} = {text}" for name, text in own]
+            if factor:
+                lines += ["norm = float(np.sqrt(float(np.vdot(u, u))))", f"u = u * ({factor})"]
         kept = (['"steps": t'] if update.counts else []) + [f"{name!r}: {name}" for name in update.vectors]
         loss = f"outputs[0]{_times(self.described.plan.factors[0])}"
         return [*lines, f"return tree(p + u), {{{', '.join(kept)}}}, {loss}"]

@@ -15,10 +15,19 @@ from funcnet.compiler.plan import Plan
 from funcnet.compiler.programs import Compiled, CompiledFunction
 from funcnet.compiler.workspace import Memory
 from funcnet.core import Function, Layer, Pullback
-from funcnet.display import first_line, shows_call
-from funcnet.errors import OptionError
+from funcnet.display import first_line, one_line, shows_call
+from funcnet.errors import ExportError, OptionError
 from funcnet.native.program import NativeProgram, NativeSpace
-from funcnet.native.scanning import advanced, counts, is_vector, is_written, leaves, scanned, update_text
+from funcnet.native.scanning import (
+    advanced,
+    count_of,
+    is_vector,
+    is_written,
+    leaves,
+    numbers_of_steps,
+    scanned,
+    update_text,
+)
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
@@ -47,30 +56,27 @@ class Native(Compiled[P]):
         """Plan the whole batch, or blocks of it, and compile the plan."""
         rows = len(arrays[0])
         whole = self._plan(params_cache.layout, arrays, keyed, rows, rows)
-        dtype = params_cache.layout.dtype
-        update, start = self.update_text(dtype), self.first_state(dtype)
+        ending = *self.after_program(params_cache.layout.dtype)[:2], getattr(self, "check_finite", False)
         for cuts in blocks(whole, rows):
             lengths = {stop - start for start, stop in cuts}
             plans = {n: self._plan(params_cache.layout, arrays, keyed, n, rows) for n in lengths}
             if all(alike(whole, plan) and in_one_stretch(plan, n) for n, plan in plans.items()):
-                return NativeProgram(plans, cuts, params_cache, update, start)
-        return NativeProgram({rows: whole}, [(0, rows)], params_cache, update, start)
+                return NativeProgram(plans, cuts, params_cache, *ending)
+        return NativeProgram({rows: whole}, [(0, rows)], params_cache, *ending)
 
-    def update_text(self, dtype: Any) -> Update | None:
-        """What follows the program, as a step ends."""
-        return None
-
-    def first_state(self, dtype: Any) -> Any:
-        """The optimizer's first state for a single number as params."""
-        return ()
+    def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
+        """(what follows the program as a step ends, the optimizer's first state for a number, why NumPy does it)."""
+        return None, (), ""
 
     def __str__(self) -> str:
         """The program last made: its C, and the calls that NumPy makes between its functions."""
         if not self._by_signature:
             return f"{self.kind}: no program yet; the first call makes one"
         code = cast("NativeProgram[P]", [*self._by_signature.values()][-1]).code
-        calls = [f"/* NumPy, after function {i}: {name}" for i, name in enumerate(numpy_calls(code))]
-        return "\n".join([f"/* {self.kind}, written by funcnet */", *(f"{line} */" for line in calls), code.source])
+        calls = [f"NumPy, after function {i}: {name}" for i, name in enumerate(numpy_calls(code))]
+        *_, reason = self.after_program(code.plan.dtype)
+        calls += [f"NumPy, after the last function: {one_line(reason)}"] * bool(reason)
+        return "\n".join([f"/* {self.kind}, written by funcnet */", *(f"/* {line} */" for line in calls), code.source])
 
 
 def numpy_calls(code: Any) -> list[Any]:
@@ -101,21 +107,22 @@ class NativeValueAndGrad(Native[P], ValueAndGrad[P]):
 class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
     """See `jit`."""
 
-    def update_text(self, dtype: Any) -> Update | None:
+    def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """The optimizer."""
-        return update_text(self, dtype)
-
-    def first_state(self, dtype: Any) -> Any:
-        """That of the optimizer."""
-        return self.optimizer.init(np.zeros((), dtype))
+        try:
+            return update_text(self, dtype), self.optimizer.init(np.zeros((), dtype)), ""
+        except ExportError as error:
+            return None, (), str(error)
 
     def updated(self, space: Memory[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """Program and update in native code, where the update is written and the state is one for it."""
         if not isinstance(space, NativeSpace) or space.step is None or not is_written(space, flat):
             return super().updated(space, before, flat, arrays, into)
         vectors = [x for x in leaves(flat) if is_vector(x)]
-        new, made = space.updated(int(sum(counts(flat)[:1])), vectors, into)
-        return new, advanced(flat, 1, iter(made))
+        count, update = count_of(flat), cast("Update", space.owner.code.update)
+        numbers, after = numbers_of_steps(update, flat, count, 1)
+        new, made = space.updated(count, vectors, numbers, into)
+        return new, advanced(flat, 1, after.tolist(), iter(made))
 
     def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
         """All steps in one call of native code, where its program allows it."""
@@ -136,9 +143,9 @@ class NativeSGDStep(Native[P], SGDStep[P]):
         space.pool.append(space)
         return new, loss
 
-    def update_text(self, dtype: Any) -> Update | None:
+    def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """The new params."""
-        return update_text(self, dtype)
+        return update_text(self, dtype), (), ""
 
     def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
         """All steps in one call of native code, where its program allows it."""
@@ -188,9 +195,10 @@ def jit(function: Any) -> Any:
     It takes the same arguments, checks them in the same way, raises the same errors, changes nothing that it was given,
     and gives the same results to rounding; a layer's VJP is as before. For each new shape of arrays its program is
     written as C, compiled, which takes from 0.2 seconds to a few, and kept in the user's cache folder. `fn.scan` makes
-    all its steps in one call of native code, where the optimizer is elementwise and has no schedule. `str(step)` is the
-    C after the first call, and names the calls that stay with NumPy: those of custom layers and of random numbers,
-    and large matrix products.
+    all its steps in one call of native code, with schedules, metrics and check_finite too. `str(step)` is the C after
+    the first call, and names what stays with NumPy: calls of custom layers, of random numbers, of convolutions and
+    pools, large matrix products, and the updates of an optimizer that is a function of one's own or has masks, norms of
+    single arrays or accumulated gradients.
     The compiler is the one that the environment variable FUNCNET_CC names, else `cc`, else that of the package ziglang
     (`pip install "funcnet[native]"`).
     Raises OptionError for anything else, MissingPackageError where there is no compiler, and CompilerError, at the

@@ -44,10 +44,11 @@ class NativeProgram(Program[P]):
         params_cache: ParamsCache[P],
         update: Update | None,
         start: Any,
+        finite: bool,
     ) -> None:
         super().__init__(plans, spans, params_cache)
         self.start = start
-        self.code: Code = Code(plans, spans, update)
+        self.code: Code = Code(plans, spans, update, finite)
         self.loaded: ctypes.CDLL = build(self.code.source)
         rows = spans[-1][1]
         arrays = (*self.code.inputs, *self.code.plan.outputs)
@@ -93,8 +94,9 @@ class NativeSpace(Memory[P]):
         self.results: list[Any] = arrays[len(code.inputs) :]
         self.fresh: list[Callable[[], Any]] = [taker(y, 1.0) for y in self.results]
         self.of_state: int = FIRST + len(arrays)
-        vectors = 0 if code.update is None else 2 * len(code.update.vectors)
-        self.table: Table = Table([self.slab, self.own, self.own, *arrays, *[self.own] * vectors])
+        vectors, count = (0, 0) if code.update is None else (2 * len(code.update.vectors), len(code.update.numbers))
+        self.numbers: Any = np.empty(count)
+        self.table: Table = Table([self.slab, self.own, self.own, *arrays, *[self.own] * vectors, self.numbers])
         self.slots: Any = self.table.slots
         self.program: list[Instruction] = []
         self.readers: list[tuple[slice, Call]] = []
@@ -143,8 +145,11 @@ class NativeSpace(Memory[P]):
                 self.program[place] = slab.bind(call)
             self.source = ref(vector)
 
-    def updated(self, steps: int, state: Sequence[Any], into: Any = None) -> tuple[Any, list[Any]]:
+    def updated(
+        self, steps: int, state: Sequence[Any], numbers: Sequence[float], into: Any = None
+    ) -> tuple[Any, list[Any]]:
         """(new params, new state) as vectors, after so many steps; the params are written into a vector if given."""
+        self.numbers[...] = numbers
         own, slots = self.own, self.slots
         new = np.empty(own.shape, own.dtype) if into is None else into
         made = [np.empty(own.shape, own.dtype) for _ in state]

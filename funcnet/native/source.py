@@ -19,7 +19,7 @@ from funcnet.native.grouping import Grouping
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
 from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB
-from funcnet.native.updates import Update
+from funcnet.native.updates import Places, Update, loops_of
 from funcnet.native.writing import c_type
 from funcnet.tracing.primitive import MATMUL
 from funcnet.tracing.trace import Value
@@ -33,6 +33,7 @@ MACROS = """#if defined(__clang__)
 #else
 #define FN_IVDEP _Pragma("GCC ivdep")
 #endif
+#define FN_APART __attribute__((noinline))
 #define FN_WHERE(condition, a, b) ((condition) ? (a) : (b))
 #define FN_TEXT(...) #__VA_ARGS__
 #define FN_PRAGMA(...) _Pragma(FN_TEXT(__VA_ARGS__))
@@ -46,10 +47,14 @@ class Code:
 
     stretches: how many C functions a run calls; NumPy's calls stand between them.
     update: what many steps in one call do to the params after each; None where they cannot be made in one call.
+    finite: whether they end, and set the status, where the loss or a new param is not finite.
     """
 
-    def __init__(self, plans: dict[int, Plan], spans: list[tuple[int, int]], update: Update | None) -> None:
+    def __init__(
+        self, plans: dict[int, Plan], spans: list[tuple[int, int]], update: Update | None, finite: bool
+    ) -> None:
         self.update = update
+        self.finite = finite
         self.plans = plans
         self.spans = spans
         self.emissions: dict[int, Emission] = {rows: emitted(plan, rows) for rows, plan in plans.items()}
@@ -64,6 +69,7 @@ class Code:
         self.total: int = rounded(self.turned + turned + OVERRUN)
         count = sum(p.elements for p in self.plan.parameters)
         self.status: int = rounded(self.total + (count * self.plan.dtype.itemsize if len(spans) > 1 else 0))
+        self.status_text: str = f"*(int64_t *)(fn_slab + {self.status})"
         self.size: int = self.status + STATUS
         self.checks: bool = any(e.checks for e in self.emissions.values())
         self.count = count
@@ -105,7 +111,7 @@ class Code:
 
     def _unless_failed(self) -> list[str]:
         """Leave a function where the status has been set."""
-        return [f"        if (*(int64_t *)(fn_slab + {self.status})) return;"] * self.checks
+        return [f"        if ({self.status_text}) return;"] * self.checks
 
     def _entries(self) -> list[str]:
         """The functions that Python calls."""
@@ -178,36 +184,40 @@ class Code:
         return self.first.placement.gradient if len(self.spans) == 1 else self.total
 
     def _update(self, update: Update) -> str:
-        """One update after so many steps, from params and state to new ones, which may be the same memory."""
+        """One update after so many steps, from params and state to new ones, which may be the same memory.
+
+        It gives a number that is NaN where a new param is not finite, if the step asks that.
+        """
         state = "".join(f", const T *fn_{v}, T *fn_new_{v}" for v in update.vectors)
+        head = f"for (long i = 0; i < {self._gradient_count()}; i++) {{"
+        hints = "FN_IVDEP", "FN_SUM({})"
+        places = Places("T", head, "gradient", "params", "fn_new", "fn_{}", "fn_new_{}", hints)
         lines = [
-            f"static void fn_update(const char *fn_slab, const T *params, T *fn_new, const long steps{state}) {{",
-            f"    const T *const gradient = (const T *)(fn_slab + {self.gradient()});",
-            "    const double t = (double)(steps + 1); (void)t;",
+            "static FN_APART T fn_update(char *fn_slab, const T *params, T *fn_new, const long steps, "
+            f"const double *fn_numbers{state}) {{",
+            f"    T *const gradient = (T *)(fn_slab + {self.gradient()}), bad = 0;",
+            "    const double t = (double)(steps + 1);",
+            "    (void)t; (void)fn_numbers;",
             *(f"    const T {name} = (T)({text});" for name, text in update.scalars),
-            "    FN_IVDEP",
-            f"    for (long i = 0; i < {self._gradient_count()}; i++) {{",
-            "        const T p = params[i]; T u = gradient[i];",
-            *(f"        T {v} = fn_{v}[i];" for v in update.vectors),
+            *(f"    const T {name} = (T)fn_numbers[{i}];" for i, (name, _) in enumerate(update.numbers)),
+            *(f"    {line}" for line in loops_of(update, places, "bad" if self.finite else "")),
         ]
-        for name, text in update.lines:
-            kind = "" if name == "u" or name in update.vectors else "const T "
-            lines.append(f"        {kind}{name} = {text};")
-        lines += [f"        fn_new_{v}[i] = {v};" for v in update.vectors]
-        return "\n".join([*lines, "        fn_new[i] = p + u;", "    }", "}"])
+        return "\n".join([*lines, "    return bad;", "}"])
 
     def _step(self, update: Update, given: str) -> str:
         """The last stretch and the update after it."""
         state = FIRST + len(self.inputs) + len(self.plan.outputs)
         vectors = [f"(T *)FN_ARRAY({state + i})" for i in range(2 * len(update.vectors))]
-        arguments = [f"FN_ARRAY({SLAB})", f"(T *)FN_ARRAY({PARAMS})", f"(T *)FN_ARRAY({NEW})", "steps", *vectors]
+        numbers = f"(double *)FN_ARRAY({state + len(vectors)})"
+        places = [f"FN_ARRAY({SLAB})", f"(T *)FN_ARRAY({PARAMS})", f"(T *)FN_ARRAY({NEW})"]
+        arguments = [*places, "steps", numbers, *vectors]
         return f"""void funcnet_step(void *const *fn_table, long steps) {{
     fn_run{self.stretches - 1}({given});
     fn_update({", ".join(arguments)});
 }}"""
 
     def _scan(self, update: Update) -> str:
-        """Many steps: params and state change where they are, arrays and losses move on. `start` steps came before."""
+        """Many steps: params and state change where they are, arrays and outputs move on. `start` steps came before."""
         arrays = (*self.inputs, *self.plan.outputs)
         rows, state = self.spans[-1][1], FIRST + len(arrays)
         vectors = [f"(T *)FN_ARRAY({state + 2 * i + j})" for i in range(len(update.vectors)) for j in (0, 1)]
@@ -216,14 +226,19 @@ class Code:
             f"FN_ARRAY({FIRST + i}) + at * {length * x.dtype.itemsize}"
             for i, (x, length) in enumerate(zip(arrays, lengths, strict=True))
         ]
+        numbers = f"(double *)FN_ARRAY({state + len(vectors)}) + at * {len(update.numbers)}"
+        places = ["fn_slab", "(T *)params", "(T *)params", "start + at", numbers]
         lines = [
             "void funcnet_scan(void *const *fn_table, long at, long stop, long start) {",
             f"    char *const fn_slab = FN_ARRAY({SLAB}), *const params = FN_ARRAY({NEW});",
             "    for (; at < stop; at++) {",
             f"        fn_run0({', '.join(['fn_slab', 'params', *moved])});",
             *self._unless_failed(),
-            f"        fn_update({', '.join(['fn_slab', '(T *)params', '(T *)params', 'start + at', *vectors])});",
+            f"        {'const T bad = ' * self.finite}fn_update({', '.join([*places, *vectors])});",
         ]
+        if self.finite:
+            loss = f"*(T *)({moved[len(self.inputs)]})"
+            lines.append(f"        if (!(bad + ({loss} - {loss}) == 0)) {{ {self.status_text} = 1; return; }}")
         return "\n".join([*lines, "    }", "}"])
 
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from funcnet.errors import ExportError
 from funcnet.optimizers.base import Optimizer
+from funcnet.optimizers.schedules import Schedule
 
 
 class Language(NamedTuple):
     """How numbers and functions are written.
 
     number: a literal.      power: x^y of two expressions.
-    functions: by NumPy's name, how a call begins: sqrt, sign, maximum, minimum.
+    functions: by NumPy's name, how a call begins: sqrt, sign, maximum, minimum, where; and max, of two doubles.
+    has_state: whether a state comes from here, with numbers and first vectors that are computed here.
     """
 
     number: Callable[[float], str]
     power: Callable[[str, str], str]
     functions: dict[str, str]
+    has_state: bool = False
 
 
 class Update(NamedTuple):
@@ -27,45 +33,110 @@ class Update(NamedTuple):
 
     vectors: what the state has for each param, and what it begins with.
     scalars: (name, expression of t), once for each step.      lines: (name, expression), for each element.
+    norms: (before which line, expression), where u is multiplied by an expression of `norm`, the norm of all u.
+    numbers: (name, schedule), the numbers that the state has for the next step, in the order in which it has them.
     """
 
     vectors: dict[str, float]
     scalars: list[tuple[str, str]]
     lines: list[tuple[str, str]]
+    norms: list[tuple[int, str]]
+    numbers: list[tuple[str, Schedule | None]]
 
     @property
     def counts(self) -> bool:
         """Whether the state counts steps."""
         return bool(self.scalars)
 
+    def passes(self) -> list[tuple[list[tuple[str, str]], str]]:
+        """The lines of each loop over all elements, and the factor of the next one's u: "" behind the last."""
+        places = [0, *(place for place, _ in self.norms), len(self.lines)]
+        factors = [*(factor for _, factor in self.norms), ""]
+        return [(self.lines[a:b], factor) for a, b, factor in zip(places, places[1:], factors, strict=False)]
 
-def update_of(where: str, optimizer: Optimizer, state: Any, say: Language) -> Update:
-    """The update as text. ExportError for an optimizer that has none here.
 
-    state: the first one, for a single number as params.
+class Places(NamedTuple):
+    """Where the loops of an update in C find things; `{}` stands for the name of a vector of the state.
+
+    head: of a loop over all i.      hints: what stands before a loop, and before one that adds up a number.
     """
-    update = Update({}, [], [])
-    _add(where, update, optimizer.update, state, say)
+
+    T: str
+    head: str
+    gradient: str
+    params: str
+    new_params: str
+    state: str
+    new_state: str
+    hints: tuple[str, str] = ("", "")
+
+
+def loops_of(update: Update, places: Places, finite: str = "") -> list[str]:
+    """The update in C: a loop for each pass. finite: the name of a number that becomes NaN where a new param is not."""
+    T, lines, factor = places.T, list[str](), ""
+    for number, (own, after) in enumerate(update.passes()):
+        body = [f"T u = {f'{factor} * ' if factor else ''}{places.gradient}[i];"]
+        vectors = [v for v in update.vectors if any(v in (name, *re.findall(r"\w+", text)) for name, text in own)]
+        body += [f"T {v} = {places.state.format(v)}[i];" for v in vectors]
+        if not after or any("p" in re.findall(r"\w+", text) for _, text in own):
+            body.insert(0, f"const T p = {places.params}[i];")
+        body += [f"{'' if name == 'u' or name in vectors else 'const T '}{name} = {text};" for name, text in own]
+        body += [f"{places.new_state.format(v)}[i] = {v};" for v in vectors]
+        added = "norm" if after else finite
+        if after:
+            body += [f"{places.gradient}[i] = u;"] * bool(own or factor) + ["norm += (double)u * u;"]
+        elif finite:
+            body += ["const T sum = p + u;", f"{finite} += sum - sum;", f"{places.new_params}[i] = sum;"]
+        else:
+            body.append(f"{places.new_params}[i] = p + u;")
+        hint = places.hints[bool(added)].format(added)
+        loop = [*[hint] * bool(hint), places.head, *(f"    {line}" for line in body), "}"]
+        if after:
+            factor = f"factor_{number}"
+            loop = ["    " + line for line in ("double norm = 0;", *loop, "norm = sqrt(norm);")]
+            loop = [f"T {factor};", "{", *loop, f"    {factor} = (T)({after});", "}"]
+        lines += loop
+    return [re.sub(r"\bT\b", T, line) for line in lines]
+
+
+def update_of(where: str, optimizer: Optimizer, dtype: np.dtype[Any], say: Language) -> Update:
+    """The update as text. ExportError for an optimizer that has none here."""
+    parts = [*_parts(optimizer.update)]
+    for name, _, function in parts:
+        if name not in RULES:
+            named = name.lstrip("_") or getattr(function, "__name__", type(function).__name__)
+            raise ExportError(
+                f"{where}: the optimizer has a part that is not written as source: {named}. "
+                "These are: sgd, adam, adamw, rmsprop, adagrad, lion, clip, clip_by_global_norm, ema and "
+                "add_decayed_weights, without masks"
+            )
+    update = Update({}, [], [], [], [])
+    states = _states(optimizer.update, optimizer.init(np.zeros((), dtype)))
+    for (name, options, _), state in zip(parts, states, strict=True):
+        RULES[name](_Part(where, update, state, say), *options)
     return update
 
 
-def _add(where: str, update: Update, function: Any, state: Any, say: Language) -> None:
-    """Add the lines of one transform of a chain."""
+def _parts(function: Any) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
+    """(the name of its function, its options, itself) for each transform of a chain."""
     name = function.func.__name__ if isinstance(function, partial) else ""
     if name == "_chain":
-        for part, own in zip(function.args[0], state, strict=True):
-            _add(where, update, part.update, own, say)
+        for part in function.args[0]:
+            yield from _parts(part.update)
+    elif name == "run_stateless":
+        inner = function.args[0]
+        yield (inner.func.__name__, inner.args, function) if isinstance(inner, partial) else ("", (), function)
+    else:
+        yield name, function.args if name else (), function
+
+
+def _states(function: Any, state: Any) -> Iterator[Any]:
+    """The state of each of them."""
+    if function.func.__name__ != "_chain":
+        yield state
         return
-    options: tuple[Any, ...] = function.args if isinstance(function, partial) else ()
-    if name == "run_stateless":
-        name, options = options[0].func.__name__, options[0].args
-    rule = RULES.get(name)
-    if rule is None:
-        raise ExportError(
-            f"{where}: the optimizer has a part that is not written as source: {name.lstrip('_') or function!r:.60}. "
-            f"These are: sgd, adam, adamw, rmsprop, adagrad, lion, clip, ema and add_decayed_weights, without masks"
-        )
-    rule(_Part(where, update, state, say), *options)
+    for part, own in zip(function.args[0], state, strict=True):
+        yield from _states(part.update, own)
 
 
 class _Part(NamedTuple):
@@ -86,6 +157,12 @@ class _Part(NamedTuple):
         name = name if name not in vectors else f"{name}{len(vectors)}"
         vectors[name] = float(value)
         return name
+
+    def state_number(self, name: str, schedule: Schedule | None) -> str:
+        """A new number that the state has."""
+        numbers = self.update.numbers
+        numbers.append((f"{name}_{len(numbers)}", schedule))
+        return numbers[-1][0]
 
     def scalar(self, name: str, expression: str) -> str:
         """A new number that depends on the count."""
@@ -109,12 +186,21 @@ class _Part(NamedTuple):
 
 
 def _learning_rate(w: _Part, rate: Any) -> None:
+    if w.say.has_state:
+        w.line("u", f"-{w.state_number('rate', rate if callable(rate) else None)} * u")
+        return
     if callable(rate):
         raise ExportError(
             f"{w.where}: the learning rate follows a schedule; source has one rate: give a number, and write the "
             "source anew for another one"
         )
     w.line("u", f"{w.say.number(-rate)} * u")
+
+
+def _schedule(w: _Part, schedule: Any) -> None:
+    if not w.say.has_state:
+        raise ExportError(f"{w.where}: the updates follow a schedule; source has none: leave scale_by_schedule out")
+    w.line("u", f"{w.state_number('value', schedule)} * u")
 
 
 def _momentum(w: _Part, decay: float, nesterov: bool) -> None:
@@ -175,6 +261,17 @@ def _clip(w: _Part, most: float) -> None:
     w.line("u", w.call("minimum", w.call("maximum", "u", w.say.number(-most)), w.say.number(most)))
 
 
+def _clip_by_global_norm(w: _Part, most: float) -> None:
+    w.update.norms.append((len(w.update.lines), f"{most!r} / {w.call('max', repr(most), 'norm')}"))
+
+
+def _ema_params(w: _Part, decay: float) -> None:
+    if not w.say.has_state:
+        raise ExportError(f"{w.where}: ema_params begins with the params, which source does not know: leave it out")
+    average = w.vector("average", 0.0)
+    w.line(average, f"{w.say.number(decay)} * {average} + {w.say.number(1.0 - decay)} * (p + u)")
+
+
 def _decay(w: _Part, rate: float) -> None:
     w.line("u", f"u + {w.say.number(rate)} * p")
 
@@ -188,6 +285,9 @@ RULES: dict[str, Callable[..., None]] = {
     "_by_lion": _lion,
     "_ema": _ema,
     "_clip": _clip,
+    "_clip_by_global_norm": _clip_by_global_norm,
+    "_scale_by_schedule": _schedule,
+    "_ema_params": _ema_params,
     "_decay": _decay,
 }
 """By the name of the function that an update calls."""

@@ -189,8 +189,12 @@ def run_all(step: Any, params: Any, state: Any, arrays: Arrays, key: Key | None)
             losses.append(step.with_metrics(loss, outputs, batch) if with_metrics else loss)
     except FuncnetError as error:
         raise located(error, place_of(error, place, arrays)) from None
-    stacked = {name: np.array([loss[name] for loss in losses]) for name in losses[0]} if with_metrics else None
-    return *run.finish(), np.array(losses) if stacked is None else stacked
+    return *run.finish(), losses_of(losses) if with_metrics else np.array(losses)
+
+
+def losses_of(dicts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The losses and metrics of steps as a dict of arrays."""
+    return {name: np.array([losses[name] for losses in dicts]) for name in dicts[0]}
 
 
 def accept_steps(step: SGDStep[Any] | TrainStep[Any, Any], given: Arrays) -> Arrays:

@@ -132,6 +132,16 @@ OPTIMIZERS = {
     "clipped": fn.chain(fn.clip(0.01), fn.adam(0.01)),
     "scheduled": fn.sgd(fn.cosine_decay_schedule(0.1, 10)),
     "by norm": fn.chain(fn.clip_by_global_norm(0.1), fn.adam(0.01)),
+    "by norms": fn.chain(
+        fn.clip(0.05), fn.ema(0.5), fn.clip_by_global_norm(0.1), fn.clip_by_global_norm(0.05), fn.sgd(0.1)
+    ),
+    "by a large norm": fn.chain(fn.clip_by_global_norm(1e6), fn.sgd(0.1)),
+    "scaled": fn.chain(
+        fn.scale_by_schedule(fn.linear_schedule(1.0, 0.1, 9)), fn.adam(fn.cosine_decay_schedule(0.1, 10))
+    ),
+    "averaged": fn.chain(fn.adamw(0.01), fn.ema_params(0.9)),
+    "by own norms": fn.chain(fn.clip_by_norm(0.1), fn.sgd(0.1)),
+    "masked": fn.adamw(0.01, mask=lambda path: path.endswith(".weight")),
 }
 
 
@@ -158,7 +168,7 @@ def test_a_scan_with_an_optimizer(name: str, dtype: Any) -> None:
     ]
     assert [np.asarray(a).tobytes() for a in tree.leaves((params, state))] == before
     program: Any = [*native._by_signature.values()][-1]
-    assert program.code.scans is (name not in ("scheduled", "by norm"))
+    assert program.code.scans is (name not in ("by own norms", "masked"))
 
 
 def test_a_scan_takes_the_learning_rate_from_the_state() -> None:

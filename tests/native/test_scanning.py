@@ -1,0 +1,170 @@
+"""Many steps in one call of native code: the bits of the loop of steps, also where something is asked between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet import tree
+from funcnet.native.scanning import CHUNK
+from tests.exports.running import has_compiler
+from tests.native.test_jit import NET, OPTIMIZERS, assert_close, batch
+
+pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+
+IN_C = [name for name in OPTIMIZERS if name not in ("by own norms", "masked")]
+CLASSES: Any = fn.serial(fn.linear(8), fn.tanh(), fn.linear(3))
+
+
+@pytest.fixture
+def in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step may be a call of its own."""
+
+    def refuse(*given: Any) -> None:
+        raise AssertionError("each step is a call of its own")
+
+    monkeypatch.setattr("funcnet.training.scan.begin", refuse)
+
+
+def bits(given: Any) -> list[bytes]:
+    return [np.asarray(a).tobytes() for a in tree.leaves(given)]
+
+
+def steps_of(count: int, dtype: Any = np.float32) -> tuple[Any, Any]:
+    x, target = batch(5 * count, dtype)
+    return x.reshape(count, 5, 2), target.reshape(count, 5, 2)
+
+
+def loop(step: Any, params: Any, state: Any, *arrays: Any) -> tuple[Any, Any, Any]:
+    losses: list[Any] = []
+    for given in zip(*arrays, strict=True):
+        params, state, loss = step(params, state, *given)
+        losses.append(loss)
+    stacked: Any = (
+        {name: np.array([loss[name] for loss in losses]) for name in losses[0]}
+        if isinstance(losses[0], dict)
+        else np.array(losses)
+    )
+    return params, state, stacked
+
+
+@pytest.mark.usefixtures("in_one_call")
+@pytest.mark.parametrize("name", IN_C)
+def test_the_bits_of_the_loop_with_every_optimizer(name: str) -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    native = fn.jit(fn.train_step(NET, fn.mse(), OPTIMIZERS[name]))
+    found = fn.scan(native, params, native.init(params), *steps_of(7))
+    right = loop(native, params, native.init(params), *steps_of(7))
+    assert tree.structure(found) == tree.structure(right)
+    assert bits(found) == bits(right)
+    assert [type(x) for x in tree.leaves(found[1])] == [type(x) for x in tree.leaves(right[1])]
+
+
+@pytest.mark.usefixtures("in_one_call")
+def test_a_schedule_goes_on_from_the_state_and_across_calls() -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    rates: list[int] = []
+
+    def schedule(count: int) -> float:
+        rates.append(count)
+        return 0.1 / (1 + count)
+
+    native = fn.jit(fn.train_step(NET, fn.mse(), fn.chain(fn.adam(schedule))))
+    arrays = steps_of(2 * CHUNK + 3)
+    start = fn.set_learning_rate(native.init(params), 0.05)
+    first = fn.scan(native, params, start, *(a[:9] for a in arrays))
+    found = fn.scan(native, *first[:2], *(a[9:] for a in arrays))
+    assert rates[-1] == 2 * CHUNK + 3
+    assert fn.learning_rate(found[1]) == 0.1 / (1 + 2 * CHUNK + 3)
+    assert bits(found[:2]) == bits(loop(native, params, start, *arrays)[:2])
+
+
+def test_a_schedule_that_raises_does_so_at_its_step() -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    native = fn.jit(fn.train_step(NET, fn.mse(), fn.sgd(lambda count: np.nan if count == 3 else 0.1)))
+    with pytest.raises(fn.OptionError, match="scan: step 2; what a schedule returns"):
+        fn.scan(native, params, native.init(params), *steps_of(6))
+
+
+@pytest.mark.usefixtures("in_one_call")
+@pytest.mark.parametrize("metrics", [{}, {"accuracy": fn.accuracy, "first": lambda y, t: y[0, 0]}], ids=["none", "two"])
+@pytest.mark.parametrize("rows", [6, 1500], ids=["whole", "in blocks"])
+def test_metrics(metrics: Any, rows: int) -> None:
+    params, _ = CLASSES.init(fn.key(0), (2,))
+    step = fn.train_step(CLASSES, fn.softmax_cross_entropy(), fn.adam(0.01), metrics=metrics)
+    native = fn.jit(step)
+    x, labels = batch(4 * rows)[0].reshape(4, rows, 2), np.arange(4 * rows).reshape(4, rows) % 3
+    found = fn.scan(native, params, native.init(params), x, labels)
+    assert found[2].keys() == {"loss", *metrics}
+    assert bits(found) == bits(loop(native, params, native.init(params), x, labels))
+    assert_close(found[2]["loss"], loop(step, params, step.init(params), x, labels)[2]["loss"], np.float32)
+
+
+def test_a_metric_that_raises_does_so_at_its_step() -> None:
+    def third(y: Any, t: Any) -> float:
+        if t[0] == 2:
+            raise fn.LabelError("a metric: 2")
+        return 0.0
+
+    params, _ = CLASSES.init(fn.key(0), (2,))
+    native = fn.jit(fn.train_step(CLASSES, fn.softmax_cross_entropy(), fn.sgd(0.1), metrics={"third": third}))
+    labels = np.repeat(np.arange(3), 6).reshape(3, 6)
+    with pytest.raises(fn.LabelError, match="scan: step 2.*a metric: 2"):
+        fn.scan(native, params, native.init(params), batch(18)[0].reshape(3, 6, 2), labels)
+
+
+def checked(rate: float, with_state: bool) -> Any:
+    if with_state:
+        return fn.train_step(NET, fn.mse(), fn.sgd(rate), check_finite=True)
+    return fn.sgd_step(NET, fn.mse(), learning_rate=rate, check_finite=True)
+
+
+@pytest.mark.usefixtures("in_one_call")
+@pytest.mark.parametrize("with_state", [False, True])
+def test_a_step_that_checks_its_results(with_state: bool) -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    native: Any = fn.jit(checked(0.05, with_state))
+    found = fn.scan(native, params, *(native.init(params),) if with_state else (), *steps_of(4))
+    plain: Any = fn.jit(fn.sgd_step(NET, fn.mse(), learning_rate=0.05))
+    right = fn.scan(plain, params, *steps_of(4))
+    assert_close((found[0], found[-1]), right, np.float32)
+
+
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("what", ["input", "rate"])
+def test_what_is_not_finite_is_named_as_by_the_loop(what: str, with_state: bool) -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    step = checked(0.05 if what == "input" else 1e30, with_state)
+    native, state = fn.jit(step), (step.init(params),) if with_state else ()
+    x, target = (a.copy() for a in steps_of(4))
+    if what == "input":
+        x[2, 1, 1] = np.inf
+    before = bits((params, state))
+    messages: list[str] = []
+    for function in (step, native):
+        with np.errstate(all="ignore"), pytest.raises(fn.NonFiniteError) as raised:
+            fn.scan(function, params, *state, x, target)
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
+    assert bits((params, state)) == before
+
+
+def test_what_stays_with_numpy_is_named() -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    x, target = batch(5)
+    for optimizer, named in (
+        (OPTIMIZERS["by own norms"], "the optimizer has a part that is not written as source: clip_by_norm"),
+        (OPTIMIZERS["masked"], "masked"),
+        (fn.accumulate(fn.sgd(0.1), 2), "accumulate"),
+        (fn.Optimizer(lambda p: (), lambda u, s, p=None: (u, s)), "<lambda>"),
+    ):
+        native: Any = fn.jit(fn.train_step(NET, fn.mse(), optimizer))
+        native(params, native.init(params), x, target)
+        (line,) = [line for line in str(native).splitlines() if line.startswith("/* NumPy, after the last function")]
+        assert named in line
+    native = fn.jit(fn.train_step(NET, fn.mse(), fn.adam(0.1)))
+    native(params, native.init(params), x, target)
+    assert "NumPy, after" not in str(native)
