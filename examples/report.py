@@ -1,6 +1,7 @@
 """The report's experiments, figures 2, 3 and 4, each trained on many draws of the data and the first weights.
 
-    python examples/report.py                           # 20 draws of 1,000 epochs: about a minute on two cores
+    python examples/report.py                           # 20 draws of 1,000 epochs: seconds with a C compiler
+    python examples/report.py --no-jit                  # the same in NumPy alone: about a minute on two cores
     python examples/report.py --draws 2 --epochs 50     # a quick look
 
 It prints a table of the reported errors beside ours, and draws the report's figures and the loss curves.
@@ -42,6 +43,7 @@ connectivity = {1: [2], 2: [3, 5], 3: [4], 4: [5], 5: [6], 6: []}
 nonlinear = fn.network(operators, connectivity, inputs=[1], output=6)
 
 LEARNING_RATE = 0.05
+EPOCHS_AT_ONCE = 20  # whose steps are one call of fn.scan
 TRAIN, TEST = 1_000, 200
 RADIUS = 1 / math.sqrt(2 * math.pi)
 
@@ -140,7 +142,17 @@ def preference(experiment: Experiment, params: Any, train: Points, xy: Array) ->
     return np.asarray(y[:, 1] - y[:, 0])
 
 
-def train(figure: int, draw: int, seed: int, epochs: int) -> Result:
+def native(step: Any, params: Any, x: Array, target: Array) -> Any:
+    """The step as native code, where there is a C compiler."""
+    jitted = fn.jit(step)
+    try:
+        jitted(params, x, target)
+    except fn.MissingPackageError:
+        return step
+    return jitted
+
+
+def train(figure: int, draw: int, seed: int, epochs: int, jit: bool = False) -> Result:
     """Train a figure's network on one draw, by plain SGD on the mean squared error."""
     experiment, key = EXPERIMENTS[figure], draw_key(seed, draw)
     train_set, test_set = draw_points(experiment, key)
@@ -148,15 +160,16 @@ def train(figure: int, draw: int, seed: int, epochs: int) -> Result:
     target = encoded(train_set.label, experiment.targets)
 
     params, _ = experiment.net.init(fn.fold_in(key, "weights"), (2,))
-    step = fn.sgd_step(experiment.net, fn.mse(), learning_rate=LEARNING_RATE)
+    step: Any = fn.sgd_step(experiment.net, fn.mse(), learning_rate=LEARNING_RATE)
+    if jit:
+        step = native(step, params, x[: experiment.batch_size], target[: experiment.batch_size])
     rng = np.random.default_rng(fn.fold_in(key, "order"))
     losses = np.zeros(epochs)
     start = time.perf_counter()
-    for epoch in range(epochs):
-        order = rng.permutation(TRAIN).reshape(-1, experiment.batch_size)
-        for batch_x, batch_target in zip(x[order], target[order], strict=True):
-            params, loss = step(params, batch_x, batch_target)
-            losses[epoch] += float(loss) / len(order)
+    for part in np.array_split(losses, -(-epochs // EPOCHS_AT_ONCE)):  # views, into which the losses are written
+        order = np.array([rng.permutation(TRAIN) for _ in part]).reshape(-1, experiment.batch_size)
+        params, of_steps = fn.scan(step, params, x[order], target[order])
+        part[...] = of_steps.reshape(len(part), -1).mean(axis=1, dtype=np.float64)
     seconds = time.perf_counter() - start
 
     def error(points: Points) -> float:
@@ -166,12 +179,12 @@ def train(figure: int, draw: int, seed: int, epochs: int) -> Result:
     return Result(params, (error(train_set), error(test_set)), losses, seconds)
 
 
-def train_all(draws: int, epochs: int, seed: int, workers: int) -> dict[int, list[Result]]:
+def train_all(draws: int, epochs: int, seed: int, workers: int, jit: bool = False) -> dict[int, list[Result]]:
     """All draws of all figures, in several processes. How many there are changes nothing but the time."""
     from tqdm import tqdm
 
     figures = [figure for figure in EXPERIMENTS for _ in range(draws)]
-    job = partial(train, seed=seed, epochs=epochs)
+    job = partial(train, seed=seed, epochs=epochs, jit=jit)
     with ProcessPoolExecutor(min(workers, len(figures)), mp_context=get_context("spawn")) as pool:
         trainings = pool.map(job, figures, [*range(draws)] * len(EXPERIMENTS))
         results = list(tqdm(trainings, total=len(figures), desc="Training", unit="net"))
@@ -250,6 +263,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--draws", type=common.at_least_one, default=20, help="trainings of each figure (20)")
     cores = os.cpu_count() or 1
     parser.add_argument("--workers", type=common.at_least_one, default=cores, help="processes (one for each core)")
+    parser.add_argument(
+        "--jit", action=argparse.BooleanOptionalAction, default=True, help="native code, where there is a C compiler"
+    )
     return parser.parse_args(argv)
 
 
@@ -258,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse(argv)
     common.require("matplotlib", "tqdm")
     start = time.perf_counter()
-    results = train_all(options.draws, options.epochs, options.seed, options.workers)
+    results = train_all(options.draws, options.epochs, options.seed, options.workers, options.jit)
     print(table(results))
     print(choices(options.draws, options.epochs, options.seed))
     draw_figures(results, options.seed, options.figures)

@@ -138,6 +138,7 @@ OPTIMIZERS = {
     "rmsprop centered": fn.rmsprop(0.01, centered=True, momentum=0.5, eps_in_sqrt=False),
     "adagrad": fn.adagrad(0.1),
     "lion": fn.lion(0.01),
+    "norms": fn.chain(fn.clip_by_global_norm(0.1), fn.ema(0.5), fn.clip_by_global_norm(0.05), fn.adam(0.01)),
     "chain": fn.chain(fn.clip(0.01), fn.add_decayed_weights(0.01), fn.ema(0.5), fn.ema(0.9, debias=False), fn.sgd(0.1)),
 }
 
