@@ -135,6 +135,7 @@ FLOORS: dict[str, list[str]] = {
         "patterns",
         "writer",
         "images",
+        "recurrence",
         "contraction",
         "operators",
         "onnx",
