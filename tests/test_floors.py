@@ -56,8 +56,9 @@ FLOORS: dict[str, list[str]] = {
     "losses": ["reduction", "regression", "classification"],
     "compiler": [
         "buffers",
-        "fusion",
         "plan",
+        "fusion",
+        "planning",
         "blocking",
         "layout",
         "params_cache",

@@ -18,7 +18,8 @@ from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.layout import Layout, key_types
 from funcnet.compiler.listing import listing
 from funcnet.compiler.params_cache import ParamsCache
-from funcnet.compiler.plan import PASSES, Plan
+from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.compiler.workspace import Blocks, Memory, Space
 from funcnet.core import Function, Pullback
 from funcnet.errors import ShapeError
@@ -297,4 +298,4 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         """Plan the forward pass alone."""
         self.check_count(len(inputs))
         output, _ = self.run(params, cast("tuple[Array, ...]", inputs), key)
-        return Plan(trace, tree.leaves(output), passes=passes)
+        return make_plan(trace, tree.leaves(output), passes=passes)

@@ -177,7 +177,7 @@ class Blocks(Memory[P]):
         self.gradient: Any = np.empty_like(self.first.gradient)
         self.inside: Sequence[Any] = [InputReference() for _ in self.first.inside]
         self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
-        self.factors: list[float] = next(iter(plans.values())).factors
+        self.factors: tuple[float, ...] = next(iter(plans.values())).factors
         self.program: list[Instruction] = [(self._run, ())]
 
     def clear(self) -> None:

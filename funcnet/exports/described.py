@@ -12,6 +12,7 @@ from funcnet import tree
 from funcnet.arrays import accept_array, cast_inputs, common_dtype, params_dtype
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import make_plan
 from funcnet.core import Function, Layer
 from funcnet.display import first_line
 from funcnet.errors import ExportError
@@ -70,7 +71,7 @@ def plan_of(described: Described, passes: Collection[str], rows: int, total: int
     inputs: Any = tuple([trace.input((rows, *x.shape[1:]), x.dtype) for x in described.arrays])
     if hasattr(function, "record"):
         return cast("Plan", function.record(trace, symbols, inputs, passes=passes))
-    return Plan(trace, tree.leaves(function.run(symbols, inputs)[0]), passes=passes)
+    return make_plan(trace, tree.leaves(function.run(symbols, inputs)[0]), passes=passes)
 
 
 class Names:

@@ -12,12 +12,12 @@ from weakref import ref
 import numpy as np
 from typing_extensions import TypeVar
 
+from funcnet.compiler.binding import Slab, aligned
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.programs import Program
 from funcnet.compiler.workspace import Memory, taker
 from funcnet.native.members import run_members
-from funcnet.native.memory import Slab
 from funcnet.native.source import Code
 from funcnet.native.toolchain import build
 from funcnet.native.updates import Update
@@ -69,28 +69,28 @@ class NativeSpace(Memory[P]):
         super().__init__(program.params_cache, pool)
         code = program.code
         self.owner: NativeProgram[P] = program
-        placement = code.first.placement
-        placement.size = code.size
-        slab = Slab(placement)
-        self.slab: Any = slab.slab
+        plan = code.first.placement.plan
+        slab = Slab(plan, aligned(code.size))
+        self.slab: Any = slab.memory
         self.own: Any = slab.params
         self.source: Callable[[], Any] = ref(self.own)
-        size = placement.plan.dtype
-        count = code.count if placement.plan.buffers[1].size else 0
-        self.gradient: Any = np.ndarray((count,), size, slab.slab, code.gradient() if count else 0)
+        count = code.count if plan.has_gradient else 0
+        self.gradient: Any = np.ndarray((count,), plan.dtype, slab.memory, code.gradient() if count else 0)
         values = (*code.inputs, *code.plan.outputs)
         arrays = [np.empty(shape, v.dtype) for shape, v in zip(program.shapes, values, strict=True)]
         self.inside: Sequence[Any] = arrays[: len(code.inputs)]
         self.results: list[Any] = arrays[len(code.inputs) :]
         self.fresh: list[Callable[[], Any]] = [taker(y, 1.0) for y in self.results]
-        self.table: Any = (ctypes.c_void_p * (len(arrays) + 1))(slab.slab.ctypes.data, *(a.ctypes.data for a in arrays))
+        self.table: Any = (ctypes.c_void_p * (len(arrays) + 1))(
+            slab.memory.ctypes.data, *(a.ctypes.data for a in arrays)
+        )
         address = ctypes.addressof(self.table)
         self.program: list[Instruction] = []
         for i in range(code.stretches):
             self.program.append((program.function(f"funcnet_run{i}"), (address,)))
             if i < len(code.first.numpy_calls):
                 self.program += slab.bind(code.first.numpy_calls[i])
-        self.status: Any = np.ndarray((1,), np.int64, slab.slab, code.status)
+        self.status: Any = np.ndarray((1,), np.int64, slab.memory, code.status)
         if code.checks:
             self.program.append((self._check, ()))
 
@@ -111,7 +111,7 @@ class NativeSpace(Memory[P]):
         failed, self.status[0] = int(self.status[0]), 0
         if failed:
             emission = self.owner.code.emissions[failed - 1]
-            slab = Slab(emission.placement, self.slab)
+            slab = Slab(emission.placement.plan, self.slab)
             for call in emission.checks:
                 for f, args in slab.bind(call):
                     f(*args)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.compiler.binding import Slab
 from funcnet.compiler.plan import Plan
-from funcnet.native.memory import Placement, Slab
+from funcnet.native.memory import Placement
 from funcnet.tracing.trace import Call, Value
 
 INDICES = "ijklqrvw"
@@ -26,7 +27,7 @@ class Writer:
 
     def __init__(self, plan: Plan, placement: Placement) -> None:
         self.plan = plan
-        self.slab: Slab = Slab(placement)
+        self.slab: Slab = Slab(placement.plan)
         self.placement = placement
         self.suffix: str = "f" if plan.dtype.itemsize == 4 else ""
         self.names: dict[int, str] = {}

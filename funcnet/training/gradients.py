@@ -10,7 +10,8 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
-from funcnet.compiler.plan import PASSES, Plan
+from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.compiler.programs import Compiled
 from funcnet.compiler.workspace import Memory
 from funcnet.core import Function, Layer, Pullback
@@ -109,10 +110,10 @@ class CompiledGradient(Compiled[P]):
             loss, pull = self.net.compute(params, *arrays, key=key)
             check_scalar(self.kind, loss)
             of_params, _ = pull(self.scale)
-            return Plan(trace, [loss], tree.leaves(of_params), passes)
+            return make_plan(trace, [loss], tree.leaves(of_params), passes)
         loss, outputs, of_params = self._record_loss(trace, params, arrays, self.loss, key)
         results = [loss, *outputs] if self.shows_outputs else [loss]
-        return Plan(trace, results, tree.leaves(of_params), passes)
+        return make_plan(trace, results, tree.leaves(of_params), passes)
 
     def _record_loss(
         self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any

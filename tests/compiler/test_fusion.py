@@ -15,6 +15,7 @@ from funcnet.compiler import fusion, plan
 from funcnet.compiler.binding import Workspace
 from funcnet.compiler.fusion import SMALL, Fused
 from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import make_plan
 from funcnet.tracing.primitives import relu_grad
 from funcnet.tracing.trace import Call, Trace
 from tests.compiler.test_plan import assert_no_clobber, functions, planned
@@ -145,7 +146,7 @@ def test_cotangents_of_params_stay_where_they_belong() -> None:
     trace = Trace(np.dtype(np.float32), ROWS)
     params, x = [trace.parameter((2, 3)) for _ in range(2)], trace.input((ROWS, 2), trace.dtype)
     values: list[Any] = [np.tanh(p) for p in params]
-    found = Plan(trace, [x.sum()], [1.0 - y * y for y in values])
+    found = make_plan(trace, [x.sum()], [1.0 - y * y for y in values])
     assert [call.primitive.name for call in joined_calls(found)] == ["multiply"]
     assert_no_clobber(found)
 
@@ -176,7 +177,7 @@ def test_a_block_is_joined_where_the_whole_batch_would_be() -> None:
     for total, joins in ((ROWS, 1), (SMALL, 0)):
         trace = Trace(np.dtype(np.float32), ROWS, total)
         a, b = (np.tanh(trace.input((ROWS, WIDTH), trace.dtype)) for _ in range(2))
-        assert count(Plan(trace, [squares(a, b)])) == joins
+        assert count(make_plan(trace, [squares(a, b)])) == joins
 
 
 # --- the numbers

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.compiler import plan
+from funcnet.compiler import buffers, planning
 from funcnet.compiler.fusion import Fused
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.programs import Program
@@ -132,10 +132,10 @@ IN_BLOCKS: dict[str, Callable[[Program[Any]], bool]] = {
 def no_reuse() -> Iterator[None]:
     """Every value has memory of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "fuse", lambda calls: Fused(list(calls), [], {}))
-        patch.setattr(plan, "in_place_buffer", lambda call, number, fixed: None)
-        patch.setattr(plan.Free, "take", lambda free, value: None)
-        patch.setattr(plan.Plan, "_gradient_fits_over_params", lambda plan: False)
+        patch.setattr(planning, "fuse", lambda calls: Fused(list(calls), [], {}))
+        patch.setattr(planning, "in_place_buffer", lambda call, number, fixed: None)
+        patch.setattr(buffers.Free, "add", lambda free, buffer: None)
+        patch.setattr(planning, "fits_over_params", lambda *facts: False)
         yield
 
 
