@@ -65,6 +65,7 @@ FLOORS: dict[str, list[str]] = {
         "listing",
         "binding",
         "workspace",
+        "program_cache",
         "programs",
     ],
     "networks": [

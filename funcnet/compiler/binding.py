@@ -12,27 +12,57 @@ from funcnet.tracing.forms import Instruction
 from funcnet.tracing.trace import Call, Value
 
 
-class Slab:
-    """The arrays of a plan's values in one piece of memory, and what the forms of calls ask for beside them.
+class Binding:
+    """A plan bound to memory: an array for each value, and the calls with these arrays.
 
-    params, gradient: the flat vectors.
-    source: the vector of params that calls are bound to: `params`, or another one.
+    params, gradient: the flat vectors.     inputs, outputs: batch-first arrays to copy into and out of.
+    program: the calls, `for f, args in program: f(*args)`.
+    source: the vector of params that the program reads: `params`, until `read_from` names another one.
+    readers: which instructions read params, and the calls that they are.
+    can_move: whether `read_from` may be called: not where params go out as they are.
     """
 
     def __init__(self, plan: Plan, memory: Any = None) -> None:
         self.plan = plan
         self.dtype: np.dtype[Any] = plan.dtype
         self.memory: Any = aligned(plan.size) if memory is None else memory
-        self._arrays: dict[int, Any] = {}
-        self._allotted: dict[tuple[Place, np.dtype[Any]], Any] = {}
-        self._views: dict[Any, tuple[Any, Any]] = {}
         self.state: dict[int, Any] = {}
         self.params: Any = self._vector(plan.params_buffer)
         self.gradient: Any = self._vector(plan.gradient_buffer)
         self.source: Any = self.params
+        self._begin({})
+        for value in plan.ones:
+            self.array(value)[:, -1] = 1
+        self.inputs: list[Any] = [self.array(value) for value in plan.inputs]
+        self.program: list[Instruction] = []
+        self.readers: list[tuple[slice, Call]] = []
+        for call in plan.calls:
+            start = len(self.program)
+            self.program += self.bind(call)
+            if any(map(plan.is_param, call.operands)):
+                self.readers.append((slice(start, len(self.program)), call))
+        self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
+        self.can_move: bool = not any(map(plan.is_param, plan.outputs))
+        beside = [value for _, call in self.readers for value in (*call.operands, *written(call))]
+        self._beside_params = {id(v): self._arrays[id(v)] for v in beside if not plan.is_param(v)}
+        self._begin({})
 
     def _vector(self, buffer: Buffer) -> Any:
         return np.ndarray((buffer.size // self.dtype.itemsize,), self.dtype, self.memory, buffer.start)
+
+    def _begin(self, arrays: dict[int, Any]) -> None:
+        """Forget what was made to bind calls, but for these arrays."""
+        self._arrays = arrays
+        self._allotted: dict[tuple[Place, np.dtype[Any]], Any] = {}
+        self._views: dict[Any, tuple[Any, Any]] = {}
+
+    def read_from(self, vector: Any) -> None:
+        """Have the program read the params where they are, in this flat vector."""
+        self.source = vector
+        self._begin(self._beside_params.copy())
+        for place, call in self.readers:
+            self.program[place] = self.bind(call)
+        self._begin({})
 
     def array(self, value: Value) -> Any:
         """The array, batch-first, that the value is in this memory."""
@@ -110,41 +140,6 @@ class Slab:
     def offset(self, array: Any) -> int:
         """Where in the memory an array begins, in bytes."""
         return int(array.__array_interface__["data"][0] - self.memory.__array_interface__["data"][0])
-
-
-class Workspace(Slab):
-    """The memory of one run of a plan, and its program; only one call at a time uses it.
-
-    inputs, outputs: batch-first arrays to copy into and out of.
-    program: the calls, `for f, args in program: f(*args)`.
-    readers: which instructions read params, and the calls that they are.
-    can_move: whether `read_from` may be called: not where params go out as they are.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
-        self.inputs: list[Any] = [self.array(value) for value in plan.inputs]
-        for value in plan.ones:
-            self.array(value)[:, -1] = 1
-        self.program: list[Instruction] = []
-        self.readers: list[tuple[slice, Call]] = []
-        for call in plan.calls:
-            start = len(self.program)
-            self.program += self.bind(call)
-            if any(map(plan.is_param, call.operands)):
-                self.readers.append((slice(start, len(self.program)), call))
-        self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
-        self.can_move: bool = not any(map(plan.is_param, plan.outputs))
-        beside = [value for _, call in self.readers for value in (*call.operands, *written(call))]
-        self._beside_params = {id(v): self._arrays[id(v)] for v in beside if not plan.is_param(v)}
-        del self._arrays, self._allotted, self._views
-
-    def read_from(self, vector: Any) -> None:
-        """Have the program read the params where they are, in this flat vector."""
-        self.source, self._arrays, self._allotted, self._views = vector, self._beside_params.copy(), {}, {}
-        for place, call in self.readers:
-            self.program[place] = self.bind(call)
-        del self._arrays, self._allotted, self._views
 
 
 def dense(array: Any) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast, overload
 
-from funcnet import tree
 from funcnet.arrays import Array
 from funcnet.compiler.blocking import alike, separable
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
+from funcnet.compiler.program_cache import Program
 from funcnet.compiler.programs import Compiled, CompiledFunction
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, shows_call
@@ -19,7 +19,6 @@ from funcnet.native.scanning import scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
-from funcnet.tracing.trace import Trace
 from funcnet.training.gradients import SGDStep, ValueAndGrad
 from funcnet.training.steps import TrainStep
 
@@ -33,11 +32,7 @@ FEWEST, CACHE, ROUND = 256, 1 << 18, 64  # rows of a batch that is cut; bytes of
 class Native(Compiled[P]):
     """What a compiled function has to do so that its programs are native code."""
 
-    def _plan(self, layout: Any, arrays: tuple[Array, ...], keyed: bool, rows: int, total: int) -> Plan:
-        trace = Trace(layout.dtype, rows, total)
-        params: Any = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
-        inputs = tuple(trace.input((rows, *x.shape[1:]), x.dtype) for x in (arrays[:-1] if keyed else arrays))
-        return self.record(trace, params, inputs, trace.key() if keyed else None, PASSES)
+    passes = PASSES
 
     def _make(self, params_cache: ParamsCache[P], arrays: tuple[Array, ...], keyed: bool) -> NativeProgram[P]:
         """Plan the whole batch, or blocks of it, and compile the plan."""
@@ -55,11 +50,9 @@ class Native(Compiled[P]):
         """What follows the program where many steps are made in one call."""
         return None
 
-    def __str__(self) -> str:
-        """The program last made: its C, and the calls that NumPy makes between its functions."""
-        if not self._by_signature:
-            return f"{self.kind}: no program yet; the first call makes one"
-        code = cast("NativeProgram[P]", [*self._by_signature.values()][-1]).code
+    def text(self, program: Program[P]) -> str:
+        """The C of a program, and the calls that NumPy makes between its functions."""
+        code = cast("NativeProgram[P]", program).code
         calls = [f"/* NumPy, after function {i}: {name}" for i, name in enumerate(numpy_calls(code))]
         return "\n".join([f"/* {self.kind}, written by funcnet */", *(f"{line} */" for line in calls), code.source])
 

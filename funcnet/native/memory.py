@@ -16,7 +16,7 @@ OVERRUN = 64  # bytes behind the last value that products may read, and ignore
 class Placement:
     """The places of the stored values in the slab; rows of features are padded to whole vectors.
 
-    plan: the plan with these places.      gradient: where the cotangents of the params begin.
+    plan: of its values alone, in these places.      gradient: where the cotangents of the params begin.
     """
 
     def __init__(self, plan: Plan, grouping: Grouping, lanes: int) -> None:
@@ -46,6 +46,10 @@ class Placement:
         self.size += OVERRUN
         self.plan: Plan = replace(
             plan,
+            calls=(),
+            inputs=(),
+            outputs=(),
+            ones=(),
             params_buffer=params,
             gradient_buffer=gradient,
             packed_buffers=(),

@@ -7,16 +7,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
-from weakref import ref
 
 import numpy as np
 from typing_extensions import TypeVar
 
-from funcnet.compiler.binding import Slab, aligned
+from funcnet.compiler.binding import Binding, aligned
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
-from funcnet.compiler.programs import Program
-from funcnet.compiler.workspace import Memory, taker
+from funcnet.compiler.program_cache import Program
+from funcnet.compiler.workspace import Workspace, taker
 from funcnet.native.members import run_members
 from funcnet.native.source import Code
 from funcnet.native.toolchain import build
@@ -44,12 +43,9 @@ class NativeProgram(Program[P]):
         self.shapes: list[tuple[int, ...]] = [(rows, *v.shape[1:]) if v.batch_axis == 0 else v.shape for v in arrays]
         self.size: int = self.code.size + sum(map(prod, self.shapes)) * self.code.plan.dtype.itemsize
 
-    def take(self) -> Memory[P]:
-        """A workspace that nobody uses."""
-        try:
-            return self.pool.pop()
-        except IndexError:
-            return NativeSpace(self, self.pool)
+    def new_workspace(self) -> Workspace[P]:
+        """Memory for one more call at the same time."""
+        return NativeWorkspace(self, self.pool)
 
     def function(self, name: str) -> Callable[..., None]:
         """A function of the library that takes the table of pointers."""
@@ -59,40 +55,34 @@ class NativeProgram(Program[P]):
         return found  # type: ignore[no-any-return]
 
 
-class NativeSpace(Memory[P]):
+class NativeWorkspace(Workspace[P]):
     """The memory of a run: the slab, and arrays that are copied in and out.
 
     table: pointers to the slab and to those arrays, which the C functions are given.
     """
 
-    def __init__(self, program: NativeProgram[P], pool: deque[Memory[P]]) -> None:
-        super().__init__(program.params_cache, pool)
-        code = program.code
+    def __init__(self, program: NativeProgram[P], pool: deque[Workspace[P]]) -> None:
+        code, plan = program.code, program.code.first.placement.plan
         self.owner: NativeProgram[P] = program
-        plan = code.first.placement.plan
-        slab = Slab(plan, aligned(code.size))
-        self.slab: Any = slab.memory
-        self.own: Any = slab.params
-        self.source: Callable[[], Any] = ref(self.own)
+        binding = Binding(plan, aligned(code.size))
+        self.slab: Any = binding.memory
         count = code.count if plan.has_gradient else 0
-        self.gradient: Any = np.ndarray((count,), plan.dtype, slab.memory, code.gradient() if count else 0)
+        gradient: Any = np.ndarray((count,), plan.dtype, self.slab, code.gradient() if count else 0)
         values = (*code.inputs, *code.plan.outputs)
         arrays = [np.empty(shape, v.dtype) for shape, v in zip(program.shapes, values, strict=True)]
-        self.inside: Sequence[Any] = arrays[: len(code.inputs)]
-        self.results: list[Any] = arrays[len(code.inputs) :]
-        self.fresh: list[Callable[[], Any]] = [taker(y, 1.0) for y in self.results]
-        self.table: Any = (ctypes.c_void_p * (len(arrays) + 1))(
-            slab.memory.ctypes.data, *(a.ctypes.data for a in arrays)
-        )
+        inside, outputs = arrays[: len(code.inputs)], arrays[len(code.inputs) :]
+        self.table: Any = (ctypes.c_void_p * (len(arrays) + 1))(self.slab.ctypes.data, *(a.ctypes.data for a in arrays))
         address = ctypes.addressof(self.table)
-        self.program: list[Instruction] = []
+        instructions: list[Instruction] = []
         for i in range(code.stretches):
-            self.program.append((program.function(f"funcnet_run{i}"), (address,)))
+            instructions.append((program.function(f"funcnet_run{i}"), (address,)))
             if i < len(code.first.numpy_calls):
-                self.program += slab.bind(code.first.numpy_calls[i])
-        self.status: Any = np.ndarray((1,), np.int64, slab.memory, code.status)
+                instructions += binding.bind(code.first.numpy_calls[i])
+        self.status: Any = np.ndarray((1,), np.int64, self.slab, code.status)
         if code.checks:
-            self.program.append((self._check, ()))
+            instructions.append((self._check, ()))
+        fresh = [taker(y, 1.0) for y in outputs]
+        super().__init__(program.params_cache, pool, binding.params, gradient, inside, outputs, fresh, instructions)
 
     def failed(self) -> bool:
         """Whether a run has found a wrong label; asked once."""
@@ -111,7 +101,7 @@ class NativeSpace(Memory[P]):
         failed, self.status[0] = int(self.status[0]), 0
         if failed:
             emission = self.owner.code.emissions[failed - 1]
-            slab = Slab(emission.placement.plan, self.slab)
+            binding = Binding(emission.placement.plan, self.slab)
             for call in emission.checks:
-                for f, args in slab.bind(call):
+                for f, args in binding.bind(call):
                     f(*args)

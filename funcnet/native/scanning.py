@@ -12,7 +12,7 @@ import numpy as np
 from funcnet.arrays import is_array, is_tuple
 from funcnet.errors import ExportError
 from funcnet.native.expressions import literal
-from funcnet.native.program import NativeSpace
+from funcnet.native.program import NativeWorkspace
 from funcnet.native.updates import Language, Update, update_of
 from funcnet.optimizers.base import Elementwise
 from funcnet.training.gradients import SGDStep
@@ -54,9 +54,9 @@ def scanned(
     else:
         space, _ = step.acquire(params, first, None)
         flat = start = ()
-    code = space.owner.code if isinstance(space, NativeSpace) else None
+    code = space.owner.code if isinstance(space, NativeWorkspace) else None
     counts = [x for x in leaves(flat) if type(x) is int]
-    if not isinstance(space, NativeSpace) or code is None or not code.scans or not as_written(flat, start, counts):
+    if not isinstance(space, NativeWorkspace) or code is None or not code.scans or not as_written(flat, start, counts):
         space.pool.append(space)
         return None
     steps = len(arrays[0])

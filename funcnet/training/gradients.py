@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -10,10 +10,8 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
-from funcnet.compiler.plan import Plan
-from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.compiler.programs import Compiled
-from funcnet.compiler.workspace import Memory
+from funcnet.compiler.workspace import Workspace
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import Written, shown, shows_call
 from funcnet.errors import DTypeError, NonFiniteError, ShapeError
@@ -89,31 +87,25 @@ class CompiledGradient(Compiled[P]):
         return None
 
     def not_finite(
-        self, space: Memory[P], params: P, arrays: tuple[Any, ...], key: Key | None, loss: Any
+        self, space: Workspace[P], params: P, arrays: tuple[Any, ...], key: Key | None, loss: Any
     ) -> NonFiniteError:
         """The error for what ran in this workspace, with these params."""
         taken, gradient = self.taken(len(arrays)), space.layout.tree(space.gradient / self.scale)
         return not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
 
-    def record(
-        self,
-        trace: Trace,
-        params: P,
-        inputs: tuple[Value, ...],
-        key: Any = None,
-        passes: Collection[str] = PASSES,
-    ) -> Plan:
-        """Plan the loss and the gradient of the params."""
+    def results(
+        self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any
+    ) -> tuple[Sequence[Value], Sequence[Value]]:
+        """The loss, perhaps the outputs behind it, and the gradient of the params."""
         arrays = cast("tuple[Array, ...]", inputs)
         if self.loss is None:
             self.net.check_count(len(arrays))
             loss, pull = self.net.compute(params, *arrays, key=key)
             check_scalar(self.kind, loss)
             of_params, _ = pull(self.scale)
-            return make_plan(trace, [loss], tree.leaves(of_params), passes)
+            return [loss], tree.leaves(of_params)
         loss, outputs, of_params = self._record_loss(trace, params, arrays, self.loss, key)
-        results = [loss, *outputs] if self.shows_outputs else [loss]
-        return make_plan(trace, results, tree.leaves(of_params), passes)
+        return [loss, *outputs] if self.shows_outputs else [loss], tree.leaves(of_params)
 
     def _record_loss(
         self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any

@@ -11,8 +11,8 @@ import numpy as np
 from typing_extensions import TypeIs, TypeVar
 
 from funcnet.arrays import Array, Labels, Vector, accept_array
-from funcnet.compiler.programs import SPEC
-from funcnet.compiler.workspace import Memory
+from funcnet.compiler.program_cache import SPEC
+from funcnet.compiler.workspace import Workspace
 from funcnet.display import first_line
 from funcnet.errors import FuncnetError, OptionError, ShapeError, located
 from funcnet.optimizers.base import Elementwise
@@ -88,7 +88,7 @@ class FlatRun(Generic[P]):
             space, vector = step.acquire_beside(state, params, arrays, key)
         else:
             space, vector = step.acquire(params, arrays, key)
-        self.space: Memory[P] = space
+        self.space: Workspace[P] = space
         self.state: Any = step.flat_state(space, state) if isinstance(step, TrainStep) else None
         self.vector: Any = space.layout.joined(params) if vector is None else vector.copy()
         self.copies: bool = space.follow(self.vector, steps)

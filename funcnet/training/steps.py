@@ -16,7 +16,7 @@ from typing_extensions import TypeVar
 from funcnet import tree
 from funcnet.arrays import Array, Labels, is_array, is_tuple
 from funcnet.compiler.layout import FORM, Layout, Node, are_as_they_were
-from funcnet.compiler.workspace import Memory
+from funcnet.compiler.workspace import Workspace
 from funcnet.core import Layer
 from funcnet.display import shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
@@ -115,7 +115,7 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
 
     def acquire_beside(
         self, state: Any, params: P, arrays: tuple[Array | Labels, ...], key: Key | None
-    ) -> tuple[Memory[P], Any]:
+    ) -> tuple[Workspace[P], Any]:
         """The same as `acquire`, whose error says so where the state was forgotten."""
         try:
             return self.acquire(params, arrays, key)
@@ -138,14 +138,14 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
         update = cast("Any", self.optimizer.update)
         return partial(update, weight=self.weigh(arrays)) if self.takes_weight else update
 
-    def flat_state(self, space: Memory[P], state: Any) -> Any:
+    def flat_state(self, space: Workspace[P], state: Any) -> Any:
         """The state with a vector in place of each tree."""
         layout, kept = space.layout, cast("Kept | None", space.params_cache.kept)
         if kept is not None and kept.state is state and kept.is_as_it_was(layout):
             return kept.flat
         return flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
 
-    def state_of(self, space: Memory[P], flat: Any) -> Any:
+    def state_of(self, space: Workspace[P], flat: Any) -> Any:
         """The state whose trees are views of the optimizer's vectors, which is recognised when it comes again."""
         nodes, arrays = list[Node](), list[Array]()
         state = with_trees(space.layout, flat, nodes, arrays)

@@ -16,7 +16,7 @@ from funcnet import tree
 from funcnet.arrays import accept_array, is_array
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.programs import CompiledFunction
-from funcnet.compiler.workspace import Memory
+from funcnet.compiler.workspace import Workspace
 from funcnet.core import Function
 from funcnet.display import Written, first_line, shown, shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
@@ -158,7 +158,7 @@ class Members:
         params = tree.unflatten(space.layout.structure, columns(space.layout, rows))
         return (params, stacked(states), stacked(losses)) if has_state(step) else (params, stacked(losses))
 
-    def _together(self, space: Memory[Any], rows: Any) -> tuple[list[Any], Any] | None:
+    def _together(self, space: Workspace[Any], rows: Any) -> tuple[list[Any], Any] | None:
         """(outputs, gradients) of all members in one call of native code; None where each takes a call of its own."""
         function = self.function
         if getattr(function, "check_finite", False) or (function.random and self.key is not None):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from funcnet import tree
-from funcnet.compiler.binding import Workspace
+from funcnet.compiler.binding import Binding
 from funcnet.compiler.listing import listing
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES, make_plan
@@ -40,7 +40,7 @@ def traced(problem: Problem) -> tuple[Trace, list[Value], list[Value], list[Any]
 
 def run(plan: Plan, numbers: list[Any]) -> list[Any]:
     """The outputs and the gradient that the program of a plan gives."""
-    space, count = Workspace(plan), len(plan.parameters)
+    space, count = Binding(plan), len(plan.parameters)
     space.params[...] = np.concatenate([np.empty(0), *(p.ravel() for p in numbers[:count])])
     for place, x in zip(space.inputs, numbers[count:], strict=True):
         place[...] = x
@@ -118,7 +118,7 @@ def test_an_output_that_nothing_reads_has_no_memory_and_is_not_written(read: int
     plan = make_plan(trace, [y])
     (call, *_) = plan.calls
     assert [value.buffer is not None for value in call.outputs] == [i == read for i in range(3)]
-    assert len(Workspace(plan).program) == len(plan.calls)
+    assert len(Binding(plan).program) == len(plan.calls)
     assert re.search(rf"v1\.{read} \(.*= powers\(x0, params\.W\)", listing("f", plan, [".W"]))
     assert f"v1.{(read + 1) % 3}" not in listing("f", plan, [".W"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ import funcnet as fn
 from funcnet import tree
 from funcnet.compiler.buffers import ALIGNMENT
 from funcnet.compiler.plan import Plan
-from funcnet.compiler.planning import make_plan
+from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.tracing.trace import Call, Trace, Value
 from tests.support.cases import CASES, Case
 from tests.support.strategies import PATTERNS, Problem, partly_opaque, pattern, problems
@@ -32,12 +32,13 @@ def planned(
     params: Sequence[tuple[int, ...]] = (),
     rows: int = 4,
     dtype: np.dtype[Any] = F32,
+    passes: Collection[str] = PASSES,
 ) -> Plan:
     """The plan of a function of (*params, *inputs), all values."""
     trace = Trace(dtype, rows)
     symbols = [trace.parameter(shape) for shape in params]
     outputs = function(*symbols, *(trace.input((rows, *shape), dtype) for shape in inputs))
-    return make_plan(trace, outputs if isinstance(outputs, tuple) else (outputs,))
+    return make_plan(trace, outputs if isinstance(outputs, tuple) else (outputs,), (), passes)
 
 
 def plan_of(

@@ -16,7 +16,7 @@ from funcnet import tree
 from funcnet.compiler import buffers, planning
 from funcnet.compiler.fusion import Fused
 from funcnet.compiler.plan import Plan
-from funcnet.compiler.programs import Program
+from funcnet.compiler.program_cache import Program
 from funcnet.tracing.trace import Call, Value
 from tests.networks.test_network import check_value_and_grad, small_blocks, solved, with_targets
 from tests.support.strategies import Problem, problems
@@ -36,7 +36,7 @@ def program_of(problem: Problem) -> Program[Any]:
     compiled = fn.value_and_grad(network)
     with np.errstate(all="ignore"):
         compiled(params, *inputs)
-    (program,) = compiled._by_signature.values()
+    (program,) = compiled._programs.by_signature.values()
     return program
 
 
