@@ -89,6 +89,7 @@ FLOORS: dict[str, list[str]] = {
         "weighing",
         "nonfinite",
         "mistakes",
+        "flat_states",
         "gradients",
         "steps",
         "scan",

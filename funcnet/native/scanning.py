@@ -14,9 +14,8 @@ from funcnet.errors import ExportError
 from funcnet.native.expressions import literal
 from funcnet.native.program import NativeWorkspace
 from funcnet.native.updates import Language, Update, update_of
-from funcnet.optimizers.base import Elementwise
-from funcnet.training.gradients import SGDStep
-from funcnet.training.steps import TrainStep
+from funcnet.training.gradients import SGDStep, Step
+from funcnet.training.scan import has_state
 from funcnet.tree import new_tuple
 
 CHUNK = 1024  # steps of one call, after which an interrupt is seen
@@ -30,7 +29,7 @@ def update_text(step: Any, dtype: np.dtype[Any]) -> Update | None:
         return None
     if isinstance(step, SGDStep):
         return SGD
-    if step.returns_metrics or step.takes_weight or not isinstance(step.optimizer.update, Elementwise):
+    if step.returns_metrics or step.takes_weight or not step.flat:
         return None
     f = "f" if dtype.itemsize == 4 else ""
     functions = {name: f"fn_{name}{f}" for name in ("sign", "maximum", "minimum")}
@@ -42,18 +41,12 @@ def update_text(step: Any, dtype: np.dtype[Any]) -> Update | None:
         return None  # the optimizer runs in NumPy, after each call of native code
 
 
-def scanned(
-    step: SGDStep[Any] | TrainStep[Any, Any], params: Any, state: Any, arrays: tuple[Any, ...]
-) -> tuple[Any, Any, Any] | None:
+def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any, Any] | None:
     """(params, state, losses) after all steps; None where each step is a call of its own."""
     first = tuple(x[0] for x in arrays)
-    if isinstance(step, TrainStep):
-        space, _ = step.acquire_beside(state, params, first, None)
-        flat = step.flat_state(space, state)
-        start = step.init(np.zeros((), space.own.dtype))
-    else:
-        space, _ = step.acquire(params, first, None)
-        flat = start = ()
+    space, _ = step.enter(params, state, first, None)
+    flat = step.flat_state(space, state)
+    start = step.init(np.zeros((), space.own.dtype)) if has_state(step) else None
     code = space.owner.code if isinstance(space, NativeWorkspace) else None
     counts = [x for x in leaves(flat) if type(x) is int]
     if not isinstance(space, NativeWorkspace) or code is None or not code.scans or not as_written(flat, start, counts):
@@ -74,7 +67,7 @@ def scanned(
         return None  # the loop of steps raises the error
     vector = space.own.copy()
     made = space.layout.tree(vector)
-    after = step.state_of(space, new) if isinstance(step, TrainStep) else None
+    after = step.state_of(space, new)
     space.params_cache.remember(made, vector)
     space.pool.append(space)
     return made, after, losses
@@ -85,7 +78,7 @@ def leaves(state: Any) -> Iterator[Any]:
     if is_tuple(state):
         for part in state:
             yield from leaves(part)
-    else:
+    elif state is not None:  # that of plain gradient descent
         yield state
 
 

@@ -18,6 +18,7 @@ from funcnet.errors import DTypeError, NonFiniteError, ShapeError
 from funcnet.networks.combinators import check
 from funcnet.options import flag, positive
 from funcnet.random import Key
+from funcnet.tracing.forms import Instruction
 from funcnet.tracing.trace import Trace, Value
 from funcnet.training.mistakes import refuse_swapped, warn_of_activation, warn_of_targets
 from funcnet.training.nonfinite import all_finite, not_finite
@@ -47,8 +48,9 @@ class CompiledGradient(Compiled[P]):
     shows_outputs: bool = False
     """Whether the program hands out the network's outputs, behind the loss."""
 
-    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None) -> None:
+    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
         super().__init__()
+        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         check(self.kind, (net,) if loss is None else (net, loss), multi_output=True)
         self.net: Function[P, Any] = net.apply
         self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
@@ -81,10 +83,6 @@ class CompiledGradient(Compiled[P]):
     def taken(self, given: int) -> int:
         """How many of so many arrays, from the first on, are inputs of the network."""
         return given if self.loss is None else inputs_taken(self.kind, self.net, given, self.loss)
-
-    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
-        """(new params, new state, losses) of all steps where one call makes them; None where each is its own call."""
-        return None
 
     def not_finite(
         self, space: Workspace[P], params: P, arrays: tuple[Any, ...], key: Key | None, loss: Any
@@ -151,10 +149,6 @@ class ValueAndGrad(CompiledGradient[P]):
 
     kind = "value_and_grad"
 
-    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
-        super().__init__(net, loss)
-        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
-
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
         space, _ = self.acquire(params, arrays, key)
@@ -184,17 +178,54 @@ def value_and_grad(
     return ValueAndGrad(net, loss, check_finite)
 
 
-class SGDStep(CompiledGradient[P]):
+class Step(CompiledGradient[P]):
+    """Base of training steps: the compiled gradient, then an update of the params.
+
+    flat: whether the update runs over flat vectors.
+    """
+
+    flat: bool
+
+    def enter(
+        self, params: P, state: Any, arrays: tuple[Array | Labels, ...], key: Key | None
+    ) -> tuple[Workspace[P], Any]:
+        """A workspace into which all is copied, and the flat vector that the params are views of, if they are."""
+        return self.acquire(params, arrays, key)
+
+    def flat_state(self, space: Workspace[P], state: Any) -> Any:
+        """The state with a vector in place of each tree."""
+        return state
+
+    def state_of(self, space: Workspace[P], flat: Any) -> Any:
+        """The state whose trees are views of these vectors."""
+        return flat
+
+    def updated(
+        self, gradient: Any, flat: Any, vector: Any, arrays: tuple[Array | Labels, ...], out: Any = None
+    ) -> tuple[Any, Any]:
+        """(the new vector of params, the new state), all flat."""
+        raise NotImplementedError
+
+    def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
+        """What writes the new params over the old ones at the end of a program; none where `updated` has to run."""
+        return []
+
+    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
+        """(new params, new state, losses) of all steps where one call makes them; None where each is its own call."""
+        return None
+
+
+class SGDStep(Step[P]):
     """See `sgd_step`."""
 
     kind = "sgd_step"
     ending = "new params = params - d params; the learning rate is in the cotangent of the loss"
+    flat = True
 
     def __init__(
         self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float, check_finite: bool
     ) -> None:
-        super().__init__(net, loss)
-        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
+        super().__init__(net, loss, check_finite)
         self.scale: float = positive("learning_rate", learning_rate)
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
@@ -209,6 +240,16 @@ class SGDStep(CompiledGradient[P]):
         space.params_cache.remember(new, vector)
         space.pool.append(space)
         return new, loss
+
+    def updated(
+        self, gradient: Any, flat: Any, vector: Any, arrays: tuple[Array | Labels, ...], out: Any = None
+    ) -> tuple[Any, Any]:
+        """The vector of params minus the gradient, which holds the learning rate."""
+        return np.subtract(vector, gradient, out), flat
+
+    def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
+        """The subtraction, unless the new params are looked at first."""
+        return [] if self.check_finite else [(np.subtract, (vector, gradient, vector))]
 
 
 @shows_call
