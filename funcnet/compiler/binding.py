@@ -37,10 +37,7 @@ class Binding:
         self.program: list[Instruction] = []
         self.readers: list[tuple[slice, Call]] = []
         for call in plan.calls:
-            start = len(self.program)
-            self.program += self.bind(call)
-            if any(map(plan.is_param, call.operands)):
-                self.readers.append((slice(start, len(self.program)), call))
+            self.add(call)
         self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
         self.can_move: bool = not any(map(plan.is_param, plan.outputs))
         beside = [value for _, call in self.readers for value in (*call.operands, *written(call))]
@@ -55,6 +52,13 @@ class Binding:
         self._arrays = arrays
         self._allotted: dict[tuple[Place, np.dtype[Any]], Any] = {}
         self._views: dict[Any, tuple[Any, Any]] = {}
+
+    def add(self, call: Call) -> None:
+        """Put the call at the end of the program."""
+        start = len(self.program)
+        self.program += self.bind(call)
+        if any(map(self.plan.is_param, call.operands)):
+            self.readers.append((slice(start, len(self.program)), call))
 
     def read_from(self, vector: Any) -> None:
         """Have the program read the params where they are, in this flat vector."""

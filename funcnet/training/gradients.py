@@ -194,16 +194,14 @@ class Step(CompiledGradient[P]):
 
     def flat_state(self, space: Workspace[P], state: Any) -> Any:
         """The state with a vector in place of each tree."""
-        return state
+        return ()
 
     def state_of(self, space: Workspace[P], flat: Any) -> Any:
-        """The state whose trees are views of these vectors."""
-        return flat
+        """The state whose trees are views of these vectors; None where there is none."""
+        return None
 
-    def updated(
-        self, gradient: Any, flat: Any, vector: Any, arrays: tuple[Array | Labels, ...], out: Any = None
-    ) -> tuple[Any, Any]:
-        """(the new vector of params, the new state), all flat."""
+    def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
+        """(new params, new state) as flat vectors; the params are written into a vector if one is given."""
         raise NotImplementedError
 
     def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
@@ -241,11 +239,11 @@ class SGDStep(Step[P]):
         space.pool.append(space)
         return new, loss
 
-    def updated(
-        self, gradient: Any, flat: Any, vector: Any, arrays: tuple[Array | Labels, ...], out: Any = None
-    ) -> tuple[Any, Any]:
+    def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """The vector of params minus the gradient, which holds the learning rate."""
-        return np.subtract(vector, gradient, out), flat
+        for f, args in space.program:
+            f(*args)
+        return np.subtract(before, space.gradient, into), flat
 
     def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
         """The subtraction, unless the new params are looked at first."""

@@ -101,12 +101,12 @@ class FlatRun(Generic[P]):
             inside[...] = x
         if self.copies:
             space.own[...] = self.vector
-        for f, args in self.program:
-            f(*args)
         if self.in_program:
+            for f, args in self.program:
+                f(*args)
             return space.fresh[0](), []
-        out = None if step.check_finite else self.vector
-        new, self.state = step.updated(space.gradient, self.state, self.vector, arrays, out)
+        into = None if step.check_finite else self.vector
+        new, self.state = step.updated(space, self.vector, self.state, arrays, into)
         loss, *outputs = [take() for take in space.fresh]
         if step.check_finite:
             if not all_finite(loss, new):

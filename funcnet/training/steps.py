@@ -78,14 +78,14 @@ class TrainStep(Step[P], Generic[P, L]):
     ) -> tuple[P, S, Any, list[Array]]:
         """(new params, new state, loss, outputs); there are outputs where there are metrics."""
         space, vector = self.enter(params, state, arrays, key)
-        for f, args in space.program:
-            f(*args)
         layout = space.layout
         if self.flat:
-            before = layout.joined(params) if vector is None else vector
-            vector, flat = self.updated(space.gradient, self.flat_state(space, state), before, arrays)
+            before, flat = layout.joined(params) if vector is None else vector, self.flat_state(space, state)
+            vector, flat = self.updated(space, before, flat, arrays)
             state = self.state_of(space, flat)
         else:
+            for f, args in space.program:
+                f(*args)
             updates, state = two(self.update_of(arrays)(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
         new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
@@ -120,12 +120,12 @@ class TrainStep(Step[P], Generic[P, L]):
         update = cast("Any", self.optimizer.update)
         return partial(update, weight=self.weigh(arrays)) if self.takes_weight else update
 
-    def updated(
-        self, gradient: Any, flat: Any, vector: Any, arrays: tuple[Array | Labels, ...], out: Any = None
-    ) -> tuple[Any, Any]:
+    def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """(the vector of params and the updates, the new state), all flat."""
-        updates, flat = self.update_of(arrays)(gradient, flat, vector)
-        return np.add(vector, updates, out), flat
+        for f, args in space.program:
+            f(*args)
+        updates, flat = self.update_of(arrays)(space.gradient, flat, before)
+        return np.add(before, updates, into), flat
 
     def flat_state(self, space: Workspace[P], state: Any) -> Any:
         """The state with a vector in place of each tree."""
