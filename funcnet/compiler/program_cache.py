@@ -18,8 +18,8 @@ P = TypeVar("P", default=Any)
 Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
 
 SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a program to take it as it is
-MAX_PROGRAMS = 1024  # programs, and bytes of memory that they need, beyond which the one made first is let go
-MAX_BYTES = 1 << 28
+# Programs, and bytes of memory that they need, beyond which the one made first is let go.
+MAX_PROGRAMS, MAX_BYTES = 1024, 1 << 28
 BYTES_PER_CALL = 1500  # bytes that the Python objects of one call take, about
 MAX_POOLED = 8  # workspaces that a program keeps for the next calls
 

@@ -10,7 +10,7 @@ from numpy import ndarray
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, Labels, accept_array, cast_inputs, common_dtype, params_dtype
+from funcnet.arrays import Array, Labels, accept_array, cast_inputs, common_dtype, params_dtype, refuse_misplaced
 from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.layout import Layout, key_types
 from funcnet.compiler.listing import listing
@@ -148,6 +148,7 @@ class Compiled(Generic[P]):
     def _acquire_checked(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Workspace[P], Any]:
         """Check everything, find or make the program, and copy all into a workspace."""
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
+        refuse_misplaced(self.kind, params, inputs)
         self.check_count(len(inputs))
         arrays = tuple(
             accept_array(f"{self.kind}: {self.name_of(i)}", x, labels=self.takes_integers(i))

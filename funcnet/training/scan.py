@@ -11,6 +11,7 @@ import numpy as np
 from typing_extensions import TypeIs, TypeVar
 
 from funcnet.arrays import Array, Labels, Vector, accept_array
+from funcnet.calling import checks_call
 from funcnet.compiler.program_cache import SPEC
 from funcnet.compiler.workspace import Workspace
 from funcnet.display import first_line
@@ -134,6 +135,7 @@ def scan(
 ) -> tuple[P, S, Vector]: ...
 @overload
 def scan(step: SGDStep[P], params: P, /, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, Vector]: ...
+@checks_call
 def scan(step: Any, params: Any, /, *given: Any, key: Key | None = None) -> tuple[Any, ...]:
     """Take a step on each of many batches, in one call: the same bits as the loop of steps, in less time.
 

@@ -18,9 +18,10 @@ from funcnet.arrays import Array, Labels, is_array, is_tuple
 from funcnet.compiler.layout import Node
 from funcnet.compiler.workspace import Workspace
 from funcnet.core import Layer
-from funcnet.display import shows_call
+from funcnet.display import call_forgotten, shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError
 from funcnet.optimizers.base import Elementwise, Optimizer, apply_updates, check_optimizer, takes_weight
+from funcnet.options import brief
 from funcnet.random import Key
 from funcnet.training.flat_states import Kept, flat_state, vector_of, with_trees
 from funcnet.training.gradients import Step
@@ -198,8 +199,9 @@ def train_step(
 def check_metrics(kind: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     """Refuse what is no function of outputs and targets, and a second loss."""
     for name, metric in accept_metrics(kind, metrics).items():
-        if not callable(metric):
-            raise OptionError(f"{kind}: the metric {name!r} is {metric!r:.60} and not a function (outputs, targets)")
+        if not callable(metric) or call_forgotten(metric):
+            what = f"{brief(metric)} and not a function (outputs, targets)"
+            raise OptionError(f"{kind}: the metric {name!r} is {what}, such as fn.accuracy{call_forgotten(metric)}")
     if "loss" in metrics:
         raise OptionError(f"{kind}: 'loss' names the loss itself: give the metric another name")
     return dict(metrics)
