@@ -211,7 +211,7 @@ def reverse(x: Any, *lengths: Any) -> Any:
 
 def reverse_into(x: Any, lengths: Any, out: Any) -> None:
     """Write the reversed sequences."""
-    times = np.subtract.outer(lengths.astype(np.intp), np.arange(1, x.shape[1] + 1))
+    times = lengths.astype(np.intp)[:, None] + np.arange(-1, -1 - x.shape[1], -1, np.intp)
     out[...] = np.where(np.greater_equal(times, 0)[..., None], x[np.arange(len(x))[:, None], np.maximum(times, 0)], 0)
 
 
