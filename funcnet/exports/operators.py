@@ -158,6 +158,17 @@ def total_weight(w: Writer, call: Call) -> str:
     return _either(w, w.node("Equal", total, w.number(0.0)), w.number(np.inf), total)
 
 
+def where(w: Writer, call: Call) -> str:
+    """The one value where the mask is true, else the other."""
+    mask, a, b = call.inputs
+    return _either(w, w.boolean(mask), w.floating(a), w.floating(b))
+
+
+def limits(w: Writer, call: Call) -> str:
+    """Infinity where the mask is true, else minus infinity."""
+    return _either(w, w.boolean(call.inputs[0]), w.number(np.inf), w.number(-np.inf))
+
+
 def gather(w: Writer, call: Call) -> str:
     """The rows of a table that integers name."""
     return w.node("Gather", *map(w.read, call.inputs), axis=0)
@@ -291,6 +302,8 @@ RULES: dict[Primitive, Rule] = {
     primitives.GATHER: gather,
     primitives.PICK: pick,
     primitives.LABELLED: labelled,
+    primitives.WHERE: where,
+    primitives.LIMITS: limits,
     primitives.KNOWN_LABELS: known_labels,
     NORMAL_CDF: of_number(normal_cdf),
     **images.RULES,

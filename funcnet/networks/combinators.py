@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -65,7 +65,7 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
         "serial",
         partial(_serial, applies),
         applies[0].arity,
-        integer_inputs=next((integer_inputs_of(a) for a in applies if a.kind != "identity"), ()),
+        **kinds_of([next((a for a in applies if a.kind != "identity"), applies[0])]),
         random=any_random(applies),
     )
     return nested(Layer(partial(_init_serial, layers), apply), applies, Written("serial", layers))
@@ -137,7 +137,7 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
         "parallel",
         partial(_parallel, applies, join.apply),
         next(iter(takes), None),
-        integer_inputs=[i for i in integer_inputs_of(applies[0]) if all(i in integer_inputs_of(a) for a in applies)],
+        **kinds_of(applies),
         random=any_random((*applies, join.apply)),
     )
     written = Written("parallel", layers, () if merge is None else (("merge", merge),))
@@ -264,9 +264,15 @@ def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, nam
             raise GraphError(f"{where} a network of several outputs: join them inside it")
 
 
-def integer_inputs_of(apply: Function[Any, Any]) -> frozenset[int]:
-    """Which inputs may be integers and go no further; an identity would hand them on."""
-    return apply.integer_inputs if apply.kind != "identity" else frozenset[int]()
+def kinds_of(applies: Sequence[AnyFunction]) -> dict[str, Any]:
+    """Which inputs of all these may be integers, or masks, and go no further; an identity would hand them on."""
+    if any(apply.kind == "identity" for apply in applies):
+        return {}
+    integers, masks = ([f.integer_inputs for f in applies], [f.mask_inputs for f in applies])
+    return {
+        "integer_inputs": frozenset.intersection(*integers),
+        "mask_inputs": frozenset.intersection(*masks),
+    }
 
 
 def is_layer(x: object) -> TypeIs[AnyLayer]:
