@@ -265,16 +265,10 @@ def layer(
     function: Callable[..., tuple[Y, Pullback[P]]],
     draw: Callable[..., P],
     arity: int | None = 1,
-    *,
-    integer_inputs: Iterable[int] = (),
-    mask_inputs: Iterable[int] = (),
-    random: bool = False,
-    total_weight: Callable[..., float] | None = None,
-    transposed: Function[P, Y] | None = None,
+    **facts: Any,
 ) -> Layer[P, Y]:
-    """Make the pair from the function and from what draws its params. Both must be picklable."""
-    facts: Any = {"random": random, "total_weight": total_weight, "transposed": transposed}
-    apply = Function(kind, function, arity, integer_inputs=integer_inputs, mask_inputs=mask_inputs, **facts)
+    """Make the pair from the function and from what draws its params, which must be picklable; facts: of `Function`."""
+    apply: Function[P, Y] = Function(kind, function, arity, **facts)
     return Layer(LayerInit(apply, draw), apply)
 
 

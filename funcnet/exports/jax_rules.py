@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from funcnet.tracing import primitive, primitives
+from funcnet.tracing.masks import LIMITS, WHERE
 from funcnet.tracing.primitive import Primitive, of_ufunc
 from funcnet.tracing.products import CONTRACT, parsed
 from funcnet.tracing.shapes import Slice
@@ -195,8 +196,8 @@ RULES: dict[Primitive, Rule] = {
     primitives.PICK: _pick,
     primitives.ONE_HOT: _one_hot,
     primitives.LABELLED: _labelled,
-    primitives.WHERE: _where,
-    primitives.LIMITS: _limits,
+    WHERE: _where,
+    LIMITS: _limits,
     primitives.KNOWN_LABELS: _known_labels,
     primitives.FOLD_IN: _fold_in,
     primitives.DROPOUT_MASK: _dropout_mask,

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
-from funcnet.exports import images
+from funcnet.exports import images, masks
 from funcnet.exports.contraction import contraction
 from funcnet.exports.patterns import Standard
 from funcnet.exports.recording import located
@@ -158,17 +158,6 @@ def total_weight(w: Writer, call: Call) -> str:
     return _either(w, w.node("Equal", total, w.number(0.0)), w.number(np.inf), total)
 
 
-def where(w: Writer, call: Call) -> str:
-    """The one value where the mask is true, else the other."""
-    mask, a, b = call.inputs
-    return _either(w, w.boolean(mask), w.floating(a), w.floating(b))
-
-
-def limits(w: Writer, call: Call) -> str:
-    """Infinity where the mask is true, else minus infinity."""
-    return _either(w, w.boolean(call.inputs[0]), w.number(np.inf), w.number(-np.inf))
-
-
 def gather(w: Writer, call: Call) -> str:
     """The rows of a table that integers name."""
     return w.node("Gather", *map(w.read, call.inputs), axis=0)
@@ -302,10 +291,9 @@ RULES: dict[Primitive, Rule] = {
     primitives.GATHER: gather,
     primitives.PICK: pick,
     primitives.LABELLED: labelled,
-    primitives.WHERE: where,
-    primitives.LIMITS: limits,
     primitives.KNOWN_LABELS: known_labels,
     NORMAL_CDF: of_number(normal_cdf),
     **images.RULES,
+    **masks.RULES,
 }
 """The rules of all primitives that a forward pass without a key may record."""

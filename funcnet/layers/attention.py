@@ -18,7 +18,8 @@ from funcnet.initializers import lecun_normal, zeros
 from funcnet.layers.linear import Affine, Weight, affine, drawn, product
 from funcnet.options import count, flag, fraction
 from funcnet.random import Key, split
-from funcnet.tracing.primitives import dropout_mask, limits
+from funcnet.tracing.masks import limits
+from funcnet.tracing.primitives import dropout_mask
 from funcnet.tracing.products import contract
 
 Attended: TypeAlias = tuple[Array, Callable[[Array], tuple[Array, Array, Array]]]

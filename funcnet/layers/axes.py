@@ -13,7 +13,8 @@ from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ShapeError
 from funcnet.options import as_int, count, flag
-from funcnet.tracing.primitives import choose, keep, pad
+from funcnet.tracing.masks import choose
+from funcnet.tracing.primitives import keep, pad
 
 Axes: TypeAlias = int | tuple[int, ...]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from funcnet.native import labels
 from funcnet.native.writing import INDICES, Writer, row_major
+from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
 from funcnet.tracing.primitives import (
     GATHER,
     KNOWN_LABELS,
     LABELLED,
-    LIMITS,
     ONE_HOT,
     PICK,
     SCATTER_ADD,

@@ -268,10 +268,10 @@ def kinds_of(applies: Sequence[AnyFunction]) -> dict[str, Any]:
     """Which inputs of all these may be integers, or masks, and go no further; an identity would hand them on."""
     if any(apply.kind == "identity" for apply in applies):
         return {}
-    integers, masks = ([f.integer_inputs for f in applies], [f.mask_inputs for f in applies])
+    first, *others = applies
     return {
-        "integer_inputs": frozenset.intersection(*integers),
-        "mask_inputs": frozenset.intersection(*masks),
+        "integer_inputs": first.integer_inputs.intersection(*(f.integer_inputs for f in others)),
+        "mask_inputs": first.mask_inputs.intersection(*(f.mask_inputs for f in others)),
     }
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from funcnet.arrays import stray
-from funcnet.errors import LabelError, MaskError, ShapeError, WeightError
+from funcnet.errors import LabelError, ShapeError, WeightError
 from funcnet.random import fold_in, generator
 from funcnet.tracing.forms import nonzero, plain
 from funcnet.tracing.forms import relu_grad as relu_grad_form
 from funcnet.tracing.primitive import CONCATENATE, COPY, INNER, Primitive
-from funcnet.tracing.shapes import BOOL, FUNCTIONS, check_dtypes, common_axis, joined_shape, refuse
+from funcnet.tracing.shapes import FUNCTIONS, joined_shape, refuse
 from funcnet.tracing.trace import Trace, Value
 
 
@@ -212,59 +212,6 @@ def known_labels_into(labels: Any, w: Any, out: Any, *, classes: int) -> None:
     out[(w == 0) & ((labels < 0) | (labels >= classes))] = 0
 
 
-def choose(mask: Any, a: Any, b: Any, like: Any) -> Any:
-    """a where the mask is true, else b: of arrays or numbers, in the dtype of `like`."""
-    if isinstance(mask, Value):
-        return emit_where(mask, a, b)
-    return np.where(mask, a, b).astype(like.dtype, copy=False)
-
-
-def recorded_where(mask: Any, a: Any, b: Any) -> Value:
-    """Record `np.where`."""
-    if not any(isinstance(x, Value) for x in (a, b)):
-        refuse("np.where of two numbers, which NumPy makes float64 of,")
-    return emit_where(mask, a, b)
-
-
-def emit_where(mask: Any, a: Any, b: Any) -> Value:
-    """Record a choice between values or numbers."""
-    given: list[Any] = [x for x in (mask, a, b) if isinstance(x, Value)]
-    check_dtypes("where", (a, b), given[0].trace.dtype)
-    if getattr(mask, "dtype", None) != BOOL:
-        refuse("np.where of anything but a mask of bools")
-    shape = np.broadcast_shapes(*(getattr(x, "shape", ()) for x in (mask, a, b)))
-    axis = common_axis("where", [(x.ndim, x.batch_axis) for x in given], len(shape))
-    trace: Trace = given[0].trace
-    return trace.emit(WHERE, (mask, a, b), shape, trace.dtype, axis)
-
-
-def where_into(mask: Any, a: Any, b: Any, out: Any) -> None:
-    """Write a where the mask is true, else b; `out` may be a or b."""
-    out[...] = np.where(mask, a, b)
-
-
-def limits(mask: Any, like: Any) -> Any:
-    """Infinity where the mask is true, else minus infinity, in the dtype of `like`.
-
-    Raises MaskError where all of it is False; of an empty batch nothing is.
-    """
-    if isinstance(mask, Value):
-        return mask.trace.emit(LIMITS, (mask,), mask.shape, like.dtype, 0, where=prefix(mask.trace))
-    out = np.empty(mask.shape, like.dtype)
-    limits_into(mask, out, where="")
-    return out
-
-
-def limits_into(mask: Any, out: Any, *, where: str) -> None:
-    """Write infinity where the mask is true, else minus infinity."""
-    if mask.size and not mask.any():
-        raise MaskError(
-            f"{where}the mask {mask.shape} is False everywhere, so nothing may be seen; True is for what may be: "
-            "if yours marks what may not, give ~mask"
-        )
-    out[...] = np.where(mask, np.inf, -np.inf)
-
-
 def folded(key: Any, data: int | str) -> Any:
     """`fold_in` for keys, and for values that are keys."""
     if isinstance(key, Value):
@@ -311,8 +258,6 @@ SCATTER_ADD = Primitive("scatter_add", plain(scatter_add_into), sums_rows=True)
 PAD = Primitive("pad", plain(pad_into), linear_with=0)
 ZERO = Primitive("zero", plain(zero_into), sums_rows=True)
 PICK = Primitive("pick", plain(pick_into))
-WHERE = Primitive("where", plain(where_into), elementwise=True)
-LIMITS = Primitive("limits", plain(limits_into), opaque=True)  # it looks at all rows of the mask
 LABELLED = Primitive("labelled", plain(labelled_into))
 KNOWN_LABELS = Primitive("known_labels", plain(known_labels_into))
 ONE_HOT = Primitive("one_hot", plain(one_hot_into))
@@ -338,4 +283,4 @@ def broadcast_to(value: Value, shape: tuple[int, ...]) -> Value:
     return value.trace.emit(COPY, (value,), shape, value.dtype, axis)
 
 
-FUNCTIONS.update({np.concatenate: concatenate, np.broadcast_to: broadcast_to, np.where: recorded_where})
+FUNCTIONS.update({np.concatenate: concatenate, np.broadcast_to: broadcast_to})

@@ -167,7 +167,7 @@ def overlap(ours: slice, theirs: slice) -> bool:
 
 
 def is_elementwise(call: Call) -> bool:
-    """Whether it is a NumPy ufunc of scalars, a choice, or one of the two calls on bits, said apart from the primitives."""
+    """Whether it is a NumPy ufunc of scalars, a choice, or one of two calls on bits, said apart from primitives."""
     ufunc = getattr(np, call.primitive.name, None)
     others = ("nonzero", "relu_grad", "where")
     return (isinstance(ufunc, np.ufunc) and ufunc.signature is None) or call.primitive.name in others
