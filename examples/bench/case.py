@@ -16,18 +16,18 @@ class Case(NamedTuple):
 
     ``begin()`` gives the state before the first step. ``run(state, n)`` takes n steps and returns the new state with
     the last result: a training step's loss, or what an inference step computed. ``read(state, result)`` brings both
-    to ``(linears, result)`` in NumPy.
+    to ``(params, result)`` in NumPy: the linear layers of a workload, or all leaves.
     """
 
     begin: Callable[[], Any]
     run: Callable[[Any, int], tuple[Any, Any]]
-    read: Callable[[Any, Any], tuple[Linears, Array]]
+    read: Callable[[Any, Any], tuple[Any, Array]]
 
 
 def training_case(
-    step: Callable[..., Any], begin: Callable[[], Any], linears: Callable[[Any], Linears], data: tuple[Any, ...]
+    step: Callable[..., Any], begin: Callable[[], Any], numpy: Callable[[Any], Any], data: tuple[Any, ...]
 ) -> Case:
-    """``params, loss = step(params, *data)``, over and over."""
+    """``params, loss = step(params, *data)``, over and over; numpy: brings params to NumPy."""
 
     def run_two(params: Any, steps: int) -> tuple[Any, Any]:
         x, target = data
@@ -43,8 +43,8 @@ def training_case(
             params, loss = step(params, first, second, third)
         return params, loss
 
-    def read(params: Any, loss: Any) -> tuple[Linears, Array]:
-        return linears(params), np.asarray(float(loss))
+    def read(params: Any, loss: Any) -> tuple[Any, Array]:
+        return numpy(params), np.asarray(float(loss))
 
     return Case(begin, run_two if len(data) == 2 else run_three, read)
 

@@ -46,6 +46,8 @@ def main(options: Namespace) -> None:
         show_memory(options)
     elif options.feeding:
         show_feeding(options)
+    elif options.layers:
+        show_layers(options, facts)
     else:
         show_steps(options, facts)
 
@@ -99,6 +101,18 @@ def show_feeding(options: Namespace) -> None:
     from bench import feeding
 
     print(feeding.measure(options.repeats, np.dtype(options.dtype), progress))
+
+
+def show_layers(options: Namespace, facts: Mapping[str, str]) -> None:
+    """Steps of networks of other layers than linear ones."""
+    require_funcnet()
+    from bench import layer_blocks, layers
+
+    results = layers.measure(chosen(options.only, layer_blocks.BLOCKS), options, progress)
+    progress("")
+    print(report.summary_table(results), report.results_table(results), sep="\n\n")
+    if options.json:
+        report.write_json(Path(options.json), results, facts)
 
 
 def require_funcnet() -> None:

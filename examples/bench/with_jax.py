@@ -37,10 +37,10 @@ def build(workload: Workload, data: Data) -> Case:
         return [tuple(_jax.numpy.asarray(part) for part in layer) for layer in data.start]
 
     if workload.infer:
-        return _waiting(inference_case(_jax.jit(_forward), begin, arrays, np.asarray))
+        return waiting(inference_case(_jax.jit(_forward), begin, arrays, np.asarray))
 
     step = _step(workload)
-    return _waiting(training_case(_jax.jit(step), begin, _linears, arrays))
+    return waiting(training_case(_jax.jit(step), begin, _linears, arrays))
 
 
 def build_scan(workload: Workload, data: Data) -> Case:
@@ -63,7 +63,7 @@ def build_scan(workload: Workload, data: Data) -> Case:
             steps %= length
         return params, loss
 
-    return _waiting(case._replace(run=run))
+    return waiting(case._replace(run=run))
 
 
 def _step(workload: Workload) -> Callable[..., tuple[Any, Any]]:
@@ -77,7 +77,7 @@ def _step(workload: Workload) -> Callable[..., tuple[Any, Any]]:
     return step
 
 
-def _waiting(case: Case) -> Case:
+def waiting(case: Case) -> Case:
     """The case, whose run ends when its results are there."""
 
     def run(state: Any, steps: int) -> tuple[Any, Any]:

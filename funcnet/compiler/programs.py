@@ -13,7 +13,7 @@ from numpy import ndarray
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, Labels, accept_array, cast_inputs, common_dtype, params_dtype
+from funcnet.arrays import Array, Labels, accept_array, cast_inputs, common_dtype, params_dtype, refuse_misplaced
 from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.layout import Layout, key_types
 from funcnet.compiler.listing import listing
@@ -31,10 +31,8 @@ Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
 
 SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a program to take it as it is
 NOT_PICKLED = frozenset({"_by_signature", "_params_caches", "_recent", "_latest"})  # what a copy makes anew
-MAX_PROGRAMS, MAX_BYTES = (
-    1024,
-    1 << 28,
-)  # programs, and bytes of memory that they need, beyond which the one made first is let go
+# Programs, and bytes of memory that they need, beyond which the one made first is let go.
+MAX_PROGRAMS, MAX_BYTES = 1024, 1 << 28
 BYTES_PER_CALL = 1500  # bytes that the Python objects of one call take, about
 MAX_POOLED = 8  # workspaces that a program keeps for the next calls
 
@@ -184,6 +182,7 @@ class Compiled(Generic[P]):
     def _acquire_checked(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Memory[P], Any]:
         """Check everything, find or make the program, and copy all into a workspace."""
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
+        refuse_misplaced(self.kind, params, inputs)
         self.check_count(len(inputs))
         arrays = tuple(accept_array(f"{self.kind}: {self.name_of(i)}", x, self.kinds(i)) for i, x in enumerate(inputs))
         leaves, structure = tree.flatten(params)

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
+from funcnet.calling import checks_call
 from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import PASSES, Plan
@@ -25,17 +26,7 @@ from funcnet.training.scan import has_state
 RESERVED = {
     *kwlist,
     *dir(__builtins__),
-    "np",
-    "p",
-    "g",
-    "t",
-    "u",
-    "params",
-    "gradient",
-    "state",
-    "loss",
-    "rows",
-    "check",
+    *("np", "p", "g", "t", "u", "params", "gradient", "state", "loss", "rows", "check"),
 }
 BEST = frozenset({"fold_bias"})  # the pass that decides about bits; the others save time and memory
 FEATURES_FIRST = '''
@@ -53,6 +44,7 @@ def check(name, array, shape, kinds):
 '''
 
 
+@checks_call
 def to_numpy(function: Any, params: Any, *arrays: Array | Labels) -> str:
     """A training step, a gradient or a network as the text of one file that needs NumPy alone.
 

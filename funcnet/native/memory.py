@@ -77,9 +77,9 @@ class Placement:
 
 
 class Slab(Workspace):
-    """The slab, and arrays in it."""
+    """The slab, and arrays in it; those of params are in a flat vector of them, by default its own."""
 
-    def __init__(self, placement: Placement, memory: Any = None) -> None:
+    def __init__(self, placement: Placement, memory: Any = None, params: Any = None) -> None:
         plan = placement.plan
         self.placement = placement
         self.slab: Any = aligned(placement.size) if memory is None else memory
@@ -89,7 +89,8 @@ class Slab(Workspace):
         self._views: dict[Any, tuple[Any, Any]] = {}
         self.state: dict[int, Any] = {}
         count = sum(p.elements for p in plan.parameters)
-        self.params: Any = np.ndarray((count,), plan.dtype, self.slab, placement.params)
+        own: Any = np.ndarray((count,), plan.dtype, self.slab, placement.params)
+        self.params: Any = own if params is None else params
         self.gradient: Any = (
             np.ndarray((count,), plan.dtype, self.slab, placement.gradient) if plan.buffers[1].size else self.params[:0]
         )
@@ -108,7 +109,9 @@ class Slab(Workspace):
         strides = tuple(size * prod(lengths[axis + 1 :]) for axis in range(len(shape)))
         key = (self.placement.place(root), shape, root.dtype, order)
         if key not in self._allotted:
-            array: Any = np.ndarray(shape, root.dtype, self.slab, key[0], strides)
+            is_param = root.buffer is self.placement.plan.params_buffer
+            memory, start = (self.params, root.offset * size) if is_param else (self.slab, key[0])
+            array: Any = np.ndarray(shape, root.dtype, memory, start, strides)
             self._allotted[key] = array.transpose([order.index(axis) for axis in range(len(shape))])
         return self._allotted[key]
 

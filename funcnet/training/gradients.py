@@ -10,14 +10,15 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
+from funcnet.calling import checks_call
 from funcnet.compiler.plan import PASSES, Plan
 from funcnet.compiler.programs import Compiled
 from funcnet.compiler.workspace import Memory
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import Written, shown, shows_call
-from funcnet.errors import DTypeError, NonFiniteError, ShapeError
+from funcnet.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from funcnet.networks.combinators import check
-from funcnet.options import flag, positive
+from funcnet.options import as_float, brief, flag, positive
 from funcnet.random import Key
 from funcnet.tracing.trace import Trace, Value
 from funcnet.training.mistakes import refuse_swapped, warn_of_activation, warn_of_targets
@@ -28,6 +29,7 @@ P = TypeVar("P", default=Any)
 Y = TypeVar("Y", default=Array)
 
 
+@checks_call
 def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
     """A layer's output together with the function that pulls cotangents back (the vector-Jacobian product).
 
@@ -202,7 +204,12 @@ class SGDStep(CompiledGradient[P]):
     ) -> None:
         super().__init__(net, loss)
         self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
-        self.scale: float = positive("learning_rate", learning_rate)
+        if as_float(learning_rate) is None:
+            raise OptionError(
+                f"sgd_step: learning_rate must be a finite number above 0, not {brief(learning_rate)}: "
+                "fn.train_step takes an optimizer, such as fn.adam(1e-3), and those take schedules"
+            )
+        self.scale: float = positive("sgd_step: learning_rate", learning_rate)
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""

@@ -11,6 +11,7 @@ import numpy as np
 from typing_extensions import TypeIs, TypeVar
 
 from funcnet.arrays import Array, Labels, Vector, accept_array
+from funcnet.calling import checks_call
 from funcnet.compiler.programs import SPEC
 from funcnet.compiler.workspace import Memory
 from funcnet.display import first_line
@@ -108,20 +109,16 @@ class FlatRun(Generic[P]):
             inside[...] = x
         if self.copies:
             space.own[...] = self.vector
-        for f, args in self.program:
-            f(*args)
         if isinstance(step, TrainStep):
-            updates, self.state = step.update_of(arrays)(space.gradient, self.state, self.vector)
-            if not step.check_finite:
-                np.add(self.vector, updates, self.vector)
-                loss, *outputs = [take() for take in space.fresh]
-                return loss, outputs
-            new = self.vector + updates
-        elif not step.check_finite:
-            return space.fresh[0](), []
+            into = None if step.check_finite else self.vector
+            new, self.state = step.updated(space, self.vector, self.state, arrays, into)
         else:
-            new = self.vector - space.gradient
+            for f, args in self.program:
+                f(*args)
+            new = self.vector - space.gradient if step.check_finite else self.vector
         loss, *outputs = [take() for take in space.fresh]
+        if not step.check_finite:
+            return loss, outputs
         if not all_finite(loss, new):
             raise step.not_finite(space, space.layout.tree(self.vector), arrays, key, loss)
         self.vector[...] = new
@@ -147,6 +144,7 @@ def scan(
 ) -> tuple[P, S, Vector]: ...
 @overload
 def scan(step: SGDStep[P], params: P, /, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, Vector]: ...
+@checks_call
 def scan(step: Any, params: Any, /, *given: Any, key: Key | None = None) -> tuple[Any, ...]:
     """Take a step on each of many batches, in one call: the same bits as the loop of steps, in less time.
 

@@ -18,10 +18,10 @@ from funcnet.arrays import Array, Labels, is_array, is_tuple
 from funcnet.compiler.layout import FORM, Layout, Node, are_as_they_were
 from funcnet.compiler.workspace import Memory
 from funcnet.core import Layer
-from funcnet.display import shows_call
+from funcnet.display import call_forgotten, shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.optimizers.base import Elementwise, Optimizer, apply_updates, check_optimizer, takes_weight
-from funcnet.options import flag
+from funcnet.options import brief, flag
 from funcnet.random import Key
 from funcnet.training.gradients import CompiledGradient
 from funcnet.training.nonfinite import all_finite
@@ -96,14 +96,15 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
     ) -> tuple[P, S, Any, list[Array]]:
         """(new params, new state, loss, outputs); there are outputs where there are metrics."""
         space, vector = self.acquire_beside(state, params, arrays, key)
-        for f, args in space.program:
-            f(*args)
-        layout, update = space.layout, self.update_of(arrays)
+        layout = space.layout
         if isinstance(self.optimizer.update, Elementwise):
-            before = layout.joined(params) if vector is None else vector
-            updates, flat = update(space.gradient, self.flat_state(space, state), before)
-            vector, state = before + updates, self.state_of(space, flat)
+            before, flat = layout.joined(params) if vector is None else vector, self.flat_state(space, state)
+            vector, flat = self.updated(space, before, flat, arrays)
+            state = self.state_of(space, flat)
         else:
+            for f, args in space.program:
+                f(*args)
+            update = self.update_of(arrays)
             updates, state = two(update(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
         new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
@@ -112,6 +113,13 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
         space.params_cache.remember(new, vector)
         space.pool.append(space)
         return new, state, loss, outputs
+
+    def updated(self, space: Memory[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
+        """(new params, new state) as flat vectors; the params are written into a vector if one is given."""
+        for f, args in space.program:
+            f(*args)
+        updates, flat = self.update_of(arrays)(space.gradient, flat, before)
+        return np.add(before, updates, into), flat
 
     def acquire_beside(
         self, state: Any, params: P, arrays: tuple[Array | Labels, ...], key: Key | None
@@ -209,8 +217,9 @@ def train_step(
 def check_metrics(kind: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     """Refuse what is no function of outputs and targets, and a second loss."""
     for name, metric in accept_metrics(kind, metrics).items():
-        if not callable(metric):
-            raise OptionError(f"{kind}: the metric {name!r} is {metric!r:.60} and not a function (outputs, targets)")
+        if not callable(metric) or call_forgotten(metric):
+            what = f"{brief(metric)} and not a function (outputs, targets)"
+            raise OptionError(f"{kind}: the metric {name!r} is {what}, such as fn.accuracy{call_forgotten(metric)}")
     if "loss" in metrics:
         raise OptionError(f"{kind}: 'loss' names the loss itself: give the metric another name")
     return dict(metrics)

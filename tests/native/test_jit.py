@@ -143,6 +143,13 @@ def test_a_scan_with_an_optimizer(name: str, dtype: Any) -> None:
     again = fn.scan(native, *found[:2], x[7:], target[7:])
     assert_close(again[:2], right[:2], dtype)
     assert_close(np.concatenate([found[2], again[2]]), right[2], dtype)
+    one: Any = (params, state)
+    for i in range(7):
+        *one, _ = native(*one, x[i], target[i])
+    assert [np.asarray(a).tobytes() for a in tree.leaves(one)] == [
+        np.asarray(a).tobytes() for a in tree.leaves(found[:2])
+    ]
+    assert [np.asarray(a).tobytes() for a in tree.leaves((params, state))] == before
     program: Any = [*native._by_signature.values()][-1]
     assert program.code.scans is (name not in ("scheduled", "by norm"))
 
