@@ -277,13 +277,8 @@ def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, nam
 
 def kinds_of(applies: Sequence[AnyFunction]) -> dict[str, Any]:
     """Which inputs of all these may be integers, or masks, and go no further; an identity would hand them on."""
-    if any(apply.kind == "identity" for apply in applies):
-        return {}
-    first, *others = applies
-    return {
-        "integer_inputs": first.integer_inputs.intersection(*(f.integer_inputs for f in others)),
-        "mask_inputs": first.mask_inputs.intersection(*(f.mask_inputs for f in others)),
-    }
+    names = [] if any(apply.kind == "identity" for apply in applies) else ["integer_inputs", "mask_inputs"]
+    return {name: set[int].intersection(*({*getattr(f, name)} for f in applies)) for name in names}
 
 
 def is_layer(x: object) -> TypeIs[AnyLayer]:
