@@ -13,7 +13,8 @@ from funcnet.arrays import Array, Labels
 from funcnet.calling import checks_call
 from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.buffers import written
-from funcnet.compiler.plan import PASSES, Plan
+from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import PASSES
 from funcnet.errors import ExportError
 from funcnet.exports.described import Described, Names, describe, plan_of
 from funcnet.exports.numpy_calls import Recorder, sources
@@ -179,8 +180,8 @@ class _File:
         """Give a root its array, and a line that makes it."""
         if w.has(root):
             return
-        if any(root.buffer is fixed for fixed in plan.buffers[:2]):
-            of_params = root.buffer is plan.buffers[0]
+        of_params = plan.is_param(root)
+        if of_params or plan.is_gradient(root):
             vector = "p" if of_params else "g"
             names = w.names.params if of_params else w.names.gradients
             name = (
