@@ -66,26 +66,12 @@ def concatenate_into(*arrays: Any, axis: int) -> None:
     np.concatenate(arrays[:-1], axis, arrays[-1])
 
 
-def reshape_into(x: Any, out: Any) -> None:
-    """Copy x, in row-major order, into an array of another shape, at once where that is a view of either."""
-    n = out.shape[0] if out.ndim else 0
-    if n and x.ndim == 2 < out.ndim and x.shape[0] == n:
-        out[...] = np.moveaxis(np.moveaxis(x, 0, -1).reshape(*out.shape[1:], n), -1, 0)
-        return
-    if n and x.ndim > 1 and x.shape[0] == n and x.ndim != out.ndim == 2:
-        view = np.moveaxis(np.moveaxis(out, 0, -1).reshape(*x.shape[1:], n), -1, 0)
-        if np.may_share_memory(view, out):
-            view[...] = x
-            return
-    out[...] = x.reshape(out.shape)
-
-
 MATMUL = Primitive("matmul", forms.product, sums_rows=True, multiply_adds=product_cost)
 INNER = Primitive("inner", forms.inner_product, sums_rows=True, multiply_adds=inner_cost)
 SUM = Primitive("add.reduce", forms.sum_over_axes, sums_rows=True)
 MAX = Primitive("maximum.reduce", forms.max_over_axes)
 CONCATENATE = Primitive("concatenate", forms.plain(concatenate_into), linear_with=0)
-RESHAPE = Primitive("reshape", forms.plain(reshape_into))
+RESHAPE = Primitive("reshape", forms.reshape)
 
 BITWISE: frozenset[np.ufunc] = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
 MASKS: frozenset[np.ufunc] = frozenset(
