@@ -161,28 +161,6 @@ def sum_over_axes(memory: Memory, attributes: Attributes, operands: Operands, ou
     return [(np.add.reduce, (x, axes, out.dtype, out))]
 
 
-def reshape(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """The elements in row-major order: one copy, where either array can be seen with the axes of the other."""
-    (x,) = operands
-    if x.shape[:1] == out.shape[:1]:
-        source, target = row_by_row(x, out.shape), row_by_row(out, x.shape)
-        if np.may_share_memory(source, x):
-            return [(out.__setitem__, (..., source))]
-        if np.may_share_memory(target, out):
-            return [(target.__setitem__, (..., x))]
-    return [(reshape_into, (x, out))]
-
-
-def row_by_row(x: Any, shape: tuple[int, ...]) -> Any:
-    """Each row in another shape: a view where the rows lie innermost in memory, and the axes can be joined or cut."""
-    return np.moveaxis(np.moveaxis(x, 0, -1).reshape(*shape[1:], shape[0]), -1, 0)
-
-
-def reshape_into(x: Any, out: Any) -> None:
-    """Copy x, in row-major order, into an array of another shape."""
-    out[...] = x.reshape(out.shape)
-
-
 def max_over_axes(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """The largest element along axes."""
     return [(np.maximum.reduce, (*operands, attributes["axes"], None, out))]

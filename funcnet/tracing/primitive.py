@@ -66,12 +66,32 @@ def concatenate_into(*arrays: Any, axis: int) -> None:
     np.concatenate(arrays[:-1], axis, arrays[-1])
 
 
+def reshape_into(x: Any, out: Any) -> None:
+    """Copy x, in row-major order, into an array of another shape, at once where that is a view of either."""
+    rows = out.shape[0] if out.ndim else 0
+    if rows and x.shape[:1] == (rows,):
+        if x.ndim == 2 < out.ndim:
+            out[...] = rows_first(x.T.reshape(*out.shape[1:], rows))
+            return
+        if x.ndim > 2 == out.ndim:
+            view = rows_first(out.T.reshape(*x.shape[1:], rows))
+            if np.may_share_memory(view, out):
+                view[...] = x
+                return
+    out[...] = x.reshape(out.shape)
+
+
+def rows_first(x: Any) -> Any:
+    """The last axis as the first: `np.moveaxis` takes ten times as long."""
+    return x.transpose(x.ndim - 1, *range(x.ndim - 1))
+
+
 MATMUL = Primitive("matmul", forms.product, sums_rows=True, multiply_adds=product_cost)
 INNER = Primitive("inner", forms.inner_product, sums_rows=True, multiply_adds=inner_cost)
 SUM = Primitive("add.reduce", forms.sum_over_axes, sums_rows=True)
 MAX = Primitive("maximum.reduce", forms.max_over_axes)
 CONCATENATE = Primitive("concatenate", forms.plain(concatenate_into), linear_with=0)
-RESHAPE = Primitive("reshape", forms.reshape)
+RESHAPE = Primitive("reshape", forms.plain(reshape_into))
 
 BITWISE: frozenset[np.ufunc] = frozenset({np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert})
 MASKS: frozenset[np.ufunc] = frozenset(
