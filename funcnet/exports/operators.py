@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
-from funcnet.exports import images
+from funcnet.exports import images, masks, recurrence
 from funcnet.exports.contraction import contraction
 from funcnet.exports.patterns import Standard
 from funcnet.exports.recording import located
@@ -43,7 +43,7 @@ def write_call(w: Writer, call: Call | Standard) -> None:
             )
         kind = call.primitive.name if call.primitive.multi_output else f"np.{call.primitive.name}"
         raise ExportError(f"{located(call.scope)}{kind} is not written as ONNX")
-    w.name(call.output, rule(w, call))
+    w.name(call.outputs[0], rule(w, call))  # of several only a pullback reads the others
 
 
 def numeric(kind: str) -> Rule:
@@ -294,5 +294,7 @@ RULES: dict[Primitive, Rule] = {
     primitives.KNOWN_LABELS: known_labels,
     NORMAL_CDF: of_number(normal_cdf),
     **images.RULES,
+    **masks.RULES,
+    **recurrence.RULES,
 }
 """The rules of all primitives that a forward pass without a key may record."""

@@ -20,11 +20,14 @@ Dimension: TypeAlias = int | str | None
 
 ELEMENT_TYPES: dict[np.dtype[Any], int] = {
     np.dtype(np.float32): 1,
+    np.dtype(np.int32): 6,
     np.dtype(np.int64): 7,
     np.dtype(np.bool_): 9,
     np.dtype(np.float64): 11,
 }
-INT, INTS = 2, 7  # the types of attributes
+INT, GRAPH, INTS = 2, 5, 7  # the types of attributes
+Attribute: TypeAlias = int | Sequence[int] | bytes
+"""The value of an attribute: an integer, several of them, or a graph as it is written."""
 
 
 def varint(number: int) -> bytes:
@@ -57,19 +60,22 @@ def tensor(name: str, array: Any) -> bytes:
     return message([*lengths, (2, ELEMENT_TYPES[array.dtype]), (8, name), (9, little.tobytes())])
 
 
-def attribute(name: str, value: int | Sequence[int]) -> bytes:
-    """An AttributeProto of one integer or of several."""
+def attribute(name: str, value: Attribute) -> bytes:
+    """An AttributeProto of one integer, of several or of a graph."""
     if isinstance(value, int):
         return message([(1, name), (3, value), (20, INT)])
+    if isinstance(value, bytes):
+        return message([(1, name), (6, value), (20, GRAPH)])
     numbers: list[Field] = [(8, n) for n in value]
     return message([(1, name), *numbers, (20, INTS)])
 
 
-def node(kind: str, inputs: Sequence[str], output: str, attributes: dict[str, int | Sequence[int]]) -> bytes:
-    """A NodeProto: one call of an operator, named as its output is."""
+def node(kind: str, inputs: Sequence[str], outputs: Sequence[str], attributes: dict[str, Attribute]) -> bytes:
+    """A NodeProto: one call of an operator, named as its first output is."""
     read: list[Field] = [(1, name) for name in inputs]
+    written: list[Field] = [(2, name) for name in outputs]
     options: list[Field] = [(5, attribute(name, value)) for name, value in attributes.items()]
-    return message([*read, (2, output), (3, output), (4, kind), *options])
+    return message([*read, *written, (3, outputs[0]), (4, kind), *options])
 
 
 def value_info(name: str, dtype: np.dtype[Any], dimensions: Sequence[Dimension]) -> bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from funcnet.exports.protobuf import ELEMENT_TYPES, node, tensor
+from funcnet.exports.protobuf import ELEMENT_TYPES, Attribute, graph, node, tensor, value_info
 from funcnet.exports.recording import OfRows
 from funcnet.tracing.shapes import BOOL, Slice
 from funcnet.tracing.trace import Value
@@ -29,7 +29,7 @@ class Writer:
         self.scope = ""
         self.nodes: list[bytes] = []
         self.constants: list[bytes] = []
-        self._values: dict[int, str] = {}
+        self._values: dict[int, tuple[Value, str]] = {}  # the value too: an id is that of a living one
         self._constants: dict[Any, str] = {}
         self._cast: dict[tuple[str, np.dtype[Any]], str] = {}
         self._used: dict[str, int] = {}
@@ -45,17 +45,45 @@ class Writer:
 
     def name(self, value: Value, name: str) -> None:
         """Tell the name of a value."""
-        self._values[id(value)] = name
+        self._values[id(value)] = value, name
 
-    def node(self, kind: str, *inputs: str, **attributes: int | Sequence[int]) -> str:
+    def node(self, kind: str, *inputs: str, **attributes: Attribute) -> str:
         """Write a node; return the name of its output."""
-        output = self.unique(f"{self.scope}/{kind}" if self.scope else kind)
-        self.nodes.append(node(kind, inputs, output, attributes))
-        return output
+        return self.multi_output(kind, 1, *inputs, **attributes)[0]
+
+    def multi_output(self, kind: str, outputs: int, *inputs: str, **attributes: Attribute) -> list[str]:
+        """Write a node of so many outputs; return their names."""
+        found = [self.within(kind) for _ in range(outputs)]
+        self.nodes.append(node(kind, inputs, found, attributes))
+        return found
+
+    def body(
+        self,
+        kinds: Sequence[tuple[np.dtype[Any], int]],
+        outputs: Sequence[tuple[np.dtype[Any], int]],
+        write: Callable[..., Sequence[str]],
+    ) -> bytes:
+        """A graph inside the graph, which reads values of these dtypes and ranks and what is outside it.
+
+        write: names of what it reads -> names of what it gives.
+        """
+        names, outside = [self.within("given") for _ in kinds], self.nodes
+        self.nodes = []
+        found = [self.node("Identity", name) for name in write(*names)]  # each with a name of its own
+        inside, self.nodes = self.nodes, outside
+        read, given = (
+            [value_info(name, dtype, [None] * rank) for name, (dtype, rank) in zip(of, each, strict=True)]
+            for of, each in ((names, kinds), (found, outputs))
+        )
+        return graph(inside, [], read, given)
+
+    def within(self, base: str) -> str:
+        """A name that nothing else has, which begins with the operator."""
+        return self.unique(f"{self.scope}/{base}" if self.scope else base)
 
     def output(self, name: str, value: Value) -> None:
         """Write the node that gives an output its name."""
-        self.nodes.append(node("Identity", [self.read(value)], name, {}))
+        self.nodes.append(node("Identity", [self.read(value)], [name], {}))
 
     def unique(self, base: str) -> str:
         """A name that nothing else has."""
@@ -64,8 +92,9 @@ class Writer:
 
     def parameter(self, name: str, value: Value, array: Any) -> None:
         """Write a constant that has a name."""
-        self.name(value, self.unique(name))
-        self.constants.append(tensor(self._values[id(value)], array))
+        known = self.unique(name)
+        self.name(value, known)
+        self.constants.append(tensor(known, array))
 
     def constant(self, array: Any) -> str:
         """The name of a constant array; equal ones are one."""
@@ -92,8 +121,8 @@ class Writer:
             return self.constant(np.asarray(x, BOOL if getattr(x, "dtype", None) == BOOL else self.dtype))
         if id(x) not in self._values:
             assert x.base is not None, "calls are written in order"
-            self._values[id(x)] = self._view(x, x.base, self.read(x.base))
-        return self._values[id(x)]
+            self.name(x, self._view(x, x.base, self.read(x.base)))
+        return self._values[id(x)][1]
 
     def floating(self, x: Any) -> str:
         """What a call reads, as numbers: true is 1."""

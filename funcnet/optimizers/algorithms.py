@@ -16,7 +16,7 @@ from funcnet.errors import OptionError
 from funcnet.optimizers.base import Elementwise, Optimizer, P, chain, each, expect, full_like, whole
 from funcnet.optimizers.learning_rate import by_learning_rate
 from funcnet.optimizers.schedules import Schedule
-from funcnet.optimizers.transforms import add_decayed_weights, moment
+from funcnet.optimizers.transforms import add_decayed_weights, moment, moment_of_squares
 from funcnet.optimizers.wrappers import Mask
 from funcnet.options import flag, fraction, not_negative
 
@@ -94,11 +94,17 @@ def _init_adam(params: Any) -> AdamState:
 def _by_adam(o: AdamOptions, updates: P, state: AdamState, params: P | None = None) -> tuple[P, AdamState]:
     t = whole(expect(AdamState, state).steps) + 1
     mu = each(partial(moment, o.b1), updates, state.mu)
-    nu = each(lambda g, n: (1.0 - o.b2) * (g * g) + o.b2 * n, updates, state.nu)
+    nu = each(partial(moment_of_squares, o.b2), updates, state.nu)
     part, part_2 = 1.0 - o.b1 ** (t + o.nesterov), 1.0 - o.b2**t
 
     def direction(m: Any, n: Any) -> Any:
-        return m / part / (np.sqrt(n / part_2 + o.eps_root) + o.eps)
+        below = n / part_2
+        below += o.eps_root
+        below = np.sqrt(below)
+        below += o.eps
+        y = m / part
+        y /= below
+        return y
 
     if not o.nesterov:
         return each(direction, mu, nu), AdamState(t, mu, nu)
@@ -202,7 +208,7 @@ def _by_rms(o: RmsOptions, updates: P, state: RmsState, params: P | None = None)
     def divide(g: Any, n: Any) -> Any:
         return g / (np.sqrt(n + o.eps) if o.eps_in_sqrt else np.sqrt(n) + o.eps)
 
-    nu = each(lambda g, n: (1.0 - o.decay) * (g * g) + o.decay * n, updates, expect(RmsState, state).nu)
+    nu = each(partial(moment_of_squares, o.decay), updates, expect(RmsState, state).nu)
     if state.mu is None:
         return each(divide, updates, nu), RmsState(nu, None)
     mu = each(partial(moment, o.decay), updates, state.mu)

@@ -162,4 +162,14 @@ def _ema(decay: float, debias: bool, updates: P, state: EmaState, params: P | No
 
 def moment(decay: float, u: Array, m: Array) -> Array:
     """(1 - decay) u + decay m"""
-    return (1.0 - decay) * u + decay * m
+    y = (1.0 - decay) * u
+    y += decay * m
+    return y
+
+
+def moment_of_squares(decay: float, u: Array, m: Array) -> Array:
+    """(1 - decay) u^2 + decay m"""
+    y = u * u
+    y *= 1.0 - decay
+    y += decay * m
+    return y

@@ -12,28 +12,20 @@ import pytest
 from hypothesis import given
 
 import funcnet as fn
+from funcnet import tree
 from tests.exports.runtime import assert_gives, newest_opset, onnx, outputs, session
 from tests.support.cases import CASES, Case
 from tests.support.strategies import Problem, problems
 
 NEWEST = newest_opset()
-NOT_EXPORTED = {"custom_layer", "rnn", "lstm", "gru"}
-EXPORTED = [case for case in CASES if case.name.split(" ")[0] not in NOT_EXPORTED]
+EXPORTED = [case for case in CASES if case.name != "custom_layer"]
 DTYPES: list[Any] = [np.float32, np.float64]
 SINGLE = ("conv", "avg_pool")  # what ONNX Runtime has in float32 alone
 
 
 def arrays(case: Case, rows: int, dtype: Any) -> list[Any]:
     """Inputs of a case."""
-    rng = np.random.default_rng(rows)
-    labels: dict[int, int] = case.options.get("labels", {})
-    domain: Callable[[Any], Any] = case.options.get("domain", lambda x: x)
-    return [
-        rng.integers(0, labels[i], (rows, *shape))
-        if i in labels
-        else domain(rng.normal(size=(rows, *shape))).astype(dtype)
-        for i, shape in enumerate(case.shapes)
-    ]
+    return case.inputs(np.random.default_rng(rows).normal, rows, dtype)
 
 
 def made(case: Case, dtype: Any) -> tuple[fn.Layer[Any, Any], Any]:
@@ -129,6 +121,33 @@ def test_operators_that_onnx_has_are_one_node(make: Callable[[], fn.Layer[Any]],
         assert ([node.op_type for node in nodes] == [kind, "Identity"]) is (dtype == np.float32 or not single)
     older = onnx.load_from_string(fn.to_onnx(fn.gelu(), (), (4,), opset=19)).graph.node
     assert "Erf" in {node.op_type for node in older}
+
+
+@pytest.mark.parametrize("make", [fn.rnn, fn.lstm, fn.gru])
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+def test_recurrence_is_one_operator_and_does_not_read_past_the_end(make: Any, dtype: Any) -> None:
+    net = make(4, lengths=True, return_sequences=True)
+    params, _ = net.init(fn.key(0), (6, 3), (), dtype=dtype)
+    params = tree.map(lambda p: p + dtype(0.1), params)  # biases too, of which each gate has another
+    params = tree.map(lambda p: p * np.linspace(1, 2, p.shape[-1], dtype=dtype), params)
+    model = fn.to_onnx(net, params, (6, 3), ())
+    kinds = [node.op_type for node in onnx.load_from_string(model).graph.node]
+    assert kinds.count(make.__name__.upper() if dtype is np.float32 else "Scan") == 1
+    x, lengths = np.random.default_rng(0).normal(size=(4, 6, 3)).astype(dtype), np.array([0, 6, 1, 4])
+    x[np.arange(6) >= lengths[:, None]] = np.nan
+    assert_gives(session(model), net, params, x, lengths)
+    last = make(4, lengths=True)
+    assert_gives(session(fn.to_onnx(last, params, (6, 3), ())), last, params, x, lengths)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("opset", range(17, NEWEST + 1))
+def test_recurrent_layers_of_one_another(opset: int, dtype: Any) -> None:
+    net = fn.serial(fn.lstm(4, return_sequences=True), fn.linear(3), fn.gru(2, return_sequences=True), fn.rnn(3))
+    params, _ = net.init(fn.key(0), (5, 2), dtype=dtype)
+    running = session(fn.to_onnx(net, params, (5, 2), opset=opset))
+    for rows in (0, 1, 5):
+        assert_gives(running, net, params, np.random.default_rng(0).normal(size=(rows, 5, 2)).astype(dtype))
 
 
 def nearly(x: Any) -> Any:

@@ -24,6 +24,7 @@ def test_fields_of_each_kind() -> None:
 def test_attributes() -> None:
     assert attribute("to", 1) == message([(1, "to"), (3, 1), (20, 2)])
     assert attribute("perm", (1, 0)) == message([(1, "perm"), (8, 1), (8, 0), (20, 7)])
+    assert attribute("body", b"graph") == message([(1, "body"), (6, b"graph"), (20, 5)])
 
 
 def test_arrays_are_little_endian_and_in_row_major_order() -> None:
