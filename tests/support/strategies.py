@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from hypothesis import strategies as st
@@ -384,8 +384,10 @@ def same_pads(transposed: bool, length: int, extent: int, stride: int) -> tuple[
 def kernel_of(pads: Sequence[Any], strides: Sequence[int], dilation: Sequence[int], groups: int) -> Kernel:
     """What the naive interpreter is told, written out for two axes."""
     sequences = len(pads) == 1
-    two: Any = [(*[first] * sequences, *given) for first, given in ((1, strides), ((0, 0), pads), (1, dilation))]
-    return Kernel(*two, groups, sequences)
+    steps, padding, gaps = (
+        cast("Any", (*[first] * sequences, *given)) for first, given in ((1, strides), ((0, 0), pads), (1, dilation))
+    )
+    return Kernel(steps, padding, gaps, groups, sequences)
 
 
 def linear(units: int, bias: bool = True) -> Op:
