@@ -7,7 +7,7 @@ from typing import Any
 
 from funcnet.errors import ExportError
 from funcnet.exports import c_images
-from funcnet.exports.c_writer import BAD_LABEL, INDICES, NO_WEIGHT, Writer, row_major
+from funcnet.exports.c_writer import BAD_LABEL, BAD_MASK, INDICES, NO_WEIGHT, Writer, row_major
 from funcnet.exports.described import located
 from funcnet.native import cells
 from funcnet.tracing.products import Term, parsed
@@ -210,6 +210,17 @@ def _labelled(w: Writer, call: Call) -> None:
     )
 
 
+def _limits(w: Writer, call: Call) -> None:
+    (mask,), indices = call.inputs, INDICES[: call.output.ndim]
+    w.fails = True
+    if mask.elements:
+        w.put("{ int any = 0;")
+        w.loops(mask.shape, indices, lambda: w.put(f"any |= {w.element(mask, indices)} != 0;"))
+        w.put(f"if (!any) return {BAD_MASK}; }}")
+    limit = f"{w.element(mask, indices)} != 0 ? INFINITY : -INFINITY"
+    w.loops(call.output.shape, indices, lambda: w.put(f"{w.element(call.output, indices)} = {limit};"))
+
+
 def _known_labels(w: Writer, call: Call) -> None:
     (labels, weight), indices = call.inputs, INDICES[: call.output.ndim]
     classes = call.attributes["classes"]
@@ -248,6 +259,7 @@ RULES: dict[str, Callable[[Writer, Any], None]] = {
     "pick": _pick,
     "one_hot": _one_hot,
     "labelled": _labelled,
+    "limits": _limits,
     "known_labels": _known_labels,
     "total_weight": _total_weight,
 }

@@ -13,7 +13,8 @@ from funcnet.arrays import Array, Labels
 from funcnet.calling import checks_call
 from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.buffers import written
-from funcnet.compiler.plan import PASSES, Plan
+from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import PASSES
 from funcnet.errors import ExportError
 from funcnet.exports.described import Described, Names, describe, plan_of
 from funcnet.exports.numpy_calls import Recorder, sources
@@ -179,8 +180,8 @@ class _File:
         """Give a root its array, and a line that makes it."""
         if w.has(root):
             return
-        if any(root.buffer is fixed for fixed in plan.buffers[:2]):
-            of_params = root.buffer is plan.buffers[0]
+        of_params = plan.is_param(root)
+        if of_params or plan.is_gradient(root):
             vector = "p" if of_params else "g"
             names = w.names.params if of_params else w.names.gradients
             name = (
@@ -220,9 +221,8 @@ class _File:
     def _checks(self) -> list[str]:
         """A line for each array given."""
         d = self.described
-        arrays = [
-            (x, x, a.shape, "iu" if a.dtype.kind in "iu" else "fiu") for x, a in zip(self.inputs, d.arrays, strict=True)
-        ]
+        kinds = {"i": "iu", "u": "iu", "b": "b"}
+        arrays = [(x, x, a.shape, kinds.get(a.dtype.kind, "fiu")) for x, a in zip(self.inputs, d.arrays, strict=True)]
         for i, (path, shape) in enumerate(zip(d.paths, d.layout.shapes, strict=True)):
             arrays.append((f"params{path}", f"params{position(d.layout.structure, i)}", shape, "f"))
         return [f"check({name!r}, {given}, {shape}, {kinds!r})" for name, given, shape, kinds in arrays]

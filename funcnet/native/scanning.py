@@ -12,13 +12,12 @@ import numpy as np
 from funcnet.arrays import is_array, is_tuple
 from funcnet.errors import FuncnetError
 from funcnet.native.expressions import literal
-from funcnet.native.program import NativeSpace
+from funcnet.native.program import NativeWorkspace
 from funcnet.native.table import Table
 from funcnet.native.updates import Language, Update, update_of
 from funcnet.optimizers.schedules import at
-from funcnet.training.gradients import SGDStep
-from funcnet.training.scan import losses_of
-from funcnet.training.steps import TrainStep
+from funcnet.training.gradients import SGDStep, Step
+from funcnet.training.scan import has_state, losses_of
 from funcnet.tree import new_tuple
 
 CHUNK = 1024  # steps of one call, after which an interrupt is seen
@@ -37,18 +36,12 @@ def update_text(step: Any, dtype: np.dtype[Any]) -> Update:
     return update_of("jit", step.optimizer, dtype, say)
 
 
-def scanned(
-    step: SGDStep[Any] | TrainStep[Any, Any], params: Any, state: Any, arrays: tuple[Any, ...]
-) -> tuple[Any, Any, Any] | None:
+def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any, Any] | None:
     """(params, state, losses) after all steps; None where each step is a call of its own, or has an error to raise."""
     first = tuple(x[0] for x in arrays)
-    if isinstance(step, TrainStep):
-        space, vector = step.acquire_beside(state, params, first, None)
-        flat = step.flat_state(space, state)
-    else:
-        space, vector = step.acquire(params, first, None)
-        flat = ()
-    if not isinstance(space, NativeSpace) or not space.owner.code.scans or not is_written(space, flat):
+    space, vector = step.enter(params, state, first, None)
+    flat = step.flat_state(space, state)
+    if not isinstance(space, NativeWorkspace) or not space.owner.code.scans or not is_written(space, flat):
         space.pool.append(space)
         return None
     vector = space.layout.joined(params) if vector is None else vector.copy()
@@ -62,15 +55,15 @@ def scanned(
         return None  # the loop of steps raises the error where it comes
     new, losses = found
     made = space.layout.tree(vector)
-    after = step.state_of(space, new) if isinstance(step, TrainStep) else None
+    after = step.state_of(space, new)
     space.params_cache.remember(made, vector)
     return made, after, losses
 
 
-def _run(step: Any, space: NativeSpace[Any], vector: Any, flat: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any]:
+def _run(step: Any, space: NativeWorkspace[Any], vector: Any, flat: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any]:
     """(new state, losses); the params change where they are."""
     steps, update = len(arrays[0]), cast("Update", space.owner.code.update)
-    before, metrics = count_of(flat), isinstance(step, TrainStep) and step.returns_metrics
+    before, metrics = count_of(flat), has_state(step) and step.returns_metrics
     numbers = numbers_of_steps(update, flat, before, steps)
     new = advanced(flat, steps, numbers[steps].tolist())
     vectors = [x for x in leaves(new) if is_vector(x) for _ in ("read", "written")]
@@ -80,7 +73,7 @@ def _run(step: Any, space: NativeSpace[Any], vector: Any, flat: Any, arrays: tup
     for done in range(0, steps, CHUNK):
         part = slice(done, min(done + CHUNK, steps))
         count = part.stop - done
-        outputs = [np.empty((count, *y.shape), y.dtype) for y in space.results]
+        outputs = [np.empty((count, *y.shape), y.dtype) for y in space.outputs]
         given = [*(x[part] for x in batches), *outputs, *vectors, numbers[part]]
         table = Table([space.slab, vector, vector, *given])
         run(table.address, 0, count, before + done)
@@ -104,7 +97,7 @@ def leaves(state: Any) -> Iterator[Any]:
         yield state
 
 
-def is_written(space: NativeSpace[Any], flat: Any) -> bool:
+def is_written(space: NativeWorkspace[Any], flat: Any) -> bool:
     """Whether a state has vectors, counts and numbers where the first one has them, and one count in all."""
     pairs = zip(leaves(flat), leaves(space.owner.start), strict=True)
     alike = all(is_vector(a) or is_count(a) or is_number(a) or a is b is None for a, b in pairs)

@@ -62,12 +62,12 @@ class Code:
         self.plan: Plan = self.first.plan
         self.stretches: int = len(self.first.segments)
         self.scans: bool = update is not None and self.stretches == 1
-        self.inputs: list[Value] = self.plan.inputs
+        self.inputs: tuple[Value, ...] = self.plan.inputs
         size = max(e.placement.size for e in self.emissions.values())
         turned = max(e.turned for e in self.emissions.values()) * self.plan.dtype.itemsize
         self.turned: int = rounded(size)
         self.total: int = rounded(self.turned + turned + OVERRUN)
-        count = sum(p.elements for p in self.plan.parameters)
+        count = self.plan.param_count
         self.status: int = rounded(self.total + (count * self.plan.dtype.itemsize if len(spans) > 1 else 0))
         self.status_text: str = f"*(int64_t *)(fn_slab + {self.status})"
         self.size: int = self.status + STATUS
@@ -177,7 +177,7 @@ class Code:
         return "\n".join([*lines, "}"])
 
     def _gradient_count(self) -> int:
-        return self.count if self.plan.buffers[1].size else 0
+        return self.count if self.plan.has_gradient else 0
 
     def gradient(self) -> int:
         """Where in the slab the gradient stands after a run."""
