@@ -20,7 +20,7 @@ from tests.support.elsewhere import worst
 jax: Any = importlib.import_module("jax") if importlib.util.find_spec("jax") else None
 needs_jax = pytest.mark.skipif(jax is None, reason="jax is not installed")
 TOLERANCE = {np.float64: 1e-14, np.float32: 5e-6}
-IN_NUMPY = ("custom_layer", "rnn", "lstm", "gru")  # how the names of rows begin that JAX has no counterpart for
+IN_NUMPY = ("custom_layer",)  # how the names of rows begin that JAX has no counterpart for
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
