@@ -1,6 +1,6 @@
-"""What the primitives of recurrent layers are in JAX: scans over time, forward and back, by the equations of the layers.
+"""What the primitives of recurrent layers are in JAX: scans over time, forward and back, by the layers' own equations.
 
-Inside, values lie as (time, batch, features). What is kept for the way back is (features, batch, time), as in the trace.
+Inside, values lie as (time, batch, features). What is kept for the way back is (features, batch, time), as recorded.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def lstm_backward(call: Call, g: Any, M: Any, S: Any, Z: Any, tanh_c: Any, *othe
 
 
 def gru(call: Call, x: Any, R: Any, W: Any, *others: Any) -> tuple[Any, ...]:
-    """a = h R_n + b_a        r, z = sigmoid(h R + x W + b)        n = tanh(x W_n + b_n + r a)        h = n + z (h - n)"""
+    """r, z = sigmoid(h R + x W + b)        n = tanh(x W_n + b_n + r a), a = h R_n + b_a        h = n + z (h - n)"""
     size = R.shape[1] // 3
     by_time, lengths, (h0, _) = begun(call, x, size, others)
 
