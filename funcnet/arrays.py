@@ -66,6 +66,8 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
                 f"{name} is a tree of params or a state, not an array: params come first, then the state of a "
                 "train_step, then the inputs"
             ) from None
+        if is_tuple(x) and any(map(is_array, x)):
+            raise DTypeError(f"{name} is a tuple of {len(x)} arrays: pass them one by one") from None
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
     if array.dtype.kind != "f" and not (labels and array.dtype.kind in "iu"):
         raise DTypeError(f"{name} {advice(x, array, labels)}")
@@ -75,6 +77,16 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
 def holds_params(x: Any) -> bool:
     """Whether this is a tree, such as params or the state of an optimizer, rather than rows of numbers."""
     return is_tuple(x) and any(hasattr(part, "_fields") or part == () for part in (x, *x) if not is_array(part))
+
+
+def refuse_misplaced(kind: str, params: Any, inputs: tuple[Any, ...]) -> None:
+    """Refuse a random key among the inputs, and params behind an input."""
+    for i, x in enumerate(inputs):
+        if is_array(x) and x.dtype == np.uint64 and x.shape == (2,):
+            raise DTypeError(f"{kind}: input {i} is a random key: pass it by its name, key=key")
+        if is_array(params) and (holds_params(x) or isinstance(x, dict)):
+            what = f"input {i} is a {type(x).__name__} of params, and the params are an array"
+            raise DTypeError(f"{kind}: {what}: params come first")
 
 
 def refuse_mask(name: str, x: object) -> None:

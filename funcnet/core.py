@@ -31,6 +31,7 @@ from funcnet.arrays import (
     common_dtype,
     is_array,
     params_dtype,
+    refuse_misplaced,
 )
 from funcnet.display import Written, shown
 from funcnet.errors import CallError, FuncnetError, OptionError, ParamsError, ShapeError, located
@@ -145,11 +146,11 @@ class Function(Generic[P, Y]):
         except FuncnetError as error:
             raise located(error, f"{self.kind}: {listed_shapes(x.shape for x in inputs)}") from None
 
-    def check_count(self, given: int) -> None:
-        """Refuse a wrong number of inputs."""
+    def check_count(self, given: int, order: str = "apply(params, *inputs)") -> None:
+        """Refuse a wrong number of inputs. order: how the call is written."""
         if not given or (self.arity is not None and given != self.arity):
             takes = f"{self.arity or 'one or more'} input{'s' * (self.arity != 1)}"
-            raise ShapeError(f"{self.kind} takes {takes}, but was given {given}")
+            raise ShapeError(f"{self.kind} takes {takes}, but was given {given}: {order}")
 
     def takes_integers(self, place: int) -> bool:
         """Whether the input in that place may be integers."""
@@ -159,6 +160,7 @@ class Function(Generic[P, Y]):
         """Check what the outside hands in, and cast it once to the dtype of the params."""
         if key is not None:
             check_key(key)
+        refuse_misplaced(self.kind, params, inputs)
         self.check_count(len(inputs))
         arrays = tuple(
             accept_array(f"{self.kind}: input {i}", x, labels=self.takes_integers(i)) for i, x in enumerate(inputs)
@@ -204,7 +206,7 @@ class LayerInit(Generic[P]):
         """Draw the params, and trace the layer's function to learn the shape of its output."""
         check_key(key)
         apply, shapes = self.apply, tuple(accept_shape(self.apply.kind, s) for s in input_shapes)
-        apply.check_count(len(shapes))
+        apply.check_count(len(shapes), "init(key, *input_shapes)")
         try:
             params = self.draw(key, *shapes, dtype=accept_dtype(dtype))
             return params, output_shape(apply, params, shapes, dtype)

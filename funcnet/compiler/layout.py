@@ -133,7 +133,7 @@ class Layout(Generic[T]):
             return None
         if any(leaf.base is not vector for leaf in leaves):
             return None
-        here = self.views(vector) if vector.flags.c_contiguous else ()
+        here = self.views(vector) if vector.flags.c_contiguous and vector.flags.aligned else ()
         same = [a.__array_interface__ for a in here] == [b.__array_interface__ for b in leaves]
         return vector if same else None
 

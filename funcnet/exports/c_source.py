@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
+from funcnet.calling import checks_call
 from funcnet.errors import ExportError
 from funcnet.exports.c_calls import BAD_LABEL, NO_WEIGHT, write_call
 from funcnet.exports.c_program import Program
@@ -33,6 +34,7 @@ class Argument(NamedTuple):
     comment: str
 
 
+@checks_call
 def to_c(function: Any, params: Any, *arrays: Array | Labels, name: str = "net", embed: bool = False) -> str:
     """A training step, a gradient or a network as the text of one C99 file, for machines without Python.
 

@@ -109,9 +109,9 @@ class Writer:
         """The name of the array in which a value is stored."""
         plan = self.described.plan
         found = self.pointers.get(id(root))
-        if found is None and root.buffer is plan.params_buffer and root.call is None:
+        if found is None and plan.is_param(root):
             found = self.names.params[root.offset]
-        elif found is None and root.buffer is plan.gradient_buffer and root.call is not None:
+        elif found is None and plan.is_gradient(root):
             found = self.names.gradients[root.offset]
         name = found or self.names.of(root)
         self.used.add(name)

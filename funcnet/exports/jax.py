@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet import random, tree
+from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.errors import MissingPackageError
 from funcnet.networks.combinators import check
 from funcnet.tracing.trace import Call, Trace, Value
 
 
+@checks_call
 def to_jax(layer: Layer[Any, Any]) -> Callable[..., Any]:
     """A layer or network as a function for JAX: `f(params, *inputs, key=None) -> output`, for jit, grad and vmap.
 

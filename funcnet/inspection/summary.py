@@ -9,6 +9,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import DType, Shape
+from funcnet.calling import checks_call
 from funcnet.core import Function, Layer, OperatorKey
 from funcnet.display import aligned, key_name, one_line
 from funcnet.errors import DTypeError, ShapeError
@@ -74,6 +75,7 @@ class Summary(NamedTuple):
         return aligned([head, *inputs, *(_cells(row, alone) for row in self.rows), total], numbers=2)
 
 
+@checks_call
 def summary(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> Summary:
     """A row an operator: key, kind, inputs, output shape, parameters, multiply-adds; and the totals.
 

@@ -82,7 +82,11 @@ def _bidirectional(
 ) -> Result[Bidirectional[P]]:
     of_forward, of_backward = _unpack(params)
     lengths, state = others[: options.lengths], others[options.lengths :]
-    middle = state[0].shape[-1] // 2 if state else 0
+    if any(s.ndim != 2 or s.shape[1] % 2 for s in state):
+        raise ShapeError(
+            f"its initial state has shape {state[0].shape}, but must be one of each direction side by side"
+        )
+    middle = state[0].shape[1] // 2 if state else 0
     forward, pull_forward = apply.function(of_forward, x, *lengths, *(s[:, :middle] for s in state))
     turned = reverse(x, *lengths)
     backward, pull_backward = apply.function(of_backward, turned, *lengths, *(s[:, middle:] for s in state))
@@ -91,11 +95,11 @@ def _bidirectional(
     y = np.concatenate([forward, reverse(backward, *lengths) if sequences else backward], axis=-1)
 
     def pullback(g: Array) -> tuple[Bidirectional[P], tuple[Any, ...]]:
-        dP, (dx, *of_others) = pull_forward(g[..., :size])
         g_backward = g[..., size:]
-        dQ, (dz, *others) = pull_backward(reverse(g_backward, *lengths) if sequences else g_backward)
-        of_state = [np.concatenate(pair, axis=1) for pair in zip(of_others, others, strict=True) if pair[0] is not None]
-        dx = dx + reverse(dz, *lengths)
-        return Bidirectional(dP, dQ), (dx, *(None for _ in lengths), *of_state)
+        d_forward, from_forward = pull_forward(g[..., :size])
+        d_backward, from_backward = pull_backward(reverse(g_backward, *lengths) if sequences else g_backward)
+        dx = from_forward[0] + reverse(from_backward[0], *lengths)
+        of_state = [np.concatenate([from_forward[-1], from_backward[-1]], axis=1) for _ in state]
+        return Bidirectional(d_forward, d_backward), (dx, *(None for _ in lengths), *of_state)
 
     return y, pullback

@@ -79,7 +79,8 @@ def lstm(
     Gates stand in the order i, f, g, o. There is one bias, 1 for f and 0 for the others at first.
     return_state: give the whole state in place of h: [h c], h and then c, of shape (2 units,), or (time, 2 units) with
     return_sequences. An initial state is [h_0 c_0], (2 units,).
-    Shapes, lengths, initial_state, initializers and errors: as for `rnn`. (Hochreiter and Schmidhuber 1997; Gers et al. 2000)
+    Shapes, lengths, initial_state, initializers and errors: as for `rnn`.
+    (Hochreiter and Schmidhuber 1997; Gers et al. 2000)
     Example: `fn.serial(fn.lstm(32, return_sequences=True), fn.linear(1))`.
     """
     options = Options(return_sequences, return_state, lengths, initial_state)

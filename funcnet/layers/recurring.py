@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -54,14 +54,16 @@ class Options(NamedTuple):
         return ("lengths",) * self.lengths + ("state",) * self.initial_state
 
 
-def options_of(layer: Layer[Any, Any]) -> Options | None:
+def options_of(layer: object) -> Options | None:
     """The options of a recurrent layer; None for any other."""
-    function = layer.apply.function if isinstance(layer, Layer) else None
-    known = isinstance(function, partial) and function.func in (rnn_function, lstm_function, gru_function)
-    return function.args[0] if known else None
+    function: object = cast("Any", layer).apply.function if isinstance(layer, Layer) else None
+    if isinstance(function, partial) and function.func in (rnn_function, lstm_function, gru_function):
+        return cast("Options", function.args[0])
+    return None
 
 
 def rnn_function(options: Options, params: Recurrent, x: Array, *others: Array) -> Result[Recurrent]:
+    """(output, pullback) of `rnn`, with the rows [R; b; W] in one matrix."""
     W, R, b = unpack(Recurrent, params)
     size = _checked(1, W, R, b, x, others, options)
     M = np.concatenate([R, b[None], W], axis=0)
@@ -76,6 +78,7 @@ def rnn_function(options: Options, params: Recurrent, x: Array, *others: Array) 
 
 
 def lstm_function(options: Options, params: Recurrent, x: Array, *others: Array) -> Result[Recurrent]:
+    """(output, pullback) of `lstm`, with the rows [R; b; W] in one matrix, whose gates are o, i, f, g."""
     W, R, b = unpack(Recurrent, params)
     size = _checked(4, W, R, b, x, others, options)
     i, f, g, o = _gates(np.concatenate([R, b[None], W], axis=0), size)
@@ -95,6 +98,7 @@ def lstm_function(options: Options, params: Recurrent, x: Array, *others: Array)
 
 
 def gru_function(options: Options, params: GatedRecurrent, x: Array, *others: Array) -> Result[GatedRecurrent]:
+    """(output, pullback) of `gru`: the rows [R; b_a] for n, r, z in one matrix, [b; W] for r, z, n in another."""
     W, R, b, b_a = unpack(GatedRecurrent, params)
     size = _checked(3, W, R, b, x, others, options)
     if b_a.shape != (size,):

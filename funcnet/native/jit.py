@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast, overload
 
-from funcnet import tree
-from funcnet.arrays import Array
+import numpy as np
+
+from funcnet.arrays import Array, Labels
 from funcnet.compiler.blocking import alike, separable
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
+from funcnet.compiler.program_cache import Program
 from funcnet.compiler.programs import Compiled, CompiledFunction
+from funcnet.compiler.workspace import Workspace
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, shows_call
 from funcnet.errors import OptionError
-from funcnet.native.program import NativeProgram
-from funcnet.native.scanning import scanned, update_text
+from funcnet.native.program import NativeProgram, NativeWorkspace
+from funcnet.native.scanning import advanced, counts, is_vector, is_written, leaves, scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
-from funcnet.tracing.trace import Trace
 from funcnet.training.gradients import SGDStep, ValueAndGrad
+from funcnet.training.nonfinite import all_finite
 from funcnet.training.steps import TrainStep
 
 P = TypeVar("P")
@@ -33,33 +36,32 @@ FEWEST, CACHE, ROUND = 256, 1 << 18, 64  # rows of a batch that is cut; bytes of
 class Native(Compiled[P]):
     """What a compiled function has to do so that its programs are native code."""
 
-    def _plan(self, layout: Any, arrays: tuple[Array, ...], keyed: bool, rows: int, total: int) -> Plan:
-        trace = Trace(layout.dtype, rows, total)
-        params: Any = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
-        inputs = tuple(trace.input((rows, *x.shape[1:]), x.dtype) for x in (arrays[:-1] if keyed else arrays))
-        return self.record(trace, params, inputs, trace.key() if keyed else None, PASSES)
+    passes = PASSES
 
     def _make(self, params_cache: ParamsCache[P], arrays: tuple[Array, ...], keyed: bool) -> NativeProgram[P]:
         """Plan the whole batch, or blocks of it, and compile the plan."""
         rows = len(arrays[0])
         whole = self._plan(params_cache.layout, arrays, keyed, rows, rows)
-        update = self.update_text(params_cache.layout.dtype)
+        dtype = params_cache.layout.dtype
+        update, start = self.update_text(dtype), self.first_state(dtype)
         for cuts in blocks(whole, rows):
             lengths = {stop - start for start, stop in cuts}
             plans = {n: self._plan(params_cache.layout, arrays, keyed, n, rows) for n in lengths}
             if all(alike(whole, plan) and in_one_stretch(plan, n) for n, plan in plans.items()):
-                return NativeProgram(plans, cuts, params_cache, update)
-        return NativeProgram({rows: whole}, [(0, rows)], params_cache, update)
+                return NativeProgram(plans, cuts, params_cache, update, start)
+        return NativeProgram({rows: whole}, [(0, rows)], params_cache, update, start)
 
     def update_text(self, dtype: Any) -> Update | None:
-        """What follows the program where many steps are made in one call."""
+        """What follows the program, as a step ends."""
         return None
 
-    def __str__(self) -> str:
-        """The program last made: its C, and the calls that NumPy makes between its functions."""
-        if not self._by_signature:
-            return f"{self.kind}: no program yet; the first call makes one"
-        code = cast("NativeProgram[P]", [*self._by_signature.values()][-1]).code
+    def first_state(self, dtype: Any) -> Any:
+        """The optimizer's first state for a single number as params."""
+        return ()
+
+    def text(self, program: Program[P]) -> str:
+        """The C of a program, and the calls that NumPy makes between its functions."""
+        code = cast("NativeProgram[P]", program).code
         calls = [f"/* NumPy, after function {i}: {name}" for i, name in enumerate(numpy_calls(code))]
         return "\n".join([f"/* {self.kind}, written by funcnet */", *(f"{line} */" for line in calls), code.source])
 
@@ -96,6 +98,18 @@ class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
         """The optimizer."""
         return update_text(self, dtype)
 
+    def first_state(self, dtype: Any) -> Any:
+        """That of the optimizer."""
+        return self.optimizer.init(np.zeros((), dtype))
+
+    def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
+        """Program and update in native code, where the update is written and the state is one for it."""
+        if not isinstance(space, NativeWorkspace) or space.step is None or not is_written(space, flat):
+            return super().updated(space, before, flat, arrays, into)
+        vectors = [x for x in leaves(flat) if is_vector(x)]
+        new, made = space.updated(int(sum(counts(flat)[:1])), vectors, into)
+        return new, advanced(flat, 1, iter(made))
+
     def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
         """All steps in one call of native code, where its program allows it."""
         return None if key is not None and self.random else scanned(self, params, state, arrays)
@@ -103,6 +117,17 @@ class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
 
 class NativeSGDStep(Native[P], SGDStep[P]):
     """See `jit`."""
+
+    def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
+        """Return (new params, loss); C writes the new params."""
+        space: Any = self.acquire(params, arrays, key)[0]
+        vector = space.descended()
+        new, loss = space.layout.tree(vector), space.fresh[0]()
+        if self.check_finite and not all_finite(loss, vector):
+            raise self.not_finite(space, params, arrays, key, loss)
+        space.params_cache.remember(new, vector)
+        space.pool.append(space)
+        return new, loss
 
     def update_text(self, dtype: Any) -> Update | None:
         """The new params."""

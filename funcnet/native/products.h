@@ -1,5 +1,6 @@
 /* Matrix products, with vectors of GNU C (gcc, clang). T, LANES (elements that a row may be padded to) and FN_PRODUCT
-   (how much is inlined) are defined before. Rows may be read up to one vector beyond their end, but not written.
+   (how much is inlined) are defined before. Rows in the slab may be read up to one vector beyond their end, but not
+   written.
 
    A tile holds mr rows by nv vectors of the result in registers while k runs. */
 #if defined(__AVX512F__) && LANES * FN_SIZE >= 64
@@ -14,18 +15,24 @@ typedef T fn_vector __attribute__((vector_size(FN_BYTES), aligned(FN_SIZE), may_
 #define FN_INLINE static inline __attribute__((always_inline))
 #define FN_UNROLL _Pragma("GCC unroll 8")
 
-/* y[i, n] = sum_k a[i sm + k sk] x[k, n] for i < mr and n < nv VL, of which the last vector stores `lanes` elements */
+/* y[i, n] = sum_k a[i sm + k sk] x[k, n] for i < mr and n < nv VL, of which the last vector stores `lanes` elements,
+   from rows that are read whole up to `whole`, and so far as they go from there on */
 FN_INLINE void fn_tile(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
-                       T *restrict y, const long ldy, const long K, const int mr, const int nv, const int lanes) {
+                       T *restrict y, const long ldy, const long K, const int mr, const int nv, const int lanes,
+                       const long whole) {
     fn_vector s[6][4];
     FN_UNROLL for (int i = 0; i < mr; i++) FN_UNROLL for (int l = 0; l < nv; l++) s[i][l] = (fn_vector){0};
-    for (long k = 0; k < K; k++) {
+    for (long k = 0; k < whole; k++) {
         fn_vector b[4];
         FN_UNROLL for (int l = 0; l < nv; l++) b[l] = *(const fn_vector *)(x + k * ldx + VL * l);
         FN_UNROLL for (int i = 0; i < mr; i++) {
             const T w = a[i * sm + k * sk];
             FN_UNROLL for (int l = 0; l < nv; l++) s[i][l] += w * b[l];
         }
+    }
+    for (long k = whole; k < K; k++) FN_UNROLL for (int i = 0; i < mr; i++) {
+        const T w = a[i * sm + k * sk];
+        for (int e = 0; e < lanes; e++) s[i][0][e] += w * x[k * ldx + e];
     }
     FN_UNROLL for (int i = 0; i < mr; i++) {
         FN_UNROLL for (int l = 0; l < nv; l++) {
@@ -37,27 +44,33 @@ FN_INLINE void fn_tile(const T *restrict a, const long sm, const long sk, const 
 
 FN_INLINE void fn_rows(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
                        T *restrict y, const long ldy, const long M, const long K, const int mr, const int nv,
-                       const int lanes) {
+                       const int lanes, const long whole) {
     long m = 0;
-    for (; m + mr <= M; m += mr) fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, mr, nv, lanes);
+    for (; m + mr <= M; m += mr) fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, mr, nv, lanes, whole);
+    a += m * sm; y += m * ldy;
     switch (M - m) {
-    case 1: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 1, nv, lanes); break;
-    case 2: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 2, nv, lanes); break;
-    case 3: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 3, nv, lanes); break;
-    case 4: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 4, nv, lanes); break;
-    case 5: fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, 5, nv, lanes); break;
+    case 1: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 1, nv, lanes, whole); break;
+    case 2: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 2, nv, lanes, whole); break;
+    case 3: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 3, nv, lanes, whole); break;
+    case 4: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 4, nv, lanes, whole); break;
+    case 5: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 5, nv, lanes, whole); break;
     default: break;
     }
 }
 
-/* Y (M, N) = A X (K, N); element (m, k) of A is a[m sm + k sk] */
+/* Y (M, N) = A X (K, N); element (m, k) of A is a[m sm + k sk]. `given`: X is the caller's, so that nothing behind its
+   last element is read. */
 FN_PRODUCT void fn_product(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
-                           T *restrict y, const long ldy, const long M, const long K, const long N, const int mr) {
+                           T *restrict y, const long ldy, const long M, const long K, const long N, const int mr,
+                           const int given) {
     long n = 0;
-    if (M == 1) for (; n + 4 * VL <= N; n += 4 * VL) fn_tile(a, sm, sk, x + n, ldx, y + n, ldy, K, 1, 4, VL);
-    for (; n + 2 * VL <= N; n += 2 * VL) fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 2, VL);
-    if (n + VL <= N) { fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 1, VL); n += VL; }
-    if (n < N) fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 1, (int)(N - n));
+    if (M == 1) for (; n + 4 * VL <= N; n += 4 * VL) fn_tile(a, sm, sk, x + n, ldx, y + n, ldy, K, 1, 4, VL, K);
+    for (; n + 2 * VL <= N; n += 2 * VL) fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 2, VL, K);
+    if (n + VL <= N) { fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 1, VL, K); n += VL; }
+    if (n == N) return;
+    if (N >= VL) { n = N - VL; fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 1, VL, K); return; } /* once more */
+    const long over = !given ? 0 : ldx > 0 ? (VL - N + ldx - 1) / ldx : K, whole = over < K ? K - over : 0;
+    fn_rows(a, sm, sk, x, ldx, y, ldy, M, K, mr, 1, (int)N, whole);
 }
 
 /* y[m] = sum_k w[m, k] g[k]: rows of w lie one behind the other */

@@ -7,27 +7,30 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
-from weakref import ref
 
 import numpy as np
+from numpy import empty
 from typing_extensions import TypeVar
 
+from funcnet.compiler.binding import Binding, aligned
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
-from funcnet.compiler.programs import Program
-from funcnet.compiler.workspace import Memory, taker
+from funcnet.compiler.program_cache import Program
+from funcnet.compiler.workspace import Workspace, taker
 from funcnet.native.members import run_members
-from funcnet.native.memory import Slab
 from funcnet.native.source import Code
+from funcnet.native.table import FIRST, NEW, PARAMS, Table
 from funcnet.native.toolchain import build
 from funcnet.native.updates import Update
-from funcnet.tracing.forms import Instruction
 
 P = TypeVar("P", default=Any)
 
 
 class NativeProgram(Program[P]):
-    """A plan as a library, and a pool of memory for it."""
+    """A plan as a library, and a pool of memory for it.
+
+    start: the optimizer's first state, for a single number as params.
+    """
 
     def __init__(
         self,
@@ -35,8 +38,10 @@ class NativeProgram(Program[P]):
         spans: list[tuple[int, int]],
         params_cache: ParamsCache[P],
         update: Update | None,
+        start: Any,
     ) -> None:
         super().__init__(plans, spans, params_cache)
+        self.start = start
         self.code: Code = Code(plans, spans, update)
         self.loaded: ctypes.CDLL = build(self.code.source)
         rows = spans[-1][1]
@@ -44,55 +49,94 @@ class NativeProgram(Program[P]):
         self.shapes: list[tuple[int, ...]] = [(rows, *v.shape[1:]) if v.batch_axis == 0 else v.shape for v in arrays]
         self.size: int = self.code.size + sum(map(prod, self.shapes)) * self.code.plan.dtype.itemsize
 
-    def take(self) -> Memory[P]:
-        """A workspace that nobody uses."""
-        try:
-            return self.pool.pop()
-        except IndexError:
-            return NativeSpace(self, self.pool)
+    def new_workspace(self) -> Workspace[P]:
+        """Memory for one more call at the same time."""
+        return NativeWorkspace(self, self.pool)
 
-    def function(self, name: str) -> Callable[..., None]:
-        """A function of the library that takes the table of pointers."""
-        found = getattr(self.loaded, name)
-        found.restype = None
-        found.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long][: 3 if name == "funcnet_scan" else 1]
-        return found  # type: ignore[no-any-return]
+    def function(self, name: str, *types: Any) -> Callable[..., None]:
+        """A function of the library that takes the address of a table, and then these types."""
+        found = self.loaded[name]
+        found.restype, found.argtypes = None, (ctypes.c_void_p, *types)
+        return found
 
 
-class NativeSpace(Memory[P]):
-    """The memory of a run: the slab, and arrays that are copied in and out.
+class NativeWorkspace(Workspace[P]):
+    """The memory of a run: the slab, and arrays that are copied in and out. C reads params where they are.
 
-    table: pointers to the slab and to those arrays, which the C functions are given.
+    Calls that NumPy makes and that read params are bound to where these are, unless to copy these takes less time.
+    table: what the C functions are given: those arrays, the params, and what `step` hands out.
     """
 
-    def __init__(self, program: NativeProgram[P], pool: deque[Memory[P]]) -> None:
-        super().__init__(program.params_cache, pool)
-        code = program.code
+    def __init__(self, program: NativeProgram[P], pool: deque[Workspace[P]]) -> None:
+        code, plan = program.code, program.code.first.placement.plan
         self.owner: NativeProgram[P] = program
-        placement = code.first.placement
-        placement.size = code.size
-        slab = Slab(placement)
-        self.slab: Any = slab.slab
-        self.own: Any = slab.params
-        self.source: Callable[[], Any] = ref(self.own)
-        size = placement.plan.dtype
-        count = code.count if placement.plan.buffers[1].size else 0
-        self.gradient: Any = np.ndarray((count,), size, slab.slab, code.gradient() if count else 0)
+        binding = Binding(plan, aligned(code.size))
+        self.slab: Any = binding.memory
+        own, count = binding.params, code.count if plan.has_gradient else 0
+        gradient: Any = np.ndarray((count,), own.dtype, self.slab, code.gradient() if count else 0)
         values = (*code.inputs, *code.plan.outputs)
         arrays = [np.empty(shape, v.dtype) for shape, v in zip(program.shapes, values, strict=True)]
-        self.inside: Sequence[Any] = arrays[: len(code.inputs)]
-        self.results: list[Any] = arrays[len(code.inputs) :]
-        self.fresh: list[Callable[[], Any]] = [taker(y, 1.0) for y in self.results]
-        self.table: Any = (ctypes.c_void_p * (len(arrays) + 1))(slab.slab.ctypes.data, *(a.ctypes.data for a in arrays))
-        address = ctypes.addressof(self.table)
-        self.program: list[Instruction] = []
-        for i in range(code.stretches):
-            self.program.append((program.function(f"funcnet_run{i}"), (address,)))
-            if i < len(code.first.numpy_calls):
-                self.program += slab.bind(code.first.numpy_calls[i])
-        self.status: Any = np.ndarray((1,), np.int64, slab.slab, code.status)
+        inside, outputs = arrays[: len(code.inputs)], arrays[len(code.inputs) :]
+        self.of_state: int = FIRST + len(arrays)
+        vectors = 0 if code.update is None else 2 * len(code.update.vectors)
+        self.table: Table = Table([self.slab, own, own, *arrays, *[own] * vectors])
+        self.slots: Any = self.table.slots
+        self.address: int = self.table.address
+        self.form: Any = (own.shape, own.dtype)
+        for i, call in enumerate(code.first.numpy_calls):
+            binding.program.append((program.function(f"funcnet_run{i}"), (self.address,)))
+            binding.add(call)
+        self.before_last: int = len(binding.program)
+        binding.program.append((program.function(f"funcnet_run{code.stretches - 1}"), (self.address,)))
+        self.is_plain: bool = not self.before_last and not code.checks
+        self.step: Any = None if code.update is None else program.function("funcnet_step", ctypes.c_long)
+        self.status: Any = np.ndarray((1,), np.int64, self.slab, code.status)
         if code.checks:
-            self.program.append((self._check, ()))
+            binding.program.append((self._check, ()))
+        fresh = [taker(y, 1.0) for y in outputs]
+        super().__init__(program.params_cache, pool, own, gradient, inside, outputs, fresh, binding.program, binding)
+        self.bound_to_params: bool = bool(binding.readers)
+
+    def take(self, vector: Any) -> None:
+        """Have the params read where they are, in this flat vector, or from a copy."""
+        if self.copies:
+            self.own[...] = vector
+        else:
+            self.read_from(vector)
+
+    def read_from(self, vector: Any) -> None:
+        """Have C, and NumPy's calls, read the params where they are."""
+        self.slots[PARAMS] = id(vector)
+        if self.bound_to_params:
+            super().read_from(vector)
+
+    def updated(self, steps: int, state: Sequence[Any], into: Any = None) -> tuple[Any, list[Any]]:
+        """(new params, new state) as vectors, after so many steps; the params are written into a vector if given."""
+        own, slots = self.own, self.slots
+        new = np.empty(own.shape, own.dtype) if into is None else into
+        made = [np.empty(own.shape, own.dtype) for _ in state]
+        slots[NEW] = id(new)
+        for i, (before, after) in enumerate(zip(state, made, strict=True)):
+            slots[self.of_state + 2 * i], slots[self.of_state + 2 * i + 1] = id(before), id(after)
+        self._run_step(steps)
+        return new, made
+
+    def descended(self) -> Any:
+        """The new params as a vector, where there is no state: in few calls, which are most of a small step."""
+        new = empty(*self.form)
+        self.slots[NEW] = id(new)
+        if self.is_plain:
+            self.step(self.address, 0)
+        else:
+            self._run_step(0)
+        return new
+
+    def _run_step(self, steps: int) -> None:
+        for f, args in self.program[: self.before_last]:
+            f(*args)
+        self.step(self.address, steps)
+        if self.owner.code.checks:
+            self._check()
 
     def failed(self) -> bool:
         """Whether a run has found a wrong label; asked once."""
@@ -111,7 +155,7 @@ class NativeSpace(Memory[P]):
         failed, self.status[0] = int(self.status[0]), 0
         if failed:
             emission = self.owner.code.emissions[failed - 1]
-            slab = Slab(emission.placement, self.slab)
+            binding = Binding(emission.placement.plan, self.slab)
             for call in emission.checks:
-                for f, args in slab.bind(call):
+                for f, args in binding.bind(call):
                     f(*args)

@@ -12,11 +12,11 @@ import numpy as np
 from funcnet.arrays import is_array, is_tuple
 from funcnet.errors import ExportError
 from funcnet.native.expressions import literal
-from funcnet.native.program import NativeSpace
+from funcnet.native.program import NativeWorkspace
+from funcnet.native.table import Table
 from funcnet.native.updates import Language, Update, update_of
-from funcnet.optimizers.base import Elementwise
-from funcnet.training.gradients import SGDStep
-from funcnet.training.steps import TrainStep
+from funcnet.training.gradients import SGDStep, Step
+from funcnet.training.scan import has_state
 from funcnet.tree import new_tuple
 
 CHUNK = 1024  # steps of one call, after which an interrupt is seen
@@ -25,12 +25,10 @@ SGD = Update({}, [], [("u", "-u")])
 
 
 def update_text(step: Any, dtype: np.dtype[Any]) -> Update | None:
-    """The update of a step as text; None where there is none that can be made in one call."""
-    if step.check_finite:
-        return None
+    """The update of a step as text; None where it has none."""
     if isinstance(step, SGDStep):
         return SGD
-    if step.returns_metrics or step.takes_weight or not isinstance(step.optimizer.update, Elementwise):
+    if step.takes_weight or not step.flat:
         return None
     f = "f" if dtype.itemsize == 4 else ""
     functions = {name: f"fn_{name}{f}" for name in ("sign", "maximum", "minimum")}
@@ -42,39 +40,36 @@ def update_text(step: Any, dtype: np.dtype[Any]) -> Update | None:
         return None  # the optimizer runs in NumPy, after each call of native code
 
 
-def scanned(
-    step: SGDStep[Any] | TrainStep[Any, Any], params: Any, state: Any, arrays: tuple[Any, ...]
-) -> tuple[Any, Any, Any] | None:
+def in_one_call(step: Step[Any]) -> bool:
+    """Whether nothing is asked between the steps."""
+    return not step.check_finite and not (has_state(step) and step.returns_metrics)
+
+
+def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any, Any] | None:
     """(params, state, losses) after all steps; None where each step is a call of its own."""
+    if not in_one_call(step):
+        return None
     first = tuple(x[0] for x in arrays)
-    if isinstance(step, TrainStep):
-        space, _ = step.acquire_beside(state, params, first, None)
-        flat = step.flat_state(space, state)
-        start = step.init(np.zeros((), space.own.dtype))
-    else:
-        space, _ = step.acquire(params, first, None)
-        flat = start = ()
-    code = space.owner.code if isinstance(space, NativeSpace) else None
-    counts = [x for x in leaves(flat) if type(x) is int]
-    if not isinstance(space, NativeSpace) or code is None or not code.scans or not as_written(flat, start, counts):
+    space, vector = step.enter(params, state, first, None)
+    flat = step.flat_state(space, state)
+    if not isinstance(space, NativeWorkspace) or not space.owner.code.scans or not is_written(space, flat):
         space.pool.append(space)
         return None
     steps = len(arrays[0])
     batches = [np.ascontiguousarray(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
     losses = np.empty(steps, space.own.dtype)
-    new = advanced(flat, steps)
-    vectors = [x for x in leaves(new) if is_array(x)]
-    addresses = [x.ctypes.data for x in (space.slab, *batches, losses, *vectors)]
-    table = (ctypes.c_void_p * len(addresses))(*addresses)
-    run, before = space.owner.function("funcnet_scan"), counts[0] if counts else 0
+    vector = space.layout.joined(params) if vector is None else vector.copy()
+    before, new = int(sum(counts(flat)[:1])), advanced(flat, steps)
+    vectors = [x for x in leaves(new) if is_vector(x) for _ in ("read", "written")]
+    table = Table([space.slab, vector, vector, *batches, losses, *vectors])
+    run = space.owner.function("funcnet_scan", *[ctypes.c_long] * 3)
     for done in range(0, steps, CHUNK):
-        run(ctypes.addressof(table), min(CHUNK, steps - done), before + done)
+        run(table.address, done, min(done + CHUNK, steps), before)
     if space.failed():
         space.pool.append(space)
         return None  # the loop of steps raises the error
-    vector = space.own.copy()
     made = space.layout.tree(vector)
-    after = step.state_of(space, new) if isinstance(step, TrainStep) else None
+    after = step.state_of(space, new)
     space.params_cache.remember(made, vector)
     space.pool.append(space)
     return made, after, losses
@@ -89,17 +84,33 @@ def leaves(state: Any) -> Iterator[Any]:
         yield state
 
 
-def as_written(flat: Any, start: Any, counts: list[int]) -> bool:
+def is_written(space: NativeWorkspace[Any], flat: Any) -> bool:
     """Whether a state differs from the first one in its vectors and its count alone: that is what the C is for."""
-    pairs = zip(leaves(flat), leaves(start), strict=True)
-    same = all(type(a) is int or (a.ndim > 0 if is_array(a) else type(a) is float and a == b) for a, b in pairs)
-    return same and len({*counts}) <= 1
+    pairs = zip(leaves(flat), leaves(space.owner.start), strict=True)
+    return all(is_vector(a) or is_count(a) or a == b for a, b in pairs) and len({*map(int, counts(flat))}) <= 1
 
 
-def advanced(flat: Any, steps: int) -> Any:
-    """The state with so many steps more in its counts, and copies of its vectors."""
+def is_vector(x: Any) -> bool:
+    """Whether a part of a state is one number for each param."""
+    return is_array(x) and x.ndim > 0
+
+
+def is_count(x: Any) -> bool:
+    """Whether it is an integer, which may be an array of no axes, as files give them."""
+    return type(x) is int or (np.ndim(x) == 0 and np.asarray(x).dtype.kind in "iu")
+
+
+def counts(flat: Any) -> list[Any]:
+    """The numbers of steps that came before, as the parts of a state say it."""
+    return [x for x in leaves(flat) if is_count(x)]
+
+
+def advanced(flat: Any, steps: int, vectors: Iterator[Any] | None = None) -> Any:
+    """The state with so many steps more in its counts, and with these vectors, by default copies of its own."""
     if is_tuple(flat):
-        return new_tuple(type(flat), [advanced(part, steps) for part in flat])
-    if type(flat) is int:
-        return flat + steps
-    return flat.copy() if is_array(flat) else flat
+        return new_tuple(type(flat), [advanced(part, steps, vectors) for part in flat])
+    if is_count(flat):
+        return int(flat) + steps
+    if is_vector(flat):
+        return flat.copy() if vectors is None else next(vectors)
+    return flat

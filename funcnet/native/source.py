@@ -1,4 +1,8 @@
-"""The C text of a program: its functions for a batch or its blocks, and for many steps."""
+"""The C text of a program: its functions for a batch or its blocks, for a step, for many steps and many members.
+
+Each is given a table of array objects, `table.Table`: the slab, the params, the new params, the arrays given, those to
+hand out, and, where there is an optimizer, each vector of its state and the one to write the new state into.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
+from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB
 from funcnet.native.updates import Update
 from funcnet.native.writing import c_type
 from funcnet.tracing.primitive import MATMUL
@@ -32,6 +37,7 @@ MACROS = """#if defined(__clang__)
 #define FN_TEXT(...) #__VA_ARGS__
 #define FN_PRAGMA(...) _Pragma(FN_TEXT(__VA_ARGS__))
 #define FN_SUM(...) FN_PRAGMA(omp simd reduction(+:__VA_ARGS__))
+#define FN_ARRAY(i) (*(char *const *)((const char *)fn_table[i] + FN_HEAD))
 """
 
 
@@ -51,12 +57,12 @@ class Code:
         self.plan: Plan = self.first.plan
         self.stretches: int = len(self.first.segments)
         self.scans: bool = update is not None and self.stretches == 1
-        self.inputs: list[Value] = self.plan.inputs
+        self.inputs: tuple[Value, ...] = self.plan.inputs
         size = max(e.placement.size for e in self.emissions.values())
         turned = max(e.turned for e in self.emissions.values()) * self.plan.dtype.itemsize
         self.turned: int = rounded(size)
         self.total: int = rounded(self.turned + turned + OVERRUN)
-        count = sum(p.elements for p in self.plan.parameters)
+        count = self.plan.param_count
         self.status: int = rounded(self.total + (count * self.plan.dtype.itemsize if len(spans) > 1 else 0))
         self.size: int = self.status + STATUS
         self.checks: bool = any(e.checks for e in self.emissions.values())
@@ -66,7 +72,7 @@ class Code:
     def _signature(self) -> str:
         arrays = [f"const {c_type(x)} *const fn_x{i}" for i, x in enumerate(self.inputs)]
         arrays += [f"{c_type(y.root)} *const fn_y{i}" for i, y in enumerate(self.plan.outputs)]
-        return ", ".join(["char *const fn_slab", *arrays])
+        return ", ".join(["char *const fn_slab", "const T *const fn_params", *arrays])
 
     def _text(self) -> str:
         plan = self.plan
@@ -74,6 +80,7 @@ class Code:
         parts = [
             f"#define T {'float' if plan.dtype.itemsize == 4 else 'double'}",
             f"#define FN_SIZE {plan.dtype.itemsize}",
+            f"#define FN_HEAD {HEAD}",
             f"#define LANES {max(e.placement.lanes for e in self.emissions.values())}",
             f"#define FN_PRODUCT {'FN_INLINE' if products <= INLINED else 'static'}",
             FUNCTIONS_H,
@@ -96,50 +103,49 @@ class Code:
             head.append(f"int64_t *const fn_status = (int64_t *)(fn_slab + {self.status});")
         return [f"    {line}" for line in (*head, *lines)]
 
-    def _unless_failed(self, slab: str) -> list[str]:
+    def _unless_failed(self) -> list[str]:
         """Leave a function where the status has been set."""
-        return [f"        if (*(int64_t *)({slab} + {self.status})) return;"] * self.checks
-
-    def _given(self, start: str = "") -> list[str]:
-        """The arguments of a function of the text, from the table of pointers."""
-        plan, places = self.plan, list[str]()
-        for i, value in enumerate((*self.inputs, *plan.outputs), 1):
-            step = prod(value.shape[1:])
-            rows = f" + {start} * {step}" if start and value.batch_axis == 0 else ""
-            places.append(f"({c_type(value.root)} *)fn_table[{i}]{rows}")
-        return places
+        return [f"        if (*(int64_t *)(fn_slab + {self.status})) return;"] * self.checks
 
     def _entries(self) -> list[str]:
         """The functions that Python calls."""
-        if self.stretches > 1:
-            (rows,) = self.emissions
-            arguments = ", ".join(["(char *)fn_table[0]", *self._given()])
-            return [
-                f"void funcnet_run{i}(void *const *fn_table) {{ fn_rows{rows}_{i}({arguments}); }}"
+        table, arrays = "void *const *fn_table", range(len(self.inputs) + len(self.plan.outputs))
+        given = ", ".join(map("FN_ARRAY({})".format, (SLAB, PARAMS, *(FIRST + i for i in arrays))))
+        (rows, *_) = self.emissions
+        if len(self.spans) > 1:
+            text = [self._blocks()]
+        else:
+            text = [
+                f"static void fn_run{i}({self._untyped()}) {{ fn_rows{rows}_{i}({', '.join(self._given())}); }}"
                 for i in range(self.stretches)
             ]
-        step = [
-            f"void funcnet_run0(void *const *fn_table) {{ {self._call(self._given())} }}"
-            if len(self.spans) == 1
-            else self._blocks(),
-            members_text(
-                self.count, self._gradient_count(), self.gradient(), len(self.inputs) + len(self.plan.outputs)
-            ),
-        ]
-        return step if self.update is None else [*step, self._scan(self.update)]
+        text += [f"void funcnet_run{i}({table}) {{ fn_run{i}({given}); }}" for i in range(self.stretches)]
+        if self.stretches == 1:
+            text.append(members_text(self.count, self._gradient_count(), self.gradient(), len(arrays)))
+        if self.update is not None:
+            text += [self._update(self.update), self._step(self.update, given)]
+        return [*text, self._scan(self.update)] if self.update is not None and self.scans else text
 
-    def _call(self, arguments: Sequence[str]) -> str:
-        ((rows, _),) = self.emissions.items()
-        return f"fn_rows{rows}_0({', '.join(['(char *)fn_table[0]', *arguments])});"
+    def _untyped(self) -> str:
+        """The parameters of a function of all arrays as bytes."""
+        arrays = len(self.inputs) + len(self.plan.outputs)
+        return ", ".join(["char *fn_slab", "const char *fn_params", *(f"char *fn_a{i}" for i in range(arrays))])
+
+    def _given(self, start: str = "") -> list[str]:
+        """The arguments of a function of the text, from those bytes, from the row `start` on."""
+        places = ["fn_slab", "(const T *)fn_params"]
+        for i, value in enumerate((*self.inputs, *self.plan.outputs)):
+            rows = f" + {start} * {prod(value.shape[1:])}" if start and value.batch_axis == 0 else ""
+            places.append(f"({c_type(value.root)} *)fn_a{i}{rows}")
+        return places
 
     def _blocks(self) -> str:
         """All blocks in turn; results that are sums are added up."""
         outputs = self.plan.outputs
         sums = [i for i, y in enumerate(outputs) if y.batch_axis is None]
-        first = len(self.inputs) + 1
+        first = len(self.inputs)
         lines = [
-            "void funcnet_run0(void *const *fn_table) {",
-            "    char *const fn_slab = (char *)fn_table[0];",
+            f"static void fn_run0({self._untyped()}) {{",
             f"    T *const g = (T *)(fn_slab + {self.first.placement.gradient}), *const total = (T *)(fn_slab + "
             f"{self.total});",
             f"    T {', '.join(['part = 0', *(f'sum{i} = 0' for i in sums)])};",
@@ -151,53 +157,73 @@ class Code:
         for start, rows in [("b", whole), *tails]:
             arguments = self._given(start)
             for i in sums:
-                arguments[len(self.inputs) + i] = f"&sum_of_block{i}"
+                arguments[2 + first + i] = f"&sum_of_block{i}"
             head = f"for (long b = 0; b < {count * whole}; b += {whole}) {{" if start == "b" else "{"
             lines += [
                 f"    {head} {' '.join(f'T sum_of_block{i};' for i in sums)}",
-                f"        fn_rows{rows}_0({', '.join(['fn_slab', *arguments])});",
-                *self._unless_failed("fn_slab"),
+                f"        fn_rows{rows}_0({', '.join(arguments)});",
+                *self._unless_failed(),
                 *(f"        sum{i} += sum_of_block{i};" for i in sums),
                 f"        for (long i = 0; i < {self._gradient_count()}; i++) total[i] += g[i];",
                 "    }",
             ]
-        lines += [f"    *(T *)fn_table[{first + i}] = sum{i};" for i in sums]
+        lines += [f"    *(T *)fn_a{first + i} = sum{i};" for i in sums]
         return "\n".join([*lines, "}"])
 
     def _gradient_count(self) -> int:
-        return self.count if self.plan.buffers[1].size else 0
+        return self.count if self.plan.has_gradient else 0
 
     def gradient(self) -> int:
         """Where in the slab the gradient stands after a run."""
         return self.first.placement.gradient if len(self.spans) == 1 else self.total
 
-    def _scan(self, update: Update) -> str:
-        """Many steps: params and state change where they are, arrays and losses move on. `start` steps came before."""
-        arrays = (*self.inputs, *self.plan.outputs)
-        rows, state = self.spans[-1][1], len(arrays) + 1
+    def _update(self, update: Update) -> str:
+        """One update after so many steps, from params and state to new ones, which may be the same memory."""
+        state = "".join(f", const T *fn_{v}, T *fn_new_{v}" for v in update.vectors)
         lines = [
-            "void funcnet_scan(void **fn_table, long steps, long start) {",
-            "    T *const params = (T *)fn_table[0];",
-            f"    const T *const gradient = (const T *)((char *)fn_table[0] + {self.gradient()});",
-            *(f"    T *const fn_{v} = (T *)fn_table[{state + i}];" for i, v in enumerate(update.vectors)),
-            "    for (long s = 0; s < steps; s++) {",
-            "        const double t = (double)(start + s + 1); (void)t;",
-            "        funcnet_run0(fn_table);",
-            *self._unless_failed("(char *)fn_table[0]"),
-            *(f"        const T {name} = (T)({text});" for name, text in update.scalars),
-            "        FN_IVDEP",
-            f"        for (long i = 0; i < {self._gradient_count()}; i++) {{",
-            "            const T p = params[i]; T u = gradient[i];",
-            *(f"            T {v} = fn_{v}[i];" for v in update.vectors),
+            f"static void fn_update(const char *fn_slab, const T *params, T *fn_new, const long steps{state}) {{",
+            f"    const T *const gradient = (const T *)(fn_slab + {self.gradient()});",
+            "    const double t = (double)(steps + 1); (void)t;",
+            *(f"    const T {name} = (T)({text});" for name, text in update.scalars),
+            "    FN_IVDEP",
+            f"    for (long i = 0; i < {self._gradient_count()}; i++) {{",
+            "        const T p = params[i]; T u = gradient[i];",
+            *(f"        T {v} = fn_{v}[i];" for v in update.vectors),
         ]
         for name, text in update.lines:
             kind = "" if name == "u" or name in update.vectors else "const T "
-            lines.append(f"            {kind}{name} = {text};")
-        lines += [f"            fn_{v}[i] = {v};" for v in update.vectors]
-        lines += ["            params[i] = p + u;", "        }"]
-        for i, value in enumerate(arrays, 1):
-            length = prod(value.shape[1:]) * rows if value.batch_axis == 0 else prod(value.shape)
-            lines.append(f"        fn_table[{i}] = (char *)fn_table[{i}] + {length * value.dtype.itemsize};")
+            lines.append(f"        {kind}{name} = {text};")
+        lines += [f"        fn_new_{v}[i] = {v};" for v in update.vectors]
+        return "\n".join([*lines, "        fn_new[i] = p + u;", "    }", "}"])
+
+    def _step(self, update: Update, given: str) -> str:
+        """The last stretch and the update after it."""
+        state = FIRST + len(self.inputs) + len(self.plan.outputs)
+        vectors = [f"(T *)FN_ARRAY({state + i})" for i in range(2 * len(update.vectors))]
+        arguments = [f"FN_ARRAY({SLAB})", f"(T *)FN_ARRAY({PARAMS})", f"(T *)FN_ARRAY({NEW})", "steps", *vectors]
+        return f"""void funcnet_step(void *const *fn_table, long steps) {{
+    fn_run{self.stretches - 1}({given});
+    fn_update({", ".join(arguments)});
+}}"""
+
+    def _scan(self, update: Update) -> str:
+        """Many steps: params and state change where they are, arrays and losses move on. `start` steps came before."""
+        arrays = (*self.inputs, *self.plan.outputs)
+        rows, state = self.spans[-1][1], FIRST + len(arrays)
+        vectors = [f"(T *)FN_ARRAY({state + 2 * i + j})" for i in range(len(update.vectors)) for j in (0, 1)]
+        lengths = [prod(x.shape[1:]) * rows if x.batch_axis == 0 else prod(x.shape) for x in arrays]
+        moved = [
+            f"FN_ARRAY({FIRST + i}) + at * {length * x.dtype.itemsize}"
+            for i, (x, length) in enumerate(zip(arrays, lengths, strict=True))
+        ]
+        lines = [
+            "void funcnet_scan(void *const *fn_table, long at, long stop, long start) {",
+            f"    char *const fn_slab = FN_ARRAY({SLAB}), *const params = FN_ARRAY({NEW});",
+            "    for (; at < stop; at++) {",
+            f"        fn_run0({', '.join(['fn_slab', 'params', *moved])});",
+            *self._unless_failed(),
+            f"        fn_update({', '.join(['fn_slab', '(T *)params', '(T *)params', 'start + at', *vectors])});",
+        ]
         return "\n".join([*lines, "    }", "}"])
 
 

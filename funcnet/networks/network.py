@@ -225,6 +225,7 @@ class Network:
         return params or {}
 
 
+@checks_call
 def trace(
     net: Layer[NetworkParams, Any], params: NetworkParams, *inputs: Array, key: Key | None = None
 ) -> dict[OperatorKey, Array]:
@@ -235,6 +236,9 @@ def trace(
     check("trace", (net,), multi_output=True)
     function = net.apply.function
     if not isinstance(function, Network):
-        raise ShapeError(f"trace looks into the operators of a network; a {net.apply.kind} has none")
+        raise ShapeError(
+            f"trace looks into the operators of a network; a {net.apply.kind} has none: name them, "
+            "fn.network(operators, connectivity)"
+        )
     values, _ = function.forward(params, net.apply.accept(params, inputs, key), key)
     return {k: np.array(value) for k, value in values.items()}

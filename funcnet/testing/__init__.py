@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from funcnet.arrays import Array, Shape
+from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.testing import conduct, derivatives
 from funcnet.testing.program import program_equals_the_function
@@ -23,6 +24,7 @@ OF_VJP = (conduct.cotangents_fit_the_primals, *derivatives.LAWS)
 LAWS = (*OF_VJP, *conduct.LAWS, program_equals_the_function)
 
 
+@checks_call
 def check_vjp(
     layer: Layer[Any, Any],
     *input_shapes: Shape,
@@ -48,6 +50,7 @@ def check_vjp(
     hold_with_and_without_key(OF_VJP, subject)
 
 
+@checks_call
 def check_layer(
     layer: Layer[Any, Any],
     *input_shapes: Shape,

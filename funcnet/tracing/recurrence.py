@@ -100,7 +100,7 @@ def clear_padding(steps: Any, lengths: Any) -> None:
 
 
 def results(parts: Sequence[Any], out: Any, lengths: Any) -> Program:
-    """Write those of all times, or the last of each sequence, as many parts of the states as the output has room for."""
+    """Write those of all times, or the last of each sequence: as many parts of a state as the output has room for."""
     program: Program = []
     if out is None:
         return program
@@ -211,8 +211,8 @@ def reverse(x: Any, *lengths: Any) -> Any:
 
 def reverse_into(x: Any, lengths: Any, out: Any) -> None:
     """Write the reversed sequences."""
-    times = lengths.astype(np.intp)[:, None] - np.arange(1, x.shape[1] + 1)
-    out[...] = np.where((times >= 0)[..., None], x[np.arange(len(x))[:, None], np.maximum(times, 0)], 0)
+    times = np.subtract.outer(lengths.astype(np.intp), np.arange(1, x.shape[1] + 1))
+    out[...] = np.where(np.greater_equal(times, 0)[..., None], x[np.arange(len(x))[:, None], np.maximum(times, 0)], 0)
 
 
 REVERSE = Primitive("reverse", plain(reverse_into))

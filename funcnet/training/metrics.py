@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from funcnet.arrays import Array, Shape, accept_array, stray
+from funcnet.calling import checks_call
 from funcnet.errors import LabelError, OptionError, ShapeError, WeightError
 from funcnet.options import count, finite
 
 
+@checks_call
 def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> float:
     """The part of the rows whose largest score is that of their class.
 
@@ -32,6 +34,7 @@ def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None 
     return float(hits.sum() / w.sum())
 
 
+@checks_call
 def top_k_accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None, *, k: int = 5) -> float:
     """The part of the rows whose class has one of the k largest scores.
 
@@ -50,6 +53,7 @@ def top_k_accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array |
     return float(hits.sum() / w.sum())
 
 
+@checks_call
 def binary_accuracy(
     prediction: Array, target: npt.NDArray[Any], weights: Array | None = None, *, threshold: float = 0.0
 ) -> float:
@@ -77,6 +81,7 @@ def binary_accuracy(
     return float(hits.sum() / w.sum())
 
 
+@checks_call
 def confusion_matrix(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> npt.NDArray[Any]:
     """How often each class was predicted for each class.
 
@@ -92,6 +97,7 @@ def confusion_matrix(prediction: Array, target: npt.NDArray[Any], weights: Array
     return counts.reshape(classes, classes)
 
 
+@checks_call
 def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
     """The coefficient of determination.
 

@@ -150,7 +150,14 @@ def test_a_scan_with_an_optimizer(name: str, dtype: Any) -> None:
     again = fn.scan(native, *found[:2], x[7:], target[7:])
     assert_close(again[:2], right[:2], dtype)
     assert_close(np.concatenate([found[2], again[2]]), right[2], dtype)
-    program: Any = [*native._by_signature.values()][-1]
+    one: Any = (params, state)
+    for i in range(7):
+        *one, _ = native(*one, x[i], target[i])
+    assert [np.asarray(a).tobytes() for a in tree.leaves(one)] == [
+        np.asarray(a).tobytes() for a in tree.leaves(found[:2])
+    ]
+    assert [np.asarray(a).tobytes() for a in tree.leaves((params, state))] == before
+    program: Any = [*native._programs.by_signature.values()][-1]
     assert program.code.scans is (name not in ("scheduled", "by norm"))
 
 
@@ -189,7 +196,7 @@ def test_labels_and_weights_are_checked_in_native_code(rows: int) -> None:
     step = fn.sgd_step(net, fn.softmax_cross_entropy(weighted=True), learning_rate=0.1)
     native: Any = fn.jit(step)
     assert_close(native(params, x, labels, weights), step(params, x, labels, weights), np.float32)
-    code = [*native._by_signature.values()][-1].code
+    code = [*native._programs.by_signature.values()][-1].code
     assert not code.first.numpy_calls
     assert len(code.spans) == 1 + (rows > 600) or rows > 600
     wrong, zero = labels.copy(), weights.copy()
@@ -305,7 +312,7 @@ def test_a_single_use_value_is_made_with_its_reader() -> None:
     params, _ = NET.init(fn.key(0), (2,))
     native: Any = fn.jit(STEP)
     native(params, *batch(40))
-    (program,) = native._by_signature.values()
+    (program,) = native._programs.by_signature.values()
     grouping: Grouping = program.code.first.grouping
     squares = [
         c for g in grouping.groups for c in g.calls if c.primitive.name == "multiply" and c.inputs[0] is c.inputs[1]

@@ -259,8 +259,8 @@ FORMULAS: dict[str, Formula] = {
     "rnn with an initial state": lambda p, x, h: last_state(states(rnn, p, x, h)),
     "lstm": lambda p, x, *n: outputs(p, last_state(states(lstm, p, x, zero_state(p, x, 2)), *n)),
     "lstm of all times": lambda p, x: outputs(p, all_states(states(lstm, p, x, zero_state(p, x, 2)))),
-    "lstm of all times of unequal lengths": lambda p, x, n: (
-        outputs(p, all_states(states(lstm, p, x, zero_state(p, x, 2)), n))
+    "lstm of all times of unequal lengths": lambda p, x, n: outputs(
+        p, all_states(states(lstm, p, x, zero_state(p, x, 2)), n)
     ),
     "lstm of states with an initial state": lambda p, x, s: all_states(states(lstm, p, x, s)),
     "lstm of unequal lengths with an initial state": lambda p, x, n, s: last_state(states(lstm, p, x, s), n),

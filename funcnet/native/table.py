@@ -1,0 +1,50 @@
+"""The arrays that a C function is given, as a table of the array objects themselves.
+
+C reads where an array's memory is in the object: to ask NumPy for it takes longer than a small step. NumPy's binary
+interface, which every extension module is compiled for, has an array begin with that pointer, after what all objects
+begin with.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from funcnet.errors import CompilerError
+
+HEAD = object.__basicsize__
+"""The bytes that every object begins with."""
+SLAB, PARAMS, NEW, FIRST = range(4)
+"""Places in the table: the slab, the params, the new params or the gradients, and the first of all others."""
+
+
+class Table:
+    """Array objects in memory, in the order of the places.
+
+    address: of the first one.      slots: what each place holds; `slots[i] = id(array)` puts another array there.
+    """
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        check_arrays()
+        self.held: list[Any] = [*arrays]
+        objects = (ctypes.c_void_p * len(arrays))(*map(id, arrays))
+        self.address: int = ctypes.addressof(objects)
+        self.slots: Any = memoryview(objects).cast("B").cast("P")
+
+
+@cache
+def check_arrays() -> None:
+    """Refuse a Python whose arrays are not as C expects them."""
+    array = np.empty(1)
+    if sys.implementation.name != "cpython" or pointer_in(array) != array.ctypes.data:
+        raise CompilerError("native code reads NumPy's arrays where CPython has them, and this Python is another one")
+
+
+def pointer_in(array: Any) -> int | None:
+    """Where an array says that its memory is."""
+    return ctypes.c_void_p.from_address(id(array) + HEAD).value
