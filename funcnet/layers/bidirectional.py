@@ -30,8 +30,9 @@ class Bidirectional(NamedTuple, Generic[P]):
 def bidirectional(layer: Layer[P]) -> Layer[Bidirectional[P]]:
     """A recurrent layer that reads each sequence forward, and one like it that reads backward, side by side.
 
-    y = [f(x) r(f'(r(x)))], f and f' with params of their own        dx = f's dx + r(f''s dx)
+    y = [f(x) r(f'(r(x)))]
 
+    f and f' have params of their own. Their input cotangents are added up, that of f' reversed by r.
     r reverses the times; with lengths those of each sequence alone, so that reading backward begins at its last time.
     Where the layer gives the last output only, that of f' is the one at the first time.
     layer: an `rnn`, `lstm` or `gru`, whose options and inputs hold for both; outputs and an initial state are those of

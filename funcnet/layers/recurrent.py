@@ -38,10 +38,12 @@ def rnn(
 ) -> Layer[Recurrent]:
     """A simple recurrent layer.
 
-    h_t = tanh(x_t W + h_(t-1) R + b), h_0 = 0
+    y = h_T, or with return_sequences all h_t
+    z_t = x_t W + h_(t-1) R + b        h_t = tanh z_t        h_0 = 0
     dz_t = dh_t (1 - h_t^2)        dh_(t-1) = g_(t-1) + dz_t R^T
-    dW = sum_t x_t^T dz_t        dR = sum_t h_(t-1)^T dz_t        db = sum_t,n dz_t        dx_t = dz_t W^T
+    dW = sum_t x_t^T dz_t        dR = sum_t h_(t-1)^T dz_t        db = sum_t sum_n dz_t        dx_t = dz_t W^T
 
+    g_t: the cotangent of h_t as an output, 0 where it is none.
     Shapes: (time, inputs) -> (units,), the last h; with return_sequences (time, units), all of them.
     lengths: whether the layer has a further input, the number of times of each sequence, integers of shape (). Times
     past it are padding: their x is not read, their output is 0, and the last h is that at the sequence's own end, or
@@ -71,12 +73,16 @@ def lstm(
 ) -> Layer[Recurrent]:
     """A long short-term memory.
 
-    i, f, o = sigmoid(x_t W + h_(t-1) R + b)        g = tanh(x_t W + h_(t-1) R + b), each with its own part of W, R, b
-    c_t = f c_(t-1) + i g        h_t = o tanh c_t        h_0 = c_0 = 0
-    do = dh tanh(c) o (1 - o)        dc_t += dh o (1 - tanh^2 c)        dc_(t-1) = dc f
-    di = dc g i (1 - i)        df = dc c_(t-1) f (1 - f)        dg = dc i (1 - g^2), and dW, dR, db, dx as for `rnn`
+    y = h_T, or with return_sequences all h_t
+    z_t = x_t W + h_(t-1) R + b        i, f, o = sigmoid z_t        u = tanh z_t        h_0 = c_0 = 0
+    c_t = f c_(t-1) + i u        h_t = o tanh c_t
+    do = dh_t tanh(c_t) o (1 - o)        dc_t = dc_(t+1) f_(t+1) + dh_t o (1 - tanh(c_t)^2)
+    di = dc_t u i (1 - i)        df = dc_t c_(t-1) f (1 - f)        du = dc_t i (1 - u^2)
+    dz_t = [di, df, du, do]        dh_(t-1) = g_(t-1) + dz_t R^T
+    dW = sum_t x_t^T dz_t        dR = sum_t h_(t-1)^T dz_t        db = sum_t sum_n dz_t        dx_t = dz_t W^T
 
-    Gates stand in the order i, f, g, o. There is one bias, 1 for f and 0 for the others at first.
+    Each gate takes its own part of z_t, in the order i, f, u, o; u is often called g. di, df, du and do are the
+    cotangents of these parts. g_t: as for `rnn`. There is one bias, 1 for f and 0 for the others at first.
     return_state: give the whole state in place of h: [h c], h and then c, of shape (2 units,), or (time, 2 units) with
     return_sequences. An initial state is [h_0 c_0], (2 units,).
     Shapes, lengths, initial_state, initializers and errors: as for `rnn`.
@@ -99,12 +105,17 @@ def gru(
 ) -> Layer[GatedRecurrent]:
     """A gated recurrent unit.
 
-    r, z = sigmoid(x_t W + h_(t-1) R + b)        a = h_(t-1) R_n + b_a        n = tanh(x_t W_n + b_n + r a)
-    h_t = n + z (h_(t-1) - n)        h_0 = 0
-    dn = dh (1 - z) (1 - n^2)        da = dn r        dr = dn a r (1 - r)        dz = dh (h_(t-1) - n) z (1 - z)
-    dh_(t-1) = g_(t-1) + dh z + [dr dz da] R^T, and dW, dR, db, dx as for `rnn`
+    y = h_T, or with return_sequences all h_t
+    r, z = sigmoid(x_t W + h_(t-1) R + b)        a = h_(t-1) R_a + b_a        h_0 = 0
+    u = x_t W_n + b_n + r a        n = tanh u        h_t = n + z (h_(t-1) - n)
+    du = dh_t (1 - z) (1 - n^2)        da = du r        dr = du a r (1 - r)        dz = dh_t (h_(t-1) - n) z (1 - z)
+    dh_(t-1) = g_(t-1) + dh_t z + [dr, dz, da] R^T
+    dW = sum_t x_t^T [dr, dz, du]        dR = sum_t h_(t-1)^T [dr, dz, da]        db = sum_t sum_n [dr, dz, du]
+    db_a = sum_t sum_n da        dx_t = [dr, dz, du] W^T
 
-    Gates stand in the order r, z, n; the reset comes after the product, as in cuDNN and PyTorch. All biases are 0.
+    Each gate takes its own part of W, R and b, in the order r, z, n; R_a is the third part of R. dr and dz are
+    the cotangents of what sigmoid is applied to. g_t: as for `rnn`.
+    The reset comes after the product, as in cuDNN and PyTorch. All biases are 0.
     Shapes, lengths, initial_state, initializers and errors: as for `rnn`. (Cho et al. 2014)
     Example: `fn.serial(fn.gru(32), fn.linear(1))`.
     """

@@ -8,6 +8,7 @@ from typing import Any
 
 from funcnet.native import labels
 from funcnet.native.writing import INDICES, Writer, row_major
+from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
 from funcnet.tracing.primitives import (
     GATHER,
@@ -138,6 +139,7 @@ FORMS: dict[str, Callable[[Writer, Any], bool]] = {
     PICK.name: labels.pick,
     ONE_HOT.name: labels.one_hot,
     LABELLED.name: labels.labelled,
+    LIMITS.name: labels.limits,
     KNOWN_LABELS.name: labels.known_labels,
     TOTAL_WEIGHT.name: labels.total_weight,
     GATHER.name: labels.gather,

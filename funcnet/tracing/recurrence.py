@@ -211,8 +211,9 @@ def reverse(x: Any, *lengths: Any) -> Any:
 
 def reverse_into(x: Any, lengths: Any, out: Any) -> None:
     """Write the reversed sequences."""
-    times = np.subtract.outer(lengths.astype(np.intp), np.arange(1, x.shape[1] + 1))
-    out[...] = np.where(np.greater_equal(times, 0)[..., None], x[np.arange(len(x))[:, None], np.maximum(times, 0)], 0)
+    out[...] = 0
+    for row, (sequence, length) in enumerate(zip(x, lengths.tolist(), strict=True)):
+        out[row, :length] = sequence[:length][::-1]
 
 
 REVERSE = Primitive("reverse", plain(reverse_into))
