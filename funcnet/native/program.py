@@ -22,7 +22,7 @@ from funcnet.compiler.workspace import REBIND_COST, Memory, borrowed, taker
 from funcnet.native.members import run_members
 from funcnet.native.memory import Slab
 from funcnet.native.source import Code
-from funcnet.native.table import FIRST, NEW, PARAMS, Table
+from funcnet.native.table import FIRST, NEW, PARAMS, STEPS, Table
 from funcnet.native.toolchain import build
 from funcnet.native.updates import Update
 from funcnet.tracing.forms import Instruction
@@ -99,14 +99,14 @@ class NativeSpace(Memory[P]):
         self.program: list[Instruction] = []
         self.readers: list[tuple[slice, Call]] = []
         self.address: int = self.table.address
-        self.form: Any = (self.own.shape, self.own.dtype)
         for i, call in enumerate(code.first.numpy_calls):
             self.program.append((program.function(f"funcnet_run{i}"), (self.address,)))
             self._add(slab, call)
         self.before_last: int = len(self.program)
         self.program.append((program.function(f"funcnet_run{code.stretches - 1}"), (self.address,)))
-        self.is_plain: bool = not self.before_last and not code.checks
-        self.step: Any = None if code.update is None else program.function("funcnet_step", ctypes.c_long)
+        self.step: Any = None if code.update is None else program.function("funcnet_step")
+        plain = not self.before_last and not code.checks
+        self.descent: Any = len(self.own), self.own.dtype, self.slots, self.step if plain else None, self.address
         self._slab: Slab = slab
         self.source: Callable[[], Any] = NoneType
         self.copies: bool = bool(self.readers) and self.own.nbytes <= REBIND_COST * len(self.readers)
@@ -126,11 +126,13 @@ class NativeSpace(Memory[P]):
         super().read(leaves)
 
     def take(self, vector: Any) -> None:
-        """Have the params read where they are, in this flat vector, or from a copy. ValueError unless it is flat."""
+        """Have the params read where they are, in this flat vector, or from a copy."""
         if self.copies:
             self.own[...] = vector
-        else:
+        elif self.readers:
             self._read_from(vector)
+        else:
+            self.slots[PARAMS] = id(vector)
 
     def _read_from(self, vector: Any) -> None:
         self.slots[PARAMS] = id(vector)
@@ -148,26 +150,27 @@ class NativeSpace(Memory[P]):
         own, slots = self.own, self.slots
         new = np.empty(own.shape, own.dtype) if into is None else into
         made = [np.empty(own.shape, own.dtype) for _ in state]
-        slots[NEW] = id(new)
+        slots[NEW], slots[STEPS] = id(new), steps
         for i, (before, after) in enumerate(zip(state, made, strict=True)):
             slots[self.of_state + 2 * i], slots[self.of_state + 2 * i + 1] = id(before), id(after)
-        self._run_step(steps)
+        self._run_step()
         return new, made
 
     def descended(self) -> Any:
         """The new params as a vector, where there is no state: in few calls, which are most of a small step."""
-        new = empty(*self.form)
-        self.slots[NEW] = id(new)
-        if self.is_plain:
-            self.step(self.address, 0)
+        count, dtype, slots, step, address = self.descent
+        new = empty(count, dtype)
+        slots[NEW] = id(new)
+        if step is None:
+            self._run_step()
         else:
-            self._run_step(0)
+            step(address)
         return new
 
-    def _run_step(self, steps: int) -> None:
+    def _run_step(self) -> None:
         for f, args in self.program[: self.before_last]:
             f(*args)
-        self.step(self.address, steps)
+        self.step(self.address)
         if self.owner.code.checks:
             self._check()
 

@@ -18,7 +18,7 @@ from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
-from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB
+from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB, STEPS
 from funcnet.native.updates import Update
 from funcnet.native.writing import c_type
 from funcnet.tracing.primitive import MATMUL
@@ -200,8 +200,8 @@ class Code:
         """The last stretch and the update after it."""
         state = FIRST + len(self.inputs) + len(self.plan.outputs)
         vectors = [f"(T *)FN_ARRAY({state + i})" for i in range(2 * len(update.vectors))]
-        arguments = [f"FN_ARRAY({SLAB})", f"(T *)FN_ARRAY({PARAMS})", f"(T *)FN_ARRAY({NEW})", "steps", *vectors]
-        return f"""void funcnet_step(void *const *fn_table, long steps) {{
+        arguments = [f"FN_ARRAY({SLAB})", f"(T *)FN_ARRAY({PARAMS})", f"(T *)FN_ARRAY({NEW})", f"(long)fn_table[{STEPS}]", *vectors]
+        return f"""void funcnet_step(void *const *fn_table) {{
     fn_run{self.stretches - 1}({given});
     fn_update({", ".join(arguments)});
 }}"""
