@@ -26,7 +26,7 @@ from funcnet.tracing.trace import Value
 
 PRODUCTS_H = files("funcnet.native").joinpath("products.h").read_text(encoding="utf-8")
 STATUS = 8  # bytes of the status that calls set which find a wrong label
-LINE = 64  # bytes of the widest vector
+PADDED = 32  # bytes that rows are padded to: a vector of most machines, half of the widest one
 INLINED = 40  # products in a program, up to which each is compiled for its own shape
 MACROS = """#if defined(__clang__)
 #define FN_IVDEP _Pragma("clang loop vectorize(assume_safety)")
@@ -81,7 +81,7 @@ class Code:
             f"#define T {'float' if plan.dtype.itemsize == 4 else 'double'}",
             f"#define FN_SIZE {plan.dtype.itemsize}",
             f"#define FN_HEAD {HEAD}",
-            f"#define LANES {max(e.placement.lanes for e in self.emissions.values())}",
+            f"#define FN_ROWS {max(self.emissions)}",
             f"#define FN_PRODUCT {'FN_INLINE' if products <= INLINED else 'static'}",
             FUNCTIONS_H,
             MACROS,
@@ -231,6 +231,5 @@ def emitted(plan: Plan, rows: int) -> Emission:
     """A plan as C. Rows are padded to whole vectors, unless NumPy makes some of the products."""
     grouping = Grouping(plan)
     plain = any(call.primitive is MATMUL and call.output.ndim == 2 and by_numpy(call) for call in plan.calls)
-    widest = LINE // plan.dtype.itemsize
-    lanes = 1 if plain else widest if rows > widest // 2 else widest // 2
+    lanes = 1 if plain else PADDED // plan.dtype.itemsize
     return Emission(plan, grouping, Placement(plan, grouping, lanes))
