@@ -180,6 +180,7 @@ class Code:
     def _update(self, update: Update) -> str:
         """One update after so many steps, from params and state to new ones, which may be the same memory."""
         state = "".join(f", const T *fn_{v}, T *fn_new_{v}" for v in update.vectors)
+        scalars = [name for name, _ in update.scalars]  # their reciprocals are computed once, for to divide takes long
         lines = [
             f"static void fn_update(const char *fn_slab, const T *params, T *fn_new, const long steps{state}) {{",
             f"    const T *const gradient = (const T *)(fn_slab + {self.gradient()});",
@@ -190,7 +191,8 @@ class Code:
             "        const T p = params[i]; T u = gradient[i];",
             *(f"        T {v} = fn_{v}[i];" for v in update.vectors),
         ]
-        for name, text in update.lines:
+        for name, line in update.lines:
+            text = re.sub(rf"/ ({'|'.join(scalars)})\b", r"* (1 / \1)", line) if scalars else line
             kind = "" if name == "u" or name in update.vectors else "const T "
             lines.append(f"        {kind}{name} = {text};")
         lines += [f"        fn_new_{v}[i] = {v};" for v in update.vectors]
