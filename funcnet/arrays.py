@@ -20,8 +20,8 @@ Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[np.floating[Any]]]
 """A floating array of one axis."""
 Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
 """A floating array of two axes."""
-Labels: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
-"""An array of integers, batch-first: classes, which have no cotangent."""
+Labels: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]] | np.ndarray[Any, np.dtype[np.bool_]]
+"""An array of integers, classes, or of bools, a mask, batch-first: it has no cotangent."""
 Shape: TypeAlias = tuple[int, ...]
 """The lengths of an array's axes; the shapes that `init` takes and returns leave out the batch axis."""
 DType: TypeAlias = "type[np.floating[Any]] | np.dtype[np.floating[Any]]"
@@ -52,8 +52,11 @@ def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
     return found
 
 
-def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
-    """A floating ndarray made of what the caller gave, or an error that says how to mend it; or integers, as labels."""
+def accept_array(name: str, x: Any, kinds: str = "f") -> Array:
+    """An ndarray made of what the caller gave, or an error that says how to mend it.
+
+    kinds: those of dtype, each a letter as NumPy has them: floating numbers, integers (labels), bools (masks).
+    """
     refuse_mask(name, x)
     x = dense(x)
     if isinstance(x, np.matrix):
@@ -66,15 +69,27 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
                 f"{name} is a tree of params or a state, not an array: params come first, then the state of a "
                 "train_step, then the inputs"
             ) from None
+        if is_tuple(x) and any(map(is_array, x)):
+            raise DTypeError(f"{name} is a tuple of {len(x)} arrays: pass them one by one") from None
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
-    if array.dtype.kind != "f" and not (labels and array.dtype.kind in "iu"):
-        raise DTypeError(f"{name} {advice(x, array, labels)}")
+    if array.dtype.kind not in kinds:
+        raise DTypeError(f"{name} {advice(x, array, kinds)}")
     return array
 
 
 def holds_params(x: Any) -> bool:
     """Whether this is a tree, such as params or the state of an optimizer, rather than rows of numbers."""
     return is_tuple(x) and any(hasattr(part, "_fields") or part == () for part in (x, *x) if not is_array(part))
+
+
+def refuse_misplaced(kind: str, params: Any, inputs: tuple[Any, ...]) -> None:
+    """Refuse a random key among the inputs, and params behind an input."""
+    for i, x in enumerate(inputs):
+        if is_array(x) and x.dtype == np.uint64 and x.shape == (2,):
+            raise DTypeError(f"{kind}: input {i} is a random key: pass it by its name, key=key")
+        if is_array(params) and (holds_params(x) or isinstance(x, dict)):
+            what = f"input {i} is a {type(x).__name__} of params, and the params are an array"
+            raise DTypeError(f"{kind}: {what}: params come first")
 
 
 def refuse_mask(name: str, x: object) -> None:
@@ -168,7 +183,7 @@ def cast_inputs(kind: str, dtype: np.dtype[np.floating[Any]], arrays: tuple[Arra
             raise ShapeError(
                 f"{kind}: inputs with different batch sizes {sizes}; axis 0 is the batch, the same for all{row}"
             )
-    kinds = [dtype if x.dtype.kind == "f" else np.dtype(np.intp) for x in arrays]
+    kinds = [{"f": dtype, "b": x.dtype}.get(x.dtype.kind, np.dtype(np.intp)) for x in arrays]
     return tuple(cast("Array", x.astype(kind, copy=False)) for x, kind in zip(arrays, kinds, strict=True))
 
 

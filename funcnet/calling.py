@@ -12,21 +12,59 @@ from funcnet.errors import CallError
 
 F = TypeVar("F", bound=Callable[..., Any])
 ELSEWHERE = {  # what other libraries call an option
-    "bias": "use_bias",
-    "lr": "learning_rate",
-    "momentum_decay": "momentum",
-    "p": "rate",
-    "kernel_initializer": "weight_init",
-    "validation_data": "validation",
+    "bias": ("use_bias",),
+    "lr": ("learning_rate",),
+    "momentum_decay": ("momentum",),
+    "p": ("rate",),
+    "kernel_initializer": ("weight_init",),
+    "validation_data": ("validation",),
+    "validation_split": ("validation",),
+    **dict.fromkeys(("hidden_size", "out_features"), ("units",)),
+    **dict.fromkeys(("filters", "out_channels"), ("features",)),
+    "features": ("units",),
+    "num_embeddings": ("vocabulary",),
+    "embedding_dim": ("features",),
+    "input_dim": ("vocabulary",),
+    "output_dim": ("features",),
+    "num_heads": ("heads",),
+    "eps": ("epsilon",),
+    "epsilon": ("eps",),
+    **dict.fromkeys(("negative_slope", "alpha"), ("slope", "weight_decay")),
+    **dict.fromkeys(("beta_1", "betas"), ("b1",)),
+    "beta_2": ("b2",),
+    "T_max": ("decay_steps",),
+    **dict.fromkeys(("kernel", "pool_size"), ("kernel_size",)),
+}
+FROM_INIT = "the number of inputs is known from init"
+LAST_AXIS = "it works along the last axis"
+LOGITS = "it takes logits, without a softmax or sigmoid before it"
+REMARKS = {  # where the option of another library is
+    **dict.fromkeys(
+        ("in_features", "in_channels", "input_size", "input_shape", "embed_dim", "num_features"), FROM_INIT
+    ),
+    **dict.fromkeys(("axis", "dim"), LAST_AXIS),
+    "activation": "an activation is a layer of its own: fn.serial(fn.linear(8), fn.relu())",
+    "bidirectional": "a second layer takes the sequences turned round, x[:, ::-1], and a network joins the two",
+    "from_logits": LOGITS,
+    "keep_prob": "the rate is the probability to drop, 1 - keep_prob",
+    "learning_rate": "the learning rate is an option of the optimizer, fn.adam(learning_rate)",
+    "metrics": "metrics are given to fn.train_step and to fn.evaluate",
+    "num_layers": "one layer after another: fn.serial(fn.lstm(8, return_sequences=True), fn.lstm(8))",
+    "params": "optimizers hold no params: step.init(params) gives the first state",
+    "shuffle": "a key shuffles the rows, key=fn.key(0)",
+    "training": "a layer such as dropout is on where a key is passed, apply(params, x, key=key)",
+    **dict.fromkeys(
+        ("weight", "class_weight", "pos_weight"),
+        "with weighted=True the loss takes weights, one a row, as its last input",
+    ),
+    "weight_decay": "fn.adamw has it; or fn.chain(fn.add_decayed_weights(1e-4), the optimizer)",
 }
 DATA = "the data are one argument, the tuple (x, target)"
 NOTES = {
-    "linear": [
-        "the number of inputs is known from init",
-        "an activation is a layer of its own: fn.serial(fn.linear(8), fn.relu())",
-    ],
+    "linear": [FROM_INIT, REMARKS["activation"]],
     "fit": [DATA],
     "evaluate": [DATA],
+    "minibatches": [DATA],
 }
 
 
@@ -52,13 +90,33 @@ def refused(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
         name, parameters = function.__name__, [*found.parameters]
         unknown = [_unknown(given, parameters) for given in kwargs if given not in parameters]
         plain = f"it is {name}({', '.join(_listed(found.parameters.values()))})"
-        return CallError("; ".join([f"{name}: {', '.join(unknown) or refusal}", plain, *NOTES.get(name, [])]))
+        remarks = [REMARKS[given] for given in kwargs if given in REMARKS and given not in parameters]
+        if any(hasattr(arg, "__array__") for arg in args) and not parameters:
+            remarks.append(f"it makes a layer, which computes by its apply: fn.{name}().apply((), x)")
+        notes = dict.fromkeys([*remarks, *NOTES.get(name, [])])
+        return CallError("; ".join([f"{name}: {', '.join(unknown) or refusal}", plain, *notes]))
     return error
+
+
+def check_takes(name: str, function: Callable[..., Any], *arguments: str, **options: str) -> None:
+    """Refuse a function of a user's own that cannot be called as it will be. arguments, options: their names."""
+    try:
+        found = signature(function)
+    except (TypeError, ValueError):  # a callable of which Python knows no signature
+        return
+    try:
+        found.bind(*arguments, **options)
+    except TypeError as refusal:
+        called = ", ".join([*arguments, *(f"{option}={value}" for option, value in options.items())])
+        raise CallError(
+            f"{name} is called as f({called}), but is f({', '.join(_listed(found.parameters.values()))}): {refusal}"
+        ) from None
 
 
 def _unknown(given: str, parameters: list[str]) -> str:
     """A keyword that is none of the parameters, and the one that was probably meant."""
-    near = [ELSEWHERE[given]] if ELSEWHERE.get(given) in parameters else get_close_matches(given, parameters, 1)
+    near = [name for name in ELSEWHERE.get(given, ()) if name in parameters]
+    near = near or ([] if given in REMARKS else get_close_matches(given, parameters, 1))
     return f"there is no argument {given}{f', did you mean {near[0]}?' if near else ''}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -41,6 +41,26 @@ def shows_call(make: F) -> F:
         return result
 
     return cast(F, made)
+
+
+def call_forgotten(x: Any) -> str:
+    """How to call a function of funcnet that was given in place of what it makes; "" for anything else."""
+    ours = str(getattr(x, "__module__", "")).startswith("funcnet.") and getattr(x, "__name__", "") in DOCUMENTED
+    return f": call it, fn.{x.__name__}(...)" if callable(x) and ours else ""
+
+
+def how_to_make(given: object, name: str = "serial") -> str:
+    """How to get a layer where something else was given. name: of a function that takes layers one by one."""
+    name_of = str(getattr(given, "__name__", given)) if isinstance(given, (str, np.ufunc)) else ""
+    if name_of in DOCUMENTED:
+        return f": give the layer, fn.{name_of}()"
+    if hasattr(given, "vjp"):
+        return ": give the layer, not its apply alone"
+    if isinstance(given, (list, Iterator)):
+        return f": pass the layers one by one, {name}(*layers)"
+    if callable(given) and not isinstance(given, type):
+        return call_forgotten(given) or ": fn.elementwise or fn.custom_layer makes a layer of a function"
+    return ": a function such as fn.linear(25) makes one"
 
 
 def plain(x: Any) -> Any:

@@ -20,9 +20,10 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from funcnet.display import shows_call
+from funcnet.calling import check_takes
+from funcnet.display import call_forgotten, shows_call
 from funcnet.errors import DTypeError, OptionError, ShapeError
-from funcnet.options import as_int, finite, not_negative
+from funcnet.options import as_int, brief, finite, not_negative
 from funcnet.random import Key, generator
 
 __all__ = [
@@ -190,10 +191,10 @@ def orthogonal(scale: float = 1.0) -> Initializer:
 def accept_initializer(name: str, value: object) -> Initializer:
     """An initializer, or an error that says what was given instead."""
     if not callable(value):
-        raise OptionError(f"{name} must be an initializer, such as fn.he_normal(), not {value!r}")
-    for maker in __all__:
-        if value is globals()[maker]:
-            raise OptionError(f"{name} must be an initializer, not what makes one: call it, fn.{maker}(...)")
+        raise OptionError(f"{name} must be an initializer, such as fn.he_normal(), not {brief(value)}")
+    if hint := call_forgotten(value):
+        raise OptionError(f"{name} must be an initializer, not what makes one{hint}")
+    check_takes(name, value, "key", "shape", "dtype")
     return cast("Initializer", value)
 
 

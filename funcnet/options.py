@@ -59,11 +59,18 @@ def listed(keys: Any) -> Any:
     return keys.tolist() if isinstance(keys, np.ndarray) else keys
 
 
+def brief(value: object) -> str:
+    """What was given, in a few words: an array by its dtype and shape, anything else by the beginning of its repr."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"an array of {value.dtype} of shape {value.shape}"
+    return " ".join(f"{value!r:.60}".split())
+
+
 def positive(name: str, value: object) -> float:
     """A finite number above zero, as a Python float."""
     number = as_float(value)
     if number is None or not 0 < number < np.inf:
-        raise OptionError(f"{name} must be a finite number above 0, not {value!r}")
+        raise OptionError(f"{name} must be a finite number above 0, not {brief(value)}")
     return number
 
 
@@ -71,7 +78,7 @@ def fraction(name: str, value: object) -> float:
     """A number from 0 up to, but not, 1, as a Python float."""
     number = as_float(value)
     if number is None or not 0 <= number < 1:
-        raise OptionError(f"{name} must be in [0, 1), not {value!r}")
+        raise OptionError(f"{name} must be in [0, 1), not {brief(value)}")
     return number
 
 
@@ -84,7 +91,7 @@ def integer(name: str, value: Any) -> int:
     """An int of either sign."""
     number = as_int(value)
     if number is None:
-        raise OptionError(f"{name} must be an int, not {value!r}")
+        raise OptionError(f"{name} must be an int, not {brief(value)}")
     return number
 
 
@@ -96,21 +103,21 @@ def natural(name: str, value: object) -> int:
 def _at_least(least: int, name: str, value: object) -> int:
     number = as_int(value)
     if number is None or number < least:
-        raise OptionError(f"{name} must be an int of at least {least}, not {value!r}")
+        raise OptionError(f"{name} must be an int of at least {least}, not {brief(value)}")
     return number
 
 
 def choice(name: str, value: T, options: tuple[T, ...]) -> T:
     """One of the options."""
     if not isinstance(value, type(options[0])) or value not in options:
-        raise OptionError(f"{name} must be {', '.join(map(repr, options[:-1]))} or {options[-1]!r}, not {value!r}")
+        raise OptionError(f"{name} must be {', '.join(map(repr, options[:-1]))} or {options[-1]!r}, not {brief(value)}")
     return value
 
 
 def flag(name: str, value: object) -> bool:
     """True or False, and nothing that merely counts as one of them."""
     if type(value) not in (bool, np.bool_):
-        raise OptionError(f"{name} must be True or False, not {value!r:.60}")
+        raise OptionError(f"{name} must be True or False, not {brief(value)}")
     return bool(value)
 
 
@@ -118,7 +125,7 @@ def finite(name: str, value: object) -> float:
     """A finite number, as a Python float."""
     number = as_float(value)
     if number is None or not -np.inf < number < np.inf:
-        raise OptionError(f"{name} must be a finite number, not {value!r}")
+        raise OptionError(f"{name} must be a finite number, not {brief(value)}")
     return number
 
 
@@ -126,5 +133,5 @@ def not_negative(name: str, value: object) -> float:
     """A finite number of at least 0, as a Python float."""
     number = finite(name, value)
     if number < 0:
-        raise OptionError(f"{name} must be at least 0, not {value!r}")
+        raise OptionError(f"{name} must be at least 0, not {brief(value)}")
     return number

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from funcnet.calling import checks_call
 from funcnet.errors import KeyTypeError, OptionError
 from funcnet.options import as_int
 
@@ -27,6 +28,7 @@ Key: TypeAlias = npt.NDArray[np.uint64]
 """A random key: a uint64 array of shape (2,), as `key`, `fold_in` and `split` give it."""
 
 
+@checks_call
 def key(seed: int) -> Key:
     """The key of a seed: the first 128 bits of SeedSequence(seed).
 
@@ -37,6 +39,7 @@ def key(seed: int) -> Key:
     return _words(np.random.SeedSequence(_natural("seed", seed)), 2)
 
 
+@checks_call
 def fold_in(key: Key, data: int | str) -> Key:
     """The child of a key that `data` names: SeedSequence(key, kind of data, data).
 
@@ -48,6 +51,7 @@ def fold_in(key: Key, data: int | str) -> Key:
     return _words(_sequence(key, _name(data)), 2)
 
 
+@checks_call
 def split(key: Key, n: int = 2) -> Key:
     """`n` independent keys, the rows of a uint64 array of shape (n, 2): SeedSequence(key, split).
 

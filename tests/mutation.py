@@ -40,7 +40,7 @@ LONGEST = 60  # seconds of the processor after which a mutant counts as caught: 
 KILLERS = ("", "laws", "tests", "time")
 COLUMNS = ("by laws", "by tests", "by time", "survive", "explained")
 FAST = 30  # one mutant in so many
-KINDS = ["tracing/primitives", "tracing/special", "losses", "layers"]
+KINDS = ["tracing/primitives", "tracing/masks", "tracing/special", "losses", "layers"]
 
 
 class Verdict(NamedTuple):
@@ -76,6 +76,7 @@ def tests_of(module: str) -> list[str]:
             "weights",
             "masked",
         ],
+        "masks": ["attention", "masked", "primitives"],
         "special": ["activations"],
         "classification": ["losses", "labels", "weights"],
         "regression": ["losses", "weights"],

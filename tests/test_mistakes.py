@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -49,7 +50,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a loss called": Mistake(lambda: cast("Any", fn.mse())(x, x), TypeError, ("mse", "layer.apply(params, *inputs)")),
     "apply(x, params)": Mistake(
-        lambda: untyped.serial(*[net]).apply(x, params), TypeError, ("input 0", "tree of params", "params come first")
+        lambda: untyped.serial(*[net]).apply(x, params), TypeError, ("input 0", "tuple of params", "params come first")
     ),
     "serial([a, b])": Mistake(lambda: untyped.serial([one, one]), ValueError, ("serial(*layers)",)),
     "parallel([a, b])": Mistake(lambda: untyped.parallel([one, one]), ValueError, ("parallel(*layers)",)),
@@ -94,6 +95,191 @@ MISTAKES: dict[str, Mistake] = {
 }
 
 
+def made(layer: Any, *shapes: Any) -> Any:
+    return layer.init(fn.key(0), *shapes or [(2,)])
+
+
+def run(callback: Any) -> Any:
+    return fn.fit(step, params, data, 1, 4, callbacks=[callback])
+
+
+def scheduled(schedule: Any) -> Any:
+    return fn.train_step(net, fn.softmax_cross_entropy(), fn.adam(schedule))
+
+
+OTHERS: dict[str, Mistake] = {  # habits from PyTorch, Keras, JAX and scikit-learn
+    "relu(x)": Mistake(lambda: untyped.relu(x), TypeError, ("relu", "fn.relu().apply((), x)")),
+    "softmax(dim=)": Mistake(lambda: untyped.softmax(dim=-1), TypeError, ("dim", "the last axis")),
+    "linear(x)": Mistake(lambda: untyped.linear(x), ValueError, ("units", "float32 of shape (8, 2)")),
+    "linear(out_features=)": Mistake(
+        lambda: untyped.linear(in_features=2, out_features=4), TypeError, ("units?", "init")
+    ),
+    "linear(features=)": Mistake(lambda: untyped.linear(features=4), TypeError, ("features", "units?")),
+    "conv(filters=)": Mistake(lambda: untyped.conv(filters=8, kernel_size=3), TypeError, ("filters", "features?")),
+    "conv without a window": Mistake(
+        lambda: untyped.conv(8), TypeError, ("'kernel_size'", "conv(features, kernel_size")
+    ),
+    "max_pool(pool_size=)": Mistake(lambda: untyped.max_pool(pool_size=2), TypeError, ("pool_size", "kernel_size?")),
+    "lstm(hidden_size=)": Mistake(lambda: untyped.lstm(hidden_size=8), TypeError, ("hidden_size", "units?")),
+    "lstm(num_layers=)": Mistake(lambda: untyped.lstm(8, num_layers=2), TypeError, ("num_layers", "fn.serial(fn.lstm")),
+    "lstm(bidirectional=)": Mistake(lambda: untyped.lstm(8, bidirectional=True), TypeError, ("x[:, ::-1]",)),
+    "attention(num_heads=)": Mistake(lambda: untyped.attention(num_heads=4), TypeError, ("num_heads", "heads?")),
+    "embedding(num_embeddings=)": Mistake(
+        lambda: untyped.embedding(num_embeddings=9, embedding_dim=4), TypeError, ("vocabulary?", "features?")
+    ),
+    "layer_norm(eps=)": Mistake(lambda: untyped.layer_norm(eps=1e-3), TypeError, ("eps", "epsilon?")),
+    "leaky_relu(negative_slope=)": Mistake(lambda: untyped.leaky_relu(negative_slope=0.1), TypeError, ("slope?",)),
+    "dropout(training=)": Mistake(lambda: untyped.dropout(0.5, training=True), TypeError, ("training", "key=key")),
+    "dropout(50)": Mistake(lambda: fn.dropout(50), ValueError, ("rate", "[0, 1)", "50")),
+    "concatenate(axis=)": Mistake(lambda: untyped.concatenate(axis=1), TypeError, ("axis", "the last axis")),
+    "mean(0)": Mistake(lambda: fn.mean(0), ValueError, ("axis 0", "the batch")),
+    "init(0, shape)": Mistake(lambda: made_with(0), TypeError, ("the int 0", "fn.key(0)")),
+    "init without a shape": Mistake(lambda: one.init(fn.key(0)), ValueError, ("linear", "given 0", "*input_shapes")),
+    "init(key, 2)": Mistake(lambda: made(one, 2), ValueError, ("such as (2,)", "not 2")),
+    "init(key, (None, 2))": Mistake(lambda: made(one, (None, 2)), ValueError, ("without the batch axis", "(None, 2)")),
+    "two keys as one": Mistake(lambda: made_with(fn.split(fn.key(0))), TypeError, ("(2, 2)", "keys[0]")),
+    "key()": Mistake(lambda: untyped.key(), TypeError, ("'seed'", "key(seed)")),
+    "apply(x)": Mistake(lambda: untyped.serial(one).apply(x), ValueError, ("serial", "apply(params, *inputs)")),
+    "apply(None, x)": Mistake(lambda: untyped.serial(one).apply(None, x), ValueError, ("a tuple of 1", "NoneType")),
+    "params of another net": Mistake(
+        lambda: cast("Any", net).apply(of_one, x), ValueError, ("a tuple of 3", "not Affine of 2")
+    ),
+    "the pair of init": Mistake(lambda: untyped.serial(one).apply(made(one), x), ValueError, ("unpack it",)),
+    "a Fit for params": Mistake(lambda: net.apply(fitted(), x), ValueError, ("Fit", ".params")),
+    "a key behind the inputs": Mistake(
+        lambda: sgd()(params, x, labels, fn.key(0)), TypeError, ("input 2 is a random key", "key=key")
+    ),
+    "a batch as one tuple": Mistake(lambda: sgd()(params, data), TypeError, ("a tuple of 2 arrays", "one by one")),
+    "step(x, y, params)": Mistake(lambda: sgd()(x, labels, params), TypeError, ("input 1", "params come first")),
+    "labels from 1": Mistake(lambda: sgd()(params, x, labels + 1), ValueError, ("label 2", "0 to 1")),
+    "labels of floats": Mistake(lambda: sgd()(params, x, labels * 1.0), ValueError, ("labels", "t.astype(int)")),
+    "bools for labels": Mistake(lambda: sgd()(params, x, labels > 0), TypeError, ("target 0", "y.astype(int)")),
+    "one-hot integers": Mistake(
+        lambda: sgd()(params, x, np.eye(2, dtype=int)[labels]), ValueError, ("make them floating",)
+    ),
+    "a flat target": Mistake(lambda: sgd(one, fn.mse())(of_one, x, column[:, 0]), ValueError, ("(8, 1)", "(8,)")),
+    "None for a target": Mistake(lambda: sgd()(params, x, None), TypeError, ("target 0", "NoneType")),
+    "one output for two classes": Mistake(lambda: sgd(one)(of_one, x, labels), ValueError, ("label 1", "1 classes")),
+    "sgd_step(learning_rate=adam)": Mistake(
+        lambda: sgd_step(net, fn.mse(), learning_rate=fn.adam(0.1)),
+        ValueError,
+        ("learning_rate", "not adam(0.1)", "train_step"),
+    ),
+    "a loss by its name": Mistake(lambda: sgd(net, "mse"), ValueError, ("sgd_step: argument 1", "'mse'", "fn.mse()")),
+    "a loss not called": Mistake(lambda: sgd(net, fn.mse), ValueError, ("argument 1", "call it, fn.mse(...)")),
+    "a function for a loss": Mistake(lambda: sgd(net, lambda y, t: y), ValueError, ("argument 1", "fn.custom_layer")),
+    "the apply of a net": Mistake(lambda: sgd(net.apply), ValueError, ("argument 0", "not its apply alone")),
+    "params for a net": Mistake(lambda: sgd(params), ValueError, ("argument 0", "fn.linear(25) makes one")),
+    "an optimizer not called": Mistake(
+        lambda: untyped.train_step(net, fn.mse(), fn.adam), ValueError, ("the optimizer is adam", "fn.adam(...)")
+    ),
+    "an optimizer by its name": Mistake(
+        lambda: untyped.train_step(net, fn.mse(), "adam"), ValueError, ("'adam'", "fn.adam(1e-3) makes one")
+    ),
+    "train_step(learning_rate=)": Mistake(
+        lambda: untyped.train_step(net, fn.mse(), fn.adam(0.1), learning_rate=0.1),
+        TypeError,
+        ("option of the optimizer",),
+    ),
+    "metrics by name": Mistake(
+        lambda: untyped.train_step(net, fn.mse(), fn.adam(0.1), metrics=["accuracy"]),
+        ValueError,
+        ("metrics", "fn.accuracy"),
+    ),
+    "a metric by its name": Mistake(
+        lambda: untyped.train_step(net, fn.mse(), fn.adam(0.1), metrics={"a": "accuracy"}),
+        ValueError,
+        ("metric 'a'", "such as fn.accuracy"),
+    ),
+    "a metric not called": Mistake(
+        lambda: untyped.evaluate(net, {"mse": fn.mse}, params, data), ValueError, ("'mse'", "call it, fn.mse(...)")
+    ),
+    "a metric called": Mistake(lambda: untyped.accuracy(), TypeError, ("accuracy(prediction, target",)),
+    "adam(params)": Mistake(
+        lambda: untyped.adam(params=params, lr=0.1), TypeError, ("step.init(params)", "learning_rate?")
+    ),
+    "adam(betas=)": Mistake(lambda: untyped.adam(0.1, betas=(0.9, 0.99)), TypeError, ("betas", "b1?")),
+    "adam(weight_decay=)": Mistake(
+        lambda: untyped.adam(0.1, weight_decay=0.1), TypeError, ("weight_decay", "fn.adamw")
+    ),
+    "chain([a, b])": Mistake(lambda: untyped.chain([fn.clip(1.0)]), ValueError, ("argument 0", "fn.chain(*parts)")),
+    "a schedule not called": Mistake(
+        lambda: scheduled(fn.cosine_decay_schedule), ValueError, ("schedule", "fn.cosine_decay_schedule(...)")
+    ),
+    "a schedule of two arguments": Mistake(
+        lambda: scheduled(lambda epoch, lr: lr), TypeError, ("f(count)", "f(epoch, lr)")
+    ),
+    "cross_entropy(from_logits=)": Mistake(
+        lambda: untyped.softmax_cross_entropy(from_logits=True), TypeError, ("from_logits", "it takes logits")
+    ),
+    "cross_entropy(weight=)": Mistake(
+        lambda: untyped.softmax_cross_entropy(weight=[1, 2]), TypeError, ("weight", "weighted=True")
+    ),
+    "fit(shuffle=)": Mistake(
+        lambda: untyped.fit(step, params, data, 1, 4, shuffle=True), TypeError, ("key=fn.key(0)",)
+    ),
+    "fit(validation_split=)": Mistake(
+        lambda: untyped.fit(step, params, data, 1, 4, validation_split=0.1), TypeError, ("did you mean validation?",)
+    ),
+    "fit(net, ...)": Mistake(
+        lambda: untyped.fit(net, params, data, 1, 4), ValueError, ("the step is", "fn.train_step")
+    ),
+    "fit of a dict": Mistake(lambda: untyped.fit(step, params, {"x": x}, 1, 4), ValueError, ("a dict", "a tuple")),
+    "a callback without an argument": Mistake(lambda: run(lambda: None), TypeError, ("callback 0", "f(fitted)", "f()")),
+    "a callback of Keras": Mistake(lambda: run(lambda epoch, logs: None), TypeError, ("callback 0", "f(epoch, logs)")),
+    "minibatches(x, y, 32)": Mistake(
+        lambda: untyped.minibatches(x, labels, 4), ValueError, ("batch_size", "(x, target)")
+    ),
+    "an initializer by its name": Mistake(
+        lambda: untyped.linear(4, weight_init="he_normal"), ValueError, ("weight_init", "fn.he_normal()")
+    ),
+    "an initializer not called": Mistake(
+        lambda: untyped.linear(4, weight_init=fn.he_normal), ValueError, ("weight_init", "call it, fn.he_normal(...)")
+    ),
+    "an initializer of a shape": Mistake(
+        lambda: untyped.linear(4, weight_init=lambda shape: np.zeros(shape)),
+        TypeError,
+        ("linear: weight_init", "f(key, shape, dtype)", "f(shape)"),
+    ),
+    "an initializer that gives None": Mistake(
+        lambda: made(untyped.linear(4, weight_init=lambda key, shape, dtype: None)), ValueError, ("linear", "gave None")
+    ),
+    "a custom layer of one argument": Mistake(
+        lambda: fn.custom_layer(lambda key, shape, dtype: ((), shape), lambda x: x),
+        TypeError,
+        ("f(params, input 0)", "f(x)"),
+    ),
+    "elementwise of params too": Mistake(
+        lambda: untyped.elementwise(lambda p, x: x), TypeError, ("elementwise", "f(x)", "f(p, x)")
+    ),
+    "an activation by its name": Mistake(
+        lambda: untyped.serial(one, "relu"), ValueError, ("argument 1", "'relu'", "fn.relu()")
+    ),
+    "an activation of NumPy": Mistake(lambda: untyped.serial(one, np.tanh), ValueError, ("argument 1", "fn.tanh()")),
+    "layers of a generator": Mistake(
+        lambda: untyped.serial(one for _ in range(2)), ValueError, ("argument 0", "serial(*layers)")
+    ),
+    "an operator by its name": Mistake(
+        lambda: untyped.network({1: one, 2: "tanh"}, {1: [2]}), ValueError, ("operators[2]", "'tanh'", "fn.tanh()")
+    ),
+    "trace of a series": Mistake(lambda: untyped.trace(net, params, x), ValueError, ("serial", "fn.network(operators")),
+    "load without params": Mistake(lambda: untyped.load("a.npz"), TypeError, ("'like'", "load(path, like")),
+    "save(params, path)": Mistake(
+        lambda: untyped.save(params, "a.npz"), ValueError, ("a path", "tuple", "save(path, params")
+    ),
+    "explain(net, params)": Mistake(lambda: untyped.explain(net, params, x), ValueError, ("argument 1", "not a layer")),
+}
+MISTAKES.update(OTHERS)
+
+
+def made_with(key: Any) -> Any:
+    return one.init(key, (2,))
+
+
+def fitted() -> Any:
+    return fn.fit(step, params, data, 1, 4)
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_the_answer_names_the_fix(name: str) -> None:
     call, error, words = MISTAKES[name]
@@ -101,6 +287,12 @@ def test_the_answer_names_the_fix(name: str) -> None:
         call()
     assert isinstance(caught.value, fn.FuncnetError)
     assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("name", [name for name in fn.__all__ if isinstance(getattr(fn, name), FunctionType)])
+def test_every_function_names_the_argument_that_it_does_not_take(name: str) -> None:
+    with pytest.raises(fn.CallError, match=f"^{name}: .*no argument unheard_of.*; it is {name}\\("):
+        getattr(untyped, name)(unheard_of=1)
 
 
 def test_an_error_inside_a_constructor_stays_as_it_is() -> None:
@@ -117,6 +309,14 @@ WARNED: dict[str, tuple[fn.Layer[Any], fn.Layer[Any, Any]]] = {
     "softmax in a dict": (in_dicts, fn.softmax_cross_entropy()),
     "sigmoid": (fn.serial(fn.linear(1), fn.sigmoid()), fn.sigmoid_cross_entropy()),
 }
+NO_LOGARITHMS = [fn.serial(fn.linear(2), fn.softmax()), fn.linear(2)]
+
+
+@pytest.mark.parametrize("of", NO_LOGARITHMS, ids=repr)
+def test_probabilities_and_logits_for_kl_divergence_are_warned_of(of: fn.Layer[Any]) -> None:
+    with pytest.warns(UserWarning, match=r"kl_divergence takes logarithms .* end in fn.log_softmax\(\)") as caught:
+        fn.sgd_step(of, fn.kl_divergence(), learning_rate=0.1)
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("name", WARNED)
@@ -149,3 +349,19 @@ def test_zeros_and_ones_for_hinge_are_warned_of() -> None:
     with pytest.warns(UserWarning, match=re.escape("hinge takes -1 and 1, 2 * target - 1")):
         of(of_one, x, column)
     sgd(one, fn.hinge())(of_one, x, 2 * column - 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"), [(2 * column - 1, "a target is -1.*(target + 1) / 2"), (3 * column, "is 3")]
+)
+def test_targets_that_are_no_probabilities_are_warned_of(target: Any, words: str) -> None:
+    with pytest.warns(UserWarning, match=words.replace("(", "[(]").replace(")", "[)]").replace("+", "[+]")):
+        sgd(one, fn.sigmoid_cross_entropy())(of_one, x, target)
+    sgd(one, fn.sigmoid_cross_entropy())(of_one, x, np.where(column > 0, np.nan, column))
+
+
+def test_a_function_of_a_users_own_may_have_the_name_of_ours() -> None:
+    def mse(output: Any, target: Any) -> float:
+        return float(((output - target) ** 2).mean())
+
+    assert fn.evaluate(one, mse, of_one, (x, column)) >= 0

@@ -58,7 +58,8 @@ class Training:
 
     def bytes_of_plans(self) -> int:
         """What the compiler says that the programs made so far run in."""
-        return sum(plan.size for program in self.step._by_signature.values() for plan in program.plans.values())
+        programs = self.step._programs.by_signature.values()
+        return sum(plan.size for program in programs for plan in program.plans.values())
 
     def bytes_of_params(self) -> int:
         """What the caller holds."""

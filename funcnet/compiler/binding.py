@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.compiler.buffers import Buffer, written
-from funcnet.compiler.plan import ALIGNMENT, Plan
+from funcnet.compiler.buffers import ALIGNMENT, Buffer, written
+from funcnet.compiler.plan import Place, Plan
 from funcnet.tracing.forms import Instruction
 from funcnet.tracing.trace import Call, Value
 
 
-class Workspace:
-    """The memory of one run of a plan, and its program; only one call at a time uses it.
+class Binding:
+    """A plan bound to memory: an array for each value, and the calls with these arrays.
 
     params, gradient: the flat vectors.     inputs, outputs: batch-first arrays to copy into and out of.
     program: the calls, `for f, args in program: f(*args)`.
@@ -22,81 +22,80 @@ class Workspace:
     can_move: whether `read_from` may be called: not where params go out as they are.
     """
 
-    params: Any
-    gradient: Any
-
-    def __init__(self, plan: Plan) -> None:
-        self.slab: Any = aligned(plan.size)
+    def __init__(self, plan: Plan, memory: Any = None) -> None:
+        self.plan = plan
         self.dtype: np.dtype[Any] = plan.dtype
-        self._arrays: dict[int, Any] = {}
-        self._allotted: dict[Any, Any] = {}
-        self._views: dict[Any, tuple[Any, Any]] = {}
+        self.memory: Any = aligned(plan.size) if memory is None else memory
         self.state: dict[int, Any] = {}
-        self.params, self.gradient = (
-            np.ndarray((buffer.size // plan.dtype.itemsize,), plan.dtype, self.slab, buffer.start)
-            for buffer in (plan.params_buffer, plan.gradient_buffer)
-        )
+        self.params: Any = self._vector(plan.params_buffer)
+        self.gradient: Any = self._vector(plan.gradient_buffer)
         self.source: Any = self.params
-        self._params_buffer: Buffer = plan.params_buffer
+        self._begin({})
+        for value in plan.ones:
+            self.array(value)[:, -1] = 1
         self.inputs: list[Any] = [self.array(value) for value in plan.inputs]
         self.program: list[Instruction] = []
         self.readers: list[tuple[slice, Call]] = []
         for call in plan.calls:
-            start = len(self.program)
-            self.program += self._bind(call)
-            if any(map(self._is_params, call.operands)):
-                self.readers.append((slice(start, len(self.program)), call))
+            self.add(call)
         self.outputs: list[Any] = [self.array(value) for value in plan.outputs]
-        self.can_move: bool = not any(map(self._is_params, plan.outputs))
+        self.can_move: bool = not any(map(plan.is_param, plan.outputs))
         beside = [value for _, call in self.readers for value in (*call.operands, *written(call))]
-        self._beside_params = {id(v): self._arrays[id(v)] for v in beside if not self._is_params(v)}
-        del self._arrays, self._allotted, self._views
+        self._beside_params = {id(v): self._arrays[id(v)] for v in beside if not plan.is_param(v)}
+        self._begin({})
 
-    def _is_params(self, value: Value) -> bool:
-        return value.root.buffer is self._params_buffer
+    def _vector(self, buffer: Buffer) -> Any:
+        return np.ndarray((buffer.size // self.dtype.itemsize,), self.dtype, self.memory, buffer.start)
+
+    def _begin(self, arrays: dict[int, Any]) -> None:
+        """Forget what was made to bind calls, but for these arrays."""
+        self._arrays = arrays
+        self._allotted: dict[tuple[Place, np.dtype[Any]], Any] = {}
+        self._views: dict[Any, tuple[Any, Any]] = {}
+
+    def add(self, call: Call) -> None:
+        """Put the call at the end of the program."""
+        start = len(self.program)
+        self.program += self.bind(call)
+        if any(map(self.plan.is_param, call.operands)):
+            self.readers.append((slice(start, len(self.program)), call))
 
     def read_from(self, vector: Any) -> None:
         """Have the program read the params where they are, in this flat vector."""
-        self.source, self._arrays, self._allotted, self._views = vector, self._beside_params.copy(), {}, {}
+        self.source = vector
+        self._begin(self._beside_params.copy())
         for place, call in self.readers:
-            self.program[place] = self._bind(call)
-        del self._arrays, self._allotted, self._views
+            self.program[place] = self.bind(call)
+        self._begin({})
 
     def array(self, value: Value) -> Any:
-        """The array, batch-first, that the value is in this workspace."""
+        """The array, batch-first, that the value is in this memory."""
         found = self._arrays.get(id(value))
         if found is None:
-            found = self._arrays[id(value)] = self._make(value)
+            place = self.plan.places.get(id(value))
+            found = self._view(value) if place is None else self._allot(place, value.dtype)
+            self._arrays[id(value)] = found
         return found
 
-    def _make(self, value: Value) -> Any:
-        if value.base is None:
-            return self._allot(value, value)
-        if value.view is not None:
-            base = self.array(value.base)
-            view = value.view(base)
-            assert np.may_share_memory(view, base) or not view.size, "a view must not copy"
-            return view
-        full = self._allot(value, value.base)
-        full[:, -1] = 1
-        return full
+    def _view(self, value: Value) -> Any:
+        assert value.base is not None
+        assert value.view is not None
+        base = self.array(value.base)
+        view = value.view(base)
+        assert np.may_share_memory(view, base) or not view.size, "a view must not copy"
+        return view
 
-    def _allot(self, value: Value, root: Value) -> Any:
-        """An array of the value's shape where its root lives; the same object for the same place and shape.
+    def _allot(self, place: Place, dtype: np.dtype[Any]) -> Any:
+        """The array in this place; the same object for the same place and shape.
 
         Given one object as input and as output NumPy need not look whether the two overlap, which takes half as long
         again as a short call.
         """
-        memory, start = (self.source, 0) if self._is_params(root) else (self.slab, root.buffer.start)
-        start += root.offset * root.dtype.itemsize
-        axes = tuple(range(value.ndim))
-        order = value.order or (axes if value.batch_axis is None else (*axes[-1:], *axes[:-1]))
-        place = (id(memory), start, value.shape, value.dtype, order)
-        found = self._allotted.get(place)
+        of_params = place.buffer is self.plan.params_buffer
+        memory, start = (self.source, place.offset) if of_params else (self.memory, place.start)
+        found = self._allotted.get((place, dtype))
         if found is None:
-            found = np.ndarray([value.shape[i] for i in order], value.dtype, memory, start)
-            found = found.transpose([order.index(i) for i in axes])
-            self._allotted[place] = found
+            found = self._allotted[place, dtype] = np.ndarray(place.shape, dtype, memory, start, place.strides)
         return found
 
     def in_line(self, *arrays: Any) -> tuple[Any, ...]:
@@ -134,13 +133,17 @@ class Workspace:
             self._views[shape] = (np.empty(shape, self.dtype), None)
         return self._views[shape][0]
 
-    def _bind(self, call: Call) -> list[Instruction]:
+    def bind(self, call: Call) -> list[Instruction]:
         """The call with arrays in place of values, in the fastest of its forms that gives the same."""
         inputs = tuple(self.array(x) if isinstance(x, Value) else x for x in call.inputs)
         if call.primitive.multi_output:
             outputs = tuple(self.array(y) if y.use_count else None for y in call.outputs)
             return call.primitive.form(self, call.attributes, inputs, outputs)
         return call.primitive.form(self, call.attributes, inputs, self.array(call.output))
+
+    def offset(self, array: Any) -> int:
+        """Where in the memory an array begins, in bytes."""
+        return int(array.__array_interface__["data"][0] - self.memory.__array_interface__["data"][0])
 
 
 def dense(array: Any) -> bool:

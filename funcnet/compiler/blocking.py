@@ -23,7 +23,7 @@ def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
     """(start, stop) of the blocks in which a batch of so many rows runs; one where it runs whole."""
     if rows < 2 * FEWEST or not separable(plan):
         return [(0, rows)]
-    per_row = sum(buffer.size for buffer in plan.working_buffers) // rows + 1
+    per_row = sum(buffer.size for buffer in (*plan.packed_buffers, *plan.working_buffers)) // rows + 1
     widest = max((product_size(call) for call in plan.calls), default=1)
     length = even(rows, max(FEWEST, min(CACHE // per_row, SMALL_PRODUCT // widest)))
     return [(start, min(start + length, rows)) for start in range(0, rows, length)]
@@ -65,7 +65,7 @@ def separable(plan: Plan) -> bool:
                 sums.add(id(output))
             elif call.primitive.sums_rows and not call.operands:
                 sums.add(id(output))  # zeros, the sum of nothing
-            elif output.buffer is plan.gradient_buffer:
+            elif plan.is_gradient(output):
                 return False  # a cotangent that does not depend on the rows would be counted once a block
     return all(y.batch_axis == 0 or (id(y.root) in sums and not y.shape) for y in plan.outputs)
 

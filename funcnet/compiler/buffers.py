@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from funcnet.tracing.trace import Call, Value
 
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
 
 class Buffer:
     """A piece of memory: `size` bytes, and from byte `ones` on, where that is set, a row of `row` bytes of ones."""
@@ -29,6 +31,35 @@ class Buffer:
             self.ones = nbytes(value)
             self.row = value.shape[0] * value.dtype.itemsize
         return self
+
+
+class Free:
+    """The buffers made, and, by size, those in which no value lives; the last one left is taken first: it is cached."""
+
+    def __init__(self) -> None:
+        self.made: list[Buffer] = []
+        self.by_size: dict[int, list[Buffer]] = {}
+
+    def add(self, buffer: Buffer) -> None:
+        """Take a buffer back."""
+        self.by_size.setdefault(buffer.size, []).append(buffer)
+
+    def take(self, value: Value) -> Buffer:
+        """The smallest free buffer that the value fits into, else a new one."""
+        buffer = self._find(value) if value.shape else None  # a number, often a loss, would hold a whole array's
+        if buffer is None:
+            buffer = Buffer()
+            self.made.append(buffer)
+        return buffer.admit(value)
+
+    def _find(self, value: Value) -> Buffer | None:
+        need = nbytes(value)
+        for size in sorted(size for size, buffers in self.by_size.items() if buffers and size >= need):
+            buffers = self.by_size[size]
+            for i in range(len(buffers) - 1, -1, -1):
+                if buffers[i].fits(value):
+                    return buffers.pop(i)
+        return None
 
 
 def nbytes(value: Value) -> int:

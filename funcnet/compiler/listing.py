@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from funcnet.compiler.buffers import Buffer, written
+from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import Plan
 from funcnet.display import one_line
 from funcnet.tracing.shapes import Slice
@@ -50,10 +50,10 @@ class Names:
 
     def __init__(self, plan: Plan, paths: Sequence[str]) -> None:
         self.buffers: dict[int, int] = {id(buffer): i for i, buffer in enumerate(plan.buffers)}
-        self.fixed: tuple[Buffer, Buffer] = (plan.params_buffer, plan.gradient_buffer)
+        self.plan = plan
         self.paths: dict[int, str] = {p.offset: f"params{path}" for p, path in zip(plan.parameters, paths, strict=True)}
         self.names: dict[int, str] = {id(x): f"x{i}" for i, x in enumerate(plan.inputs)}
-        self.parts: dict[int, list[Value]] = plan.parts
+        self.parts: Mapping[int, Sequence[Value]] = plan.parts
         for i, call in enumerate(plan.calls, 1):
             parts = plan.parts.get(id(call.outputs[0]), ()) if len(call.outputs) == 1 else call.outputs
             name = f"{'g' if call.scope.endswith(' backward') else 'v'}{i}"
@@ -67,9 +67,9 @@ class Names:
             return f"{value:.6g}" if isinstance(value, float) else f"{value}"
         if value.base is not None:
             return self.view(value, self.of(value.base))
-        if value.buffer is self.fixed[0]:
+        if self.plan.is_param(value):
             return self.parameter(value)
-        if value.buffer is self.fixed[1]:
+        if self.plan.is_gradient(value):
             return "d " + self.parameter(value)
         return self.names.get(id(value)) or f"[{' '.join(self.of(part) for part in self.parts[id(value)])}]"
 
@@ -108,7 +108,7 @@ class Names:
     def place_of(self, output: Value, call: Call) -> str:
         """Where one of the results lives."""
         buffer, offset = output.buffer, output.offset
-        if buffer in self.fixed:
+        if self.plan.is_gradient(output):
             return "the gradient"
         over = [self.of(v) for v in call.operands if v.buffer is buffer and v.offset == offset]
         return f"memory {self.buffers[id(buffer)] - 1}" + (f", in place of {over[0]}" if over else "")

@@ -14,7 +14,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet.arrays import Array
-from funcnet.compiler.binding import Workspace
+from funcnet.compiler.binding import Binding
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
@@ -23,29 +23,50 @@ from funcnet.tracing.forms import Instruction
 P = TypeVar("P", default=Any)
 
 
-class Memory(Generic[P]):
+REBIND_COST = 1 << 17  # bytes of params that are copied in the time in which one call is bound to where they are
+COPY_COST = 1 << 11  # bytes that are copied in the time that a copy takes besides
+
+
+class Workspace(Generic[P]):
     """What one call runs in: params and arrays are copied in, its program runs, and then there are results.
 
+    Params are copied in, or, where that would take longer, the calls that read them are bound to where they are.
+
     own, gradient: flat vectors; the program may write the gradient over the params in its own one.
+    inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
+    outputs: arrays of the results.      fresh: what gives each as the caller's own: a fresh array or a scalar.
+    pool: where it belongs when nobody uses it.
+    binding: where its calls can be bound to params elsewhere.
     source: gives the flat vector from which it reads the params, if that still exists; it is not held.
     copies: whether others are copied to its own one.
-    inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
-    fresh: what gives each output, once it has run, as the caller's own: a fresh array or a scalar.
-    pool: where it belongs when nobody uses it.
     """
 
-    own: Any
-    source: Callable[[], Any]
-    copies: bool = True
-    inside: Sequence[Any]
-    program: list[Instruction]
-    gradient: Any
-    fresh: list[Callable[[], Any]]
-
-    def __init__(self, params_cache: ParamsCache[P], pool: deque[Memory[P]]) -> None:
+    def __init__(
+        self,
+        params_cache: ParamsCache[P],
+        pool: deque[Workspace[P]],
+        own: Any,
+        gradient: Any,
+        inside: Sequence[Any],
+        outputs: list[Any],
+        fresh: list[Callable[[], Any]],
+        program: list[Instruction],
+        binding: Binding | None = None,
+    ) -> None:
         self.params_cache = params_cache
         self.layout: Layout[P] = params_cache.layout
         self.pool = pool
+        self.own = own
+        self.gradient = gradient
+        self.inside = inside
+        self.outputs = outputs
+        self.fresh = fresh
+        self.program = program
+        self.binding = binding
+        self.source: Callable[[], Any] = ref(own)
+        self.cost: float = inf if binding is None or not binding.can_move else REBIND_COST * len(binding.readers)
+        self.copies: bool = own.nbytes <= self.cost
+        self.bytes_copied: int = 0
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
 
     def clear(self) -> None:
@@ -57,84 +78,55 @@ class Memory(Generic[P]):
 
     def read(self, leaves: Sequence[Array]) -> None:
         """Copy params in, leaf by leaf."""
+        self.read_from(self.own)
         self.places = self.places or self.layout.views(self.own)
         for view, leaf in zip(self.places, leaves, strict=True):
             view[...] = leaf
 
     def take(self, vector: Any) -> None:
-        """Take in params, the views of a flat vector."""
-        self.own[...] = vector
-
-    def copied(self, vector: Any) -> None:
-        """Be told that the vector was copied in, and may come again."""
-
-    def follow(self, vector: Any, runs: int) -> bool:
-        """Take the params in from a vector that changes between so many runs; whether it has to be copied for each."""
-        self.take(vector)
-        return self.copies
-
-
-REBIND_COST = 1 << 17  # bytes of params that are copied in the time in which one call is bound to where they are
-COPY_COST = 1 << 11  # bytes that are copied in the time that a copy takes besides
-
-
-class Space(Memory[P]):
-    """A workspace for a whole batch, or for one block of it.
-
-    Params are copied in, or, where that would take longer, the calls that read them are bound to where they are.
-    """
-
-    def __init__(self, plan: Plan, params_cache: ParamsCache[P], pool: deque[Memory[P]]) -> None:
-        super().__init__(params_cache, pool)
-        self.workspace: Workspace = Workspace(plan)
-        space = self.workspace
-        self.own: Any = space.params
-        self.source: Callable[[], Any] = ref(self.own)
-        self.gradient: Any = space.gradient
-        self.outputs: list[Any] = space.outputs
-        self.fresh: list[Callable[[], Any]] = [taker(y, f) for y, f in zip(space.outputs, plan.factors, strict=True)]
-        self.program: list[Instruction] = space.program
-        self.inside: Sequence[Any] = [input_target(x) for x in space.inputs]
-        self.binding: float = REBIND_COST * len(space.readers) if space.can_move else inf
-        self.bytes_copied: int = 0
-        self.copies: bool = self.own.nbytes <= self.binding
-
-    def read(self, leaves: Sequence[Array]) -> None:
-        """Copy params in, leaf by leaf."""
-        self.read_from(self.own)
-        super().read(leaves)
-
-    def take(self, vector: Any) -> None:
         """Have the params read where they are, or, if they are few, from a copy. ValueError unless it is flat."""
         if vector.ndim != 1:
             raise ValueError
-        self.copies = vector.nbytes <= self.binding
+        self.copies = vector.nbytes <= self.cost
         self.read_from(self.own if self.copies else vector)
         if self.copies:
             self.own[...] = vector
 
     def read_from(self, vector: Any) -> None:
         """Have the program read the params where they are, in this flat vector."""
-        if vector is not self.source():
+        if self.binding is not None and vector is not self.source():
             self.source = nothing  # until all are bound, whatever comes between
-            self.workspace.read_from(vector if vector is self.own else borrowed(vector))
+            self.binding.read_from(vector if vector is self.own else borrowed(vector))
             self.source = ref(vector)
 
     def copied(self, vector: Any) -> None:
         """Be told that the vector was copied in, and may come again: if that goes on, it is read where it is."""
         self.bytes_copied += vector.nbytes
-        if self.bytes_copied > self.binding:
+        if self.bytes_copied > self.cost:
             self.bytes_copied = 0
             self.read_from(vector)
             self.copies = False
 
     def follow(self, vector: Any, runs: int) -> bool:
-        """Read the vector where it is, if all the copies would take longer than to bind the calls to it and back."""
-        if runs * (vector.nbytes + COPY_COST) > 2 * self.binding:
+        """Take the params in from a vector that changes between so many runs; whether it has to be copied for each.
+
+        It is read where it is, if all the copies would take longer than to bind the calls to it and back.
+        """
+        if runs * (vector.nbytes + COPY_COST) > 2 * self.cost:
             self.read_from(vector)
             self.copies = False
-            return False
-        return super().follow(vector, runs)
+        else:
+            self.take(vector)
+        return self.copies
+
+
+def bound(plan: Plan, params_cache: ParamsCache[P], pool: deque[Workspace[P]]) -> Workspace[P]:
+    """A workspace for a whole batch, or for one block of it."""
+    binding = Binding(plan)
+    fresh = [taker(y, factor) for y, factor in zip(binding.outputs, plan.factors, strict=True)]
+    inside = [input_target(x) for x in binding.inputs]
+    own, gradient, outputs, program = binding.params, binding.gradient, binding.outputs, binding.program
+    return Workspace(params_cache, pool, own, gradient, inside, outputs, fresh, program, binding)
 
 
 def nothing() -> None:
@@ -160,25 +152,30 @@ def taker(y: Any, factor: float) -> Callable[[], Any]:
     return partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor
 
 
-class Blocks(Memory[P]):
+class Blocks(Workspace[P]):
     """Workspaces for the blocks of a large batch, by their number of rows; `spans` are their (start, stop)."""
 
-    outputs: list[Any]
-
     def __init__(
-        self, plans: dict[int, Plan], params_cache: ParamsCache[P], pool: deque[Memory[P]], spans: list[tuple[int, int]]
+        self,
+        plans: dict[int, Plan],
+        params_cache: ParamsCache[P],
+        pool: deque[Workspace[P]],
+        spans: list[tuple[int, int]],
     ) -> None:
-        super().__init__(params_cache, pool)
-        self.spaces: dict[int, Space[P]] = {rows: Space(plan, params_cache, pool) for rows, plan in plans.items()}
+        self.spaces: dict[int, Workspace[P]] = {rows: bound(plan, params_cache, pool) for rows, plan in plans.items()}
         self.spans = spans
-        self.first: Space[P] = next(iter(self.spaces.values()))
-        self.own: Any = np.empty_like(self.first.own)
-        self.source = nothing
-        self.gradient: Any = np.empty_like(self.first.gradient)
-        self.inside: Sequence[Any] = [InputReference() for _ in self.first.inside]
-        self.fresh: list[Callable[[], Any]] = [partial(self._hand_out, i) for i in range(len(self.first.outputs))]
-        self.factors: list[float] = next(iter(plans.values())).factors
-        self.program: list[Instruction] = [(self._run, ())]
+        self.plan: Plan = next(iter(plans.values()))
+        first = next(iter(self.spaces.values()))
+        super().__init__(
+            params_cache,
+            pool,
+            np.empty_like(first.own),
+            np.empty_like(first.gradient),
+            [InputReference() for _ in first.inside],
+            [],
+            [partial(self._hand_out, i) for i in range(len(first.fresh))],
+            [(self._run, ())],
+        )
 
     def clear(self) -> None:
         """Let go of the arrays given."""
@@ -189,7 +186,7 @@ class Blocks(Memory[P]):
         """Run all blocks; results that are sums are added up, results of rows stand one behind the other."""
         rows = self.spans[-1][1]
         self.gradient[...] = 0
-        self.outputs = [np.zeros((rows, *y.shape[1:]) if y.ndim else (), y.dtype) for y in self.first.outputs]
+        self.outputs = [np.zeros((rows, *y.shape[1:]) if y.shape else (), y.dtype) for y in self.plan.outputs]
         for start, stop in self.spans:
             space = self.spaces[stop - start]
             if space.source() is not self.own:
@@ -209,7 +206,7 @@ class Blocks(Memory[P]):
     def _hand_out(self, place: int) -> Any:
         """An output, made for this call."""
         total, self.outputs[place] = self.outputs[place], None
-        return total if total.ndim else total[()] * self.factors[place]
+        return total if total.ndim else total[()] * self.plan.factors[place]
 
 
 class InputReference:

@@ -56,7 +56,7 @@ class Program:
             for group in self.groups
             for call in group.calls
             for y in call.outputs
-            if not group.elementwise or id(y) in outputs or y.buffer is plan.gradient_buffer
+            if not group.elementwise or id(y) in outputs or plan.is_gradient(y)
         }
         for group in self.groups:
             for call in group.calls:
@@ -89,7 +89,7 @@ class Program:
         for i, group in enumerate(self.groups):
             alive = [(start, stop, end) for start, stop, end in alive if end >= i]
             for value in (y for call in group.calls for y in call.outputs):
-                if id(value) not in self.stored or id(value) in fixed or value.buffer is self.plan.gradient_buffer:
+                if id(value) not in self.stored or id(value) in fixed or self.plan.is_gradient(value):
                     continue
                 start = first_gap(alive, value.elements)
                 self.places[id(value)] = start

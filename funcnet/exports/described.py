@@ -12,10 +12,12 @@ from funcnet import tree
 from funcnet.arrays import accept_array, cast_inputs, common_dtype, params_dtype
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import make_plan
+from funcnet.compiler.programs import traced
 from funcnet.core import Function, Layer
 from funcnet.display import first_line
 from funcnet.errors import ExportError
-from funcnet.tracing.trace import Call, Trace, Value
+from funcnet.tracing.trace import Call, Value
 from funcnet.training.gradients import CompiledGradient
 
 
@@ -52,7 +54,7 @@ def describe(where: str, function: Any, params: Any, arrays: Sequence[Any], pass
 
 def _recorded(where: str, function: Any, params: Any, arrays: Sequence[Any], passes: Collection[str]) -> Described:
     function.check_count(len(arrays))
-    given = [accept_array(f"{where}: array {i}", x, labels=function.takes_integers(i)) for i, x in enumerate(arrays)]
+    given = [accept_array(f"{where}: array {i}", x, function.kinds(i)) for i, x in enumerate(arrays)]
     leaves, structure = tree.flatten(params)
     dtype = params_dtype(params, leaves) or common_dtype(where, tuple(given))
     taken = cast_inputs(where, dtype, tuple(given))
@@ -65,12 +67,10 @@ def _recorded(where: str, function: Any, params: Any, arrays: Sequence[Any], pas
 def plan_of(described: Described, passes: Collection[str], rows: int, total: int) -> Plan:
     """The plan for so many rows of a batch of so many in all."""
     function, layout = described.function, described.layout
-    trace = Trace(layout.dtype, rows, total)
-    symbols = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
-    inputs: Any = tuple([trace.input((rows, *x.shape[1:]), x.dtype) for x in described.arrays])
+    trace, symbols, inputs = traced(layout, described.arrays, rows, total)
     if hasattr(function, "record"):
         return cast("Plan", function.record(trace, symbols, inputs, passes=passes))
-    return Plan(trace, tree.leaves(function.run(symbols, inputs)[0]), passes=passes)
+    return make_plan(trace, tree.leaves(function.run(symbols, inputs)[0]), passes=passes)
 
 
 class Names:
@@ -133,3 +133,8 @@ def located(call: Call) -> str:
 def is_integer(value: Value) -> bool:
     """Whether it holds labels."""
     return np.dtype(value.dtype).kind in "iu" and value.call is None
+
+
+def is_mask(value: Value) -> bool:
+    """Whether it is an array of bools that comes from outside."""
+    return np.dtype(value.dtype).kind == "b" and value.root.call is None

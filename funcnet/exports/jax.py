@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet import random, tree
+from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.errors import MissingPackageError
 from funcnet.networks.combinators import check
 from funcnet.tracing.trace import Call, Trace, Value
 
 
+@checks_call
 def to_jax(layer: Layer[Any, Any]) -> Callable[..., Any]:
     """A layer or network as a function for JAX: `f(params, *inputs, key=None) -> output`, for jit, grad and vmap.
 
@@ -29,7 +31,8 @@ def to_jax(layer: Layer[Any, Any]) -> Callable[..., Any]:
     key: a key of JAX's, `jax.random.key(0)`, which turns dropout on; the numbers drawn are JAX's, not funcnet's.
     A layer with a call that JAX has no counterpart for, such as `custom_layer` or `lstm`, runs in NumPy
     (`jax.pure_callback`).
-    An index or a label out of range gives NaN where `layer.apply` raises an error: compiled code raises none.
+    An index or a label out of range, and a mask that is False everywhere, give NaN where `layer.apply` raises an error:
+    compiled code raises none.
     Raises MissingPackageError without JAX, ShapeError and DTypeError as `layer.apply` does.
 
     Example: `jax.jit(jax.grad(lambda p: to_jax(net)(p, x).sum()))(params)`.

@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from funcnet.tracing import primitive, primitives
+from funcnet.tracing.masks import LIMITS, WHERE
 from funcnet.tracing.primitive import Primitive, of_ufunc
 from funcnet.tracing.products import CONTRACT, parsed
 from funcnet.tracing.shapes import Slice
@@ -154,6 +155,15 @@ def _labelled(call: Call, labels: Any) -> Any:
     return (labels != call.attributes["ignored"]).astype(call.output.dtype)
 
 
+def _where(call: Call, mask: Any, a: Any, b: Any) -> Any:
+    return jnp.where(mask, a, b).astype(call.output.dtype)
+
+
+def _limits(call: Call, mask: Any) -> Any:
+    some = jnp.any(mask) if mask.size else True
+    return jnp.where(some, jnp.where(mask, jnp.inf, -jnp.inf), jnp.nan).astype(call.output.dtype)
+
+
 def _known_labels(call: Call, labels: Any, w: Any) -> Any:
     return jnp.where((w == 0) & ((labels < 0) | (labels >= call.attributes["classes"])), 0, labels)
 
@@ -186,6 +196,8 @@ RULES: dict[Primitive, Rule] = {
     primitives.PICK: _pick,
     primitives.ONE_HOT: _one_hot,
     primitives.LABELLED: _labelled,
+    WHERE: _where,
+    LIMITS: _limits,
     primitives.KNOWN_LABELS: _known_labels,
     primitives.FOLD_IN: _fold_in,
     primitives.DROPOUT_MASK: _dropout_mask,

@@ -10,9 +10,11 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
+from funcnet.calling import checks_call
 from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.buffers import written
-from funcnet.compiler.plan import PASSES, Plan
+from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import PASSES
 from funcnet.errors import ExportError
 from funcnet.exports.described import Described, Names, describe, plan_of
 from funcnet.exports.numpy_calls import Recorder, sources
@@ -25,17 +27,7 @@ from funcnet.training.scan import has_state
 RESERVED = {
     *kwlist,
     *dir(__builtins__),
-    "np",
-    "p",
-    "g",
-    "t",
-    "u",
-    "params",
-    "gradient",
-    "state",
-    "loss",
-    "rows",
-    "check",
+    *("np", "p", "g", "t", "u", "params", "gradient", "state", "loss", "rows", "check"),
 }
 BEST = frozenset({"fold_bias"})  # the pass that decides about bits; the others save time and memory
 FEATURES_FIRST = '''
@@ -53,6 +45,7 @@ def check(name, array, shape, kinds):
 '''
 
 
+@checks_call
 def to_numpy(function: Any, params: Any, *arrays: Array | Labels) -> str:
     """A training step, a gradient or a network as the text of one file that needs NumPy alone.
 
@@ -187,8 +180,8 @@ class _File:
         """Give a root its array, and a line that makes it."""
         if w.has(root):
             return
-        if any(root.buffer is fixed for fixed in plan.buffers[:2]):
-            of_params = root.buffer is plan.buffers[0]
+        of_params = plan.is_param(root)
+        if of_params or plan.is_gradient(root):
             vector = "p" if of_params else "g"
             names = w.names.params if of_params else w.names.gradients
             name = (
@@ -228,9 +221,8 @@ class _File:
     def _checks(self) -> list[str]:
         """A line for each array given."""
         d = self.described
-        arrays = [
-            (x, x, a.shape, "iu" if a.dtype.kind in "iu" else "fiu") for x, a in zip(self.inputs, d.arrays, strict=True)
-        ]
+        kinds = {"i": "iu", "u": "iu", "b": "b"}
+        arrays = [(x, x, a.shape, kinds.get(a.dtype.kind, "fiu")) for x, a in zip(self.inputs, d.arrays, strict=True)]
         for i, (path, shape) in enumerate(zip(d.paths, d.layout.shapes, strict=True)):
             arrays.append((f"params{path}", f"params{position(d.layout.structure, i)}", shape, "f"))
         return [f"check({name!r}, {given}, {shape}, {kinds!r})" for name, given, shape, kinds in arrays]

@@ -8,6 +8,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import DType, Shape, accept_dtype, accept_shape, params_dtype
+from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.errors import DTypeError, ExportError, OptionError
 from funcnet.exports.operators import write_call
@@ -25,6 +26,7 @@ LARGEST = (1 << 31) - 1  # bytes that a message of protocol buffers may have
 OVERHEAD = 1 << 20  # bytes kept free for all but the params
 
 
+@checks_call
 def to_onnx(
     net: Layer[Any, Any], params: Any, *input_shapes: Shape, opset: int = 20, dtype: DType | None = None
 ) -> bytes:
@@ -50,7 +52,7 @@ def to_onnx(
     if version is None or version not in OPSETS:
         raise OptionError(f"to_onnx: opset must be an int from {OPSETS[0]} to {OPSETS[-1]}, not {opset!r}")
     shapes = [accept_shape("to_onnx", shape) for shape in input_shapes]
-    net.apply.check_count(len(shapes))
+    net.apply.check_count(len(shapes), "to_onnx(net, params, *input_shapes)")
     kind = _dtype(params, dtype)
     _check_params(params)
     recorded = record(net, params, shapes, kind)

@@ -12,6 +12,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
+from funcnet.calling import checks_call
 from funcnet.errors import CheckpointError
 from funcnet.files import archive
 from funcnet.files.manifest import ARRAYS, NUMBERS, Entry, Node, described, entries, not_too_deep, parsed, text
@@ -48,6 +49,7 @@ class PartialCheckpoint(NamedTuple, Generic[P, S]):
     unexpected: tuple[str, ...]
 
 
+@checks_call
 def save(path: FilePath, params: Any, *, state: Any = None, metadata: dict[str, Any] | None = None) -> None:
     """Write params, and what else a training needs to go on, to one file. Equal content gives equal files.
 
@@ -80,6 +82,7 @@ def load(path: FilePath, like: P, *, state: S, partial: Literal[False] = False) 
 def load(path: FilePath, like: P, *, partial: Literal[True]) -> PartialCheckpoint[P, None]: ...
 @overload
 def load(path: FilePath, like: P, *, state: S, partial: Literal[True]) -> PartialCheckpoint[P, S]: ...
+@checks_call
 def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False) -> Any:
     """Read what `save` has written: a Checkpoint(params, state, metadata).
 

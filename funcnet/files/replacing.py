@@ -21,7 +21,7 @@ def file_path(path: Any) -> str:
     kind = cast("Any", type(path))
     found = path.__fspath__() if hasattr(kind, "__fspath__") else path
     if not isinstance(found, str):
-        fix = ": os.fsdecode gives a str" if type(found) is bytes else ""
+        fix = ": os.fsdecode gives a str" if type(found) is bytes else ": it comes first, save(path, params)"
         raise CheckpointError(f"a path is a str or a pathlib.Path; got {type(found).__name__}{fix}")
     try:
         encoded = os.fsencode(found)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet.arrays import DType, Shape
+from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.display import one_line
 from funcnet.inspection.structure import Source, path_name, source_name
@@ -15,6 +16,7 @@ from funcnet.inspection.summary import Operator, outline
 from funcnet.networks.sketch import mermaid_text
 
 
+@checks_call
 def to_mermaid(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> str:
     """The network as a Mermaid flowchart, which GitHub and many editors draw in a block of ```mermaid.
 
@@ -24,6 +26,7 @@ def to_mermaid(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.flo
     return "\n".join(_lines(outline(net, *input_shapes, dtype=dtype), input_shapes, MERMAID))
 
 
+@checks_call
 def to_dot(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> str:
     """The network as a graph in DOT, Graphviz's language: `dot -Tsvg`. What is in it: see `to_mermaid`."""
     return "\n".join(_lines(outline(net, *input_shapes, dtype=dtype), input_shapes, DOT))

@@ -8,6 +8,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
+from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.display import shown
 from funcnet.errors import OptionError
@@ -61,6 +62,7 @@ class Explanation(NamedTuple):
         return [(head, lines) for head, lines in parts if lines]
 
 
+@checks_call
 def explain(
     net: Layer[Any, Any], loss: Layer[Any, Any] | None = None, params: Any = None, *arrays: Array | Labels
 ) -> Explanation:

@@ -9,6 +9,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import DType, Shape
+from funcnet.calling import checks_call
 from funcnet.core import Function, Layer, OperatorKey
 from funcnet.display import aligned, key_name, one_line
 from funcnet.errors import DTypeError, ShapeError
@@ -74,6 +75,7 @@ class Summary(NamedTuple):
         return aligned([head, *inputs, *(_cells(row, alone) for row in self.rows), total], numbers=2)
 
 
+@checks_call
 def summary(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> Summary:
     """A row an operator: key, kind, inputs, output shape, parameters, multiply-adds; and the totals.
 
@@ -128,8 +130,7 @@ class _Outline:
     ) -> tuple[Shape, int]:
         trace = Trace(np.dtype(self.dtype), rows=1, total=2)
         symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
-        kinds = [np.dtype(np.intp) if i in integers else trace.dtype for i in range(len(shapes))]
-        values = [trace.input((1, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
+        values = [trace.input((1, *s), apply.dtype(i, trace.dtype, integers)) for i, s in enumerate(shapes)]
         output, _ = apply.function(symbols, *values)
         shape = output.shape if output.batch_axis is None else output.shape[1:]
         return shape, sum(call.multiply_adds() for call in trace.calls)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from funcnet.arrays import Array, Labels, Shape
+from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.display import shown
 from funcnet.errors import OptionError
@@ -21,6 +22,7 @@ from funcnet.networks.picture import Arrow, Box, svg
 NUMBERS = 2  # of an array that are shown
 
 
+@checks_call
 def to_svg(
     net: Layer[Any, Any],
     *input_shapes: Shape,

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from funcnet.arrays import Array
+from funcnet.calling import check_takes
 from funcnet.core import Layer, NoParams, Result, layer, no_params, pair
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, FuncnetError, OptionError, TracingError
@@ -41,7 +42,8 @@ def elementwise(function: Scalar, name: str | None = None) -> Layer[NoParams]:
 
 def _name(function: Any) -> str:
     if not callable(function):
-        raise OptionError(f"elementwise takes a function x -> (y, pullback), not {function!r}")
+        raise OptionError(f"elementwise takes a function x -> (y, pullback), not {function!r:.60}")
+    check_takes("elementwise: the function", function, "x")
     return str(getattr(getattr(function, "func", function), "__name__", "elementwise")).strip("_")
 
 
@@ -70,7 +72,7 @@ def identity() -> Layer[NoParams]:
 
     The operator that gives an input its own place in the graph, or fans one value out.
     """
-    return layer("identity", partial(_elementwise, _identity), no_params, integer_inputs=[0])
+    return layer("identity", partial(_elementwise, _identity), no_params, integer_inputs=[0], mask_inputs=[0])
 
 
 def _identity(x: Array) -> ScalarResult:

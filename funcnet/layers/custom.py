@@ -11,6 +11,7 @@ from typing_extensions import TypeVar
 
 from funcnet import random, tree
 from funcnet.arrays import Array, DType, Shape, accept_shape, is_array, is_tuple
+from funcnet.calling import check_takes
 from funcnet.core import Function, Init, Layer, Pullback, pair
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
@@ -43,6 +44,9 @@ def custom_layer(
     """
     kind = name or str(getattr(function, "__name__", "custom"))
     arity = None if inputs is None else count("custom_layer: inputs", inputs)
+    given = ["*inputs"] if arity is None else [f"input {i}" for i in range(arity)]
+    check_takes(f"{kind}: init", init, "key", *(f"shape of {x}" for x in given), dtype="np.float32")
+    check_takes(f"{kind}: the function", function, "params", *given)
     checked: Init[P] = partial(run_init, kind, init)
     return Layer(checked, Function(kind, CustomCall(kind, checked, function), arity))
 

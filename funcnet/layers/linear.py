@@ -9,12 +9,12 @@ from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
-from funcnet.arrays import Array, DType, Matrix, Shape, Vector
+from funcnet.arrays import Array, DType, Matrix, Shape, Vector, is_array
 from funcnet.core import Function, Layer, Result, layer, unpack
 from funcnet.display import shows_call
 from funcnet.errors import ParamsError, ShapeError
 from funcnet.initializers import Initializer, accept_initializer, lecun_normal, zeros
-from funcnet.options import count, flag
+from funcnet.options import brief, count, flag
 from funcnet.random import Key, split
 from funcnet.tracing.primitives import zeros_like
 
@@ -92,7 +92,9 @@ def _draw_weight(units: int, weights: Initializer, key: Key, shape: Shape, dtype
 
 def drawn(initializer: Initializer, key: Key, shape: Shape, dtype: DType) -> Array:
     """What an initializer gives, if it is what was asked for."""
-    W = initializer(key, shape, dtype)
+    W: Any = initializer(key, shape, dtype)
+    if not is_array(W):
+        raise ParamsError(f"its initializer gave {brief(W)}, asked for an array, {np.dtype(dtype)} {shape}")
     if W.shape != shape or W.dtype != dtype:
         raise ParamsError(f"its initializer gave {W.dtype} of shape {W.shape}, asked for {np.dtype(dtype)} {shape}")
     return W

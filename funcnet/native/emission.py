@@ -134,13 +134,12 @@ class Emission(Writer):
     def _whole_vectors(self, length: int, values: list[Value]) -> int:
         """The length up to a whole vector, where all values have so much memory of their own."""
         whole = -(-length // self._lanes()) * self._lanes()
-        fixed = (self.plan.params_buffer, self.plan.gradient_buffer)
-        room = all(
-            v.base is None and v.buffer not in fixed and whole * v.dtype.itemsize <= rounded(self.placement.nbytes(v))
-            for v in values
-            if v.ndim
-        )
-        return whole if room else length
+
+        def has_room(v: Value) -> bool:
+            fixed = v.base is not None or self.plan.is_param(v) or self.plan.is_gradient(v)
+            return not fixed and whole * v.dtype.itemsize <= rounded(self.placement.nbytes(v))
+
+        return whole if all(has_room(v) for v in values if v.ndim) else length
 
     def _lanes(self) -> int:
         return self.placement.lanes

@@ -58,7 +58,7 @@ class Grouping:
             for value in call.operands:
                 self._readers.setdefault(id(value.root), []).append(call)
         self._fixed: set[int] = {id(y.root) for y in plan.outputs}
-        self._fixed |= {id(y) for call in plan.calls for y in call.outputs if y.buffer is plan.buffers[1]}
+        self._fixed |= {id(y) for call in plan.calls for y in call.outputs if plan.is_gradient(y)}
         self._waiting: dict[int, Call] = {}
         for call in plan.calls:
             if self._can_wait(call):

@@ -7,22 +7,21 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 import numpy as np
 
-from funcnet import tree
 from funcnet.arrays import Array, Labels
 from funcnet.compiler.blocking import alike, separable
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
+from funcnet.compiler.program_cache import Program
 from funcnet.compiler.programs import Compiled, CompiledFunction
-from funcnet.compiler.workspace import Memory
+from funcnet.compiler.workspace import Workspace
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, shows_call
 from funcnet.errors import OptionError
-from funcnet.native.program import NativeProgram, NativeSpace
+from funcnet.native.program import NativeProgram, NativeWorkspace
 from funcnet.native.scanning import advanced, counts, is_vector, is_written, leaves, scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
-from funcnet.tracing.trace import Trace
 from funcnet.training.gradients import SGDStep, ValueAndGrad
 from funcnet.training.nonfinite import all_finite
 from funcnet.training.steps import TrainStep
@@ -37,11 +36,7 @@ FEWEST, CACHE, ROUND = 256, 1 << 18, 64  # rows of a batch that is cut; bytes of
 class Native(Compiled[P]):
     """What a compiled function has to do so that its programs are native code."""
 
-    def _plan(self, layout: Any, arrays: tuple[Array, ...], keyed: bool, rows: int, total: int) -> Plan:
-        trace = Trace(layout.dtype, rows, total)
-        params: Any = tree.unflatten(layout.structure, [trace.parameter(shape) for shape in layout.shapes])
-        inputs = tuple(trace.input((rows, *x.shape[1:]), x.dtype) for x in (arrays[:-1] if keyed else arrays))
-        return self.record(trace, params, inputs, trace.key() if keyed else None, PASSES)
+    passes = PASSES
 
     def _make(self, params_cache: ParamsCache[P], arrays: tuple[Array, ...], keyed: bool) -> NativeProgram[P]:
         """Plan the whole batch, or blocks of it, and compile the plan."""
@@ -64,11 +59,9 @@ class Native(Compiled[P]):
         """The optimizer's first state for a single number as params."""
         return ()
 
-    def __str__(self) -> str:
-        """The program last made: its C, and the calls that NumPy makes between its functions."""
-        if not self._by_signature:
-            return f"{self.kind}: no program yet; the first call makes one"
-        code = cast("NativeProgram[P]", [*self._by_signature.values()][-1]).code
+    def text(self, program: Program[P]) -> str:
+        """The C of a program, and the calls that NumPy makes between its functions."""
+        code = cast("NativeProgram[P]", program).code
         calls = [f"/* NumPy, after function {i}: {name}" for i, name in enumerate(numpy_calls(code))]
         return "\n".join([f"/* {self.kind}, written by funcnet */", *(f"{line} */" for line in calls), code.source])
 
@@ -109,9 +102,9 @@ class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
         """That of the optimizer."""
         return self.optimizer.init(np.zeros((), dtype))
 
-    def updated(self, space: Memory[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
+    def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """Program and update in native code, where the update is written and the state is one for it."""
-        if not isinstance(space, NativeSpace) or space.step is None or not is_written(space, flat):
+        if not isinstance(space, NativeWorkspace) or space.step is None or not is_written(space, flat):
             return super().updated(space, before, flat, arrays, into)
         vectors = [x for x in leaves(flat) if is_vector(x)]
         new, made = space.updated(int(sum(counts(flat)[:1])), vectors, into)
@@ -155,6 +148,7 @@ class NativeFunction(Native[P], CompiledFunction[P, Y]):
             inner.arity,
             multi_output=inner.multi_output,
             integer_inputs=inner.integer_inputs,
+            mask_inputs=inner.mask_inputs,
             random=inner.random,
         )
         self.inner = inner

@@ -32,7 +32,7 @@ def run_members(space: Any, rows: Any, arrays: Sequence[Any], mapped: Sequence[b
     """(outputs, gradients) of every member: rows of params, arrays with an axis of members if mapped."""
     members = len(rows)
     given = [np.ascontiguousarray(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
-    outputs = [np.empty((members, *y.shape), y.dtype) for y in space.results]
+    outputs = [np.empty((members, *y.shape), y.dtype) for y in space.outputs]
     gradients = np.empty_like(rows)
     moving = [x[0].nbytes if moves else 0 for x, moves in zip(given, mapped, strict=True)]
     moves = (ctypes.c_long * (len(given) + len(outputs)))(*moving, *(y[0].nbytes for y in outputs))

@@ -1,61 +1,84 @@
-"""Where the values of native code live: one slab, in which every stored value has its place and its array."""
+"""Where the values of native code live: a plan whose stored values have other places, in one slab."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
-from typing import Any
 
-import numpy as np
-
-from funcnet.compiler.binding import Workspace, aligned
-from funcnet.compiler.plan import Plan
+from funcnet.compiler.buffers import ALIGNMENT, Buffer
+from funcnet.compiler.plan import Place, Plan, storage_order
 from funcnet.native.grouping import Grouping
-from funcnet.tracing.forms import Instruction
-from funcnet.tracing.trace import Call, Value
+from funcnet.tracing.trace import Value
 
-ALIGNMENT = 64  # bytes
 OVERRUN = 64  # bytes behind the last value that products may read, and ignore
 
 
 class Placement:
-    """The place of every stored value in the slab, in bytes.
+    """The places of the stored values in the slab; rows of features are padded to whole vectors.
 
-    params, gradient: of the two flat vectors.      places: of other values, by identity.
-    padded: how many elements a row of features takes, for values with so many rows.
+    plan: of its values alone, in these places.      gradient: where the cotangents of the params begin.
     """
 
     def __init__(self, plan: Plan, grouping: Grouping, lanes: int) -> None:
-        self.plan = plan
         self.lanes = lanes
-        self.params: int = 0
-        length = sum(p.elements for p in plan.parameters) * plan.dtype.itemsize
-        self.gradient: int = rounded(length + OVERRUN)
-        start = self.gradient + (rounded(length + OVERRUN) if plan.buffers[1].size else 0)
-        self.places: dict[int, int] = {}
-        self.size: int = start
+        length = plan.params_buffer.size
+        params, gradient, others = Buffer(length), Buffer(plan.gradient_buffer.size), Buffer()
+        gradient.start = rounded(length + OVERRUN)
+        start = self.size = gradient.start + (rounded(length + OVERRUN) if plan.has_gradient else 0)
+        moved = {id(plan.params_buffer): params, id(plan.gradient_buffer): gradient}
+        places: dict[int, Place] = {
+            i: place._replace(buffer=moved[id(place.buffer)])
+            for i, place in plan.places.items()
+            if id(place.buffer) in moved
+        }
         outputs = {id(y.root) for y in plan.outputs}
         alive: list[tuple[int, int, int]] = []  # (start, stop, the last group that needs it)
-        for value in sorted(self._stored(grouping), key=lambda v: grouping.lives(v)[0]):
+        for value in sorted(self._stored(plan, grouping), key=lambda v: grouping.lives(v)[0]):
             first, last = grouping.lives(value)
             alive = sorted(piece for piece in alive if piece[2] >= first)
             need = rounded(self.nbytes(value))
-            place = gap(alive, start, need)
-            self.places[id(value)] = place
-            alive.append((place, place + need, len(grouping.groups) if id(value) in outputs else last))
-            self.size = max(self.size, place + need)
+            begin = gap(alive, start, need)
+            place = places[id(value)] = self._padded(value, others, begin)
+            if value.ones is not None:
+                places[id(value.ones)] = place._replace(shape=value.ones.shape)
+            alive.append((begin, begin + need, len(grouping.groups) if id(value) in outputs else last))
+            self.size = max(self.size, begin + need)
         self.size += OVERRUN
+        self.plan: Plan = replace(
+            plan,
+            calls=(),
+            inputs=(),
+            outputs=(),
+            ones=(),
+            params_buffer=params,
+            gradient_buffer=gradient,
+            packed_buffers=(),
+            working_buffers=(others,),
+            over_params=False,
+            places=places,
+            size=self.size,
+        )
+        self.gradient: int = gradient.start
 
-    def _stored(self, grouping: Grouping) -> list[Value]:
-        fixed = self.plan.buffers[:2]
+    @staticmethod
+    def _stored(plan: Plan, grouping: Grouping) -> list[Value]:
         calls = [y for group in grouping.groups for call in group.all() for y in call.outputs]
-        values = [*self.plan.inputs, *calls]
-        return [v for v in values if id(v) in grouping.stored and v.buffer not in fixed and v.base is None]
+        values = [v for v in (*plan.inputs, *calls) if id(v) in grouping.stored and v.base is None]
+        return [v for v in values if not plan.is_param(v) and not plan.is_gradient(v)]
+
+    def _padded(self, value: Value, buffer: Buffer, offset: int) -> Place:
+        shape, order, row = self.form(value)
+        lengths = (*shape[:-1], row)
+        strides = [0] * value.ndim
+        for i, axis in enumerate(order):
+            strides[axis] = value.dtype.itemsize * prod(lengths[i + 1 :])
+        return Place(buffer, offset, value.shape, tuple(strides))
 
     def form(self, value: Value) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         """(the shape as it is stored, the order of the axes, the elements that a row takes), features first."""
         if value.batch_axis is None:
             return value.shape, tuple(range(value.ndim)), value.shape[-1] if value.shape else 1
-        order = value.order or (value.ndim - 1, *range(value.ndim - 1))
+        order = storage_order(value)
         shape = tuple(value.shape[axis] for axis in order)
         row = shape[-1]
         if value.ndim <= 2 and value.batch_axis == 0 and row > 1:
@@ -70,54 +93,7 @@ class Placement:
 
     def place(self, root: Value) -> int:
         """Where in the slab a value begins that is no view."""
-        fixed = {id(self.plan.buffers[0]): self.params, id(self.plan.buffers[1]): self.gradient}
-        if id(root.buffer) in fixed:
-            return fixed[id(root.buffer)] + root.offset * root.dtype.itemsize
-        return self.places[id(root)]
-
-
-class Slab(Workspace):
-    """The slab, and arrays in it; those of params are in a flat vector of them, by default its own."""
-
-    def __init__(self, placement: Placement, memory: Any = None, params: Any = None) -> None:
-        plan = placement.plan
-        self.placement = placement
-        self.slab: Any = aligned(placement.size) if memory is None else memory
-        self.dtype: np.dtype[Any] = plan.dtype
-        self._arrays: dict[int, Any] = {}
-        self._allotted: dict[Any, Any] = {}
-        self._views: dict[Any, tuple[Any, Any]] = {}
-        self.state: dict[int, Any] = {}
-        count = sum(p.elements for p in plan.parameters)
-        own: Any = np.ndarray((count,), plan.dtype, self.slab, placement.params)
-        self.params: Any = own if params is None else params
-        self.gradient: Any = (
-            np.ndarray((count,), plan.dtype, self.slab, placement.gradient) if plan.buffers[1].size else self.params[:0]
-        )
-
-    def bind(self, call: Call) -> list[Instruction]:
-        """The call as NumPy instructions."""
-        return self._bind(call)
-
-    def _allot(self, value: Value, root: Value) -> Any:
-        """An array of the value's shape where its root lives."""
-        shape, order, row = self.placement.form(root)
-        if value is not root:  # with the feature of ones
-            shape = (shape[0] + 1, *shape[1:])
-        size = root.dtype.itemsize
-        lengths = (*shape[:-1], row)
-        strides = tuple(size * prod(lengths[axis + 1 :]) for axis in range(len(shape)))
-        key = (self.placement.place(root), shape, root.dtype, order)
-        if key not in self._allotted:
-            is_param = root.buffer is self.placement.plan.params_buffer
-            memory, start = (self.params, root.offset * size) if is_param else (self.slab, key[0])
-            array: Any = np.ndarray(shape, root.dtype, memory, start, strides)
-            self._allotted[key] = array.transpose([order.index(axis) for axis in range(len(shape))])
-        return self._allotted[key]
-
-    def offset(self, array: Any) -> int:
-        """Where in the slab an array begins, in bytes."""
-        return int(array.__array_interface__["data"][0] - self.slab.__array_interface__["data"][0])
+        return self.plan.places[id(root)].start
 
 
 def rounded(size: int) -> int:

@@ -6,27 +6,22 @@ import ctypes
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import prod
-from types import NoneType
 from typing import Any
-from weakref import ref
 
 import numpy as np
 from numpy import empty
 from typing_extensions import TypeVar
 
-from funcnet.arrays import Array
+from funcnet.compiler.binding import Binding, aligned
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
-from funcnet.compiler.programs import Program
-from funcnet.compiler.workspace import REBIND_COST, Memory, borrowed, taker
+from funcnet.compiler.program_cache import Program
+from funcnet.compiler.workspace import Workspace, taker
 from funcnet.native.members import run_members
-from funcnet.native.memory import Slab
 from funcnet.native.source import Code
 from funcnet.native.table import FIRST, NEW, PARAMS, STEPS, Table
 from funcnet.native.toolchain import build
 from funcnet.native.updates import Update
-from funcnet.tracing.forms import Instruction
-from funcnet.tracing.trace import Call
 
 P = TypeVar("P", default=Any)
 
@@ -54,12 +49,9 @@ class NativeProgram(Program[P]):
         self.shapes: list[tuple[int, ...]] = [(rows, *v.shape[1:]) if v.batch_axis == 0 else v.shape for v in arrays]
         self.size: int = self.code.size + sum(map(prod, self.shapes)) * self.code.plan.dtype.itemsize
 
-    def take(self) -> Memory[P]:
-        """A workspace that nobody uses."""
-        try:
-            return self.pool.pop()
-        except IndexError:
-            return NativeSpace(self, self.pool)
+    def new_workspace(self) -> Workspace[P]:
+        """Memory for one more call at the same time."""
+        return NativeWorkspace(self, self.pool)
 
     def function(self, name: str, *types: Any) -> Callable[..., None]:
         """A function of the library that takes the address of a table, and then these types."""
@@ -68,82 +60,57 @@ class NativeProgram(Program[P]):
         return found
 
 
-class NativeSpace(Memory[P]):
+class NativeWorkspace(Workspace[P]):
     """The memory of a run: the slab, and arrays that are copied in and out. C reads params where they are.
 
+    Calls that NumPy makes and that read params are bound to where these are, unless to copy these takes less time.
     table: what the C functions are given: those arrays, the params, and what `step` hands out.
-    readers: which instructions are calls that NumPy makes and that read params. They are bound to where these are,
-        unless to copy these takes less time.
     """
 
-    def __init__(self, program: NativeProgram[P], pool: deque[Memory[P]]) -> None:
-        super().__init__(program.params_cache, pool)
-        code = program.code
+    def __init__(self, program: NativeProgram[P], pool: deque[Workspace[P]]) -> None:
+        code, plan = program.code, program.code.first.placement.plan
         self.owner: NativeProgram[P] = program
-        placement = code.first.placement
-        placement.size = code.size
-        slab = Slab(placement)
-        self.slab: Any = slab.slab
-        self.own: Any = slab.params
-        count = code.count if placement.plan.buffers[1].size else 0
-        self.gradient: Any = np.ndarray((count,), self.own.dtype, slab.slab, code.gradient() if count else 0)
+        binding = Binding(plan, aligned(code.size))
+        self.slab: Any = binding.memory
+        own, count = binding.params, code.count if plan.has_gradient else 0
+        gradient: Any = np.ndarray((count,), own.dtype, self.slab, code.gradient() if count else 0)
         values = (*code.inputs, *code.plan.outputs)
         arrays = [np.empty(shape, v.dtype) for shape, v in zip(program.shapes, values, strict=True)]
-        self.inside: Sequence[Any] = arrays[: len(code.inputs)]
-        self.results: list[Any] = arrays[len(code.inputs) :]
-        self.fresh: list[Callable[[], Any]] = [taker(y, 1.0) for y in self.results]
+        inside, outputs = arrays[: len(code.inputs)], arrays[len(code.inputs) :]
         self.of_state: int = FIRST + len(arrays)
         vectors = 0 if code.update is None else 2 * len(code.update.vectors)
-        self.table: Table = Table([self.slab, self.own, self.own, *arrays, *[self.own] * vectors])
+        self.table: Table = Table([self.slab, own, own, *arrays, *[own] * vectors])
         self.slots: Any = self.table.slots
-        self.program: list[Instruction] = []
-        self.readers: list[tuple[slice, Call]] = []
         self.address: int = self.table.address
         for i, call in enumerate(code.first.numpy_calls):
-            self.program.append((program.function(f"funcnet_run{i}"), (self.address,)))
-            self._add(slab, call)
-        self.before_last: int = len(self.program)
-        self.program.append((program.function(f"funcnet_run{code.stretches - 1}"), (self.address,)))
+            binding.program.append((program.function(f"funcnet_run{i}"), (self.address,)))
+            binding.add(call)
+        self.before_last: int = len(binding.program)
+        binding.program.append((program.function(f"funcnet_run{code.stretches - 1}"), (self.address,)))
         self.step: Any = None if code.update is None else program.function("funcnet_step")
         plain = not self.before_last and not code.checks
-        self.descent: Any = len(self.own), self.own.dtype, self.slots, self.step if plain else None, self.address
-        self._slab: Slab = slab
-        self.source: Callable[[], Any] = NoneType
-        self.copies: bool = bool(self.readers) and self.own.nbytes <= REBIND_COST * len(self.readers)
-        self.status: Any = np.ndarray((1,), np.int64, slab.slab, code.status)
+        self.descent: Any = len(own), own.dtype, self.slots, self.step if plain else None, self.address
+        self.status: Any = np.ndarray((1,), np.int64, self.slab, code.status)
         if code.checks:
-            self.program.append((self._check, ()))
-
-    def _add(self, slab: Slab, call: Call) -> None:
-        start = len(self.program)
-        self.program += slab.bind(call)
-        if any(x.root.buffer is slab.placement.plan.params_buffer for x in call.operands):
-            self.readers.append((slice(start, len(self.program)), call))
-
-    def read(self, leaves: Sequence[Array]) -> None:
-        """Copy params in, leaf by leaf."""
-        self._read_from(self.own)
-        super().read(leaves)
+            binding.program.append((self._check, ()))
+        fresh = [taker(y, 1.0) for y in outputs]
+        super().__init__(program.params_cache, pool, own, gradient, inside, outputs, fresh, binding.program, binding)
+        self.bound_to_params: bool = bool(binding.readers)
 
     def take(self, vector: Any) -> None:
         """Have the params read where they are, in this flat vector, or from a copy."""
         if self.copies:
             self.own[...] = vector
-        elif self.readers:
-            self._read_from(vector)
+        elif self.bound_to_params:
+            self.read_from(vector)
         else:
             self.slots[PARAMS] = id(vector)
 
-    def _read_from(self, vector: Any) -> None:
+    def read_from(self, vector: Any) -> None:
+        """Have C, and NumPy's calls, read the params where they are."""
         self.slots[PARAMS] = id(vector)
-        if self.readers and vector is not self.source():
-            self.source = NoneType  # until all are bound, whatever comes between
-            params = self.own if vector is self.own else borrowed(vector)
-            slab = Slab(self._slab.placement, self.slab, params)
-            slab.state = self._slab.state
-            for place, call in self.readers:
-                self.program[place] = slab.bind(call)
-            self.source = ref(vector)
+        if self.bound_to_params:
+            super().read_from(vector)
 
     def updated(self, steps: int, state: Sequence[Any], into: Any = None) -> tuple[Any, list[Any]]:
         """(new params, new state) as vectors, after so many steps; the params are written into a vector if given."""
@@ -191,7 +158,7 @@ class NativeSpace(Memory[P]):
         failed, self.status[0] = int(self.status[0]), 0
         if failed:
             emission = self.owner.code.emissions[failed - 1]
-            slab = Slab(emission.placement, self.slab)
+            binding = Binding(emission.placement.plan, self.slab)
             for call in emission.checks:
-                for f, args in slab.bind(call):
+                for f, args in binding.bind(call):
                     f(*args)

@@ -12,12 +12,11 @@ import numpy as np
 from funcnet.arrays import is_array, is_tuple
 from funcnet.errors import ExportError
 from funcnet.native.expressions import literal
-from funcnet.native.program import NativeSpace
+from funcnet.native.program import NativeWorkspace
 from funcnet.native.table import Table
 from funcnet.native.updates import Language, Update, update_of
-from funcnet.optimizers.base import Elementwise
-from funcnet.training.gradients import SGDStep
-from funcnet.training.steps import TrainStep
+from funcnet.training.gradients import SGDStep, Step
+from funcnet.training.scan import has_state
 from funcnet.tree import new_tuple
 
 CHUNK = 1024  # steps of one call, after which an interrupt is seen
@@ -29,7 +28,7 @@ def update_text(step: Any, dtype: np.dtype[Any]) -> Update | None:
     """The update of a step as text; None where it has none."""
     if isinstance(step, SGDStep):
         return SGD
-    if step.takes_weight or not isinstance(step.optimizer.update, Elementwise):
+    if step.takes_weight or not step.flat:
         return None
     f = "f" if dtype.itemsize == 4 else ""
     functions = {name: f"fn_{name}{f}" for name in ("sign", "maximum", "minimum")}
@@ -41,25 +40,19 @@ def update_text(step: Any, dtype: np.dtype[Any]) -> Update | None:
         return None  # the optimizer runs in NumPy, after each call of native code
 
 
-def in_one_call(step: SGDStep[Any] | TrainStep[Any, Any]) -> bool:
+def in_one_call(step: Step[Any]) -> bool:
     """Whether nothing is asked between the steps."""
-    return not step.check_finite and not (isinstance(step, TrainStep) and step.returns_metrics)
+    return not step.check_finite and not (has_state(step) and step.returns_metrics)
 
 
-def scanned(
-    step: SGDStep[Any] | TrainStep[Any, Any], params: Any, state: Any, arrays: tuple[Any, ...]
-) -> tuple[Any, Any, Any] | None:
+def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any, Any] | None:
     """(params, state, losses) after all steps; None where each step is a call of its own."""
     if not in_one_call(step):
         return None
     first = tuple(x[0] for x in arrays)
-    if isinstance(step, TrainStep):
-        space, vector = step.acquire_beside(state, params, first, None)
-        flat = step.flat_state(space, state)
-    else:
-        space, vector = step.acquire(params, first, None)
-        flat = ()
-    if not isinstance(space, NativeSpace) or not space.owner.code.scans or not is_written(space, flat):
+    space, vector = step.enter(params, state, first, None)
+    flat = step.flat_state(space, state)
+    if not isinstance(space, NativeWorkspace) or not space.owner.code.scans or not is_written(space, flat):
         space.pool.append(space)
         return None
     steps = len(arrays[0])
@@ -76,7 +69,7 @@ def scanned(
         space.pool.append(space)
         return None  # the loop of steps raises the error
     made = space.layout.tree(vector)
-    after = step.state_of(space, new) if isinstance(step, TrainStep) else None
+    after = step.state_of(space, new)
     space.params_cache.remember(made, vector)
     space.pool.append(space)
     return made, after, losses
@@ -91,7 +84,7 @@ def leaves(state: Any) -> Iterator[Any]:
         yield state
 
 
-def is_written(space: NativeSpace[Any], flat: Any) -> bool:
+def is_written(space: NativeWorkspace[Any], flat: Any) -> bool:
     """Whether a state differs from the first one in its vectors and its count alone: that is what the C is for."""
     pairs = zip(leaves(flat), leaves(space.owner.start), strict=True)
     return all(is_vector(a) or is_count(a) or a == b for a, b in pairs) and len({*map(int, counts(flat))}) <= 1

@@ -57,12 +57,12 @@ class Code:
         self.plan: Plan = self.first.plan
         self.stretches: int = len(self.first.segments)
         self.scans: bool = update is not None and self.stretches == 1
-        self.inputs: list[Value] = self.plan.inputs
+        self.inputs: tuple[Value, ...] = self.plan.inputs
         size = max(e.placement.size for e in self.emissions.values())
         turned = max(e.turned for e in self.emissions.values()) * self.plan.dtype.itemsize
         self.turned: int = rounded(size)
         self.total: int = rounded(self.turned + turned + OVERRUN)
-        count = sum(p.elements for p in self.plan.parameters)
+        count = self.plan.param_count
         self.status: int = rounded(self.total + (count * self.plan.dtype.itemsize if len(spans) > 1 else 0))
         self.size: int = self.status + STATUS
         self.checks: bool = any(e.checks for e in self.emissions.values())
@@ -171,7 +171,7 @@ class Code:
         return "\n".join([*lines, "}"])
 
     def _gradient_count(self) -> int:
-        return self.count if self.plan.buffers[1].size else 0
+        return self.count if self.plan.has_gradient else 0
 
     def gradient(self) -> int:
         """Where in the slab the gradient stands after a run."""
@@ -202,7 +202,13 @@ class Code:
         """The last stretch and the update after it."""
         state = FIRST + len(self.inputs) + len(self.plan.outputs)
         vectors = [f"(T *)FN_ARRAY({state + i})" for i in range(2 * len(update.vectors))]
-        arguments = [f"FN_ARRAY({SLAB})", f"(T *)FN_ARRAY({PARAMS})", f"(T *)FN_ARRAY({NEW})", f"(long)fn_table[{STEPS}]", *vectors]
+        arguments = [
+            f"FN_ARRAY({SLAB})",
+            f"(T *)FN_ARRAY({PARAMS})",
+            f"(T *)FN_ARRAY({NEW})",
+            f"(long)fn_table[{STEPS}]",
+            *vectors,
+        ]
         return f"""void funcnet_step(void *const *fn_table) {{
     fn_run{self.stretches - 1}({given});
     fn_update({", ".join(arguments)});

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.compiler.binding import Binding
 from funcnet.compiler.plan import Plan
-from funcnet.native.memory import Placement, Slab
+from funcnet.native.memory import Placement
 from funcnet.tracing.trace import Call, Value
 
 INDICES = "ijklqrvw"
@@ -26,7 +27,7 @@ class Writer:
 
     def __init__(self, plan: Plan, placement: Placement) -> None:
         self.plan = plan
-        self.slab: Slab = Slab(placement)
+        self.binding: Binding = Binding(placement.plan)
         self.placement = placement
         self.suffix: str = "f" if plan.dtype.itemsize == 4 else ""
         self.names: dict[int, str] = {}
@@ -44,7 +45,7 @@ class Writer:
 
     def array(self, value: Value) -> Any:
         """The array that a value is in the slab."""
-        return self.slab.array(value)
+        return self.binding.array(value)
 
     def name(self, root: Value) -> str:
         """The name of the pointer to a stored value."""
@@ -53,19 +54,15 @@ class Writer:
             found = self.names[id(root)] = f"v{len(self.names)}{identifier(root)}"
             kind = c_type(root)
             place = f"{kind} *const {found} = ({kind} *)(fn_slab + {self.placement.place(root)});"
-            if self.is_param(root):
-                place = f"const T *const {found} = fn_params + {root.offset};"
+            if self.plan.is_param(root):
+                place = f"const T *const {found} = fn_params + {self.placement.place(root) // root.dtype.itemsize};"
             self.declarations[found] = place
         return found
-
-    def is_param(self, value: Value) -> bool:
-        """Whether it is read from the params, which are the caller's own memory."""
-        return value.root.buffer is self.plan.params_buffer
 
     def pointer(self, value: Value) -> tuple[str, list[int]]:
         """(the address of a value's first element, its strides in elements)."""
         array, size = self.array(value), value.dtype.itemsize
-        offset = (self.slab.offset(array) - self.placement.place(value.root)) // size if array.size else 0
+        offset = (self.binding.offset(array) - self.placement.place(value.root)) // size if array.size else 0
         name = self.name(value.root)
         return f"{name} + {offset}" if offset else name, [stride // size for stride in array.strides]
 

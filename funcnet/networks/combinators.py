@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 from typing_extensions import TypeIs
 
 from funcnet.arrays import Array, DType, Shape
+from funcnet.calling import checks_call
 from funcnet.compiler.programs import CompiledFunction
 from funcnet.core import Function, Layer, NoParams, Pullback, Result, Y, has_no_params
-from funcnet.display import Written
+from funcnet.display import Written, how_to_make
 from funcnet.errors import FuncnetError, GraphError, ShapeError, located
 from funcnet.layers.merge import add
 from funcnet.networks.nesting import nested, scoped
+from funcnet.options import brief
 from funcnet.random import Key, fold_in
 
 A = TypeVar("A")
@@ -46,6 +48,7 @@ def serial(
 def serial(
     a: AnyLayer, b: AnyLayer, c: AnyLayer, d: AnyLayer, e: AnyLayer, f: AnyLayer, g: AnyLayer, /, *more: AnyLayer
 ) -> Layer[tuple[Any, ...], Any] | Any: ...  # mypy then takes serial(*layers), which may be any of these, for Any
+@checks_call
 def serial(*layers: AnyLayer) -> Layer[Any, Any]:
     """Layers one after another.
 
@@ -65,7 +68,7 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
         "serial",
         partial(_serial, applies),
         applies[0].arity,
-        integer_inputs=next((integer_inputs_of(a) for a in applies if a.kind != "identity"), ()),
+        **kinds_of([next((a for a in applies if a.kind != "identity"), applies[0])]),
         random=any_random(applies),
     )
     return nested(Layer(partial(_init_serial, layers), apply), applies, Written("serial", layers))
@@ -107,6 +110,7 @@ def _init_serial(
     return tuple(params), shapes[0]
 
 
+@checks_call
 def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> Layer[tuple[Any, ...], Y]:
     """Layers side by side on the same input, their outputs merged.
 
@@ -137,7 +141,7 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
         "parallel",
         partial(_parallel, applies, join.apply),
         next(iter(takes), None),
-        integer_inputs=[i for i in integer_inputs_of(applies[0]) if all(i in integer_inputs_of(a) for a in applies)],
+        **kinds_of(applies),
         random=any_random((*applies, join.apply)),
     )
     written = Written("parallel", layers, () if merge is None else (("merge", merge),))
@@ -178,6 +182,7 @@ def _init_parallel(
     return tuple(params for params, _ in branches), shape
 
 
+@checks_call
 def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
     """Layers with a skip connection around them.
 
@@ -232,8 +237,16 @@ def matching(params: tuple[Any, ...], count: int) -> tuple[Any, ...]:
     if params == ():
         return ((),) * count
     if type(params) is not tuple or len(params) != count:
-        raise ShapeError(f"params must be a tuple of {count}, one for each layer, not {params!r:.60}")
+        raise ShapeError(
+            f"params must be a tuple of {count}, one for each layer, as init gives them, not {_form(params)}"
+        )
     return params
+
+
+def _form(params: object) -> str:
+    """Params of another form, which may be symbolic."""
+    name, found = type(params).__name__, cast("Any", params)
+    return f"{name} of {len(found)}" if hasattr(found, "__len__") else name
 
 
 def any_random(applies: Iterable[AnyFunction]) -> bool:
@@ -257,16 +270,15 @@ def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, nam
     for i, layer in enumerate(layers):
         where = f"{name}: {named.format(i)}"
         if not is_layer(layer):
-            hint = f": call it, fn.{layer.__name__}(...)" if callable(layer) and hasattr(layer, "__name__") else ""
-            hint = f": pass the layers one by one, {name}(*layers)" if isinstance(layer, list) else hint
-            raise GraphError(f"{where} {layer!r:.60} and not a layer{hint}")
+            raise GraphError(f"{where} {brief(layer)} and not a layer{how_to_make(layer, name)}")
         if layer.apply.multi_output and not multi_output:
             raise GraphError(f"{where} a network of several outputs: join them inside it")
 
 
-def integer_inputs_of(apply: Function[Any, Any]) -> frozenset[int]:
-    """Which inputs may be integers and go no further; an identity would hand them on."""
-    return apply.integer_inputs if apply.kind != "identity" else frozenset[int]()
+def kinds_of(applies: Sequence[AnyFunction]) -> dict[str, Any]:
+    """Which inputs of all these may be integers, or masks, and go no further; an identity would hand them on."""
+    names = [] if any(apply.kind == "identity" for apply in applies) else ["integer_inputs", "mask_inputs"]
+    return {name: set[int].intersection(*({*getattr(f, name)} for f in applies)) for name in names}
 
 
 def is_layer(x: object) -> TypeIs[AnyLayer]:

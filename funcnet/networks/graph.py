@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 from funcnet.core import Layer, OperatorKey
+from funcnet.display import how_to_make
 from funcnet.errors import GraphError
 from funcnet.networks.sharing import Shared
 from funcnet.options import is_key, listed, named
@@ -289,8 +290,8 @@ def _fault(layer: Any) -> str:
     if _is_a(layer, Layer):
         fault = "a network of several outputs, but an operator has one: join them inside it"
         return fault if layer.apply.multi_output else ""
-    name = getattr(layer, "__name__", "<")
-    if callable(layer) and not name.startswith("<"):
-        ours = "fn." * str(getattr(layer, "__module__", "")).startswith("funcnet.")
-        return f"the function {name} and not a layer: call it, {ours}{name}(...)"
+    if callable(layer) or isinstance(layer, str):
+        name = getattr(layer, "__name__", "<")
+        what = _described(layer) if name.startswith("<") else f"the function {name}"
+        return f"{what} and not a layer{how_to_make(layer)}"
     return f"{_described(layer)}: give a layer such as fn.linear(25), or a list of layers"

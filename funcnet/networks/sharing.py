@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from funcnet.calling import checks_call
 from funcnet.core import Function, Layer, OperatorKey
 from funcnet.display import shown
 from funcnet.errors import GraphError
@@ -21,6 +22,7 @@ class Shared(NamedTuple):
         return f"shared({self.key!r}{', transposed=True' * self.transposed})"
 
 
+@checks_call
 def shared(key: OperatorKey, *, transposed: bool = False) -> Shared:
     """Stand for operator `key` once more in `operators`: the same parameters, whose gradients add up.
 
@@ -32,6 +34,7 @@ def shared(key: OperatorKey, *, transposed: bool = False) -> Shared:
     return Shared(named(key), flag("shared: transposed", transposed))
 
 
+@checks_call
 def transposed(layer: Layer[Any, Any]) -> Function[Any, Any]:
     """The function of the params of a layer that multiplies by its weight transposed.
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, is_array, params_dtype
-from funcnet.display import shown, shows_call
+from funcnet.calling import checks_call
+from funcnet.display import call_forgotten, shown, shows_call
 from funcnet.errors import OptionError, ParamsError, ShapeError
 
 P = TypeVar("P")
@@ -93,6 +94,7 @@ def full_like(params: P, number: float) -> P:
     return each(lambda p: np.full_like(p, number), params)
 
 
+@checks_call
 def apply_updates(params: P, updates: P) -> P:
     """Add updates to params.
 
@@ -138,8 +140,8 @@ def joint(parts: tuple[Optimizer, ...]) -> Callable[..., Any]:
 def check_optimizer(where: str, optimizer: object) -> None:
     """Refuse what is no pair of init and update."""
     if not isinstance(optimizer, Optimizer):
-        name = getattr(optimizer, "__name__", "") if callable(optimizer) else ""
-        hint = f": call it, fn.{name}(...)" if name else ": fn.adam(1e-3) makes one"
+        hint = call_forgotten(optimizer) or ": fn.adam(1e-3) makes one"
+        hint = ": pass the parts one by one, fn.chain(*parts)" if isinstance(optimizer, list) else hint
         raise OptionError(f"{where} is {shown(optimizer):.60} and not an optimizer{hint}")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+from funcnet.calling import checks_call
 from funcnet.errors import ParamsError
 from funcnet.optimizers.base import Elementwise, Optimizer, P, each, expect, number, whole
-from funcnet.optimizers.schedules import Schedule, at
+from funcnet.optimizers.schedules import Schedule, at, check_schedule
 from funcnet.options import positive
 
 
@@ -20,6 +21,8 @@ class LearningRateState(NamedTuple):
 
 def by_learning_rate(learning_rate: float | Schedule) -> Optimizer:
     """u' = -learning_rate u; the state holds the rate of the next update."""
+    if callable(learning_rate):
+        check_schedule("learning_rate", learning_rate)
     rate = learning_rate if callable(learning_rate) else positive("learning_rate", learning_rate)
     return Optimizer(partial(_init_rate, rate), Elementwise(_by_learning_rate, rate))
 
@@ -36,6 +39,7 @@ def _by_learning_rate(
     return each(lambda u: factor * u, updates), LearningRateState(t, after)
 
 
+@checks_call
 def learning_rate(state: object) -> float:
     """The learning rate that the next update will take, read from an optimizer's state."""
     found = _find_rate(state)

@@ -15,7 +15,8 @@ from typing import TypeAlias, cast
 
 import numpy as np
 
-from funcnet.display import shows_call
+from funcnet.calling import check_takes
+from funcnet.display import call_forgotten, shows_call
 from funcnet.errors import OptionError
 from funcnet.options import count, finite, flag, fraction, natural, not_negative, positive
 
@@ -30,6 +31,9 @@ def check_schedule(name: str, schedule: object) -> None:
         raise OptionError(
             f"{name}: a schedule is a function of the count, such as fn.linear_schedule(...), not {schedule!r:.60}"
         )
+    if hint := call_forgotten(schedule):
+        raise OptionError(f"{name} must be a schedule, not what makes one{hint}")
+    check_takes(name, schedule, "count")
 
 
 def at(schedule: Schedule, t: int) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, is_array, is_tuple, params_dtype
+from funcnet.calling import checks_call
 from funcnet.core import OperatorKey
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ParamsError
@@ -209,6 +210,7 @@ class EmaParamsState(NamedTuple):
     average: Any
 
 
+@checks_call
 def ema_params(decay: float) -> Optimizer:
     """Keep a moving average of the params beside the optimizer's state.
 
@@ -239,6 +241,7 @@ def _ema_params(decay: float, updates: P, state: EmaParamsState, params: P | Non
     return updates, EmaParamsState(each(average, updates, params, expect(EmaParamsState, state).average))
 
 
+@checks_call
 def averaged_params(state: object) -> Any:
     """A copy of the average that `ema_params` keeps, read from an optimizer's state.
 

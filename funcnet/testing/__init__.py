@@ -8,10 +8,11 @@ which names the law, the place and both numbers. Imports training and all below 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from funcnet.arrays import Array, Shape
+from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.testing import conduct, derivatives
 from funcnet.testing.program import program_equals_the_function
@@ -23,12 +24,14 @@ OF_VJP = (conduct.cotangents_fit_the_primals, *derivatives.LAWS)
 LAWS = (*OF_VJP, *conduct.LAWS, program_equals_the_function)
 
 
+@checks_call
 def check_vjp(
     layer: Layer[Any, Any],
     *input_shapes: Shape,
     batch: int = 3,
     holomorphic: bool = False,
     labels: Mapping[int, int] | None = None,
+    masks: Collection[int] = (),
     domain: Callable[[Array], Array] | None = None,
     seed: int = 0,
 ) -> None:
@@ -41,13 +44,15 @@ def check_vjp(
     holomorphic: the function may be given complex numbers; then Im f(x + ih) / h at h = 1e-30 is exact to rounding, and
     1e-12 is demanded (Squire and Trapp 1998); else central differences at 6e-6, and 1e-8. Both relative to the largest.
     labels: which inputs are integers, and below which number, for instance `labels={1: 10}`.
+    masks: which inputs are bools; each row of one is True in its first place.
     domain: takes what is drawn from the standard normal to where the function is defined, for instance `np.exp`.
     Raises LawError, which names the law, the place and both numbers.
     """
-    subject = Subject(layer, input_shapes, batch, holomorphic, True, labels or {}, domain, 0.0, seed)
+    subject = Subject(layer, input_shapes, batch, holomorphic, True, labels or {}, masks, domain, 0.0, seed)
     hold_with_and_without_key(OF_VJP, subject)
 
 
+@checks_call
 def check_layer(
     layer: Layer[Any, Any],
     *input_shapes: Shape,
@@ -55,6 +60,7 @@ def check_layer(
     holomorphic: bool = False,
     rowwise: bool = True,
     labels: Mapping[int, int] | None = None,
+    masks: Collection[int] = (),
     domain: Callable[[Array], Array] | None = None,
     extreme: float = 800.0,
     seed: int = 0,
@@ -66,7 +72,7 @@ def check_layer(
 
     rowwise: each row of the output depends on that row of the inputs alone; False for what looks at the whole batch.
     extreme: inputs of this size, and of both signs, must give finite outputs and cotangents.
-    batch, holomorphic, labels, domain: as in `check_vjp`. Raises LawError.
+    batch, holomorphic, labels, masks, domain: as in `check_vjp`. Raises LawError.
     """
-    subject = Subject(layer, input_shapes, batch, holomorphic, rowwise, labels or {}, domain, extreme, seed)
+    subject = Subject(layer, input_shapes, batch, holomorphic, rowwise, labels or {}, masks, domain, extreme, seed)
     hold_with_and_without_key(LAWS, subject)

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from typing_extensions import TypeIs
 
 from funcnet.arrays import accept_array, is_array, refuse_mask
+from funcnet.calling import DATA, checks_call
 from funcnet.errors import OptionError, ShapeError
-from funcnet.options import count, flag
+from funcnet.options import brief, count, flag
 from funcnet.random import Key, generator
 
 Batch: TypeAlias = tuple[npt.NDArray[Any], ...]
@@ -42,6 +43,7 @@ def _are_arrays(x: Any) -> bool:
     return type(x) in (tuple, list) and bool(x) and all(map(is_array, x))
 
 
+@checks_call
 def minibatches(
     data: Data, batch_size: int | None = None, key: Key | None = None, *, drop_last: bool = False
 ) -> Iterator[Batch]:
@@ -65,6 +67,8 @@ def minibatches(
         return map(accept_batch, given)
     if batch_size is None:
         raise OptionError("batch_size is needed for data in arrays: for instance batch_size=32")
+    if np.ndim(cast("Any", batch_size)):
+        raise OptionError(f"batch_size is {brief(batch_size)}: {DATA}")
     size, stop = count("batch_size", batch_size), number_of_rows(given)
     if drop_last and stop < size:
         raise OptionError(f"drop_last leaves no batch of {size} from {stop} rows: make batch_size smaller")
@@ -162,7 +166,7 @@ def _column(name: str, x: Any) -> Any:
     refuse_mask(name, x)
     if is_array(x) and not isinstance(x, np.matrix):
         return np.asarray(x)
-    return accept_array(name, x, labels=True)
+    return accept_array(name, x, "fiub")
 
 
 def _dense(x: Any) -> npt.NDArray[Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from funcnet.arrays import is_array
+from funcnet.calling import checks_call
 from funcnet.core import Function, Layer
 from funcnet.errors import OptionError, ShapeError
 from funcnet.layers.norm import BatchNorm, Probe, Reached
@@ -22,6 +23,7 @@ SEQUENCES: tuple[Any, ...] = (tuple, list)
 LIST: Any = list
 
 
+@checks_call
 def calibrate(net: Layer[P, Any], params: P | Fit[Any], data: Data, batch_size: int | None = None) -> P:
     """New params, in which every batch_norm holds the mean and var of its input over all rows of the data.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import is_array
+from funcnet.calling import check_takes
 from funcnet.errors import OptionError
 from funcnet.training.calibration import without_statistics
 from funcnet.training.fit_result import Fit, owned
@@ -28,6 +29,7 @@ class Listeners:
         for i, function in enumerate(self.functions):
             if not callable(function):
                 raise OptionError(f"fit: callback {i} must be a function of a Fit, not {function!r:.60}")
+            check_takes(f"fit: callback {i}", function, "fitted")
 
     def call(self, fitted: Fit[Any]) -> tuple[Fit[Any], bool]:
         """(the Fit to go on from, whether to stop): each callback sees what the one before it returned."""

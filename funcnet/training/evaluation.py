@@ -12,8 +12,10 @@ from typing_extensions import TypeVar
 from funcnet.arrays import Array
 from funcnet.calling import checks_call
 from funcnet.core import Function, Layer
+from funcnet.display import call_forgotten
 from funcnet.errors import OptionError, ShapeError
 from funcnet.networks.combinators import check, is_layer
+from funcnet.options import brief
 from funcnet.training.batches import Data, refuse_swapped_data, whole_or_batches
 from funcnet.training.fit_result import Fit, params_of
 from funcnet.training.gradients import check_scalar
@@ -170,9 +172,10 @@ def score_function(name: str, metric: Score) -> Metric:
     """The function of outputs and targets that a loss, or a metric, is."""
     if is_layer(metric):
         return partial(loss_of, metric.apply)
-    if not callable(metric):
+    if not callable(metric) or call_forgotten(metric):
         raise OptionError(
-            f"evaluate: the metric {name!r} is {metric!r:.60} and no loss or function (outputs, targets): {ORDER}"
+            f"evaluate: the metric {name!r} is {brief(metric)} and no loss or function (outputs, targets)"
+            f"{call_forgotten(metric)}: {ORDER}"
         )
     return metric
 

@@ -22,9 +22,9 @@ from funcnet.training.calibration import lacks_statistics, with_statistics, with
 from funcnet.training.callbacks import Listeners, numbers
 from funcnet.training.evaluation import Mean, compared, loss_of, mean_loss, of_all_rows, scores
 from funcnet.training.fit_result import Fit, owned
-from funcnet.training.gradients import SGDStep
+from funcnet.training.gradients import SGDStep, Step
 from funcnet.training.monitoring import Monitor, monitor_of
-from funcnet.training.scan import STEPS, Run, begin, folded, has_state
+from funcnet.training.scan import Run, begin, folded, has_state
 from funcnet.training.steps import Metric, TrainStep
 from funcnet.training.weighing import Weigh, weigher
 
@@ -130,7 +130,7 @@ def check_fit(
     step: Any, params: Any, data: Any, epochs: int, batch_size: int | None, key: Key | None, validation: Any
 ) -> Loop:
     """Refuse what cannot be trained, or not for so long; make the data arrays."""
-    if not isinstance(step, STEPS):
+    if not isinstance(step, Step):
         raise OptionError(f"fit: the step is {first_line(step):.60}: make one with fn.train_step or fn.sgd_step")
     refuse_swapped_data("fit", params, data, "fit(step, params, data, epochs, batch_size, key)")
     found: list[Any] = []

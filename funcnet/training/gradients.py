@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -10,15 +10,16 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
-from funcnet.compiler.plan import PASSES, Plan
+from funcnet.calling import checks_call
 from funcnet.compiler.programs import Compiled
-from funcnet.compiler.workspace import Memory
+from funcnet.compiler.workspace import Workspace
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import Written, shown, shows_call
-from funcnet.errors import DTypeError, NonFiniteError, ShapeError
+from funcnet.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from funcnet.networks.combinators import check
-from funcnet.options import flag, positive
+from funcnet.options import as_float, brief, flag, positive
 from funcnet.random import Key
+from funcnet.tracing.forms import Instruction
 from funcnet.tracing.trace import Trace, Value
 from funcnet.training.mistakes import refuse_swapped, warn_of_activation, warn_of_targets
 from funcnet.training.nonfinite import all_finite, not_finite
@@ -28,6 +29,7 @@ P = TypeVar("P", default=Any)
 Y = TypeVar("Y", default=Array)
 
 
+@checks_call
 def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
     """A layer's output together with the function that pulls cotangents back (the vector-Jacobian product).
 
@@ -48,8 +50,9 @@ class CompiledGradient(Compiled[P]):
     shows_outputs: bool = False
     """Whether the program hands out the network's outputs, behind the loss."""
 
-    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None) -> None:
+    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
         super().__init__()
+        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         check(self.kind, (net,) if loss is None else (net, loss), multi_output=True)
         self.net: Function[P, Any] = net.apply
         self.loss: Function[Any, Any] | None = None if loss is None else loss.apply
@@ -61,12 +64,12 @@ class CompiledGradient(Compiled[P]):
         """The call that made it."""
         return shown(self)
 
-    def takes_integers(self, place: int) -> bool:
-        """Whether the array in that place may be integers: an input of the network, or a target."""
+    def kinds(self, place: int) -> str:
+        """The kinds of dtype that the array in that place may have: an input of the network, or a target."""
         loss, arity = self.loss, self.net.arity
         if loss is None or (arity is not None and place < arity):
-            return self.net.takes_integers(place)
-        return bool(loss.integer_inputs) or (arity is None and self.net.takes_integers(place))
+            return self.net.kinds(place)
+        return ("" if arity is not None else self.net.kinds(place)) + "f" + "iu" * bool(loss.integer_inputs)
 
     def name_of(self, place: int) -> str:
         """An input of the network, or a target."""
@@ -83,36 +86,26 @@ class CompiledGradient(Compiled[P]):
         """How many of so many arrays, from the first on, are inputs of the network."""
         return given if self.loss is None else inputs_taken(self.kind, self.net, given, self.loss)
 
-    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
-        """(new params, new state, losses) of all steps where one call makes them; None where each is its own call."""
-        return None
-
     def not_finite(
-        self, space: Memory[P], params: P, arrays: tuple[Any, ...], key: Key | None, loss: Any
+        self, space: Workspace[P], params: P, arrays: tuple[Any, ...], key: Key | None, loss: Any
     ) -> NonFiniteError:
         """The error for what ran in this workspace, with these params."""
         taken, gradient = self.taken(len(arrays)), space.layout.tree(space.gradient / self.scale)
         return not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
 
-    def record(
-        self,
-        trace: Trace,
-        params: P,
-        inputs: tuple[Value, ...],
-        key: Any = None,
-        passes: Collection[str] = PASSES,
-    ) -> Plan:
-        """Plan the loss and the gradient of the params."""
+    def results(
+        self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any
+    ) -> tuple[Sequence[Value], Sequence[Value]]:
+        """The loss, perhaps the outputs behind it, and the gradient of the params."""
         arrays = cast("tuple[Array, ...]", inputs)
         if self.loss is None:
             self.net.check_count(len(arrays))
             loss, pull = self.net.compute(params, *arrays, key=key)
             check_scalar(self.kind, loss)
             of_params, _ = pull(self.scale)
-            return Plan(trace, [loss], tree.leaves(of_params), passes)
+            return [loss], tree.leaves(of_params)
         loss, outputs, of_params = self._record_loss(trace, params, arrays, self.loss, key)
-        results = [loss, *outputs] if self.shows_outputs else [loss]
-        return Plan(trace, results, tree.leaves(of_params), passes)
+        return [loss, *outputs] if self.shows_outputs else [loss], tree.leaves(of_params)
 
     def _record_loss(
         self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any
@@ -122,7 +115,7 @@ class CompiledGradient(Compiled[P]):
         if len(arrays) < taken:
             raise ShapeError(f"{self.kind}: the network takes {taken} inputs, but only {len(arrays)} arrays were given")
         for i, x in enumerate(arrays[:taken]):
-            if x.dtype.kind != "f" and not self.net.takes_integers(i):
+            if x.dtype.kind not in self.net.kinds(i):
                 raise DTypeError(f"{self.kind}: input {i} has dtype {x.dtype}, not a floating one: cast it")
         output, pull = self.net.compute(params, *arrays[:taken], key=key)
         several = isinstance(output, tuple)
@@ -158,10 +151,6 @@ class ValueAndGrad(CompiledGradient[P]):
 
     kind = "value_and_grad"
 
-    def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
-        super().__init__(net, loss)
-        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
-
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
         space, _ = self.acquire(params, arrays, key)
@@ -191,18 +180,58 @@ def value_and_grad(
     return ValueAndGrad(net, loss, check_finite)
 
 
-class SGDStep(CompiledGradient[P]):
+class Step(CompiledGradient[P]):
+    """Base of training steps: the compiled gradient, then an update of the params.
+
+    flat: whether the update runs over flat vectors.
+    """
+
+    flat: bool
+
+    def enter(
+        self, params: P, state: Any, arrays: tuple[Array | Labels, ...], key: Key | None
+    ) -> tuple[Workspace[P], Any]:
+        """A workspace into which all is copied, and the flat vector that the params are views of, if they are."""
+        return self.acquire(params, arrays, key)
+
+    def flat_state(self, space: Workspace[P], state: Any) -> Any:
+        """The state with a vector in place of each tree."""
+        return ()
+
+    def state_of(self, space: Workspace[P], flat: Any) -> Any:
+        """The state whose trees are views of these vectors; None where there is none."""
+        return None
+
+    def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
+        """(new params, new state) as flat vectors; the params are written into a vector if one is given."""
+        raise NotImplementedError
+
+    def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
+        """What writes the new params over the old ones at the end of a program; none where `updated` has to run."""
+        return []
+
+    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
+        """(new params, new state, losses) of all steps where one call makes them; None where each is its own call."""
+        return None
+
+
+class SGDStep(Step[P]):
     """See `sgd_step`."""
 
     kind = "sgd_step"
     ending = "new params = params - d params; the learning rate is in the cotangent of the loss"
+    flat = True
 
     def __init__(
         self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float, check_finite: bool
     ) -> None:
-        super().__init__(net, loss)
-        self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
-        self.scale: float = positive("learning_rate", learning_rate)
+        super().__init__(net, loss, check_finite)
+        if as_float(learning_rate) is None:
+            raise OptionError(
+                f"sgd_step: learning_rate must be a finite number above 0, not {brief(learning_rate)}: "
+                "fn.train_step takes an optimizer, such as fn.adam(1e-3), and those take schedules"
+            )
+        self.scale: float = positive("sgd_step: learning_rate", learning_rate)
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
@@ -216,6 +245,16 @@ class SGDStep(CompiledGradient[P]):
         space.params_cache.remember(new, vector)
         space.pool.append(space)
         return new, loss
+
+    def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
+        """The vector of params minus the gradient, which holds the learning rate."""
+        for f, args in space.program:
+            f(*args)
+        return np.subtract(before, space.gradient, into), flat
+
+    def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
+        """The subtraction, unless the new params are looked at first."""
+        return [] if self.check_finite else [(np.subtract, (vector, gradient, vector))]
 
 
 @shows_call

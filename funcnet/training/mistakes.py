@@ -14,6 +14,8 @@ from funcnet.errors import OptionError
 
 TWICE = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid"}
 """Losses of logits, and the activation that each contains."""
+NO_LOGARITHMS = {"linear", "softmax"}
+"""Layers whose outputs are no logarithms of probabilities."""
 TOLERANCE = 0.01  # of the sum of a row of probabilities
 
 
@@ -25,14 +27,15 @@ def refuse_swapped(kind: str, net: Function[Any, Any], loss: Function[Any, Any] 
 
 def warn_of_activation(kind: str, net: Function[Any, Any], loss: Function[Any, Any] | None) -> None:
     """An activation that the loss applies once more."""
-    last = None if loss is None else TWICE.get(loss.kind)
-    if loss is not None and last is not None and last in last_kinds(net):
-        warnings.warn(
-            f"{kind}: the network ends in {last}, and {loss.kind} takes logits, to which it applies {last} itself: "
-            f"leave fn.{last}() out of the network, and apply it to the predictions afterwards",
-            UserWarning,
-            stacklevel=6,
-        )
+    if loss is None:
+        return
+    last, ends = TWICE.get(loss.kind), last_kinds(net)
+    if last in ends:
+        advice = f"logits, to which it applies {last} itself: leave fn.{last}() out of the network, and apply it to the"
+        _warn(f"{kind}: the network ends in {last}, and {loss.kind} takes {advice} predictions afterwards")
+    if loss.kind == "kl_divergence" and (found := ends & NO_LOGARITHMS):
+        advice = "takes logarithms of probabilities: end in fn.log_softmax()"
+        _warn(f"{kind}: the network ends in {found.pop()}, and kl_divergence {advice}")
 
 
 def last_kinds(net: Function[Any, Any]) -> set[str]:
@@ -47,16 +50,21 @@ def last_kinds(net: Function[Any, Any]) -> set[str]:
 
 
 def warn_of_targets(kind: str, loss: Function[Any, Any], target: Array) -> None:
-    """Targets of another coding than that of the loss."""
+    """Targets of another coding than that of the loss. A NaN is a missing target."""
     if loss.kind == "softmax_cross_entropy" and target.dtype.kind == "f" and target.ndim > 1:
         sums = target.sum(axis=-1)
         wrong = np.flatnonzero(np.abs(sums - 1) > TOLERANCE)
         if wrong.size:
             told = f"row {wrong[0]} of the target sums to {sums.ravel()[wrong[0]]:.4g}, not to 1"
-            _warn(kind, f"{told}: softmax_cross_entropy takes probabilities, target / target.sum(-1, keepdims=True)")
+            advice = "softmax_cross_entropy takes probabilities, target / target.sum(-1, keepdims=True)"
+            _warn(f"{kind}: {told}: {advice}")
     if loss.kind == "hinge" and not np.isnan(target).any() and np.isin(target, (0, 1)).all():
-        _warn(kind, "the targets are 0 and 1: hinge takes -1 and 1, 2 * target - 1")
+        _warn(f"{kind}: the targets are 0 and 1: hinge takes -1 and 1, 2 * target - 1")
+    if loss.kind == "sigmoid_cross_entropy" and ((target < 0) | (target > 1)).any():
+        outside = target[(target < 0) | (target > 1)][0]
+        coding = ", (target + 1) / 2 where they are -1 and 1" * bool(outside == -1)
+        _warn(f"{kind}: a target is {outside:g}: sigmoid_cross_entropy takes probabilities from 0 to 1{coding}")
 
 
-def _warn(kind: str, text: str) -> None:
-    warnings.warn(f"{kind}: {text}", UserWarning, stacklevel=7)
+def _warn(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=7)

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import is_tuple
+from funcnet.calling import checks_call
 from funcnet.errors import OptionError
 from funcnet.optimizers.learning_rate import LearningRateState, learning_rate
 from funcnet.options import count, fraction, natural, not_negative, positive
@@ -19,6 +20,7 @@ from funcnet.training.monitoring import Monitor, sign_of
 S = TypeVar("S")
 
 
+@checks_call
 def set_learning_rate(state: S, rate: float) -> S:
     """The state of an optimizer with another learning rate for the next update, and for all that follow.
 
@@ -51,6 +53,7 @@ class Plateau(NamedTuple):
     monitor: Monitor
 
 
+@checks_call
 def reduce_on_plateau(
     factor: float = 0.1,
     patience: int = 10,

@@ -11,21 +11,20 @@ import numpy as np
 from typing_extensions import TypeIs, TypeVar
 
 from funcnet.arrays import Array, Labels, Vector, accept_array
-from funcnet.compiler.programs import SPEC
-from funcnet.compiler.workspace import Memory
+from funcnet.calling import checks_call
+from funcnet.compiler.program_cache import SPEC
+from funcnet.compiler.workspace import Workspace
 from funcnet.display import first_line
 from funcnet.errors import FuncnetError, OptionError, ShapeError, located
-from funcnet.optimizers.base import Elementwise
 from funcnet.random import Key, check_key, fold_in
 from funcnet.tracing.forms import Instruction
-from funcnet.training.gradients import SGDStep
+from funcnet.training.gradients import SGDStep, Step
 from funcnet.training.nonfinite import all_finite
 from funcnet.training.steps import TrainStep
 
 P = TypeVar("P", default=Any)
 S = TypeVar("S", default=Any)
 Arrays: TypeAlias = tuple[Any, ...]
-STEPS: tuple[Any, ...] = (TrainStep, SGDStep)
 
 
 def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
@@ -79,22 +78,17 @@ class FlatRun(Generic[P]):
     steps: how many there will be, about.
     """
 
-    def __init__(
-        self, step: SGDStep[P] | TrainStep[P, Any], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int
-    ) -> None:
+    def __init__(self, step: Step[P], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int) -> None:
         self.step = step
         self.specs: list[Any] = [*map(SPEC, arrays)]
-        if isinstance(step, TrainStep):
-            space, vector = step.acquire_beside(state, params, arrays, key)
-        else:
-            space, vector = step.acquire(params, arrays, key)
-        self.space: Memory[P] = space
-        self.state: Any = step.flat_state(space, state) if isinstance(step, TrainStep) else None
+        space, vector = step.enter(params, state, arrays, key)
+        self.space: Workspace[P] = space
+        self.state: Any = step.flat_state(space, state)
         self.vector: Any = space.layout.joined(params) if vector is None else vector.copy()
         self.copies: bool = space.follow(self.vector, steps)
-        self.program: list[Instruction] = space.program
-        if not isinstance(step, TrainStep) and not step.check_finite:
-            self.program = [*self.program, (np.subtract, (self.vector, space.gradient, self.vector))]
+        ending = step.update_in_place(self.vector, space.gradient)
+        self.program: list[Instruction] = [*space.program, *ending]
+        self.in_program: bool = bool(ending)
         self.keyed: bool = step.random and key is not None
 
     def takes(self, arrays: Arrays) -> bool:
@@ -108,26 +102,24 @@ class FlatRun(Generic[P]):
             inside[...] = x
         if self.copies:
             space.own[...] = self.vector
-        if isinstance(step, TrainStep):
-            into = None if step.check_finite else self.vector
-            new, self.state = step.updated(space, self.vector, self.state, arrays, into)
-        else:
+        if self.in_program:
             for f, args in self.program:
                 f(*args)
-            new = self.vector - space.gradient if step.check_finite else self.vector
+            return space.fresh[0](), []
+        into = None if step.check_finite else self.vector
+        new, self.state = step.updated(space, self.vector, self.state, arrays, into)
         loss, *outputs = [take() for take in space.fresh]
-        if not step.check_finite:
-            return loss, outputs
-        if not all_finite(loss, new):
-            raise step.not_finite(space, space.layout.tree(self.vector), arrays, key, loss)
-        self.vector[...] = new
+        if step.check_finite:
+            if not all_finite(loss, new):
+                raise step.not_finite(space, space.layout.tree(self.vector), arrays, key, loss)
+            self.vector[...] = new
         return loss, outputs
 
     def finish(self) -> tuple[P, Any]:
         """The params as views of the vector, in which nothing changes any more, and the state."""
         space = self.space
         params = space.layout.tree(self.vector)
-        state = self.step.state_of(space, self.state) if isinstance(self.step, TrainStep) else None
+        state = self.step.state_of(space, self.state)
         space.params_cache.remember(params, self.vector)
         space.pool.append(space)
         return params, state
@@ -143,6 +135,7 @@ def scan(
 ) -> tuple[P, S, Vector]: ...
 @overload
 def scan(step: SGDStep[P], params: P, /, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, Vector]: ...
+@checks_call
 def scan(step: Any, params: Any, /, *given: Any, key: Key | None = None) -> tuple[Any, ...]:
     """Take a step on each of many batches, in one call: the same bits as the loop of steps, in less time.
 
@@ -161,7 +154,7 @@ def scan(step: Any, params: Any, /, *given: Any, key: Key | None = None) -> tupl
 
     Example: `params, losses = fn.scan(step, params, x.reshape(100, 32, 2), target.reshape(100, 32, 1))`.
     """
-    if not isinstance(step, STEPS):
+    if not isinstance(step, Step):
         raise OptionError(f"scan: the step is {first_line(step):.60}: make one with fn.sgd_step or fn.train_step")
     if key is not None:
         check_key(key)
@@ -191,11 +184,11 @@ def run_all(step: Any, params: Any, state: Any, arrays: Arrays, key: Key | None)
     return *run.finish(), np.array(losses) if stacked is None else stacked
 
 
-def accept_steps(step: SGDStep[Any] | TrainStep[Any, Any], given: Arrays) -> Arrays:
+def accept_steps(step: Step[Any], given: Arrays) -> Arrays:
     """The arrays, which must agree on the number of steps."""
     if not given:
         raise ShapeError("scan: no arrays; it takes the inputs of the network and then the targets, of many steps")
-    arrays = tuple(accept_array(f"scan: array {i}", x, labels=step.takes_integers(i)) for i, x in enumerate(given))
+    arrays = tuple(accept_array(f"scan: array {i}", x, step.kinds(i)) for i, x in enumerate(given))
     shapes = ", ".join(str(x.shape) for x in arrays)
     if any(x.ndim < 2 for x in arrays):
         raise ShapeError(
@@ -217,18 +210,16 @@ def place_of(error: FuncnetError, place: int, arrays: Arrays) -> str:
     return f"scan: axis 0 of {shapes} is the steps, so each step takes {', '.join(str(x.shape[1:]) for x in arrays)}"
 
 
-def folded(step: SGDStep[Any] | TrainStep[Any, Any], key: Key | None, place: int) -> Key | None:
+def folded(step: Step[Any], key: Key | None, place: int) -> Key | None:
     """The key of one step, if it makes a difference: to fold it takes as long as a short step."""
     return fold_in(key, place) if key is not None and step.random else None
 
 
-def begin(
-    step: SGDStep[P] | TrainStep[P, Any], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int = 1
-) -> Run:
+def begin(step: Step[P], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int = 1) -> Run:
     """A run whose first batch these arrays are; all is checked as the step does it, and no step is taken yet.
 
     steps: how many there will be, if that is known; it makes no difference but in time.
     """
-    if isinstance(step, TrainStep) and not isinstance(step.optimizer.update, Elementwise):
+    if has_state(step) and not step.flat:
         return StepRun(step, params, state)
     return FlatRun(step, params, state, arrays, key, steps)

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeAlias, cast, overload
+from typing import Any, Generic, TypeAlias, cast, overload
 
 import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels, is_array, is_tuple
-from funcnet.compiler.layout import FORM, Layout, Node, are_as_they_were
-from funcnet.compiler.workspace import Memory
+from funcnet.compiler.layout import Node
+from funcnet.compiler.workspace import Workspace
 from funcnet.core import Layer
-from funcnet.display import shows_call
-from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
+from funcnet.display import call_forgotten, shows_call
+from funcnet.errors import FuncnetError, OptionError, ParamsError
 from funcnet.optimizers.base import Elementwise, Optimizer, apply_updates, check_optimizer, takes_weight
-from funcnet.options import flag
+from funcnet.options import brief
 from funcnet.random import Key
-from funcnet.training.gradients import CompiledGradient
+from funcnet.training.flat_states import Kept, flat_state, vector_of, with_trees
+from funcnet.training.gradients import Step
 from funcnet.training.nonfinite import all_finite
 from funcnet.training.weighing import Weigh, weigher
 
@@ -38,25 +39,7 @@ FORGOTTEN = (
 )
 
 
-class Kept(NamedTuple):
-    """A state that a step made, the same with a vector for each tree, and what both consist of.
-
-    nodes: the dicts and lists of the trees.     arrays: each vector and its views, as `layout` makes them.
-    """
-
-    state: Any
-    flat: Any
-    nodes: list[Node]
-    arrays: list[Array]
-
-    def is_as_it_was(self, layout: Layout[Any]) -> bool:
-        """Whether nothing was put in the place of anything else, and no shape, strides or dtype were assigned."""
-        forms = [layout.form, *layout.forms]
-        count = len(self.arrays) // len(forms)
-        return are_as_they_were(self.nodes) and [*map(FORM, self.arrays)] == forms * count
-
-
-class TrainStep(CompiledGradient[P], Generic[P, L]):
+class TrainStep(Step[P], Generic[P, L]):
     """See `train_step`."""
 
     kind = "train_step"
@@ -70,14 +53,14 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
         metrics: Mapping[str, Metric] | None,
         check_finite: bool,
     ) -> None:
-        super().__init__(net, loss)
-        self.check_finite: bool = flag("train_step: check_finite", check_finite)
+        super().__init__(net, loss, check_finite)
         check_optimizer("train_step: the optimizer", optimizer)
         self.optimizer: Optimizer = optimizer
         self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
         self.returns_metrics: bool = metrics is not None
         self.shows_outputs: bool = bool(self.metrics)
         self.takes_weight: bool = takes_weight(optimizer)
+        self.flat: bool = isinstance(optimizer.update, Elementwise)
         self.weigh: Weigh = weigher(self.net, self.loss, self.taken)
         if self.shows_outputs and loss is None:
             raise OptionError("train_step: metrics compare outputs with targets: give the loss beside the network")
@@ -95,17 +78,16 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
         self, params: P, state: S, arrays: tuple[Array | Labels, ...], key: Key | None
     ) -> tuple[P, S, Any, list[Array]]:
         """(new params, new state, loss, outputs); there are outputs where there are metrics."""
-        space, vector = self.acquire_beside(state, params, arrays, key)
+        space, vector = self.enter(params, state, arrays, key)
         layout = space.layout
-        if isinstance(self.optimizer.update, Elementwise):
+        if self.flat:
             before, flat = layout.joined(params) if vector is None else vector, self.flat_state(space, state)
             vector, flat = self.updated(space, before, flat, arrays)
             state = self.state_of(space, flat)
         else:
             for f, args in space.program:
                 f(*args)
-            update = self.update_of(arrays)
-            updates, state = two(update(layout.tree(space.gradient.copy()), state, params))
+            updates, state = two(self.update_of(arrays)(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
         new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
         if self.check_finite and not all_finite(loss, vector):
@@ -114,16 +96,9 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
         space.pool.append(space)
         return new, state, loss, outputs
 
-    def updated(self, space: Memory[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
-        """(new params, new state) as flat vectors; the params are written into a vector if one is given."""
-        for f, args in space.program:
-            f(*args)
-        updates, flat = self.update_of(arrays)(space.gradient, flat, before)
-        return np.add(before, updates, into), flat
-
-    def acquire_beside(
-        self, state: Any, params: P, arrays: tuple[Array | Labels, ...], key: Key | None
-    ) -> tuple[Memory[P], Any]:
+    def enter(
+        self, params: P, state: Any, arrays: tuple[Array | Labels, ...], key: Key | None
+    ) -> tuple[Workspace[P], Any]:
         """The same as `acquire`, whose error says so where the state was forgotten."""
         try:
             return self.acquire(params, arrays, key)
@@ -146,14 +121,21 @@ class TrainStep(CompiledGradient[P], Generic[P, L]):
         update = cast("Any", self.optimizer.update)
         return partial(update, weight=self.weigh(arrays)) if self.takes_weight else update
 
-    def flat_state(self, space: Memory[P], state: Any) -> Any:
+    def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
+        """(the vector of params and the updates, the new state), all flat."""
+        for f, args in space.program:
+            f(*args)
+        updates, flat = self.update_of(arrays)(space.gradient, flat, before)
+        return np.add(before, updates, into), flat
+
+    def flat_state(self, space: Workspace[P], state: Any) -> Any:
         """The state with a vector in place of each tree."""
         layout, kept = space.layout, cast("Kept | None", space.params_cache.kept)
         if kept is not None and kept.state is state and kept.is_as_it_was(layout):
             return kept.flat
         return flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
 
-    def state_of(self, space: Memory[P], flat: Any) -> Any:
+    def state_of(self, space: Workspace[P], flat: Any) -> Any:
         """The state whose trees are views of the optimizer's vectors, which is recognised when it comes again."""
         nodes, arrays = list[Node](), list[Array]()
         state = with_trees(space.layout, flat, nodes, arrays)
@@ -217,8 +199,9 @@ def train_step(
 def check_metrics(kind: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     """Refuse what is no function of outputs and targets, and a second loss."""
     for name, metric in accept_metrics(kind, metrics).items():
-        if not callable(metric):
-            raise OptionError(f"{kind}: the metric {name!r} is {metric!r:.60} and not a function (outputs, targets)")
+        if not callable(metric) or call_forgotten(metric):
+            what = f"{brief(metric)} and not a function (outputs, targets)"
+            raise OptionError(f"{kind}: the metric {name!r} is {what}, such as fn.accuracy{call_forgotten(metric)}")
     if "loss" in metrics:
         raise OptionError(f"{kind}: 'loss' names the loss itself: give the metric another name")
     return dict(metrics)
@@ -236,60 +219,3 @@ def two(result: Any) -> Any:
     if not is_tuple(result) or len(result) != 2:
         raise OptionError(f"train_step: the optimizer's update must return (updates, state), not {result!r:.60}")
     return result
-
-
-def vector_of(layout: Layout[Any], candidate: Any) -> Array:
-    """The leaves of a tree shaped as the params in one vector, which is their own where they are the views of one."""
-    leaves, structure = tree.flatten(candidate)
-    if structure != layout.structure:
-        places = tree.unflatten(layout.structure, range(layout.structure.size))
-        leaves = tree.leaves(tree.map(second, places, candidate))
-    for x, shape in zip(leaves, layout.shapes, strict=True):
-        if not is_array(x) or x.shape != shape or x.dtype != layout.dtype:
-            what = f"{x.dtype} {x.shape}" if is_array(x) else f"{x!r:.60}"
-            raise ShapeError(
-                f"{what} stands where the params have {layout.dtype} {shape}: make the state from them, init(params)"
-            )
-    source: Array | None = layout.source(leaves)
-    return layout.joined(leaves) if source is None else source
-
-
-def second(place: int, x: Any) -> Any:
-    """x"""
-    return x
-
-
-def flat_state(layout: Layout[Any], like: Any, state: Any) -> Any:
-    """The state with a vector in place of each tree that is shaped as the params; `like` has one there."""
-    if is_tuple(like):
-        if type(state) is not type(like) or len(state) != len(like):
-            raise ParamsError(
-                f"train_step: the state has a {type(state).__name__}{length_of(state)} where this optimizer keeps a "
-                f"{type(like).__name__}{length_of(like)}: step.init(params) gives the first one"
-            )
-        return tree.new_tuple(type(like), [flat_state(layout, a, b) for a, b in zip(like, state, strict=True)])
-    if not is_array(like):
-        if is_array(state) and state.ndim:
-            raise ParamsError(f"train_step: the state has {state!r:.60} where this optimizer keeps {like!r:.60}")
-        return state
-    try:
-        return vector_of(layout, state)
-    except (ParamsError, ShapeError) as error:
-        raise located(error, "train_step: the state does not fit the params") from None
-
-
-def length_of(state: Any) -> str:
-    """How many items a plain tuple has, for an error."""
-    return f" of {len(state)}" if is_tuple(state) and type(state) is tuple else ""
-
-
-def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node], arrays: list[Array]) -> Any:
-    """The state with trees of views in place of vectors; what they consist of is added to `nodes` and `arrays`."""
-    if is_tuple(flat):
-        return tree.new_tuple(type(flat), [with_trees(layout, part, nodes, arrays) for part in flat])
-    if not is_array(flat) or not flat.ndim:  # a number may be an array of no axes, as files give them
-        return flat
-    made = layout.tree(flat)
-    nodes += layout.nodes(made)
-    arrays += [flat, *layout.leaves(made)]
-    return made

@@ -16,21 +16,20 @@ from funcnet import tree
 from funcnet.arrays import accept_array, is_array
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.programs import CompiledFunction
-from funcnet.compiler.workspace import Memory
+from funcnet.compiler.workspace import Workspace
 from funcnet.core import Function
 from funcnet.display import Written, first_line, shown, shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
-from funcnet.optimizers.base import Elementwise
 from funcnet.options import as_int
 from funcnet.random import Key, check_key, fold_in
-from funcnet.training.gradients import SGDStep, ValueAndGrad
+from funcnet.training.flat_states import with_trees
+from funcnet.training.gradients import Step, ValueAndGrad
 from funcnet.training.nonfinite import all_finite
 from funcnet.training.scan import FlatRun, has_state
-from funcnet.training.steps import TrainStep, with_trees
 
 Q = ParamSpec("Q")
 Axes: TypeAlias = "int | None | Sequence[int | None]"
-FUNCTIONS = (TrainStep, SGDStep, ValueAndGrad, Function)
+FUNCTIONS = (Step, ValueAndGrad, Function)
 
 
 class VMap(Generic[Q]):
@@ -92,9 +91,7 @@ class Members:
         self.place: int = 0
 
     def _arrays(self, given: Iterable[Any]) -> list[Any]:
-        return [
-            accept_array(f"vmap: array {i}", x, labels=self.function.takes_integers(i)) for i, x in enumerate(given)
-        ]
+        return [accept_array(f"vmap: array {i}", x, self.function.kinds(i)) for i, x in enumerate(given)]
 
     def of(self, argument: int) -> Any:
         """An argument of the member at work."""
@@ -119,9 +116,7 @@ class Members:
     def run(self) -> Any:
         """What the function returns, stacked."""
         function = self.function
-        if isinstance(function, SGDStep) or (
-            has_state(function) and isinstance(function.optimizer.update, Elementwise)
-        ):
+        if isinstance(function, Step) and function.flat:
             return self._run_steps()
         if isinstance(function, (ValueAndGrad, CompiledFunction)):
             return self._run_program()
@@ -158,7 +153,7 @@ class Members:
         params = tree.unflatten(space.layout.structure, columns(space.layout, rows))
         return (params, stacked(states), stacked(losses)) if has_state(step) else (params, stacked(losses))
 
-    def _together(self, space: Memory[Any], rows: Any) -> tuple[list[Any], Any] | None:
+    def _together(self, space: Workspace[Any], rows: Any) -> tuple[list[Any], Any] | None:
         """(outputs, gradients) of all members in one call of native code; None where each takes a call of its own."""
         function = self.function
         if getattr(function, "check_finite", False) or (function.random and self.key is not None):

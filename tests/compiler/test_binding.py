@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.compiler.binding import Workspace, aligned
-from funcnet.compiler.plan import Plan
+from funcnet.compiler.binding import Binding, aligned
+from funcnet.compiler.planning import make_plan
 from funcnet.tracing.forms import Instruction, is_dense, short_of_kernels
 from funcnet.tracing.primitives import inner, relu_grad
 from funcnet.tracing.trace import Trace
@@ -22,12 +22,12 @@ both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype._
 some_rows = pytest.mark.parametrize("rows", ROWS)
 
 
-def bound(function: Callable[..., Any], arrays: Sequence[Any], params: Sequence[Any] = ()) -> Workspace:
+def bound(function: Callable[..., Any], arrays: Sequence[Any], params: Sequence[Any] = ()) -> Binding:
     """The workspace of a function of (*params, *batches), filled with these numbers."""
     trace = Trace(arrays[0].dtype, len(arrays[0]))
     symbols = [trace.parameter(p.shape) for p in params]
     outputs = function(*symbols, *(trace.input(x.shape, x.dtype) for x in arrays))
-    space = Workspace(Plan(trace, outputs if isinstance(outputs, tuple) else (outputs,)))
+    space = Binding(make_plan(trace, outputs if isinstance(outputs, tuple) else (outputs,)))
     if params:
         space.params[...] = np.concatenate([p.ravel() for p in params])
     for place, x in zip(space.inputs, arrays, strict=True):
@@ -368,14 +368,14 @@ def test_memory_begins_at_a_cache_line() -> None:
 
 def test_a_workspace_has_the_memory_that_the_plan_asks_for() -> None:
     space = bound(lambda W, x: np.tanh(x @ W), [numbers(5, 3)], [numbers(3, 2)])
-    assert space.slab.nbytes >= sum(a.nbytes for a in (space.params, *space.inputs, *space.outputs))
-    assert all(np.shares_memory(space.slab, a) for a in (space.params, *space.inputs, *space.outputs))
+    assert space.memory.nbytes >= sum(a.nbytes for a in (space.params, *space.inputs, *space.outputs))
+    assert all(np.shares_memory(space.memory, a) for a in (space.params, *space.inputs, *space.outputs))
 
 
 def test_two_workspaces_share_nothing() -> None:
     trace = Trace(np.dtype(np.float32), 5)
-    plan = Plan(trace, (np.tanh(trace.input((5, 3), trace.dtype)),))
-    assert not np.shares_memory(Workspace(plan).slab, Workspace(plan).slab)
+    plan = make_plan(trace, (np.tanh(trace.input((5, 3), trace.dtype)),))
+    assert not np.shares_memory(Binding(plan).memory, Binding(plan).memory)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])

@@ -18,6 +18,7 @@ from funcnet import tree
 from funcnet.compiler import blocking
 from funcnet.compiler.blocking import LINE, even, separable, spans
 from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import make_plan
 from funcnet.core import layer
 from funcnet.tracing.forms import plain
 from funcnet.tracing.primitive import Primitive
@@ -184,7 +185,7 @@ def gradient_plan(gradient: Callable[[Any, Any], Any]) -> Plan:
     trace = Trace(np.dtype(np.float32), 4)
     W, x = trace.parameter((3, 3)), trace.input((4, 3), trace.dtype)
     y = x @ W
-    return Plan(trace, (inner(y, y),), (gradient(W, x),))
+    return make_plan(trace, (inner(y, y),), (gradient(W, x),))
 
 
 def test_a_gradient_over_rows_may_run_in_blocks() -> None:

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import funcnet as fn
-from funcnet.compiler import fusion, plan
-from funcnet.compiler.binding import Workspace
-from funcnet.compiler.fusion import SMALL, Fused
+from funcnet.compiler import fusion
+from funcnet.compiler.binding import Binding
+from funcnet.compiler.fusion import SMALL
 from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import PASSES, make_plan
+from funcnet.compiler.programs import Compiled
 from funcnet.tracing.primitives import relu_grad
 from funcnet.tracing.trace import Call, Trace
 from tests.compiler.test_plan import assert_no_clobber, functions, planned
@@ -67,14 +69,14 @@ def test_masks_are_joined() -> None:
     step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
     params, _ = net.init(fn.key(0), (2,))
     step(params, np.ones((ROWS, 2), np.float32), np.ones((ROWS, 1), np.float32))
-    (program,) = step._by_signature.values()
+    (program,) = step._programs.by_signature.values()
     (found,) = program.plans.values()
     assert [call.primitive.name for call in joined_calls(found)] == ["nonzero"]
 
 
 def test_what_a_value_is_made_of_stands_in_its_place_already() -> None:
     found = values_of(lambda a, b: squares(np.tanh(a), np.tanh(b)))
-    shared = found.working_buffers[0]
+    shared = found.packed_buffers[0]
     written = [call.output for call in found.calls if call.output.buffer is shared]
     assert len(written) == 4
     assert len({value.offset for value in written}) == 2
@@ -145,7 +147,7 @@ def test_cotangents_of_params_stay_where_they_belong() -> None:
     trace = Trace(np.dtype(np.float32), ROWS)
     params, x = [trace.parameter((2, 3)) for _ in range(2)], trace.input((ROWS, 2), trace.dtype)
     values: list[Any] = [np.tanh(p) for p in params]
-    found = Plan(trace, [x.sum()], [1.0 - y * y for y in values])
+    found = make_plan(trace, [x.sum()], [1.0 - y * y for y in values])
     assert [call.primitive.name for call in joined_calls(found)] == ["multiply"]
     assert_no_clobber(found)
 
@@ -176,7 +178,7 @@ def test_a_block_is_joined_where_the_whole_batch_would_be() -> None:
     for total, joins in ((ROWS, 1), (SMALL, 0)):
         trace = Trace(np.dtype(np.float32), ROWS, total)
         a, b = (np.tanh(trace.input((ROWS, WIDTH), trace.dtype)) for _ in range(2))
-        assert count(Plan(trace, [squares(a, b)])) == joins
+        assert count(make_plan(trace, [squares(a, b)])) == joins
 
 
 # --- the numbers
@@ -192,7 +194,7 @@ def test_the_same_bits_as_one_by_one(rows: int, dtype: Any, monkeypatch: pytest.
     made = fn.value_and_grad(net, fn.mse(reduction="sum"))
     loss, gradient = made(params, x, target)
     assert "v2]" in str(made)
-    monkeypatch.setattr(plan, "fuse", lambda calls: Fused(list(calls), [], {}))
+    monkeypatch.setattr(Compiled, "passes", PASSES - {"fusion"})
     again = fn.value_and_grad(net, fn.mse(reduction="sum"))
     expected = again(params, x, target)
     assert "v2]" not in str(again)
@@ -238,12 +240,10 @@ def test_any_calls_give_the_same_bits_joined_or_not(steps: list[tuple[str, int, 
     W, b, *inputs = (numbers.normal(size=shape).astype(np.float32) for shape in shapes)
 
     def results(fused: bool) -> list[Any]:
-        with pytest.MonkeyPatch.context() as patch:
-            if not fused:
-                patch.setattr(plan, "fuse", lambda calls: Fused(list(calls), [], {}))
-            found = planned(written(steps), (WIDTH,), (WIDTH,), params=[(WIDTH, WIDTH), (WIDTH,)], rows=rows)
+        params, passes = [(WIDTH, WIDTH), (WIDTH,)], PASSES if fused else PASSES - {"fusion"}
+        found = planned(written(steps), (WIDTH,), (WIDTH,), params=params, rows=rows, passes=passes)
         assert_no_clobber(found)
-        space = Workspace(found)
+        space = Binding(found)
         for _ in range(2):
             space.params[...] = np.concatenate([W.ravel(), b])
             for place, x in zip(space.inputs, inputs, strict=True):
@@ -259,7 +259,7 @@ def test_any_calls_give_the_same_bits_joined_or_not(steps: list[tuple[str, int, 
 
 def test_gaps_on_a_shelf_hold_numbers_that_no_call_complains_of() -> None:
     found = values_of(lambda a, b: (1.0 - a * a).sum() + (1.0 - b * b).sum())
-    space = Workspace(found)
+    space = Binding(found)
     for x in space.inputs:
         x[...] = 1.0
     with np.errstate(all="raise"):

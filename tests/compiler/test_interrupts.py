@@ -234,7 +234,7 @@ def test_threads_that_compile_at_once_plan_twice_at_worst(monkeypatch: pytest.Mo
     finally:
         sys.setswitchinterval(before)
     assert wrong == []
-    assert len(step._by_signature) <= 3 + len(threads)
+    assert len(step._programs.by_signature) <= 3 + len(threads)
 
 
 def stepped_alone(rows: int) -> Any:

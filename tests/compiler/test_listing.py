@@ -62,7 +62,7 @@ def test_the_lines_are_the_program_that_runs(step: str) -> None:
     params, _ = NET.init(fn.key(0), (2,))
     compiled = fn.sgd_step(NET, fn.mse(), learning_rate=0.05)
     compiled(params, numbers(40, 2), numbers(40, 2))
-    (program,) = compiled._by_signature.values()
+    (program,) = compiled._programs.by_signature.values()
     space: Any = program.pool[0]
     assert len(space.program) == len(lines(step))
 

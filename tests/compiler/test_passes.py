@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from funcnet import tree
-from funcnet.compiler.binding import Workspace
+from funcnet.compiler.binding import Binding
 from funcnet.compiler.listing import listing
-from funcnet.compiler.plan import PASSES, Plan
+from funcnet.compiler.plan import Plan
+from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.trace import Trace, Value
 from tests.support.strategies import Problem, partly_opaque, problems
@@ -39,7 +40,7 @@ def traced(problem: Problem) -> tuple[Trace, list[Value], list[Value], list[Any]
 
 def run(plan: Plan, numbers: list[Any]) -> list[Any]:
     """The outputs and the gradient that the program of a plan gives."""
-    space, count = Workspace(plan), len(plan.parameters)
+    space, count = Binding(plan), len(plan.parameters)
     space.params[...] = np.concatenate([np.empty(0), *(p.ravel() for p in numbers[:count])])
     for place, x in zip(space.inputs, numbers[count:], strict=True):
         place[...] = x
@@ -63,7 +64,7 @@ def told(trace: Trace) -> list[Any]:
 def test_planning_leaves_the_trace_alone(problem: Problem) -> None:
     trace, outputs, gradient, _ = traced(problem)
     before = told(trace)
-    Plan(trace, outputs, gradient)
+    make_plan(trace, outputs, gradient)
     after = told(trace)
     assert len(before) == len(after)
     assert all(a is b or a == b for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True))
@@ -72,7 +73,7 @@ def test_planning_leaves_the_trace_alone(problem: Problem) -> None:
 @given(problems())
 def test_each_pass_may_be_left_out(problem: Problem) -> None:
     trace, outputs, gradient, numbers = traced(problem)
-    expected, *others = (run(Plan(trace, outputs, gradient, passes), numbers) for passes in WITHOUT.values())
+    expected, *others = (run(make_plan(trace, outputs, gradient, passes), numbers) for passes in WITHOUT.values())
     for found in others:
         for a, b in zip(expected, found, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
@@ -80,10 +81,10 @@ def test_each_pass_may_be_left_out(problem: Problem) -> None:
 
 @given(problems(), st.data())
 def test_calls_of_several_outputs_give_the_same_with_each_pass_left_out(problem: Problem, data: st.DataObject) -> None:
-    plain = run(Plan(*traced(problem)[:3]), traced(problem)[3])
+    plain = run(make_plan(*traced(problem)[:3]), traced(problem)[3])
     trace, outputs, gradient, numbers = traced(data.draw(partly_opaque(problem)))
     for passes in WITHOUT.values():
-        found = run(Plan(trace, outputs, gradient, passes), numbers)
+        found = run(make_plan(trace, outputs, gradient, passes), numbers)
         for a, b in zip(plain, found, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
@@ -114,10 +115,10 @@ POWERS = Primitive("powers", powers, multi_output=True)
 @pytest.mark.parametrize("read", [0, 1, 2])
 def test_an_output_that_nothing_reads_has_no_memory_and_is_not_written(read: int) -> None:
     trace, _, y = two_of_three(read)
-    plan = Plan(trace, [y])
+    plan = make_plan(trace, [y])
     (call, *_) = plan.calls
     assert [value.buffer is not None for value in call.outputs] == [i == read for i in range(3)]
-    assert len(Workspace(plan).program) == len(plan.calls)
+    assert len(Binding(plan).program) == len(plan.calls)
     assert re.search(rf"v1\.{read} \(.*= powers\(x0, params\.W\)", listing("f", plan, [".W"]))
     assert f"v1.{(read + 1) % 3}" not in listing("f", plan, [".W"])
 
@@ -125,7 +126,7 @@ def test_an_output_that_nothing_reads_has_no_memory_and_is_not_written(read: int
 @pytest.mark.parametrize("passes", WITHOUT.values(), ids=WITHOUT)
 def test_a_cotangent_is_written_in_its_place_by_a_call_of_several_outputs(passes: frozenset[str]) -> None:
     trace, (dx, dW, total), _ = two_of_three(0)
-    plan = Plan(trace, [dx, total], [dW], passes)
+    plan = make_plan(trace, [dx, total], [dW], passes)
     (call,) = plan.calls
     assert call.outputs[1].buffer is plan.gradient_buffer
     assert not plan.over_params  # the call still reads W where it writes its cotangent
@@ -136,15 +137,15 @@ def test_a_cotangent_is_written_in_its_place_by_a_call_of_several_outputs(passes
 
 def test_a_call_of_several_outputs_is_dropped_where_none_is_read() -> None:
     trace, outputs, _ = two_of_three(0)
-    assert [call.primitive.name for call in Plan(trace, [trace.inputs[0] * 2.0]).calls] == ["multiply"]
-    assert f"powers {', '.join(str(y.shape) for y in outputs)}" in listing("f", Plan(trace, []), [".W"])
+    assert [call.primitive.name for call in make_plan(trace, [trace.inputs[0] * 2.0]).calls] == ["multiply"]
+    assert f"powers {', '.join(str(y.shape) for y in outputs)}" in listing("f", make_plan(trace, []), [".W"])
 
 
 def test_passes_make_fewer_calls_and_buffers() -> None:
     trace = Trace(F64, 4)
     x, W, b = trace.input((4, 3), F64), trace.parameter((3, 3)), trace.parameter((3,))
     y = np.exp(np.tanh(x @ W + b))
-    plans = {name: Plan(trace, [y], (), passes) for name, passes in WITHOUT.items()}
+    plans = {name: make_plan(trace, [y], (), passes) for name, passes in WITHOUT.items()}
     assert len(plans["without fold_bias"].calls) == len(plans["all passes"].calls) + 1
     in_place = {
         name: sum(c.output.buffer is c.operands[0].root.buffer for c in plan.calls) for name, plan in plans.items()
@@ -163,6 +164,6 @@ def test_a_trace_is_planned_as_often_as_one_likes(name: str) -> None:
     trace = Trace(F64, 4)
     x, W = trace.input((4, 3), F64), trace.parameter((3, 3))
     y = np.tanh(x @ W)
-    first, second = (Plan(trace, [y], [x.T @ (y * y)], WITHOUT[name]) for _ in range(2))
+    first, second = (make_plan(trace, [y], [x.T @ (y * y)], WITHOUT[name]) for _ in range(2))
     assert [call.primitive for call in first.calls] == [call.primitive for call in second.calls]
     assert (first.size, first.over_params) == (second.size, second.over_params)

@@ -17,8 +17,8 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.compiler import programs as compiled
-from funcnet.compiler.programs import MAX_POOLED
+from funcnet.compiler import program_cache
+from funcnet.compiler.program_cache import MAX_POOLED
 
 
 def net() -> fn.Layer[Any, Any]:
@@ -72,7 +72,7 @@ Kind = Callable[..., Call]
 
 
 def programs(compiled: Any) -> list[Any]:
-    return [*compiled._by_signature.values()]
+    return [*compiled._programs.by_signature.values()]
 
 
 # --- programs
@@ -82,12 +82,12 @@ def programs(compiled: Any) -> list[Any]:
 def test_a_stream_of_batch_sizes_keeps_few_programs_and_the_right_numbers(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "MAX_PROGRAMS", 20)
+    monkeypatch.setattr(program_cache, "MAX_PROGRAMS", 20)
     call = kind(200)
     sizes = np.random.default_rng(0).permutation(200) + 1
     found = [bits(call._replace(arrays=tuple(x[:n] for x in call.arrays))()) for n in sizes]
     assert len(programs(call.compiled)) <= 20
-    assert len(call.compiled._recent) <= 20
+    assert len(call.compiled._programs.recent) <= 20
     for n, result in list(zip(sizes, found, strict=True))[::20]:
         fresh = kind(200)
         assert bits(fresh._replace(arrays=tuple(x[:n] for x in fresh.arrays))()) == result
@@ -103,7 +103,7 @@ def test_one_shape_has_one_program(kind: Kind) -> None:
 
 @every_kind
 def test_the_program_made_first_is_let_go_first(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "MAX_PROGRAMS", 6)
+    monkeypatch.setattr(program_cache, "MAX_PROGRAMS", 6)
     call, made = kind(10), []
     for n in range(1, 11):
         call._replace(arrays=tuple(x[:n] for x in call.arrays))()
@@ -120,9 +120,9 @@ def test_programs_that_need_much_memory_are_let_go_sooner(kind: Kind, monkeypatc
         return len(programs(call.compiled))
 
     run(17)
-    monkeypatch.setattr(compiled, "MAX_BYTES", 3 * programs(call.compiled)[0].size)
+    monkeypatch.setattr(program_cache, "MAX_BYTES", 3 * programs(call.compiled)[0].size)
     assert [run(rows) for rows in (18, 19, 20)] == [2, 2, 2]
-    monkeypatch.setattr(compiled, "MAX_BYTES", 0)
+    monkeypatch.setattr(program_cache, "MAX_BYTES", 0)
     assert run(16) == 1
 
 
@@ -133,7 +133,7 @@ def test_a_program_that_is_let_go_frees_its_memory_at_once(kind: Kind, monkeypat
     ((space,),) = (program.pool for program in programs(call.compiled))
     slab = weakref.ref(space.own)
     del space
-    monkeypatch.setattr(compiled, "MAX_PROGRAMS", 1)
+    monkeypatch.setattr(program_cache, "MAX_PROGRAMS", 1)
     gc.disable()
     try:
         call()
@@ -146,7 +146,7 @@ def test_a_program_that_is_let_go_frees_its_memory_at_once(kind: Kind, monkeypat
 def test_small_params_that_are_held_count_as_the_memory_of_a_program(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "BYTES_PER_CALL", 0)
+    monkeypatch.setattr(program_cache, "BYTES_PER_CALL", 0)
     call = kind()
     call()
     (program,) = programs(call.compiled)

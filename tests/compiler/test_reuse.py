@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, Phase, find, settings
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.compiler import plan
+from funcnet.compiler import buffers, planning
 from funcnet.compiler.fusion import Fused
 from funcnet.compiler.plan import Plan
-from funcnet.compiler.programs import Program
+from funcnet.compiler.program_cache import Program
 from funcnet.tracing.trace import Call, Value
 from tests.networks.test_network import check_value_and_grad, small_blocks, solved, with_targets
 from tests.support.strategies import Problem, problems
@@ -36,7 +36,7 @@ def program_of(problem: Problem) -> Program[Any]:
     compiled = fn.value_and_grad(network)
     with np.errstate(all="ignore"):
         compiled(params, *inputs)
-    (program,) = compiled._by_signature.values()
+    (program,) = compiled._programs.by_signature.values()
     return program
 
 
@@ -132,10 +132,10 @@ IN_BLOCKS: dict[str, Callable[[Program[Any]], bool]] = {
 def no_reuse() -> Iterator[None]:
     """Every value has memory of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "fuse", lambda calls: Fused(list(calls), [], {}))
-        patch.setattr(plan, "in_place_buffer", lambda call, number, fixed: None)
-        patch.setattr(plan.Free, "take", lambda free, value: None)
-        patch.setattr(plan.Plan, "_gradient_fits_over_params", lambda plan: False)
+        patch.setattr(planning, "fuse", lambda calls: Fused(list(calls), [], {}))
+        patch.setattr(planning, "in_place_buffer", lambda call, number, fixed: None)
+        patch.setattr(buffers.Free, "add", lambda free, buffer: None)
+        patch.setattr(planning, "fits_over_params", lambda *facts: False)
         yield
 
 

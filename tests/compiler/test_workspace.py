@@ -14,7 +14,7 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import blocking, workspace
-from funcnet.compiler.binding import Workspace
+from funcnet.compiler.binding import Binding
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.programs import Compiled
 from funcnet.core import layer
@@ -412,7 +412,7 @@ def plain() -> fn.Layer[Any, Any]:
 
 def reads_where_they_are(net: fn.Layer[Any, Any], params: Any) -> bool:
     compiled: Any = net.apply
-    ((space,),) = (program.pool for program in compiled._by_signature.values())
+    ((space,),) = (program.pool for program in compiled._programs.by_signature.values())
     return space.source() is params[1].weight.base
 
 
@@ -439,13 +439,13 @@ def test_a_program_is_bound_anew_only_where_it_must(
 ) -> None:
     monkeypatch.setattr(workspace, "REBIND_COST", worth)
     bound = list[Any]()
-    read_from = Workspace.read_from
+    read_from = Binding.read_from
 
-    def counted(space: Workspace, vector: Any) -> None:
+    def counted(space: Binding, vector: Any) -> None:
         bound.append(vector)
         read_from(space, vector)
 
-    monkeypatch.setattr(Workspace, "read_from", counted)
+    monkeypatch.setattr(Binding, "read_from", counted)
     net = plain()
     given = {name: net.init(fn.key(i), (SQUARE,))[0] for i, name in enumerate("abc")}
     given["c"] = copied(given["c"])

@@ -25,15 +25,7 @@ SINGLE = ("conv", "avg_pool")  # what ONNX Runtime has in float32 alone
 
 def arrays(case: Case, rows: int, dtype: Any) -> list[Any]:
     """Inputs of a case."""
-    rng = np.random.default_rng(rows)
-    labels: dict[int, int] = case.options.get("labels", {})
-    domain: Callable[[Any], Any] = case.options.get("domain", lambda x: x)
-    return [
-        rng.integers(0, labels[i], (rows, *shape))
-        if i in labels
-        else domain(rng.normal(size=(rows, *shape))).astype(dtype)
-        for i, shape in enumerate(case.shapes)
-    ]
+    return case.inputs(np.random.default_rng(rows).normal, rows, dtype)
 
 
 def made(case: Case, dtype: Any) -> tuple[fn.Layer[Any, Any], Any]:

@@ -44,14 +44,7 @@ def assert_close(found: Any, right: Any, dtype: Any) -> None:
 
 
 def arrays_of(case: Case, rows: int, dtype: Any) -> list[Any]:
-    draw = np.random.default_rng(1)
-    labels = case.options.get("labels", {})
-    return [
-        draw.integers(0, labels[i], (rows, *shape))
-        if i in labels
-        else draw.uniform(0.1, 0.9, (rows, *shape)).astype(dtype)
-        for i, shape in enumerate(case.shapes)
-    ]
+    return case.inputs(lambda size: np.random.default_rng(1).uniform(0.1, 0.9, size), rows, dtype)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -157,7 +150,7 @@ def test_a_scan_with_an_optimizer(name: str, dtype: Any) -> None:
         np.asarray(a).tobytes() for a in tree.leaves(found[:2])
     ]
     assert [np.asarray(a).tobytes() for a in tree.leaves((params, state))] == before
-    program: Any = [*native._by_signature.values()][-1]
+    program: Any = [*native._programs.by_signature.values()][-1]
     assert program.code.scans is (name not in ("scheduled", "by norm"))
 
 
@@ -196,7 +189,7 @@ def test_labels_and_weights_are_checked_in_native_code(rows: int) -> None:
     step = fn.sgd_step(net, fn.softmax_cross_entropy(weighted=True), learning_rate=0.1)
     native: Any = fn.jit(step)
     assert_close(native(params, x, labels, weights), step(params, x, labels, weights), np.float32)
-    code = [*native._by_signature.values()][-1].code
+    code = [*native._programs.by_signature.values()][-1].code
     assert not code.first.numpy_calls
     assert len(code.spans) == 1 + (rows > 600) or rows > 600
     wrong, zero = labels.copy(), weights.copy()
@@ -312,7 +305,7 @@ def test_a_single_use_value_is_made_with_its_reader() -> None:
     params, _ = NET.init(fn.key(0), (2,))
     native: Any = fn.jit(STEP)
     native(params, *batch(40))
-    (program,) = native._by_signature.values()
+    (program,) = native._programs.by_signature.values()
     grouping: Grouping = program.code.first.grouping
     squares = [
         c for g in grouping.groups for c in g.calls if c.primitive.name == "multiply" and c.inputs[0] is c.inputs[1]

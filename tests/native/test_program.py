@@ -29,7 +29,7 @@ def bits(given: Any) -> list[bytes]:
 
 
 def space_of(native: Any) -> Any:
-    return [*native._by_signature.values()][-1].pool[-1]
+    return [*native._programs.by_signature.values()][-1].pool[-1]
 
 
 @pytest.mark.parametrize("net", [SMALL, WIDE, CUSTOM], ids=["in C", "with NumPy's products", "with NumPy's masks"])

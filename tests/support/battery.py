@@ -15,7 +15,6 @@ import numpy as np
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.testing.subject import Subject
 from tests.support import images
 from tests.support.cases import Case
 
@@ -179,6 +178,7 @@ FORMULAS: dict[str, Formula] = {
     "softplus": lambda p, x: np.logaddexp(0, x),
     "exp": lambda p, x: np.exp(x),
     "elementwise": lambda p, x: x**2,
+    "elementwise of where": lambda p, x: np.maximum(x, -0.5) + 0.5 * np.minimum(x + 0.5, 0),
     "custom_layer": lambda p, x: x * p[0],
     "softmax": lambda p, x: softmax(x),
     "log_softmax": lambda p, x: x - np.logaddexp.reduce(x, axis=-1)[..., None],
@@ -335,10 +335,9 @@ def formula_of(case: Case) -> Formula:
 
 def subject_of(case: Case, dtype: Any = np.float64, scale: float = 1.0) -> tuple[fn.Layer[Any, Any], Any, list[Any]]:
     """(layer, params, inputs), as the laws draw them, the inputs scaled."""
-    options: dict[str, Any] = {"rowwise": True, "labels": {}, "domain": None, "extreme": 1.0} | dict(case.options)
-    subject = Subject(case.make(), case.shapes, ROWS, case.holomorphic, seed=1, **options)
+    subject = case.subject(ROWS, case.holomorphic, seed=1)
     params, inputs = subject.point(dtype)
-    return subject.layer, params, [x if x.dtype.kind == "i" else (x * scale).astype(dtype) for x in inputs]
+    return subject.layer, params, [(x * scale).astype(dtype) if x.dtype.kind == "f" else x for x in inputs]
 
 
 def check_formula(case: Case) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from funcnet.compiler.binding import Workspace
-from funcnet.compiler.plan import Plan
+from funcnet.compiler.binding import Binding
+from funcnet.compiler.planning import make_plan
 from funcnet.errors import TracingError
 from funcnet.tracing.primitives import inner
 from funcnet.tracing.trace import Trace
@@ -31,7 +31,7 @@ def recorded(function: Function, batches: list[Any], params: list[Any]) -> Any:
     trace = Trace(F64, len(batches[0]))
     symbols = [*(trace.parameter(p.shape) for p in params), *(trace.input(x.shape, F64) for x in batches)]
     value = function(*symbols) * 1.0 + 0.0  # what goes out is a call's own result, never a view of what came in
-    space = Workspace(Plan(trace, [value]))
+    space = Binding(make_plan(trace, [value]))
     if params:
         space.params[...] = np.concatenate([p.ravel() for p in params])
     for place, x in zip(space.inputs, batches, strict=True):
