@@ -19,6 +19,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 import common  # noqa: E402
+import convnet  # noqa: E402
 import device  # noqa: E402
 import digits  # noqa: E402
 import ensemble  # noqa: E402
@@ -100,6 +101,48 @@ def test_all_classifiers_are_of_the_same_sizes() -> None:
     for weights in (tree.leaves(params), tree.leaves(ours.params_), theirs.coefs_):
         shapes = [leaf.shape for leaf in weights if leaf.ndim == 2]
         assert shapes == [(64, digits.UNITS), (digits.UNITS, digits.UNITS), (digits.UNITS, 10)]
+
+
+def test_convnet(tmp_path: Path) -> None:
+    output = command("convnet", tmp_path, "--draws", "2")
+    rows = cells(output)
+    assert [row[0].split(",")[0] for row in rows[:3]] == ["funcnet", "funcnet", "MLPClassifier"]
+    again = []
+    for number in range(2):
+        key = fn.fold_in(KEY, number)
+        again.append(convnet.train_ours(key, convnet.net, *common.digit_images(key), epochs=2)[1].accuracy)
+    assert rows[0][1] == f"{50 * sum(again):.1f} %"
+    assert ("PyTorch is not installed" in output) == (len(rows) == 3)
+
+
+def test_convolutions_tell_digits_apart_better_with_fewer_params() -> None:
+    pytest.importorskip("sklearn")
+    sets = common.digit_images(KEY)
+    found, plain = (convnet.train_ours(KEY, net, *sets, epochs=15) for net in (convnet.net, convnet.mlp))
+    assert found[1].accuracy > max(plain[1].accuracy, 0.975)
+    counts = [sum(p.size for p in tree.leaves(params)) for params, _ in (found, plain)]
+    assert 4 * counts[0] < counts[1]
+    summary = fn.summary(convnet.net, (8, 8, 1))
+    assert summary.parameters == counts[0] == 9 * 16 + 16 + 9 * 16 * 32 + 32 + 2 * 2 * 32 * 10 + 10
+    assert summary.multiply_adds == 8 * 8 * 9 * 16 + 4 * 4 * 9 * 16 * 32 + 2 * 2 * 32 * 10
+
+
+def test_convnet_in_torch_is_the_same_network() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    result = convnet.train_torch(KEY, *common.digit_images(KEY), epochs=8)
+    assert result.accuracy > 0.95
+    assert len(result.losses) == 8
+
+
+@pytest.mark.parametrize("script", [convnet, sequences], ids=lambda script: str(script.__name__))
+def test_what_users_copy_is_short(script: Any) -> None:
+    """From the imports to the training."""
+    core, rest = Path(script.__file__).read_text().split("# This was all.")
+    code = core.split('"""', 2)[2]
+    assert "fn.fit(" in code
+    assert "def main" in rest
+    assert len([line for line in code.splitlines() if line.strip()]) <= 40
 
 
 def test_heteroscedastic(tmp_path: Path) -> None:
@@ -249,7 +292,9 @@ def test_the_device_learns_as_python_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [device, digits, ensemble, heteroscedastic, sequences, siamese], ids=lambda script: str(script.__name__)
+    "script",
+    [convnet, device, digits, ensemble, heteroscedastic, sequences, siamese],
+    ids=lambda script: str(script.__name__),
 )
 def test_it_says_what_to_install(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
