@@ -18,7 +18,7 @@ from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
-from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB
+from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB, STEPS
 from funcnet.native.updates import Places, Update, loops_of
 from funcnet.native.writing import c_type
 from funcnet.tracing.primitive import MATMUL
@@ -26,7 +26,7 @@ from funcnet.tracing.trace import Value
 
 PRODUCTS_H = files("funcnet.native").joinpath("products.h").read_text(encoding="utf-8")
 STATUS = 8  # bytes of the status that calls set which find a wrong label
-LINE = 64  # bytes of the widest vector
+PADDED = 32  # bytes that rows are padded to: a vector of most machines, half of the widest one
 INLINED = 40  # products in a program, up to which each is compiled for its own shape
 MACROS = """#if defined(__clang__)
 #define FN_IVDEP _Pragma("clang loop vectorize(assume_safety)")
@@ -87,7 +87,7 @@ class Code:
             f"#define T {'float' if plan.dtype.itemsize == 4 else 'double'}",
             f"#define FN_SIZE {plan.dtype.itemsize}",
             f"#define FN_HEAD {HEAD}",
-            f"#define LANES {max(e.placement.lanes for e in self.emissions.values())}",
+            f"#define FN_ROWS {max(self.emissions)}",
             f"#define FN_PRODUCT {'FN_INLINE' if products <= INLINED else 'static'}",
             FUNCTIONS_H,
             MACROS,
@@ -192,6 +192,9 @@ class Code:
         head = f"for (long i = 0; i < {self._gradient_count()}; i++) {{"
         hints = "FN_IVDEP", "FN_SUM({})"
         places = Places("T", head, "gradient", "params", "fn_new", "fn_{}", "fn_new_{}", hints)
+        scalars = "|".join(name for name, _ in update.scalars) or "$^"
+        parts = [(name, re.sub(rf"/ ({scalars})\b", r"* (1 / \1)", line)) for name, line in update.lines]
+        update = update._replace(lines=parts)  # reciprocals are computed once, for to divide takes long
         lines = [
             "static FN_APART T fn_update(char *fn_slab, const T *params, T *fn_new, const long steps, "
             f"const double *fn_numbers{state}) {{",
@@ -210,8 +213,8 @@ class Code:
         vectors = [f"(T *)FN_ARRAY({state + i})" for i in range(2 * len(update.vectors))]
         numbers = f"(double *)FN_ARRAY({state + len(vectors)})"
         places = [f"FN_ARRAY({SLAB})", f"(T *)FN_ARRAY({PARAMS})", f"(T *)FN_ARRAY({NEW})"]
-        arguments = [*places, "steps", numbers, *vectors]
-        return f"""void funcnet_step(void *const *fn_table, long steps) {{
+        arguments = [*places, f"(long)fn_table[{STEPS}]", numbers, *vectors]
+        return f"""void funcnet_step(void *const *fn_table) {{
     fn_run{self.stretches - 1}({given});
     fn_update({", ".join(arguments)});
 }}"""
@@ -246,6 +249,5 @@ def emitted(plan: Plan, rows: int) -> Emission:
     """A plan as C. Rows are padded to whole vectors, unless NumPy makes some of the products."""
     grouping = Grouping(plan)
     plain = any(call.primitive is MATMUL and call.output.ndim == 2 and by_numpy(call) for call in plan.calls)
-    widest = LINE // plan.dtype.itemsize
-    lanes = 1 if plain else widest if rows > widest // 2 else widest // 2
+    lanes = 1 if plain else PADDED // plan.dtype.itemsize
     return Emission(plan, grouping, Placement(plan, grouping, lanes))
