@@ -142,7 +142,7 @@ class Network:
         for k, place in waiting:
             if place not in applies[k].integer_inputs:
                 return False
-            if applies[k].kind == "identity":
+            if applies[k].is_identity:
                 waiting += [(j, self.graph.predecessors[j].index(k)) for j in self.graph.connectivity[k]]
         return True
 

@@ -127,6 +127,7 @@ class Walk:
         place, buffer = self.span(value), self.plan.places[id(value)].buffer
         assert buffer.start <= place.start
         assert place.stop <= buffer.start + buffer.size, "a value leaves its buffer"
+        assert value.ones is None or self.row_of_ones(value).stop <= place.stop + buffer.row, "a row of ones leaves it"
         self.owner[place] = self.number(value)
 
     def read(self, value: Value) -> None:
@@ -524,6 +525,20 @@ def wide_narrow_wide(W: Any, b: Any, V: Any, x: Any) -> tuple[Any, ...]:
 
 def test_a_row_of_ones_lives_where_no_wider_value_will() -> None:
     assert_no_clobber(planned(wide_narrow_wide, (3,), params=[(3, 2), (2,), (3, 64)]))
+
+
+def shorter_and_longer_rows(W: Any, b: Any, V: Any, c: Any, x: Any) -> Any:
+    """Two values with a row of ones live in the same memory: of twice the rows, and then of the rows of the batch."""
+    y = np.tanh(np.tanh(x.reshape(2 * x.shape[0], 3)) @ V + c)
+    return np.tanh(np.cos(np.sin(y).reshape(x.shape[0], 6) * 1.5) @ W + b)
+
+
+def test_memory_has_room_for_the_longest_row_of_ones_that_lives_there() -> None:
+    plan = planned(shorter_and_longer_rows, (6,), params=[(6, 6), (6,), (3, 3), (3,)], rows=64)
+    first, second = (plan.places[id(value)] for value in plan.ones)
+    assert first.buffer is second.buffer
+    assert first.buffer.row == 2 * 64 * 4
+    assert_no_clobber(plan)
 
 
 def hidden(depth: int, *between: fn.Layer[Any, Any], width: int = 32) -> fn.Layer[Any, Any]:
