@@ -11,9 +11,9 @@ ENCODE = "classes, y = np.unique(y, return_inverse=True)"
 SHOWN = 5  # names of columns that a message lists
 
 
-def advice(x: Any, array: np.ndarray[Any, Any], labels: bool) -> str:
-    """Why this is no floating array, and what to do. labels: whether integers would do too."""
-    kind, dtype = array.dtype.kind, array.dtype
+def advice(x: Any, array: np.ndarray[Any, Any], kinds: str) -> str:
+    """Why this is no floating array, and what to do. kinds: those of dtype that would do."""
+    kind, dtype, labels = array.dtype.kind, array.dtype, "i" in kinds
     if kind == "O" and not array.ndim:
         name = type(x).__name__
         return f"is a {name}, not an array{': params come first, then the inputs' * (name == 'dict')}"
@@ -31,6 +31,8 @@ def advice(x: Any, array: np.ndarray[Any, Any], labels: bool) -> str:
         return f"has dtype {dtype}, which holds no numbers: give a floating array"
     if labels:
         return f"has dtype {dtype}: labels are integers, {_cast(x, 'y', 'int')}"
+    if "b" in kinds:
+        return f"has dtype {dtype}: a mask is bools, True for what may be seen, {_cast(x, 'mask', 'bool')}"
     return f"has dtype {dtype}, not a floating one: {_to_float(x, array)}"
 
 

@@ -20,8 +20,8 @@ Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[np.floating[Any]]]
 """A floating array of one axis."""
 Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
 """A floating array of two axes."""
-Labels: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
-"""An array of integers, batch-first: classes, which have no cotangent."""
+Labels: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]] | np.ndarray[Any, np.dtype[np.bool_]]
+"""An array of integers, classes, or of bools, a mask, batch-first: it has no cotangent."""
 Shape: TypeAlias = tuple[int, ...]
 """The lengths of an array's axes; the shapes that `init` takes and returns leave out the batch axis."""
 DType: TypeAlias = "type[np.floating[Any]] | np.dtype[np.floating[Any]]"
@@ -52,8 +52,11 @@ def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
     return found
 
 
-def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
-    """A floating ndarray made of what the caller gave, or an error that says how to mend it; or integers, as labels."""
+def accept_array(name: str, x: Any, kinds: str = "f") -> Array:
+    """An ndarray made of what the caller gave, or an error that says how to mend it.
+
+    kinds: those of dtype, each a letter as NumPy has them: floating numbers, integers (labels), bools (masks).
+    """
     refuse_mask(name, x)
     x = dense(x)
     if isinstance(x, np.matrix):
@@ -69,8 +72,8 @@ def accept_array(name: str, x: Any, *, labels: bool = False) -> Array:
         if is_tuple(x) and any(map(is_array, x)):
             raise DTypeError(f"{name} is a tuple of {len(x)} arrays: pass them one by one") from None
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
-    if array.dtype.kind != "f" and not (labels and array.dtype.kind in "iu"):
-        raise DTypeError(f"{name} {advice(x, array, labels)}")
+    if array.dtype.kind not in kinds:
+        raise DTypeError(f"{name} {advice(x, array, kinds)}")
     return array
 
 
@@ -180,7 +183,7 @@ def cast_inputs(kind: str, dtype: np.dtype[np.floating[Any]], arrays: tuple[Arra
             raise ShapeError(
                 f"{kind}: inputs with different batch sizes {sizes}; axis 0 is the batch, the same for all{row}"
             )
-    kinds = [dtype if x.dtype.kind == "f" else np.dtype(np.intp) for x in arrays]
+    kinds = [{"f": dtype, "b": x.dtype}.get(x.dtype.kind, np.dtype(np.intp)) for x in arrays]
     return tuple(cast("Array", x.astype(kind, copy=False)) for x, kind in zip(arrays, kinds, strict=True))
 
 

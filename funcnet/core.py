@@ -10,7 +10,7 @@ Given arrays it computes; given the symbolic values of `funcnet.tracing` it reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, Self, TypeAlias, cast
 
@@ -68,7 +68,7 @@ class Function(Generic[P, Y]):
     kind: what error messages and listings call it, for instance "linear".
     function: `(params, *inputs) -> (output, pullback)`, pure, on arrays and on symbolic values alike.
     arity: how many inputs it takes; None means one or more.
-    integer_inputs: which of its inputs may be integers, whose cotangent is None.
+    integer_inputs, mask_inputs: which of its inputs may be integers, and which bools, whose cotangent is None.
     random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
     total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
         rows or labels, or the sum of their weights. None for any other function; the losses of batches then add up.
@@ -88,6 +88,7 @@ class Function(Generic[P, Y]):
         arity: int | None = 1,
         *,
         integer_inputs: Iterable[int] = (),
+        mask_inputs: Iterable[int] = (),
         random: bool = False,
         total_weight: Callable[..., float] | None = None,
         transposed: Function[P, Y] | None = None,
@@ -96,6 +97,7 @@ class Function(Generic[P, Y]):
         self.function = function
         self.arity = arity
         self.integer_inputs: frozenset[int] = frozenset(integer_inputs)
+        self.mask_inputs: frozenset[int] = frozenset(mask_inputs)
         self.random: bool = random
         self.total_weight: Callable[..., float] | None = total_weight
         self.transposed: Function[P, Y] | None = transposed
@@ -155,9 +157,15 @@ class Function(Generic[P, Y]):
             takes = f"{self.arity or 'one or more'} input{'s' * (self.arity != 1)}"
             raise ShapeError(f"{self.kind} takes {takes}, but was given {given}: {order}")
 
-    def takes_integers(self, place: int) -> bool:
-        """Whether the input in that place may be integers."""
-        return place in self.integer_inputs
+    def kinds(self, place: int) -> str:
+        """The kinds of dtype, each a letter as NumPy has them, that the input in that place may have."""
+        return "f" + "iu" * (place in self.integer_inputs) + "b" * (place in self.mask_inputs)
+
+    def dtype(self, place: int, floating: np.dtype[Any], integers: Collection[int]) -> np.dtype[Any]:
+        """That of an input that is only known by its shape; integers: which of them are labels."""
+        if place in integers:
+            return np.dtype(np.intp)
+        return np.dtype(np.bool_) if self.kinds(place) == "fb" else floating
 
     def accept(self, params: P, inputs: tuple[Any, ...], key: Key | None) -> tuple[Array, ...]:
         """Check what the outside hands in, and cast it once to the dtype of the params."""
@@ -165,9 +173,7 @@ class Function(Generic[P, Y]):
             check_key(key)
         refuse_misplaced(self.kind, params, inputs)
         self.check_count(len(inputs))
-        arrays = tuple(
-            accept_array(f"{self.kind}: input {i}", x, labels=self.takes_integers(i)) for i, x in enumerate(inputs)
-        )
+        arrays = tuple(accept_array(f"{self.kind}: input {i}", x, self.kinds(i)) for i, x in enumerate(inputs))
         return cast_inputs(
             self.kind, params_dtype(params, tree.leaves(params)) or common_dtype(self.kind, arrays), arrays
         )
@@ -264,15 +270,10 @@ def layer(
     function: Callable[..., tuple[Y, Pullback[P]]],
     draw: Callable[..., P],
     arity: int | None = 1,
-    *,
-    integer_inputs: Iterable[int] = (),
-    random: bool = False,
-    total_weight: Callable[..., float] | None = None,
-    transposed: Function[P, Y] | None = None,
+    **facts: Any,
 ) -> Layer[P, Y]:
-    """Make the pair from the function and from what draws its params. Both must be picklable."""
-    facts: Any = {"random": random, "total_weight": total_weight, "transposed": transposed}
-    apply = Function(kind, function, arity, integer_inputs=integer_inputs, **facts)
+    """Make the pair from the function and from what draws its params, which must be picklable; facts: of `Function`."""
+    apply: Function[P, Y] = Function(kind, function, arity, **facts)
     return Layer(LayerInit(apply, draw), apply)
 
 
@@ -281,10 +282,8 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
     trace = Trace(np.dtype(dtype), rows=1, total=2)  # of a batch, for what refuses a single row
     symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
     rank = max(1, len(shapes[0]))  # labels have fewer axes than the logits before them
-    kinds = [
-        np.dtype(np.intp) if i in apply.integer_inputs and len(s) < rank else trace.dtype for i, s in enumerate(shapes)
-    ]
-    inputs = [trace.input((1, *s), kind) for s, kind in zip(shapes, kinds, strict=True)]
+    integers = [i for i in apply.integer_inputs if i < len(shapes) and len(shapes[i]) < rank]
+    inputs = [trace.input((1, *s), apply.dtype(i, trace.dtype, integers)) for i, s in enumerate(shapes)]
     output = cast(Value, apply.function(symbols, *inputs)[0])
     return output.shape if output.batch_axis is None else output.shape[1:]
 

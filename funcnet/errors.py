@@ -50,6 +50,10 @@ class LabelError(FuncnetError, ValueError):
     """A class label that is none of the classes, or an index that is none of a table's rows."""
 
 
+class MaskError(FuncnetError, ValueError):
+    """A mask that is False everywhere, so that nothing may be seen: most likely the wrong way round."""
+
+
 class WeightError(FuncnetError, ValueError):
     """Weights that have no mean: some are negative and they add up to 0; or, of a metric, all are 0."""
 

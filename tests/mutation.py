@@ -42,7 +42,7 @@ LONGEST = 60  # seconds of the processor after which a mutant counts as caught: 
 KILLERS = ("", "laws", "tests", "time")
 COLUMNS = ("by laws", "by tests", "by time", "survive", "explained")
 FAST = 30  # one mutant in so many
-KINDS = ["tracing/primitives", "tracing/special", "losses", "layers"]
+KINDS = ["tracing/primitives", "tracing/masks", "tracing/special", "losses", "layers"]
 RULES = {
     "planning": ["plan", "passes"],
     "buffers": ["plan", "passes"],
@@ -96,6 +96,7 @@ def tests_of(module: str) -> list[str]:
             "weights",
             "masked",
         ],
+        "masks": ["attention", "masked", "primitives"],
         "special": ["activations"],
         "classification": ["losses", "labels", "weights"],
         "regression": ["losses", "weights"],

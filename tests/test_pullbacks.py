@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.testing.subject import Point, Subject
+from funcnet.testing.subject import Point
 from tests.support.cases import CASES, Case
 
 
@@ -38,18 +38,15 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def point_of(case: Case, dtype: Any = np.float32) -> tuple[fn.Layer[Any, Any], Point]:
-    options: dict[str, Any] = {"rowwise": True, "labels": {}, "domain": None, "extreme": 800.0, **case.options}
-    options = {name: value for name, value in options.items() if name in Subject._fields}
-    subject = Subject(layer=case.make(), shapes=case.shapes, batch=5, holomorphic=False, seed=0, **options)
+    subject = case.subject(5)
     return subject.layer, subject.point(dtype).copied(np.array)
 
 
 def uncompiled(layer: fn.Layer[Any, Any]) -> Any:
     """The plain function of a layer, run on arrays."""
     apply = layer.apply
-    return fn.core.Function(
-        apply.kind, apply.function, apply.arity, integer_inputs=apply.integer_inputs, random=apply.random
-    )
+    kinds: Any = {"integer_inputs": apply.integer_inputs, "mask_inputs": apply.mask_inputs}
+    return fn.core.Function(apply.kind, apply.function, apply.arity, random=apply.random, **kinds)
 
 
 def bits(found: Any) -> list[bytes]:

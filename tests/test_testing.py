@@ -297,7 +297,7 @@ def test_every_law_has_a_seeded_mistake() -> None:
 
 @pytest.mark.parametrize("law", SEEDED)
 def test_every_law_catches_its_mistake_and_is_named(law: str) -> None:
-    subject = Subject(SEEDED[law], ((4,),), 3, law.startswith("vjp is"), True, {}, None, 800.0, 0)
+    subject = Subject(SEEDED[law], ((4,),), 3, law.startswith("vjp is"), True, {}, (), None, 800.0, 0)
     with pytest.raises(LawError, match=f"^wrong breaks the law '{law}': "):
         hold([ALL_LAWS[law]], subject)
 

@@ -67,8 +67,8 @@ class Compiled(Generic[P]):
         plan = next(iter(program.plans.values()))
         return listing(self.kind + blocks, plan, program.params_cache.layout.paths(), self.ending)
 
-    def takes_integers(self, place: int) -> bool:
-        """Whether the array in that place may be integers."""
+    def kinds(self, place: int) -> str:
+        """The kinds of dtype, each a letter as NumPy has them, that the array in that place may have."""
         raise NotImplementedError
 
     def name_of(self, place: int) -> str:
@@ -150,10 +150,7 @@ class Compiled(Generic[P]):
         inputs, key = (given[:-1], given[-1:]) if keyed else (given, ())
         refuse_misplaced(self.kind, params, inputs)
         self.check_count(len(inputs))
-        arrays = tuple(
-            accept_array(f"{self.kind}: {self.name_of(i)}", x, labels=self.takes_integers(i))
-            for i, x in enumerate(inputs)
-        )
+        arrays = tuple(accept_array(f"{self.kind}: {self.name_of(i)}", x, self.kinds(i)) for i, x in enumerate(inputs))
         leaves, structure = tree.flatten(params)
         dtype = params_dtype(params, leaves) or common_dtype(self.kind, arrays)
         arrays = (*cast_inputs(self.kind, dtype, arrays), *key)
@@ -219,9 +216,10 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         *,
         multi_output: bool = False,
         integer_inputs: Iterable[int] = (),
+        mask_inputs: Iterable[int] = (),
         random: bool = False,
     ) -> None:
-        super().__init__(kind, function, arity, integer_inputs=integer_inputs, random=random)
+        super().__init__(kind, function, arity, integer_inputs=integer_inputs, mask_inputs=mask_inputs, random=random)
         self.forget()
         self.multi_output = multi_output
 

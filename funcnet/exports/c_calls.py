@@ -11,7 +11,7 @@ from funcnet.exports.described import located
 from funcnet.tracing.products import Term, parsed
 from funcnet.tracing.trace import Call, Value
 
-BAD_LABEL, NO_WEIGHT = 1, 2
+BAD_LABEL, NO_WEIGHT, BAD_MASK = 1, 2, 3
 
 
 def write_call(w: Writer, call: Call) -> None:
@@ -206,6 +206,17 @@ def _labelled(w: Writer, call: Call) -> None:
     )
 
 
+def _limits(w: Writer, call: Call) -> None:
+    (mask,), indices = call.inputs, INDICES[: call.output.ndim]
+    w.fails = True
+    if mask.elements:
+        w.put("{ int any = 0;")
+        w.loops(mask.shape, indices, lambda: w.put(f"any |= {w.ref(mask, indices)} != 0;"))
+        w.put(f"if (!any) return {BAD_MASK}; }}")
+    limit = f"{w.ref(mask, indices)} != 0 ? INFINITY : -INFINITY"
+    w.loops(call.output.shape, indices, lambda: w.put(f"{w.ref(call.output, indices)} = {limit};"))
+
+
 def _known_labels(w: Writer, call: Call) -> None:
     (labels, weight), indices = call.inputs, INDICES[: call.output.ndim]
     classes = call.attributes["classes"]
@@ -248,6 +259,7 @@ RULES: dict[str, Callable[[Writer, Any], None]] = {
     "pick": _pick,
     "one_hot": _one_hot,
     "labelled": _labelled,
+    "limits": _limits,
     "known_labels": _known_labels,
     "total_weight": _total_weight,
 }

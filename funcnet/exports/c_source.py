@@ -12,11 +12,11 @@ from funcnet import tree
 from funcnet.arrays import Array, Labels
 from funcnet.calling import checks_call
 from funcnet.errors import ExportError
-from funcnet.exports.c_calls import BAD_LABEL, NO_WEIGHT, write_call
+from funcnet.exports.c_calls import BAD_LABEL, BAD_MASK, NO_WEIGHT, write_call
 from funcnet.exports.c_program import Program
 from funcnet.exports.c_update import read_update, state_text, update_lines
 from funcnet.exports.c_writer import INDICES, Writer, c_name, row_major
-from funcnet.exports.described import Described, describe, is_integer
+from funcnet.exports.described import Described, describe, is_integer, is_mask
 from funcnet.native.updates import Update
 from funcnet.options import flag
 from funcnet.tracing.trace import Value
@@ -49,8 +49,9 @@ def to_c(function: Any, params: Any, *arrays: Array | Labels, name: str = "net",
     The file includes <math.h> alone and allocates nothing: its working memory is static, so that one thread at a time
     may call it. Its first comment says how it is called and what every array is; in it operators have their own keys.
     It computes what the function does without a random key, to rounding: sums are added up in another order, and
-    functions are the C library's. It returns 0, or a number above 0 for a label that is no class and for weights that
-    add up to 0; params and state are then as they were. -std=c99 -Wall -Wextra -pedantic gives no warning.
+    functions are the C library's. It returns 0, or a number above 0 for a label that is no class, for weights that add
+    up to 0, and for a mask that is 0 everywhere; params and state are then as they were. -std=c99 -Wall -Wextra
+    -pedantic gives no warning.
     Raises ExportError for a custom layer, for a function of NumPy that C has not, for an optimizer with a schedule, a
     mask or parts that are not elementwise, and for a name that C does not take; and what the function itself would.
     """
@@ -136,8 +137,12 @@ class _File:
         if self._has_state():
             found.append(Argument(f"{self.name}_state *state", f"state: the optimizer's, made by {self.name}_init"))
         for i, (name, x) in enumerate(zip(self.writer.names.inputs, d.plan.inputs, strict=True)):
-            kind = "const int" if is_integer(x) else f"const {T}"
-            found.append(self._array(kind, name, x.shape, f"array {i}{', of labels' if is_integer(x) else ''}"))
+            kind, what = f"const {T}", ""
+            if is_integer(x):
+                kind, what = "const int", ", of labels"
+            elif is_mask(x):
+                kind, what = "const unsigned char", ", a mask of 0 and 1"
+            found.append(self._array(kind, name, x.shape, f"array {i}{what}"))
         for name, y in zip(self._output_names(), self._outputs(), strict=True):
             what = "the loss, before the update" if self._updates() else "the loss" if d.gradient else "the output"
             found.append(self._array(T, name, y.shape, what))
@@ -185,7 +190,8 @@ class _File:
         ]
         if self.writer.fails:
             lines.append(
-                f"It returns 0, or {BAD_LABEL} for a label that is no class, {NO_WEIGHT} for weights that add up to 0."
+                f"It returns 0, or {BAD_LABEL} for a label that is no class, {NO_WEIGHT} for weights that add up to 0, "
+                f"{BAD_MASK} for a mask that is 0 everywhere."
             )
         else:
             lines.append("It returns 0.")

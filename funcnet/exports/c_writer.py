@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnet.errors import ExportError
 from funcnet.exports.c_program import Group, Program
-from funcnet.exports.described import Described, Names, identifier, is_integer, located
+from funcnet.exports.described import Described, Names, identifier, is_integer, is_mask, located
 from funcnet.tracing.trace import Call, Value
 
 # fmt: off
@@ -41,7 +41,7 @@ LIBM = {
 OWN = {  # functions of the file's own, written where they are called
     "maximum": "static {T} {name}({T} a, {T} b) {{ return a > b || a != a ? a : b; }}",
     "minimum": "static {T} {name}({T} a, {T} b) {{ return a < b || a != a ? a : b; }}",
-    "where": "static {T} {name}(int c, {T} a, {T} b) {{ return c ? a : b; }}",
+    "where": "static {T} {name}({T} c, {T} a, {T} b) {{ return c != 0 ? a : b; }}",
     "sign": "static {T} {name}({T} x) {{ return x != x ? x : ({T})((x > 0) - (x < 0)); }}",
 }
 
@@ -123,7 +123,7 @@ class Writer:
             if group is not None and self.program.is_local(x, group):
                 return self.names.of(x) + "_i" if id(x) in self.program.stored else self.names.of(x)
             text = self.ref(x, indices)
-            return f"({self.T}){text}" if is_integer(x) else text
+            return f"({self.T}){text}" if is_integer(x) or is_mask(x) else text
         if np.ndim(x):
             own = indices[len(indices) - x.ndim :]
             return f"{self.constant(x)}[{row_major(x.shape, own)}]"

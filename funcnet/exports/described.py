@@ -54,7 +54,7 @@ def describe(where: str, function: Any, params: Any, arrays: Sequence[Any], pass
 
 def _recorded(where: str, function: Any, params: Any, arrays: Sequence[Any], passes: Collection[str]) -> Described:
     function.check_count(len(arrays))
-    given = [accept_array(f"{where}: array {i}", x, labels=function.takes_integers(i)) for i, x in enumerate(arrays)]
+    given = [accept_array(f"{where}: array {i}", x, function.kinds(i)) for i, x in enumerate(arrays)]
     leaves, structure = tree.flatten(params)
     dtype = params_dtype(params, leaves) or common_dtype(where, tuple(given))
     taken = cast_inputs(where, dtype, tuple(given))
@@ -133,3 +133,8 @@ def located(call: Call) -> str:
 def is_integer(value: Value) -> bool:
     """Whether it holds labels."""
     return np.dtype(value.dtype).kind in "iu" and value.call is None
+
+
+def is_mask(value: Value) -> bool:
+    """Whether it is an array of bools that comes from outside."""
+    return np.dtype(value.dtype).kind == "b" and value.root.call is None

@@ -13,7 +13,9 @@ from zlib import crc32
 
 import numpy as np
 
+from funcnet.exports import jax_recurrence
 from funcnet.tracing import primitive, primitives
+from funcnet.tracing.masks import LIMITS, WHERE
 from funcnet.tracing.primitive import Primitive, of_ufunc
 from funcnet.tracing.products import CONTRACT, parsed
 from funcnet.tracing.shapes import Slice
@@ -32,8 +34,9 @@ def computed(calls: Iterable[Call], values: Iterable[Value], given: Iterable[Any
     arrays = {id(v): x for v, x in zip(values, given, strict=True)}
     for call in calls:
         rule: Any = rule_of(call)
-        y = rule(call, *(value(arrays, x) if isinstance(x, Value) else x for x in call.inputs))
-        arrays[id(call.output)] = y.astype(call.output.dtype) if call.output.dtype.kind == "f" else y
+        found = rule(call, *(value(arrays, x) if isinstance(x, Value) else x for x in call.inputs))
+        for output, y in zip(call.outputs, found if call.primitive.multi_output else (found,), strict=True):
+            arrays[id(output)] = y.astype(output.dtype) if output.dtype.kind == "f" else y
     return arrays
 
 
@@ -154,6 +157,15 @@ def _labelled(call: Call, labels: Any) -> Any:
     return (labels != call.attributes["ignored"]).astype(call.output.dtype)
 
 
+def _where(call: Call, mask: Any, a: Any, b: Any) -> Any:
+    return jnp.where(mask, a, b).astype(call.output.dtype)
+
+
+def _limits(call: Call, mask: Any) -> Any:
+    some = jnp.any(mask) if mask.size else True
+    return jnp.where(some, jnp.where(mask, jnp.inf, -jnp.inf), jnp.nan).astype(call.output.dtype)
+
+
 def _known_labels(call: Call, labels: Any, w: Any) -> Any:
     return jnp.where((w == 0) & ((labels < 0) | (labels >= call.attributes["classes"])), 0, labels)
 
@@ -186,9 +198,12 @@ RULES: dict[Primitive, Rule] = {
     primitives.PICK: _pick,
     primitives.ONE_HOT: _one_hot,
     primitives.LABELLED: _labelled,
+    WHERE: _where,
+    LIMITS: _limits,
     primitives.KNOWN_LABELS: _known_labels,
     primitives.FOLD_IN: _fold_in,
     primitives.DROPOUT_MASK: _dropout_mask,
     NORMAL_CDF: _of_operands(ndtr),
+    **jax_recurrence.RULES,
 }
 """The rules of all primitives but NumPy's own ufuncs, which JAX has by the same names."""

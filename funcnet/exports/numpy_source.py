@@ -221,9 +221,8 @@ class _File:
     def _checks(self) -> list[str]:
         """A line for each array given."""
         d = self.described
-        arrays = [
-            (x, x, a.shape, "iu" if a.dtype.kind in "iu" else "fiu") for x, a in zip(self.inputs, d.arrays, strict=True)
-        ]
+        kinds = {"i": "iu", "u": "iu", "b": "b"}
+        arrays = [(x, x, a.shape, kinds.get(a.dtype.kind, "fiu")) for x, a in zip(self.inputs, d.arrays, strict=True)]
         for i, (path, shape) in enumerate(zip(d.paths, d.layout.shapes, strict=True)):
             arrays.append((f"params{path}", f"params{position(d.layout.structure, i)}", shape, "f"))
         return [f"check({name!r}, {given}, {shape}, {kinds!r})" for name, given, shape, kinds in arrays]

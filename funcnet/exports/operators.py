@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
-from funcnet.exports import images, recurrence
+from funcnet.exports import images, masks, recurrence
 from funcnet.exports.contraction import contraction
 from funcnet.exports.patterns import Standard
 from funcnet.exports.recording import located
@@ -294,6 +294,7 @@ RULES: dict[Primitive, Rule] = {
     primitives.KNOWN_LABELS: known_labels,
     NORMAL_CDF: of_number(normal_cdf),
     **images.RULES,
+    **masks.RULES,
     **recurrence.RULES,
 }
 """The rules of all primitives that a forward pass without a key may record."""

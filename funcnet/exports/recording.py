@@ -19,6 +19,8 @@ from funcnet.errors import DTypeError, ExportError, ShapeError
 from funcnet.tracing.trace import Call, Trace, Value
 
 ROWS = 2  # not 1: a factor of 1 is not recorded
+OTHERS = {"i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
+"""The dtypes of labels and masks, by the first letter of the kinds that an input may have beside floats."""
 MORE_ROWS = 4  # a multiple, so that the factors of both are exact
 
 
@@ -39,11 +41,11 @@ class Recorded(NamedTuple):
 
 
 def record(net: Layer[Any, Any], params: Any, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> Recorded:
-    """The forward pass of a network. Inputs that may be labels are integers where nothing else will do."""
-    labels = [i for i in range(len(shapes)) if net.apply.takes_integers(i)]
+    """The forward pass of a network. Inputs that may be labels or masks are such where nothing else will do."""
+    others = {i: net.apply.kinds(i)[1:] for i in range(len(shapes)) if len(net.apply.kinds(i)) > 1}
     problems: list[Exception] = []
-    for integers in subsets(labels):
-        kinds = [np.dtype(np.int64) if i in integers else dtype for i in range(len(shapes))]
+    for chosen in subsets([*others]):
+        kinds = [OTHERS[others[i][0]] if i in chosen else dtype for i in range(len(shapes))]
         try:
             trace, outputs = _traced(net, params, shapes, kinds, dtype, ROWS)
         except (DTypeError, ShapeError) as error:
@@ -51,7 +53,7 @@ def record(net: Layer[Any, Any], params: Any, shapes: Sequence[Shape], dtype: np
             continue
         more, _ = _traced(net, params, shapes, kinds, dtype, MORE_ROWS)
         return Recorded(_of_any_rows(trace, more), trace.parameters, trace.inputs, outputs)
-    raise problems[1 if labels else 0]  # of all labels, if there are any
+    raise problems[1 if others else 0]  # of all labels, if there are any
 
 
 def subsets(places: Sequence[int]) -> Iterator[set[int]]:

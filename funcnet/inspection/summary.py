@@ -130,8 +130,7 @@ class _Outline:
     ) -> tuple[Shape, int]:
         trace = Trace(np.dtype(self.dtype), rows=1, total=2)
         symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
-        kinds = [np.dtype(np.intp) if i in integers else trace.dtype for i in range(len(shapes))]
-        values = [trace.input((1, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
+        values = [trace.input((1, *s), apply.dtype(i, trace.dtype, integers)) for i, s in enumerate(shapes)]
         output, _ = apply.function(symbols, *values)
         shape = output.shape if output.batch_axis is None else output.shape[1:]
         return shape, sum(call.multiply_adds() for call in trace.calls)

@@ -72,7 +72,7 @@ def identity() -> Layer[NoParams]:
 
     The operator that gives an input its own place in the graph, or fans one value out.
     """
-    made = layer("identity", partial(_elementwise, _identity), no_params, integer_inputs=[0])
+    made = layer("identity", partial(_elementwise, _identity), no_params, integer_inputs=[0], mask_inputs=[0])
     made.apply.is_identity = True
     return made
 
@@ -195,8 +195,9 @@ def gelu(approximate: bool = False) -> Layer[NoParams]:
 
     y = x Phi(x)        dx = g (Phi(x) + x phi(x))        (Hendrycks and Gimpel 2016)
 
-    Phi, phi: the standard normal's distribution and density. approximate: by tanh, y = x (1 + tanh u) / 2 with
-    u = sqrt(2 / pi) (x + 0.044715 x^3).
+    Phi, phi: the standard normal's distribution and density. By tanh with approximate=True, where
+    approximate: y = x s, s = (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3)
+    dx = g (s + 2 y (1 - s) v), v = sqrt(2 / pi) (1 + 0.134145 x^2)
     """
     return elementwise(_gelu_tanh if flag("gelu: approximate", approximate) else _gelu, "gelu")
 

@@ -13,12 +13,13 @@ from funcnet import tree
 from funcnet.arrays import Array, DType, Shape
 from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.display import shows_call
-from funcnet.errors import ParamsError, ShapeError
+from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.initializers import lecun_normal, zeros
 from funcnet.layers.linear import Affine, Weight, affine, drawn, product
 from funcnet.options import count, flag, fraction
 from funcnet.random import Key, split
-from funcnet.tracing.primitives import dropout_mask, labelled
+from funcnet.tracing.masks import limits
+from funcnet.tracing.primitives import dropout_mask
 from funcnet.tracing.products import contract
 
 Attended: TypeAlias = tuple[Array, Callable[[Array], tuple[Array, Array, Array]]]
@@ -46,30 +47,32 @@ class Options(NamedTuple):
 def dot_product_attention(*, heads: int = 1, causal: bool = False, masked: bool = False) -> Layer[NoParams]:
     """Scaled dot-product attention: each query gives a mean of the values, weighted by how well their keys fit.
 
-    y = P v, P = softmax(q k^T / sqrt(d)) over the keys, in each head
-    dv = P^T g        dS = P (g v^T - sum g y)        dq = dS k / sqrt(d)        dk = dS^T q / sqrt(d)
+    y = P v, P = softmax S over the keys, S = q k^T / sqrt(d)
+    dS = P (g v^T - sum g y)        dq = dS k / sqrt(d)        dk = dS^T q / sqrt(d)        dv = P^T g
 
     Inputs: queries q, keys k, values v. heads: into how many parts of equal size the features are cut, each of which
-    attends by itself; d is the size of a part of q. causal: query t sees the keys up to t, and no later one.
-    masked: with a fourth input, a mask of one number for each key, (S,), or for each query and key, (T, S): 0 for a key
-    that is not seen, as for padding, 1 (or any other) for one that is; integers, or floating, whose cotangent is 0. A
-    query that sees no key gives 0, and its gradients are 0. Values of keys that are not seen must be finite.
+    attends by itself; d is the size of a part of q. The equations are those of one head. causal: query t sees the keys
+    up to t, and no later one.
+    masked: with a fourth input, a mask of one bool for each key, (S,), or for each query and key, (T, S): True for a
+    key that may be seen, False for one that may not, as for padding. It has no cotangent. A query that sees no key
+    gives 0, and its gradients are 0. Values of keys that are not seen must be finite.
     Shapes: (T, heads d), (S, heads d), (S, heads e) and that of the mask -> (T, heads e).
     Raises OptionError where heads is not a positive int, ShapeError where it does not divide the features, where shapes
-    do not fit, where there are no keys, and where causal attention has another number of keys than of queries.
+    do not fit, where there are no keys, and where causal attention has another number of keys than of queries;
+    DTypeError for a mask of numbers, MaskError for one that is False everywhere, most likely the wrong way round.
     (Vaswani et al. 2017)
     """
     options = Options(count("dot_product_attention: heads", heads), flag("dot_product_attention: causal", causal), 0.0)
     places = [3] if flag("dot_product_attention: masked", masked) else []
     function = partial(_dot_product_attention, options)
-    return layer("dot_product_attention", function, no_params, 3 + len(places), integer_inputs=places)
+    return layer("dot_product_attention", function, no_params, 3 + len(places), mask_inputs=places)
 
 
 def _dot_product_attention(
     options: Options, params: NoParams, q: Array, k: Array, v: Array, *masks: Array
 ) -> Result[NoParams]:
     y, pull = attend(options, q, k, v, masks)
-    return y, lambda g: ((), (*pull(g), *map(_no_cotangent, masks)))
+    return y, lambda g: ((), cast("tuple[Array, ...]", (*pull(g), *(None for _ in masks))))
 
 
 @shows_call
@@ -78,7 +81,11 @@ def attention(
 ) -> Layer[Attention]:
     """Multi-head attention: `dot_product_attention` of affine functions of the input, and an affine function of that.
 
-    y = a W_o + b_o, a = attention(x W_q + b_q, z W_k, z W_v + b_v)
+    y = a W_o + b_o        a = P v        P = softmax S over the keys        S = q k^T / sqrt(d)
+    q = x W_q + b_q        k = z W_k        v = z W_v + b_v
+    da = g W_o^T        dS = P (da v^T - sum da a)        dq = dS k / sqrt(d)        dk = dS^T q / sqrt(d)
+    dv = P^T da        dW_q = x^T dq        db_q = sum dq        dW_k = z^T dk        dW_v = z^T dv        db_v = sum dv
+    dW_o = a^T g        db_o = sum g        dx = dq W_q^T        dz = dk W_k^T + dv W_v^T
 
     Inputs: x, and with cross=True a second sequence z, which gives the keys and the values; else z = x.
     heads, causal, masked: those of `dot_product_attention`; the mask is the last input.
@@ -87,7 +94,7 @@ def attention(
     scores of a query, which changes no weight.
     Shapes: (T, features) -> the same; the second input is (S, any).
     Raises OptionError for bad options, ShapeError where heads does not divide the features and where causal attention
-    has another number of keys than of queries. (Vaswani et al. 2017)
+    has another number of keys than of queries; for masks as `dot_product_attention`. (Vaswani et al. 2017)
     """
     options = Options(
         count("attention: heads", heads),
@@ -97,7 +104,7 @@ def attention(
     arity = 2 if flag("attention: cross", cross) else 1
     places = [arity] if flag("attention: masked", masked) else []
     function = partial(_attention, options, arity)
-    return layer("attention", function, partial(_draw, arity), arity + len(places), integer_inputs=places, random=True)
+    return layer("attention", function, partial(_draw, arity), arity + len(places), mask_inputs=places, random=True)
 
 
 def _draw(arity: int, key: Key, shape: Shape, *others: Shape, dtype: DType) -> Attention:
@@ -128,9 +135,9 @@ def _attention(
         d_key, (of_keys,) = pull_k(dk)
         d_value, (of_values,) = pull_v(dv)
         dz = of_keys + of_values
-        return Attention(d_query, d_key, d_value, d_output), (
-            *((dx, dz) if cross else (dx + dz,)),
-            *map(_no_cotangent, masks),
+        of_inputs = (dx, dz) if cross else (dx + dz,)
+        return Attention(d_query, d_key, d_value, d_output), cast(
+            "tuple[Array, ...]", (*of_inputs, *(None,) * len(masks))
         )
 
     return y, pullback
@@ -142,11 +149,6 @@ def _unpack(params: Any) -> Attention:
     if not tree.same_kind(given, Attention):
         raise ParamsError(f"its params must be Attention({', '.join(Attention._fields)}), not {given.__name__}")
     return cast("Attention", params)
-
-
-def _no_cotangent(mask: Array) -> Any:
-    """That of a mask: None for integers, zeros for floating numbers."""
-    return np.sign(mask) * 0.0 if mask.dtype.kind == "f" else None
 
 
 def attend(
@@ -188,24 +190,28 @@ def attend(
 
 
 def seen(mask: Array, q: Array, k: Array) -> Array:
-    """The largest score that is allowed, (batch, keys, queries or 1, 1): -inf where the mask is 0, else inf."""
+    """The largest score that is allowed, (batch, keys, queries or 1, 1): -inf where the mask is False, else inf."""
     of_keys, of_both = k.shape[:2], (*q.shape[:2], k.shape[1])
     if mask.shape not in (of_keys, of_both):
         raise ShapeError(
-            f"its mask is {mask.shape}, but must be one number a key, {of_keys}, or a query and key, {of_both}"
+            f"its mask is {mask.shape}, but must be one bool a key, {of_keys}, or a query and key, {of_both}"
         )
-    one = np.abs(np.sign(mask)) if mask.dtype.kind == "f" else labelled(mask, 0, k)
-    limits = (one * 2.0 - 1.0) * np.inf
-    return limits[:, :, None, None] if mask.ndim == 2 else limits.transpose((0, 2, 1))[..., None]
+    if mask.dtype.kind != "b":
+        raise DTypeError(
+            f"its mask has dtype {mask.dtype}, but must be bools, True for a key that may be seen: mask.astype(bool); "
+            "of one that is added to scores, mask == 0"
+        )
+    most: Array = limits(mask, k)
+    return most[:, :, None, None] if mask.ndim == 2 else most.transpose((0, 2, 1))[..., None]
 
 
 @cache
 def past(length: int, dtype: Any) -> Array:
     """The largest score that is allowed, of (key, query): -inf where the key comes later than the query."""
     later = np.tril(np.ones((length, length), np.bool_), -1)
-    limits: Array = np.where(later, -np.inf, np.inf).astype(dtype)[None, :, :, None]
-    limits.flags.writeable = False
-    return limits
+    found: Array = np.where(later, -np.inf, np.inf).astype(dtype)[None, :, :, None]
+    found.flags.writeable = False
+    return found
 
 
 def _check(heads: int, causal: bool, q: Array, k: Array, v: Array) -> None:

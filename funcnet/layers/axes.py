@@ -13,6 +13,7 @@ from funcnet.core import Layer, NoParams, Result, layer, no_params
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ShapeError
 from funcnet.options import as_int, count, flag
+from funcnet.tracing.masks import choose
 from funcnet.tracing.primitives import keep, pad
 
 Axes: TypeAlias = int | tuple[int, ...]
@@ -60,19 +61,21 @@ def masked_mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     y = sum m x / sum m        dx = g m / sum m        dm = sum g (x - y) / sum m, 0 where m = 0
 
-    Inputs: values x, and a mask m of floating numbers: 1 for what counts, 0 for padding, between the two for what
-    counts in part. It has the first axes of x, those to reduce among them; the others it lacks, or they have length 1:
-    for values (T, F) and axis 1 it is (T,) or (T, 1).
-    Where the mask is 0, x may be anything, NaN too. Where it keeps nothing, y and its gradients are 0.
+    Inputs: values x, and a mask m: of bools, True for what counts and False for padding, without a cotangent; or of
+    floating numbers, 1 for what counts, 0 for padding, between the two for what counts in part. It has the first axes
+    of x, those to reduce among them; the others it lacks, or they have length 1: for values (T, F) and axis 1 it is
+    (T,) or (T, 1).
+    Where the mask is 0 or False, x may be anything, NaN too. Where it keeps nothing, y and its gradients are 0.
     Options: those of `mean`. Shapes: any, and that of the mask -> the first without the axes.
     Raises OptionError for what names no axis behind the batch, ShapeError for an axis that is not there or is empty and
-    for a mask that does not fit, DTypeError for a mask of integers or bools: cast it, m.astype(np.float32).
+    for a mask that does not fit, DTypeError for a mask of integers: cast it, m.astype(bool).
     """
     return layer(
         "masked_mean",
         partial(_masked, _axes("masked_mean", axis), flag("masked_mean: keepdims", keepdims), True),
         no_params,
         2,
+        mask_inputs=[1],
     )
 
 
@@ -89,6 +92,7 @@ def masked_sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
         partial(_masked, _axes("masked_sum", axis), flag("masked_sum: keepdims", keepdims), False),
         no_params,
         2,
+        mask_inputs=[1],
     )
 
 
@@ -97,7 +101,7 @@ def _masked(
 ) -> Result[NoParams]:
     places = _places(axes, x)
     _elements(axes, x)
-    w = _mask(places, x, m)
+    w = _mask(places, x, choose(m, 1.0, 0.0, x) if m.dtype.kind == "b" else m)
     inside = keep(x, w)
     total: Array = w.sum(axis=places, keepdims=keepdims)
     total = total + (total == 0.0)  # where nothing is kept, the sum above it is 0
@@ -106,6 +110,8 @@ def _masked(
 
     def pullback(g: Array) -> tuple[NoParams, tuple[Array, ...]]:
         g = _kept(places, keepdims, x, g / total if averaged else g)
+        if m.dtype.kind == "b":
+            return (), (g * w, cast("Any", None))
         each = (inside - _kept(places, keepdims, x, y) if averaged else inside) * g
         lacking = tuple(i for i in range(1, x.ndim) if w.shape[i] == 1)
         dm = each.sum(axis=lacking, keepdims=True) if lacking else each

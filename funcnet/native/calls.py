@@ -8,6 +8,7 @@ from typing import Any
 
 from funcnet.native import labels
 from funcnet.native.writing import INDICES, Writer, row_major
+from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
 from funcnet.tracing.primitives import (
     GATHER,
@@ -32,7 +33,7 @@ def product(e: Writer, call: Call) -> bool:
         return False
     (pa, (am, ak)), (pb, (bk, bn)), (py, (ym, yn)) = e.pointer(a), e.pointer(b), e.pointer(y)
     (m, k), n = a.shape, b.shape[1]
-    given_a, given_b = int(e.is_param(a)), int(e.is_param(b))
+    given_a, given_b = int(e.plan.is_param(a)), int(e.plan.is_param(b))
     e.scope(call)
     if m == 1 and ak == bk == 1 and (n == 1 or (yn == 1 and bn != 1)):
         e.put(f"fn_inner_rows({pb}, {bn}, {pa}, {py}, {n}, {k});")
@@ -138,6 +139,7 @@ FORMS: dict[str, Callable[[Writer, Any], bool]] = {
     PICK.name: labels.pick,
     ONE_HOT.name: labels.one_hot,
     LABELLED.name: labels.labelled,
+    LIMITS.name: labels.limits,
     KNOWN_LABELS.name: labels.known_labels,
     TOTAL_WEIGHT.name: labels.total_weight,
     GATHER.name: labels.gather,

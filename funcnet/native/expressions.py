@@ -38,6 +38,7 @@ OTHERS = {
     "signbit": "(T)(signbit({0}) != 0)",
     "nonzero": "(T)({0} != 0)",
     "relu_grad": "({1} != 0 ? {0} : 0)",
+    "where": "({0} != 0 ? {1} : {2})",
 }
 
 

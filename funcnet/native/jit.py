@@ -148,6 +148,7 @@ class NativeFunction(Native[P], CompiledFunction[P, Y]):
             inner.arity,
             multi_output=inner.multi_output,
             integer_inputs=inner.integer_inputs,
+            mask_inputs=inner.mask_inputs,
             random=inner.random,
         )
         self.inner = inner

@@ -1,4 +1,4 @@
-"""Calls that read labels, or check weights, as C: one form a `Primitive`.
+"""Calls that read labels, or check weights or masks, as C: one form a `Primitive`.
 
 C cannot raise an error: where it finds a wrong label it sets the status and goes on with label 0. NumPy's own call is
 then made on the same labels, and raises the error.
@@ -43,6 +43,20 @@ def labelled(e: Writer, call: Any) -> bool:
     (labels,), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
     line = f"{e.element(y, indices)} = (T)({e.element(labels, indices)} != {call.attributes['ignored']});"
+    e.loops(y.shape, e.storage_order(y), [line])
+    return True
+
+
+def limits(e: Writer, call: Any) -> bool:
+    """Infinity where the mask is true, else minus infinity."""
+    (mask,), y = call.inputs, call.output
+    indices = INDICES[: y.ndim]
+    if mask.elements:
+        e.checks.append(call)
+        e.put("{ int any = 0;")
+        e.loops(mask.shape, e.storage_order(mask), [f"any |= {e.element(mask, indices)} != 0;"], "")
+        e.put(f"if (!any) *fn_status = {e.code}; }}")
+    line = f"{e.element(y, indices)} = {e.element(mask, indices)} != 0 ? INFINITY : -INFINITY;"
     e.loops(y.shape, e.storage_order(y), [line])
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
@@ -68,7 +68,7 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
         "serial",
         partial(_serial, applies),
         applies[0].arity,
-        integer_inputs=next((integer_inputs_of(a) for a in applies if not a.is_identity), ()),
+        **kinds_of([next((a for a in applies if not a.is_identity), applies[0])]),
         random=any_random(applies),
     )
     return nested(Layer(partial(_init_serial, layers), apply), applies, Written("serial", layers), layers)
@@ -141,7 +141,7 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
         "parallel",
         partial(_parallel, applies, join.apply),
         next(iter(takes), None),
-        integer_inputs=[i for i in integer_inputs_of(applies[0]) if all(i in integer_inputs_of(a) for a in applies)],
+        **kinds_of(applies),
         random=any_random((*applies, join.apply)),
     )
     written = Written("parallel", layers, () if merge is None else (("merge", merge),))
@@ -278,9 +278,10 @@ def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, nam
             raise GraphError(f"{where} a network of several outputs: join them inside it")
 
 
-def integer_inputs_of(apply: Function[Any, Any]) -> frozenset[int]:
-    """Which inputs may be integers and go no further; an identity would hand them on."""
-    return frozenset[int]() if apply.is_identity else apply.integer_inputs
+def kinds_of(applies: Sequence[AnyFunction]) -> dict[str, Any]:
+    """Which inputs of all these may be integers, or masks, and go no further; an identity would hand them on."""
+    names = [] if any(apply.is_identity for apply in applies) else ["integer_inputs", "mask_inputs"]
+    return {name: set[int].intersection(*({*getattr(f, name)} for f in applies)) for name in names}
 
 
 def is_layer(x: object) -> TypeIs[AnyLayer]:

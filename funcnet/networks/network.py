@@ -84,7 +84,8 @@ def network(
         function,
         len(graph.inputs),
         multi_output=not graph.single,
-        integer_inputs=function.integer_inputs(),
+        integer_inputs=function.inputs_that_go_to("integer_inputs"),
+        mask_inputs=function.inputs_that_go_to("mask_inputs"),
         random=function.random,
     )
     applies = [step.layer.apply for step in function.steps]
@@ -132,15 +133,15 @@ class Network:
 
         return picture(self.graph, self.layers)
 
-    def integer_inputs(self) -> list[int]:
-        """Which inputs may be integers: those that go, perhaps through identities, nowhere but to labels."""
-        return [place for place, key in enumerate(self.graph.inputs) if self._takes_labels(key)]
+    def inputs_that_go_to(self, kind: str) -> list[int]:
+        """Which inputs may be integers, or masks: those that go, perhaps through identities, nowhere but to such."""
+        return [place for place, key in enumerate(self.graph.inputs) if self._goes_to(kind, key)]
 
-    def _takes_labels(self, key: OperatorKey) -> bool:
-        """Whether an operator, and all that an identity feeds, takes integers from its first input on."""
+    def _goes_to(self, kind: str, key: OperatorKey) -> bool:
+        """Whether an operator, and all that an identity feeds, takes this kind from its first input on."""
         waiting, applies = [(key, 0)], {step.key: step.layer.apply for step in self.steps}
         for k, place in waiting:
-            if place not in applies[k].integer_inputs:
+            if place not in getattr(applies[k], kind):
                 return False
             if applies[k].is_identity:
                 waiting += [(j, self.graph.predecessors[j].index(k)) for j in self.graph.connectivity[k]]

@@ -8,7 +8,7 @@ which names the law, the place and both numbers. Imports training and all below 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from funcnet.arrays import Array, Shape
@@ -31,6 +31,7 @@ def check_vjp(
     batch: int = 3,
     holomorphic: bool = False,
     labels: Mapping[int, int] | None = None,
+    masks: Collection[int] = (),
     domain: Callable[[Array], Array] | None = None,
     seed: int = 0,
 ) -> None:
@@ -43,10 +44,11 @@ def check_vjp(
     holomorphic: the function may be given complex numbers; then Im f(x + ih) / h at h = 1e-30 is exact to rounding, and
     1e-12 is demanded (Squire and Trapp 1998); else central differences at 6e-6, and 1e-8. Both relative to the largest.
     labels: which inputs are integers, and below which number, for instance `labels={1: 10}`.
+    masks: which inputs are bools; each row of one is True in its first place.
     domain: takes what is drawn from the standard normal to where the function is defined, for instance `np.exp`.
     Raises LawError, which names the law, the place and both numbers.
     """
-    subject = Subject(layer, input_shapes, batch, holomorphic, True, labels or {}, domain, 0.0, seed)
+    subject = Subject(layer, input_shapes, batch, holomorphic, True, labels or {}, masks, domain, 0.0, seed)
     hold_with_and_without_key(OF_VJP, subject)
 
 
@@ -58,6 +60,7 @@ def check_layer(
     holomorphic: bool = False,
     rowwise: bool = True,
     labels: Mapping[int, int] | None = None,
+    masks: Collection[int] = (),
     domain: Callable[[Array], Array] | None = None,
     extreme: float = 800.0,
     seed: int = 0,
@@ -69,7 +72,7 @@ def check_layer(
 
     rowwise: each row of the output depends on that row of the inputs alone; False for what looks at the whole batch.
     extreme: inputs of this size, and of both signs, must give finite outputs and cotangents.
-    batch, holomorphic, labels, domain: as in `check_vjp`. Raises LawError.
+    batch, holomorphic, labels, masks, domain: as in `check_vjp`. Raises LawError.
     """
-    subject = Subject(layer, input_shapes, batch, holomorphic, rowwise, labels or {}, domain, extreme, seed)
+    subject = Subject(layer, input_shapes, batch, holomorphic, rowwise, labels or {}, masks, domain, extreme, seed)
     hold_with_and_without_key(LAWS, subject)

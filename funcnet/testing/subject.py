@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -46,6 +47,7 @@ class Subject(NamedTuple):
     holomorphic: bool
     rowwise: bool
     labels: Mapping[int, int]
+    masks: Collection[int]
     domain: Callable[[Array], Array] | None
     extreme: float
     seed: int
@@ -64,12 +66,15 @@ class Subject(NamedTuple):
         return self.typed(each(move, params), self.inputs(draw.normal, self.batch if batch is None else batch), dtype)
 
     def inputs(self, draw: Callable[..., Any], batch: int) -> tuple[Array, ...]:
-        """One batch: `draw(size=shape)` taken into the domain, or labels."""
+        """One batch: `draw(size=shape)` taken into the domain; or labels, or a mask."""
         arrays: list[Array] = []
         for i, shape in enumerate(self.shapes):
             x: Any = np.asarray(draw(size=(batch, *shape)))
             if i in self.labels:
                 x = (np.abs(x) * 7).astype(np.intp) % self.labels[i]
+            elif i in self.masks:
+                x = (np.abs(x) * 7).astype(np.intp) % 2 == 0
+                x.reshape(batch, prod(shape))[:, :1] = True  # else a row alone would be False everywhere
             elif self.domain is not None:
                 x = self.domain(x)
             arrays.append(x)

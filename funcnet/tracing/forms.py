@@ -50,10 +50,11 @@ class Memory(Protocol):
 
 
 def plain(run: Callable[..., None]) -> Form:
-    """The call itself, with its attributes by name."""
+    """The call itself, its numbers as 0-d arrays, with its attributes by name."""
 
     def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-        return [(partial(run, **attributes) if attributes else run, (*operands, out))]
+        arrays = (memory.constant(x) if isinstance(x, (int, float)) else x for x in operands)
+        return [(partial(run, **attributes) if attributes else run, (*arrays, out))]
 
     return form
 

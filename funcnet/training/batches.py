@@ -166,7 +166,7 @@ def _column(name: str, x: Any) -> Any:
     refuse_mask(name, x)
     if is_array(x) and not isinstance(x, np.matrix):
         return np.asarray(x)
-    return accept_array(name, x, labels=True)
+    return accept_array(name, x, "fiub")
 
 
 def _dense(x: Any) -> npt.NDArray[Any]:

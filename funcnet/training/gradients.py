@@ -64,12 +64,12 @@ class CompiledGradient(Compiled[P]):
         """The call that made it."""
         return shown(self)
 
-    def takes_integers(self, place: int) -> bool:
-        """Whether the array in that place may be integers: an input of the network, or a target."""
+    def kinds(self, place: int) -> str:
+        """The kinds of dtype that the array in that place may have: an input of the network, or a target."""
         loss, arity = self.loss, self.net.arity
         if loss is None or (arity is not None and place < arity):
-            return self.net.takes_integers(place)
-        return bool(loss.integer_inputs) or (arity is None and self.net.takes_integers(place))
+            return self.net.kinds(place)
+        return ("" if arity is not None else self.net.kinds(place)) + "f" + "iu" * bool(loss.integer_inputs)
 
     def name_of(self, place: int) -> str:
         """An input of the network, or a target."""
@@ -115,7 +115,7 @@ class CompiledGradient(Compiled[P]):
         if len(arrays) < taken:
             raise ShapeError(f"{self.kind}: the network takes {taken} inputs, but only {len(arrays)} arrays were given")
         for i, x in enumerate(arrays[:taken]):
-            if x.dtype.kind != "f" and not self.net.takes_integers(i):
+            if x.dtype.kind not in self.net.kinds(i):
                 raise DTypeError(f"{self.kind}: input {i} has dtype {x.dtype}, not a floating one: cast it")
         output, pull = self.net.compute(params, *arrays[:taken], key=key)
         several = isinstance(output, tuple)

@@ -66,7 +66,7 @@ def binary_accuracy(
     neither 0 nor 1, WeightError for weights that are negative or add up to 0.
     """
     finite("binary_accuracy: threshold", threshold)
-    scores = accept_array("binary_accuracy: the prediction", prediction, labels=True)
+    scores = accept_array("binary_accuracy: the prediction", prediction, "fiu")
     t = _target("binary_accuracy", target)
     if scores.shape != t.shape or not scores.ndim:
         raise ShapeError(
@@ -110,7 +110,7 @@ def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
     some feature, add up to 0.
     """
     given = {"the prediction": prediction, "the target": target}
-    y, t = (accept_array(f"r2: {name}", x, labels=True).astype(np.float64) for name, x in given.items())
+    y, t = (accept_array(f"r2: {name}", x, "fiu").astype(np.float64) for name, x in given.items())
     if y.shape != t.shape or t.ndim == 0 or len(t) < 2 or not t.size:
         raise ShapeError(f"r2: prediction {y.shape} and target {t.shape} must have the same shape, of two or more rows")
     w = _weights("r2", weights, t.shape)
@@ -132,7 +132,7 @@ def _target(kind: str, target: Any) -> npt.NDArray[Any]:
 def _numbers(name: str, x: Any) -> npt.NDArray[Any]:
     """An array of numbers or bools."""
     array: npt.NDArray[Any] = np.asarray(x)
-    return array if array.dtype.kind == "b" else accept_array(name, x, labels=True)
+    return array if array.dtype.kind == "b" else accept_array(name, x, "fiu")
 
 
 def _weights(kind: str, weights: Array | None, shape: Shape) -> Array:
@@ -152,7 +152,7 @@ def _classes(
     kind: str, prediction: Array, target: npt.NDArray[Any], weights: Array | None
 ) -> tuple[Array, npt.NDArray[np.intp], Array]:
     """The scores, the true class of each row, and its weight."""
-    scores, t = accept_array(f"{kind}: the prediction", prediction, labels=True), _target(kind, target)
+    scores, t = accept_array(f"{kind}: the prediction", prediction, "fiu"), _target(kind, target)
     labels = t.dtype.kind in "iu"
     if scores.ndim < 2 or t.shape != (scores.shape[:-1] if labels else scores.shape):
         cast = ": y.astype(int) makes labels integers" * (not labels and t.shape == scores.shape[:-1])

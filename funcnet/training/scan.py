@@ -188,7 +188,7 @@ def accept_steps(step: Step[Any], given: Arrays) -> Arrays:
     """The arrays, which must agree on the number of steps."""
     if not given:
         raise ShapeError("scan: no arrays; it takes the inputs of the network and then the targets, of many steps")
-    arrays = tuple(accept_array(f"scan: array {i}", x, labels=step.takes_integers(i)) for i, x in enumerate(given))
+    arrays = tuple(accept_array(f"scan: array {i}", x, step.kinds(i)) for i, x in enumerate(given))
     shapes = ", ".join(str(x.shape) for x in arrays)
     if any(x.ndim < 2 for x in arrays):
         raise ShapeError(

@@ -91,9 +91,7 @@ class Members:
         self.place: int = 0
 
     def _arrays(self, given: Iterable[Any]) -> list[Any]:
-        return [
-            accept_array(f"vmap: array {i}", x, labels=self.function.takes_integers(i)) for i, x in enumerate(given)
-        ]
+        return [accept_array(f"vmap: array {i}", x, self.function.kinds(i)) for i, x in enumerate(given)]
 
     def of(self, argument: int) -> Any:
         """An argument of the member at work."""

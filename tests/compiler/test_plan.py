@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.tracing.trace import Call, Trace, Value
 from tests.support.cases import CASES, Case
-from tests.support.strategies import PATTERNS, Problem, partly_opaque, pattern, problems
+from tests.support.strategies import PATTERNS, Problem, partly_opaque, pattern, problems, with_images
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 EMPTY, ONES, PARAMS = -1, -2, -3
@@ -47,13 +47,13 @@ def plan_of(
     *inputs: tuple[int, ...],
     rows: int = 4,
     total: int | None = None,
-    labels: Container[int] = (),
+    dtypes: Sequence[Any] = (),
 ) -> Plan:
     """The plan that a compiled function or step makes for inputs of these shapes, without the batch axis."""
     arrays = tree.leaves(params)
     trace = Trace(arrays[0].dtype if arrays else F32, rows, total)
     symbols = tree.map(lambda leaf: trace.parameter(leaf.shape), params)
-    kinds = [np.dtype(np.intp) if i in labels else trace.dtype for i in range(len(inputs))]
+    kinds = [dtype or trace.dtype for dtype in (*dtypes, *[None] * (len(inputs) - len(dtypes)))]
     given = tuple(trace.input((rows, *shape), kind) for shape, kind in zip(inputs, kinds, strict=True))
     plan: Plan = compiled.record(trace, symbols, given)
     return plan
@@ -100,7 +100,9 @@ class Walk:
         for call in plan.calls:  # written once, when a workspace is made
             for value in call.operands:
                 if has_ones(value):
-                    self.owner[self.row_of_ones(value.root)] = ONES
+                    place, buffer = self.row_of_ones(value.root), plan.places[id(value.root)].buffer
+                    assert place.stop <= buffer.start + buffer.size + buffer.row, "a row of ones leaves its buffer"
+                    self.owner[place] = ONES
 
     def span(self, value: Value) -> slice:
         """The bytes of a value that is no view."""
@@ -180,9 +182,10 @@ def overlap(ours: slice, theirs: slice) -> bool:
 
 
 def is_elementwise(call: Call) -> bool:
-    """Whether it is a NumPy ufunc of scalars, or one of the two calls on bits, said apart from the primitives."""
+    """Whether it is a NumPy ufunc of scalars, a choice, or one of two calls on bits, said apart from primitives."""
     ufunc = getattr(np, call.primitive.name, None)
-    return (isinstance(ufunc, np.ufunc) and ufunc.signature is None) or call.primitive.name in ("nonzero", "relu_grad")
+    others = ("nonzero", "relu_grad", "where")
+    return (isinstance(ufunc, np.ufunc) and ufunc.signature is None) or call.primitive.name in others
 
 
 def assert_no_clobber(plan: Plan) -> None:
@@ -212,13 +215,13 @@ def plans_of_case(case: Case, rows: int) -> list[Plan]:
     """The operator's forward pass, and a training step of it with the mean squared error."""
     net = in_a_network(case) if case.name != "network of two outputs" else case.make()
     params, shape = net.init(fn.key(0), *case.shapes, dtype=np.float64)
-    labels = case.options.get("labels", {})
-    forward = plan_of(net.apply, params, *case.shapes, rows=rows, labels=labels)
+    dtypes = case.dtypes(None)
+    forward = plan_of(net.apply, params, *case.shapes, rows=rows, dtypes=dtypes)
     if case.name == "network of two outputs":
         return [forward]
     targets = [shape] if forward.outputs[0].shape else []
     step = fn.value_and_grad(net, fn.mse() if targets else None)
-    return [forward, plan_of(step, params, *case.shapes, *targets, rows=rows, labels=labels)]
+    return [forward, plan_of(step, params, *case.shapes, *targets, rows=rows, dtypes=dtypes)]
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
@@ -661,7 +664,7 @@ def test_no_fan_out_writes_over_what_is_read_later(name: str, rows: int) -> None
         assert_buffers_are_apart(plan)
 
 
-@given(problem=problems() | problems().flatmap(partly_opaque))
+@given(problem=problems() | problems().flatmap(partly_opaque) | problems(size=6).flatmap(with_images))
 @settings(max_examples=60)
 def test_no_random_network_writes_over_what_is_read_later(problem: Problem) -> None:
     for plan in plans_of_problem(problem):

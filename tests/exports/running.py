@@ -36,8 +36,9 @@ def has_compiler() -> bool:
 
 def c_array(name: str, x: Any) -> str:
     """An array as a static one of C."""
-    kind = {"f4": "float", "f8": "double"}.get(x.dtype.str[1:], "int")
-    numbers = [c_number(v, "f" if kind == "float" else "") if kind != "int" else str(v) for v in x.ravel()]
+    kind = {"f4": "float", "f8": "double", "b1": "unsigned char"}.get(x.dtype.str[1:], "int")
+    f = "f" if kind == "float" else ""
+    numbers = [c_number(v, f) if x.dtype.kind == "f" else str(int(v)) for v in x.ravel()]
     return f"static {kind} {name}[{max(1, x.size)}] = {{{', '.join(numbers or ['0'])}}};\n"
 
 

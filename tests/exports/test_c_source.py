@@ -29,14 +29,7 @@ def flat(params: Any, dtype: Any) -> Any:
 
 
 def inputs_of(case: Case, dtype: Any) -> list[Any]:
-    rng, labels = np.random.default_rng(0), case.options.get("labels", {})
-    domain = case.options.get("domain", lambda x: x)
-    return [
-        rng.integers(0, labels[i], (ROWS, *shape)).astype(np.int64)
-        if i in labels
-        else domain(rng.normal(size=(ROWS, *shape))).astype(dtype)
-        for i, shape in enumerate(case.shapes)
-    ]
+    return case.inputs(np.random.default_rng(0).normal, ROWS, dtype)
 
 
 def is_written(case: Case) -> bool:
@@ -177,6 +170,21 @@ def test_params_as_constants(tmp_path: Path) -> None:
     ((status, (_, y)),) = run_all([Run(source, "embedded", (x, np.zeros((ROWS, 3), np.float32)))], tmp_path)
     assert status == 0
     assert_close([y], [NET.apply(params, x)], np.float32, "")
+
+
+def test_a_mask_that_hides_everything_is_a_status_and_leaves_the_params_alone(tmp_path: Path) -> None:
+    net = fn.attention(2, masked=True)
+    params, _ = net.init(fn.key(0), (3, 4), (3,))
+    x, mask = np.ones((2, 3, 4), np.float32), np.array([[False] * 3, [True, False, True]])
+    source = fn.to_c(fn.sgd_step(net, fn.mse(), learning_rate=0.1), params, x, mask, x, name="masked")
+    vector, loss = flat(params, np.float32), np.zeros(1, np.float32)
+    runs = [Run(source, "masked", (vector, x, mask, x, loss))]
+    hidden = source.replace("masked", "hidden")
+    runs.append(Run(hidden, "hidden", (vector, x, np.zeros_like(mask), x, loss)))
+    (seen, _), (status, (same, *_)) = run_all(runs, tmp_path)
+    assert (seen, status) == (0, 3)
+    np.testing.assert_array_equal(same, vector)
+    assert "3 for a mask that is 0 everywhere" in source
 
 
 def test_labels_and_weights_that_are_wrong_leave_the_params_alone(tmp_path: Path) -> None:

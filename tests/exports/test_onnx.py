@@ -25,15 +25,7 @@ SINGLE = ("conv", "avg_pool")  # what ONNX Runtime has in float32 alone
 
 def arrays(case: Case, rows: int, dtype: Any) -> list[Any]:
     """Inputs of a case."""
-    rng = np.random.default_rng(rows)
-    labels: dict[int, int] = case.options.get("labels", {})
-    domain: Callable[[Any], Any] = case.options.get("domain", lambda x: x)
-    return [
-        rng.integers(0, labels[i], (rows, *shape))
-        if i in labels
-        else domain(rng.normal(size=(rows, *shape))).astype(dtype)
-        for i, shape in enumerate(case.shapes)
-    ]
+    return case.inputs(np.random.default_rng(rows).normal, rows, dtype)
 
 
 def made(case: Case, dtype: Any) -> tuple[fn.Layer[Any, Any], Any]:
@@ -144,8 +136,10 @@ def test_recurrence_is_one_operator_and_does_not_read_past_the_end(make: Any, dt
     x, lengths = np.random.default_rng(0).normal(size=(4, 6, 3)).astype(dtype), np.array([0, 6, 1, 4])
     x[np.arange(6) >= lengths[:, None]] = np.nan
     assert_gives(session(model), net, params, x, lengths)
-    last = make(4, lengths=True)
-    assert_gives(session(fn.to_onnx(last, params, (6, 3), ())), last, params, x, lengths)
+    last = make(4, lengths=True, initial_state=True)
+    states = (8,) if make is fn.lstm else (4,)
+    first = np.random.default_rng(1).normal(size=(4, *states)).astype(dtype)
+    assert_gives(session(fn.to_onnx(last, params, (6, 3), (), states)), last, params, x, lengths, first)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)

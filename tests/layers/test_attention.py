@@ -98,21 +98,21 @@ def test_no_queries_give_no_values() -> None:
     assert y.shape == (2, 0, 4)
 
 
-@pytest.mark.parametrize("kind", [np.intp, np.float64])
-def test_a_query_that_sees_no_key_gives_0_and_no_gradient(kind: Any) -> None:
+def test_a_query_that_sees_no_key_gives_0_and_no_gradient() -> None:
     net = fn.dot_product_attention(heads=2, masked=True)
     q, k, v = draw(3, 4, 4), draw(3, 5, 4), draw(3, 5, 6)
-    mask = np.ones((3, 4, 5), kind)
-    mask[1] = 0
-    mask[2, 3] = 0
+    mask = np.ones((3, 4, 5), bool)
+    mask[1] = False
+    mask[2, 3] = False
     y, pull = net.apply.vjp((), q, k, v, mask)
-    _, (dq, dk, dv, dm) = pull(np.ones_like(y))
+    cotangents: Any = pull(np.ones_like(y))[1]
+    dq, dk, dv, dm = cotangents
     assert not y[1].any()
     assert not y[2, 3].any()
     assert not any(d[1].any() for d in (dq, dk, dv))
     assert not dq[2, 3].any()
     assert all(np.isfinite(d).all() for d in (dq, dk, dv))
-    assert dm is None if kind is np.intp else not dm.any()
+    assert dm is None
     np.testing.assert_allclose(y[0], attended(2, q, k, v)[0], atol=1e-14)
     np.testing.assert_array_equal(net.apply((), q, k, v, mask), y)
 
@@ -120,12 +120,114 @@ def test_a_query_that_sees_no_key_gives_0_and_no_gradient(kind: Any) -> None:
 def test_keys_that_are_not_seen_change_nothing() -> None:
     net = fn.attention(2, masked=True)
     params, _ = net.init(fn.key(0), (5, 4), (5,), dtype=np.float64)
-    x, mask = draw(2, 5, 4), np.array([[1, 1, 1, 0, 0]] * 2)
+    x, mask = draw(2, 5, 4), np.array([[True, True, True, False, False]] * 2)
     other = x.copy()
     other[:, 3:] = 7.0
     found = [net.apply(params, z, mask)[:, :3] for z in (x, other)]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_allclose(found[0], fn.attention(2).apply(params, x[:, :3]), atol=1e-14)
+
+
+def pooled() -> fn.Layer[Any, Any]:
+    """One mask for attention and for the mean over what it keeps."""
+    operators: dict[Any, Any] = {
+        "x": fn.linear(4),
+        "mask": fn.identity(),
+        "seen": fn.attention(2, masked=True),
+        "mean": fn.masked_mean(1),
+        "y": fn.linear(2),
+    }
+    connectivity = {"x": ["seen"], "seen": ["mean"], "mask": ["seen", "mean"], "mean": ["y"]}
+    return fn.network(operators, connectivity, inputs=["x", "mask"])
+
+
+def padded(rows: int) -> tuple[fn.Array, Any, fn.Array]:
+    """Sequences, their mask, targets."""
+    mask = np.arange(5) < np.arange(rows)[:, None] % 6
+    return draw(rows, 5, 3).astype("f4"), mask, draw(rows, 2).astype("f4")
+
+
+def test_what_a_mask_hides_does_not_matter_anywhere() -> None:
+    """Forward, gradients, steps, scans, members, fit, evaluation, native code, source in NumPy."""
+    net = pooled()
+    params, shape = net.init(fn.key(0), (5, 3), (5,))
+    assert shape == (2,)
+    x, mask, t = padded(8)
+    other = np.where(mask[..., None], x, np.float32(9.0))
+    step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+
+    def every(given: Any) -> list[Any]:
+        members = fn.tree.map(lambda p: np.stack([p, 2 * p]), params)
+        namespace: dict[str, Any] = {}
+        exec(fn.to_numpy(step, params, given, mask, t), namespace)  # noqa: S102
+        return [
+            net.apply(params, given, mask),
+            step(params, given, mask, t),
+            namespace["step"](params, given, mask, t),
+            fn.scan(step, params, given[None], mask[None], t[None]),
+            fn.vmap(step, in_axes=(0, None, None, None))(members, given, mask, t),
+            fn.fit(step, params, (given, mask, t), 2, 3, fn.key(0)).params,
+            fn.evaluate(net, fn.mse(), params, (given, mask, t), batch_size=3),
+        ]
+
+    for found, right in zip(fn.tree.leaves(every(other)), fn.tree.leaves(every(x)), strict=True):
+        np.testing.assert_array_equal(found, right)
+        assert np.isfinite(right).all()
+    compiled, right = every(x)[1:3]
+    for a, b in zip(fn.tree.leaves(compiled), fn.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b)
+    y, pull = net.apply.vjp(params, x, mask)
+    np.testing.assert_allclose(net.apply(params, x, mask), y, atol=1e-6)
+    cotangents: Any = pull(np.ones_like(y))[1]
+    dx, dm = cotangents
+    assert dm is None
+    assert not dx[~mask].any()
+
+
+def test_large_batches_with_masks_are_whole() -> None:
+    net = pooled()
+    params, _ = net.init(fn.key(0), (5, 3), (5,))
+    x, mask, t = padded(900)
+    mask[:400] = False
+    (value, grad), (y, pull) = fn.value_and_grad(net, fn.mse())(params, x, mask, t), net.apply.vjp(params, x, mask)
+    assert value == pytest.approx(np.mean((y - t) ** 2), rel=1e-5)
+    expected, _ = pull(2 * (y - t) / y.size)
+    for a, b in zip(fn.tree.leaves(grad), fn.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_mask_that_hides_everything_is_refused_wherever_it_is_met() -> None:
+    net = pooled()
+    params, _ = net.init(fn.key(0), (5, 3), (5,))
+    x, mask, t = padded(4)
+    step, hidden = fn.sgd_step(net, fn.mse(), learning_rate=0.1), np.zeros_like(mask)
+    step(params, x, mask, t)
+    calls: list[Any] = [
+        lambda: net.apply(params, x, hidden),
+        lambda: step(params, x, hidden, t),
+        lambda: net.apply.vjp(params, x, hidden),
+        lambda: fn.vmap(net.apply, in_axes=(None, 0, 0))(params, x[None], hidden[None]),
+        lambda: fn.scan(step, params, x[None], hidden[None], t[None]),
+    ]
+    for call in calls:
+        with pytest.raises(fn.MaskError, match=r"seen.*attention.*mask \(4, 5\) is False everywhere.*give ~mask"):
+            call()
+    assert net.apply(params, x[:0], hidden[:0]).shape == (0, 2)
+    np.testing.assert_array_equal(step(params, x, mask, t)[1], step(params, x, mask, t)[1])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.uint8])
+def test_masks_of_numbers_are_refused(kind: Any) -> None:
+    layer, x = fn.attention(2, masked=True), draw(2, 3, 4).astype("f4")
+    params, _ = layer.init(fn.key(0), (3, 4), (3,))
+    with pytest.raises(fn.DTypeError, match=rf"attention: .*{np.dtype(kind)}.*bools, True for .*mask\.astype\(bool\)"):
+        layer.apply(params, x, np.ones((2, 3), kind))
+    net = pooled()
+    params, _ = net.init(fn.key(0), (3, 3), (3,))
+    with pytest.raises(fn.DTypeError, match=r"mask.*bools, True for .*mask\.astype\(bool\)"):
+        net.apply(params, x[..., :3], np.ones((2, 3), kind))
+    with pytest.raises(fn.ShapeError, match=r"its mask is \(2, 4\), but must be one bool a key, \(2, 3\)"):
+        net.apply(params, x[..., :3], np.ones((2, 4), bool))
 
 
 def test_shorter_sequences_use_the_first_positions() -> None:

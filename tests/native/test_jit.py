@@ -44,14 +44,7 @@ def assert_close(found: Any, right: Any, dtype: Any) -> None:
 
 
 def arrays_of(case: Case, rows: int, dtype: Any) -> list[Any]:
-    draw = np.random.default_rng(1)
-    labels = case.options.get("labels", {})
-    return [
-        draw.integers(0, labels[i], (rows, *shape))
-        if i in labels
-        else draw.uniform(0.1, 0.9, (rows, *shape)).astype(dtype)
-        for i, shape in enumerate(case.shapes)
-    ]
+    return case.inputs(lambda size: np.random.default_rng(1).uniform(0.1, 0.9, size), rows, dtype)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

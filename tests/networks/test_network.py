@@ -20,7 +20,7 @@ import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import blocking, workspace
 from tests.support.naive import Evaluation, Key, Net, Op, Watch
-from tests.support.strategies import BATCHES, PATTERNS, Problem, linear, network_of, op, pattern, problems
+from tests.support.strategies import BATCHES, PATTERNS, Problem, linear, network_of, op, pattern, problems, with_images
 
 Check: TypeAlias = Callable[[Problem], None]
 
@@ -217,7 +217,7 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 @every_check
-@given(problem=problems())
+@given(problem=problems() | problems(size=6).flatmap(with_images))
 def test_random_networks_agree_with_the_naive_interpreter(check: Check, problem: Problem) -> None:
     check(problem)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 import funcnet as fn
 from funcnet.testing import check_layer
+from funcnet.testing.subject import Subject
 
 
 class Case(NamedTuple):
@@ -21,11 +22,26 @@ class Case(NamedTuple):
     holomorphic: bool = True
     """Whether its function can be given complex numbers."""
     options: Mapping[str, Any] = MappingProxyType({})
-    """What else `check_layer` is told: rowwise, labels, domain, extreme."""
+    """What else `check_layer` is told: rowwise, labels, masks, domain, extreme."""
 
     def dtypes(self, floating: Any) -> list[Any]:
         """The dtype of each input."""
-        return [np.dtype(np.intp) if i in self.options.get("labels", {}) else floating for i in range(len(self.shapes))]
+        kinds = dict.fromkeys(self.options.get("labels", ()), np.dtype(np.intp))
+        kinds |= dict.fromkeys(self.options.get("masks", ()), np.dtype(np.bool_))
+        return [kinds.get(i, floating) for i in range(len(self.shapes))]
+
+    def subject(self, batch: int, holomorphic: bool = False, seed: int = 0) -> Subject:
+        """The layer on trial, as the laws take it."""
+        known = {name: value for name, value in self.options.items() if name in Subject._fields}
+        options: dict[str, Any] = {"rowwise": True, "labels": {}, "masks": (), "domain": None, "extreme": 1.0} | known
+        return Subject(
+            layer=self.make(), shapes=self.shapes, batch=batch, holomorphic=holomorphic, seed=seed, **options
+        )
+
+    def inputs(self, draw: Callable[..., Any], rows: int, floating: Any) -> list[Any]:
+        """One batch of what it takes; `draw(size=shape)` gives numbers."""
+        arrays = self.subject(rows).inputs(draw, rows)
+        return [x.astype(dtype) for x, dtype in zip(arrays, self.dtypes(floating), strict=True)]
 
     def check(self) -> None:
         """Run every law."""
@@ -34,6 +50,11 @@ class Case(NamedTuple):
 
 def square(x: fn.Array) -> tuple[fn.Array, Callable[[fn.Array], fn.Array]]:
     return x * x, lambda g: g * (2.0 * x)
+
+
+def halved_below(x: fn.Array) -> tuple[fn.Array, Callable[[fn.Array], fn.Array]]:
+    mask = x > -0.5
+    return np.where(mask, x, 0.5 * x - 0.25), lambda g: 0.5 * np.where(mask, g, 0.0) + 0.5 * g
 
 
 def init_scale(key: fn.Key, *shapes: fn.Shape, dtype: Any = np.float32) -> tuple[fn.Weight, fn.Shape]:
@@ -79,6 +100,7 @@ CASES = [
     Case("softplus", fn.softplus, ((4,),), False),
     Case("exp", fn.exp, ((4,),), options={"extreme": 80.0}),
     Case("elementwise", lambda: fn.elementwise(square), ((4,),)),
+    Case("elementwise of where", lambda: fn.elementwise(halved_below), ((4,),), False),
     Case("custom_layer", lambda: fn.custom_layer(init_scale, scale), ((4,),)),
     Case("softmax", fn.softmax, ((4,),)),
     Case("softmax over sequences", fn.softmax, ((2, 4),)),
@@ -253,6 +275,49 @@ CASES = [
     Case("gru", lambda: fn.gru(3), ((5, 2),), False),
     Case("gru of all times", lambda: fn.gru(3, return_sequences=True), ((5, 2),), False),
     Case("gru of unequal lengths", lambda: fn.gru(3, lengths=True), ((4, 2), ()), False, LENGTHS),
+    Case("rnn with an initial state", lambda: fn.rnn(3, initial_state=True), ((4, 2), (3,)), False),
+    Case(
+        "lstm of states with an initial state",
+        lambda: fn.lstm(2, return_state=True, return_sequences=True, initial_state=True),
+        ((4, 3), (4,)),
+        False,
+    ),
+    Case(
+        "lstm of unequal lengths with an initial state",
+        lambda: fn.lstm(2, return_state=True, lengths=True, initial_state=True),
+        ((4, 3), (), (4,)),
+        False,
+        LENGTHS,
+    ),
+    Case(
+        "gru of all times of unequal lengths with an initial state",
+        lambda: fn.gru(3, return_sequences=True, lengths=True, initial_state=True),
+        ((4, 2), (), (3,)),
+        False,
+        LENGTHS,
+    ),
+    Case("gru with an initial state", lambda: fn.gru(3, initial_state=True), ((4, 2), (3,)), False),
+    Case("bidirectional", lambda: fn.bidirectional(fn.gru(2)), ((4, 3),), False),
+    Case(
+        "bidirectional of all times",
+        lambda: fn.bidirectional(fn.lstm(2, return_sequences=True, initial_state=True)),
+        ((4, 3), (8,)),
+        False,
+    ),
+    Case(
+        "bidirectional of all times of unequal lengths",
+        lambda: fn.bidirectional(fn.rnn(2, return_sequences=True, lengths=True)),
+        ((4, 3), ()),
+        False,
+        LENGTHS,
+    ),
+    Case(
+        "bidirectional of unequal lengths with an initial state",
+        lambda: fn.bidirectional(fn.lstm(2, return_state=True, lengths=True, initial_state=True)),
+        ((4, 2), (), (8,)),
+        False,
+        LENGTHS,
+    ),
     Case("positional_embedding", fn.positional_embedding, ((5, 4),)),
     Case("sinusoidal", fn.sinusoidal, ((5, 3),)),
     Case("dot_product_attention", fn.dot_product_attention, ((5, 4), (3, 4), (3, 4))),
@@ -270,14 +335,14 @@ CASES = [
         lambda: fn.dot_product_attention(heads=2, masked=True),
         ((3, 4), (5, 4), (5, 4), (5,)),
         False,
-        {"labels": {3: 2}},
+        {"masks": (3,)},
     ),
     Case(
         "attention with a mask",
         lambda: fn.attention(2, causal=True, masked=True),
         ((3, 4), (3, 3)),
         False,
-        {"labels": {1: 2}},
+        {"masks": (1,)},
     ),
     Case("mean", lambda: fn.mean(-1), ((4,),)),
     Case("mean over two axes", lambda: fn.mean((1, 2), keepdims=True), ((5, 3, 2),)),
@@ -289,6 +354,8 @@ CASES = [
     Case(
         "masked_mean over two axes", lambda: fn.masked_mean((1, 2), keepdims=True), ((4, 3, 2), (4, 3)), False, POSITIVE
     ),
+    Case("masked_mean of bools", lambda: fn.masked_mean(1), ((5, 3), (5,)), False, {"masks": (1,)}),
+    Case("masked_sum of bools", lambda: fn.masked_sum(1), ((5, 3), (5, 1)), False, {"masks": (1,)}),
     Case("masked_sum", lambda: fn.masked_sum(1), ((5, 3), (5, 1)), False),
     Case("masked_sum of elements", lambda: fn.masked_sum(1, keepdims=True), ((5, 3), (5, 3)), False),
     Case("masked_sum of numbers", lambda: fn.masked_sum(-1), ((5,), (5,)), False),

@@ -9,9 +9,6 @@ REASONS: dict[str, list[str]] = {
         "layers.attention._attention: arity - 1 (in place) #2",
         "layers.recurrent._specs: size + 1 (upcast)",
     ],
-    "the factor of infinity, of which only the sign counts": [
-        "layers.attention.seen: 2.0 -> 4.0 (factor)",
-    ],
     "the length of the batch, of which only the axis counts": [
         "layers.position._draw: 1 -> 2 (off by one)",
     ],

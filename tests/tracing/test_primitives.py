@@ -93,3 +93,17 @@ def test_an_error_in_a_program_names_the_operator_where_it_is_known() -> None:
     assert (prefix(trace), prefix(trace, "embedding")) == ("", "embedding: ")
     trace.scope = "1 linear"
     assert prefix(trace, "embedding") == "1 linear: "
+
+
+def test_where_records_a_choice_by_a_mask_alone() -> None:
+    trace = Trace(np.dtype(np.float32), 4)
+    x: Any = trace.input((4, 2), np.dtype(np.float32))
+    y: Any = np.where(x > 0, x, 0.0)
+    assert (y.shape, y.dtype, y.batch_axis) == ((4, 2), np.float32, 0)
+    mask: Any = trace.input((4, 1), np.dtype(np.bool_))
+    assert np.where(mask, 0.0, x).shape == (4, 2)
+    for given, words in (((x, x, 0.0), "a mask of bools"), ((x > 0, 1.0, 0.0), "two numbers")):
+        with pytest.raises(fn.TracingError, match=words):
+            np.where(*given)
+    with pytest.raises(fn.DTypeError, match="float64 meets float32"):
+        np.where(x > 0, x, np.ones(2))
