@@ -17,6 +17,7 @@ from funcnet import tree
 from funcnet.inspection.derivation import Line
 from funcnet.inspection.equations import FIELDS, Formula, Rule, Symbol, rule_of, text
 from tests.inspection.test_summary import nested
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case, square
 from tests.support.strategies import Problem, problems
 
@@ -46,7 +47,7 @@ backward
                dW1 = x^T g1                             dW = x^T g
                db1 = sum_n g1_n                         db = sum_n g_n
   input x      gx = g1 W1^T                             from 1: dx = g W^T"""  # noqa: E501
-few = settings(max_examples=60)
+few = settings(max_examples=examples(60))
 
 
 def numbers(*shape: int) -> Any:
