@@ -62,6 +62,8 @@ def rule(cell: Cell, w: Writer, call: Call) -> str:
     matrices, lengths = others[: cell.matrices], others[cell.matrices :]
     if not x.shape[1]:
         raise ExportError(f"{located(call.scope)}a sequence of no times is not written as ONNX")
+    if "state" in call.attributes["given"] or call.outputs[0].shape[-1] > matrices[0].shape[1] // len(cell.factors):
+        raise ExportError(f"{located(call.scope)}initial states and return_state are not written as ONNX")
     weights = parts(cell, matrices)
     by_time = w.node("Transpose", w.floating(x), perm=[1, 0, 2])
     rows = w.node("Shape", by_time, start=1, end=2)

@@ -20,18 +20,26 @@ from tests.support.elsewhere import worst
 jax: Any = importlib.import_module("jax") if importlib.util.find_spec("jax") else None
 needs_jax = pytest.mark.skipif(jax is None, reason="jax is not installed")
 TOLERANCE = {np.float64: 1e-14, np.float32: 5e-6}
-IN_NUMPY = ("custom_layer", "rnn", "lstm", "gru")  # how the names of rows begin that JAX has no counterpart for
+IN_NUMPY = (
+    "custom_layer",
+    "rnn",
+    "lstm",
+    "gru",
+    "bidirectional",
+)  # how the names of rows begin that JAX has no counterpart for
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 @pytest.fixture(autouse=True)
 def double() -> Iterator[None]:
-    """Within a test float64 stays float64."""
+    """Within a test float64 stays float64, in the threads from which JAX calls back too."""
     if jax is None:
         yield
-    else:
-        with jax.enable_x64(True):
-            yield
+        return
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 def of_floats(function: Callable[..., Any], inputs: list[Any]) -> tuple[Callable[..., Any], list[Any]]:

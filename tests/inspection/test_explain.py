@@ -263,6 +263,23 @@ def test_attention_passes_back_to_queries_keys_and_values_by_the_values_between(
     assert "g3 = dq[at] W[at]_q^T + dk[at] W[at]_k^T + dv[at] W[at]_v^T" in found
 
 
+def test_both_directions_are_explained_with_the_inputs_that_the_layer_takes() -> None:
+    layer = fn.bidirectional(fn.lstm(2, lengths=True, initial_state=True))
+    found = re.sub(r" +", " ", str(fn.explain(layer)))
+    assert "with c = f(r(x0); V)" in found
+    assert "dV = f's for dc" in found
+    assert "gx0 = f's for da + r(f's for dc)" in found
+    assert "gx1" not in found
+    assert "gx2 = dh_0" in found
+    params, _ = layer.init(fn.key(0), (5, 2), (), (8,))
+    values = by_name(
+        fn.explain(
+            layer, None, params, numbers(3, 5, 2).astype("f4"), np.array([5, 2, 0]), numbers(3, 8).astype("f4")
+        ).backward
+    )
+    assert tree.structure(values["dU"]) == tree.structure(params.forward)
+
+
 class Recurrence:
     """Computes the equations of a recurrent layer as they are written: values by name and time."""
 
