@@ -148,8 +148,10 @@ def test_what_users_copy_is_short(script: Any) -> None:
 def test_heteroscedastic(tmp_path: Path) -> None:
     rows = cells(command("heteroscedastic", tmp_path))
     assert [row[0] for row in rows][-1] == "The truth"
-    assert len(rows) == 4
-    assert rows[2][:3] == ["Two quantiles, by pinball losses", "-", "-"]
+    assert len(rows) == 5
+    assert [row[:3] for row in rows[2:4]] == [
+        [f"Two quantiles, {kind}", "-", "-"] for kind in ("widened", "as they are")
+    ]
 
 
 def test_the_quantiles_are_learnt() -> None:
@@ -158,6 +160,19 @@ def test_the_quantiles_are_learnt() -> None:
     for end, fraction in zip(found, (0.025, 0.975), strict=True):
         for side in (others.x < 0, others.x > 0):
             assert np.mean(others.y[side] < end[side]) == pytest.approx(fraction, abs=0.03)
+
+
+def test_a_widened_interval_holds_95_of_100_points() -> None:
+    points, others = (heteroscedastic.draw_points(fn.fold_in(KEY, name), n) for name, n in (("t", 400), ("o", 100_000)))
+    params = heteroscedastic.train_quantiles(KEY, points, epochs=60)
+    shares: list[float] = []
+    for i in range(0, 90_000, 300):  # the guarantee is of the mean over all that may be held out
+        held_out = heteroscedastic.Points(*(column[i : i + 300] for column in others))
+        low, high = heteroscedastic.predict_widened(params, others.x, heteroscedastic.widening(params, held_out))
+        shares.append(float(np.mean((low < others.y) & (others.y < high))))
+    plain = heteroscedastic.predict_quantiles(params, others.x)
+    assert np.mean((plain.low < others.y) & (others.y < plain.high)) < 0.93
+    assert np.mean(shares) == pytest.approx(0.95, abs=0.005)
 
 
 def test_the_variance_is_learnt() -> None:
