@@ -17,6 +17,7 @@ from funcnet.compiler.buffers import ALIGNMENT
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.tracing.trace import Call, Trace, Value
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case
 from tests.support.strategies import PATTERNS, Problem, partly_opaque, pattern, problems, with_images
 
@@ -254,7 +255,7 @@ def test_no_fan_out_writes_over_what_is_read_later(name: str, rows: int) -> None
 
 
 @given(problem=problems() | problems().flatmap(partly_opaque) | problems(size=6).flatmap(with_images))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_no_random_network_writes_over_what_is_read_later(problem: Problem) -> None:
     for plan in plans_of_problem(problem):
         assert_no_clobber(plan)
