@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import funcnet as fn
@@ -84,6 +86,20 @@ def test_its_name_depends_on_all_that_it_is_made_of(monkeypatch: pytest.MonkeyPa
     assert toolchain.identity(SOURCE, compiler, ("-O2",)) in names
     monkeypatch.setattr(toolchain, "cpu", lambda: "another one")
     assert toolchain.identity(SOURCE, compiler, ("-O2",)) not in names
+
+
+def test_the_package_ziglang_compiles_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clang refuses options that gcc alone knows."""
+    pytest.importorskip("ziglang")
+    monkeypatch.setenv("FUNCNET_CC", f"{shlex.quote(sys.executable)} -m ziglang cc")
+    net = fn.serial(fn.linear(25), fn.tanh(), fn.linear(3), fn.softmax())
+    params, _ = net.init(fn.key(0), (2,))
+    x, target = np.ones((5, 40, 2), np.float32), np.ones((5, 40, 3), np.float32)
+    step = fn.train_step(net, fn.mse(), fn.chain(fn.clip_by_global_norm(0.1), fn.adam(0.01)))
+    native, state = fn.jit(step), step.init(params)
+    found, right = (fn.scan(f, params, state, x, target) for f in (native, step))
+    for a, b in zip(fn.tree.leaves(found), fn.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5)
 
 
 def test_other_flags_and_other_source_in_one_process(compiler: toolchain.Compiler) -> None:
