@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -154,7 +155,9 @@ def test_heteroscedastic(tmp_path: Path) -> None:
 
 def test_the_quantiles_are_learnt() -> None:
     points, others = (heteroscedastic.draw_points(fn.fold_in(KEY, name), 2_000) for name in ("train", "test"))
-    found = heteroscedastic.predict_quantiles(heteroscedastic.train_quantiles(KEY, points, epochs=100), others.x)
+    found = heteroscedastic.predict_quantiles(
+        heteroscedastic.train(heteroscedastic.quantile_loss, None, KEY, points, epochs=100), others.x
+    )
     for end, fraction in zip(found, (0.025, 0.975), strict=True):
         for side in (others.x < 0, others.x > 0):
             assert np.mean(others.y[side] < end[side]) == pytest.approx(fraction, abs=0.03)
@@ -163,10 +166,14 @@ def test_the_quantiles_are_learnt() -> None:
 def test_the_variance_is_learnt() -> None:
     points = heteroscedastic.draw_points(KEY, 1_000)
     x = np.array([[-2.0], [0.0], [2.0]], np.float32)
-    predicted = heteroscedastic.predict(heteroscedastic.train(KEY, points, epochs=150), x)
+    predicted = heteroscedastic.predict(
+        heteroscedastic.train(heteroscedastic.loss_net, None, KEY, points, epochs=150), x
+    )
     np.testing.assert_allclose(predicted.mean, heteroscedastic.true_mean(x), atol=0.25)
     np.testing.assert_allclose(predicted.deviation, heteroscedastic.true_deviation(x), rtol=0.3)
-    one = heteroscedastic.predict_one_head(heteroscedastic.train_one_head(KEY, points, epochs=150), x, points)
+    one = heteroscedastic.predict_one_head(
+        heteroscedastic.train(heteroscedastic.one_head, fn.mse(), KEY, points, epochs=150), x, points
+    )
     assert np.ptp(one.deviation) == 0
 
 
@@ -300,6 +307,27 @@ def test_it_says_what_to_install(script: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit, match=r"matplotlib.*\[examples\]"):
         script.main([])
+
+
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+CORES = [path for path in SCRIPTS if "fn.train_step(" in path.read_text() or "fn.sgd_step(" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", CORES, ids=lambda path: path.stem)
+def test_what_an_example_is_about_stands_on_top_in_forty_lines(path: Path) -> None:
+    """Data, network, training and prediction, behind the imports; empty lines and docstrings are not counted."""
+    head, found, rest = path.read_text().partition("# This was all. Below: ")
+    assert found
+    source = ast.parse(head)
+    body = [node for node in source.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
+    lines = {line for node in body for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+    for node in ast.walk(source):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    assert len([line for line in lines if head.splitlines()[line - 1].strip()]) <= 40
+    assert "_step(" in head
+    assert "def main(" in rest
+    assert not any(word in head for word in ("argparse.", "matplotlib.", "markdown("))
 
 
 @pytest.mark.parametrize("options", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "a"]])

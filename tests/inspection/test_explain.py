@@ -247,7 +247,7 @@ def test_every_layer_is_explained_by_its_docstrings_equations(case: Case) -> Non
     layer = case.make()
     lines = fn.explain(layer).backward
     assert lines
-    if "custom" not in case.name:
+    if "custom" not in case.name and layer.apply.kind != "bidirectional":  # layers made by others
         assert "pullback" not in "".join(text(line.formula) for line in lines)
 
 
