@@ -145,6 +145,7 @@ FLOORS: dict[str, list[str]] = {
         "contraction",
         "operators",
         "onnx",
+        "jax_images",
         "jax_recurrence",
         "jax_rules",
         "jax",
