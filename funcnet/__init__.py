@@ -60,6 +60,7 @@ from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, sli
 from funcnet.layers.convolution import conv, conv_transpose
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
+from funcnet.layers.group_norm import group_norm, instance_norm
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
@@ -186,6 +187,7 @@ __all__ = [
     "glorot_uniform",
     "Graph",
     "GraphError",
+    "group_norm",
     "gru",
     "he_normal",
     "he_uniform",
@@ -193,6 +195,7 @@ __all__ = [
     "huber",
     "identity",
     "Init",
+    "instance_norm",
     "jit",
     "join_schedules",
     "Key",
