@@ -43,6 +43,7 @@ FLOORS: dict[str, list[str]] = {
         "merge",
         "softmax",
         "norm",
+        "group_norm",
         "embedding",
         "sliding",
         "convolution",
