@@ -59,6 +59,7 @@ def cells(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.mark.slow
 def test_digits(tmp_path: Path) -> None:
     model = tmp_path / "kept" / "model.npz"
     output = command("digits", tmp_path, "--draws", "2", "--model", str(model))
@@ -104,6 +105,7 @@ def test_all_classifiers_are_of_the_same_sizes() -> None:
         assert shapes == [(64, digits.UNITS), (digits.UNITS, digits.UNITS), (digits.UNITS, 10)]
 
 
+@pytest.mark.slow
 def test_convnet(tmp_path: Path) -> None:
     output = command("convnet", tmp_path, "--draws", "2")
     rows = cells(output)
@@ -146,11 +148,14 @@ def test_what_users_copy_is_short(script: Any) -> None:
     assert len([line for line in code.splitlines() if line.strip()]) <= 40
 
 
+@pytest.mark.slow
 def test_heteroscedastic(tmp_path: Path) -> None:
     rows = cells(command("heteroscedastic", tmp_path))
     assert [row[0] for row in rows][-1] == "The truth"
-    assert len(rows) == 4
-    assert rows[2][:3] == ["Two quantiles, by pinball losses", "-", "-"]
+    assert len(rows) == 5
+    assert [row[:3] for row in rows[2:4]] == [
+        [f"Two quantiles, {kind}", "-", "-"] for kind in ("widened", "as they are")
+    ]
 
 
 def test_the_quantiles_are_learnt() -> None:
@@ -161,6 +166,25 @@ def test_the_quantiles_are_learnt() -> None:
     for end, fraction in zip(found, (0.025, 0.975), strict=True):
         for side in (others.x < 0, others.x > 0):
             assert np.mean(others.y[side] < end[side]) == pytest.approx(fraction, abs=0.03)
+
+
+def test_a_widened_interval_holds_95_of_100_points() -> None:
+    points, new, others = (
+        heteroscedastic.draw_points(fn.fold_in(KEY, name), n)
+        for name, n in (("train", 100), ("new", 10_000), ("others", 30_000))
+    )
+    params = heteroscedastic.train(heteroscedastic.quantile_loss, None, KEY, points, epochs=200)
+
+    def share_in(ends: heteroscedastic.Interval) -> float:
+        return float(np.mean((ends.low < new.y) & (new.y < ends.high)))
+
+    shares: list[float] = []
+    for i in range(0, len(others.x), 300):  # the guarantee is of the mean over all that may be held out
+        held_out = heteroscedastic.Points(*(column[i : i + 300] for column in others))
+        by = heteroscedastic.widening(params, held_out)
+        shares.append(share_in(heteroscedastic.predict_widened(params, new.x, by)))
+    assert share_in(heteroscedastic.predict_quantiles(params, new.x)) < 0.9
+    assert np.mean(shares) == pytest.approx(0.95, abs=0.006)
 
 
 def test_the_variance_is_learnt() -> None:
@@ -186,6 +210,7 @@ def test_the_truth_covers_95_per_cent() -> None:
     assert float(row["negative log-likelihood"]) == pytest.approx(entropy, abs=0.03)
 
 
+@pytest.mark.slow
 def test_siamese(tmp_path: Path) -> None:
     rows = cells(command("siamese", tmp_path))
     ours, pixels = (float(row[2]) for row in rows)
@@ -228,6 +253,7 @@ def test_the_curve_and_the_threshold_are_those_of_the_book() -> None:
     assert np.mean((score > siamese.best_threshold(score, pairs)) == (same[:, 0] == 1)) == max(right)
 
 
+@pytest.mark.slow
 def test_ensemble(tmp_path: Path) -> None:
     assert [row[0].split(",")[0] for row in cells(command("ensemble", tmp_path))] == ["data", "gap", "data", "beyond"]
 
@@ -251,6 +277,7 @@ def test_a_sweep_gives_what_each_learning_rate_gives_alone() -> None:
     assert losses[3] == loss
 
 
+@pytest.mark.slow
 def test_sequences(tmp_path: Path) -> None:
     output = command("sequences", tmp_path)
     gru, mean = (float(row[1].split()[0]) for row in cells(output)[:2])
@@ -282,6 +309,7 @@ def test_the_padding_of_training_series_is_never_read() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
 def test_device(tmp_path: Path) -> None:
     for row in cells(command("device", tmp_path)):
