@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from math import isinf, isnan, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,28 +14,13 @@ from funcnet.exports.c_names import TAKEN
 from funcnet.exports.c_program import Group, Program
 from funcnet.exports.described import Described, Names, is_integer, is_mask, located
 from funcnet.native.cells import functions
+from funcnet.native.expressions import LIBM, expression, has_expression, literal
 from funcnet.tracing.trace import Call, Value
 
 # fmt: off
 INDICES = ["i", "j", "k", "l", "m", "n", "o", "q", "r", "v", "w"]
 # fmt: on
 BAD_LABEL, NO_WEIGHT, BAD_MASK = 1, 2, 3  # what the function returns
-BINARY = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-COMPARED = {
-    "greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!=",
-    "logical_and": "&&", "logical_or": "||", "bitwise_and": "&&", "bitwise_or": "||",
-}  # fmt: skip
-# fmt: off
-ALIKE = (
-    "cbrt", "ceil", "cos", "cosh", "exp", "exp2", "expm1", "floor", "hypot", "log", "log10", "log1p", "log2", "rint",
-    "sin", "sinh", "sqrt", "tan", "tanh", "trunc",
-)
-LIBM = {
-    "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh", "arctan": "atan", "arctan2": "atan2",
-    "arctanh": "atanh", "absolute": "fabs", "fabs": "fabs", "power": "pow", "float_power": "pow",
-    **dict(zip(ALIKE, ALIKE, strict=True)),
-}
-# fmt: on
 OWN = {  # functions of the file's own, written where they are called
     "maximum": "static {T} {name}({T} a, {T} b) {{ return a > b || a != a ? a : b; }}",
     "minimum": "static {T} {name}({T} a, {T} b) {{ return a < b || a != a ? a : b; }}",
@@ -92,12 +77,7 @@ class Writer:
 
     def number(self, x: float) -> str:
         """A literal."""
-        if isnan(x):
-            return "NAN"
-        if isinf(x):
-            return "INFINITY" if x > 0 else "(-INFINITY)"
-        text = repr(float(x)) + self.f
-        return f"({text})" if text.startswith("-") else text
+        return literal(x, self.f)
 
     def element(self, value: Value, indices: Sequence[str]) -> str:
         """The element of a stored value at these indices of a result, to whose shape it is broadcast."""
@@ -151,18 +131,15 @@ class Writer:
     def elementwise(self, call: Call, given: list[str]) -> str:
         """The expression of an elementwise call."""
         name = call.primitive.name
-        if name in BINARY:
-            return f"{given[0]} {BINARY[name]} {given[1]}"
-        if name in COMPARED:
-            return f"({self.T})({given[0]} {COMPARED[name]} {given[1]})"
-        if name in LIBM:
-            return f"{LIBM[name]}{self.f}({', '.join(given)})"
-        if name in OWN:
-            return f"{self.helper(name)}({', '.join(given)})"
-        expression = OTHERS.get(name)
-        if expression is None:
+        if name == "normal_cdf":
+            return NORMAL_CDF.format(*given, f=self.f)
+        if not has_expression(name):
             raise ExportError(f"to_c: {located(call)}np.{name} is not written in C")
-        return expression.format(*given, T=self.T, f=self.f)
+        return re.sub(r"\bT\b", self.T, expression(name, given, self.function))
+
+    def function(self, name: str) -> str:
+        """What C calls a function of NumPy's."""
+        return self.helper(name) if name in OWN else f"{LIBM[name]}{self.f}"
 
     def helper(self, name: str) -> str:
         """The file's own function for one of NumPy's."""
@@ -204,22 +181,7 @@ class Writer:
         self.loops(shape, indices, body)
 
 
-OTHERS = {
-    "negative": "-{0}",
-    "positive": "{0}",
-    "square": "{0} * {0}",
-    "reciprocal": "1 / {0}",
-    "logical_not": "({T})({0} == 0)",
-    "invert": "({T})({0} == 0)",
-    "logical_xor": "({T})(({0} != 0) != ({1} != 0))",
-    "isnan": "({T})({0} != {0})",
-    "isfinite": "({T})({0} - {0} == 0)",
-    "isinf": "({T})({0} == {0} && {0} - {0} != 0)",
-    "signbit": "({T})(signbit({0}) != 0)",
-    "nonzero": "({T})({0} != 0)",
-    "relu_grad": "{1} != 0 ? {0} : 0",
-    "normal_cdf": "0.5{f} * erfc{f}(-0.70710678118654752{f} * {0})",
-}
+NORMAL_CDF = "0.5{f} * erfc{f}(-0.70710678118654752{f} * {0})"
 
 
 def place(offset: int, strides: Sequence[int], indices: Sequence[str], shape: Sequence[int]) -> str:

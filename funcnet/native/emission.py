@@ -5,11 +5,12 @@ Each C function takes one argument, a table of pointers: the slab, the arrays gi
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from funcnet.compiler.plan import Plan
 from funcnet.native.calls import FORMS
-from funcnet.native.expressions import expression, literal
+from funcnet.native.expressions import expression, fast, literal
 from funcnet.native.grouping import Group, Grouping
 from funcnet.native.memory import Placement, rounded
 from funcnet.native.writing import INDICES, Writer, c_type, row_major
@@ -83,7 +84,9 @@ class Emission(Writer):
         for call in group.calls:
             operands = [text(x) for x in call.inputs]
             place = local[id(call.output)] = len(local)
-            body.append(f"const T t{place} = {expression(call.primitive.name, operands, self.suffix)};")
+            body.append(
+                f"const T t{place} = {expression(call.primitive.name, operands, partial(fast, suffix=self.suffix))};"
+            )
             if id(call.output) in self.grouping.stored:
                 target = self._flat(call.output) if flat and group.shape else self.element(call.output, indices)
                 body.append(f"{target} = ({c_type(call.output)})t{place};")

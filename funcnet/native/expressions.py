@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isinf, isnan
 
-FUNCTIONS = {
-    "tanh": "fn_tanh", "exp": "fn_exp", "log": "fn_log", "expm1": "fn_expm1", "log1p": "fn_log1p",
-    "normal_cdf": "fn_normal_cdf", "maximum": "fn_maximum", "minimum": "fn_minimum", "sign": "fn_sign",
-    "absolute": "fabs", "fabs": "fabs", "power": "pow", "float_power": "pow", "arctan": "atan", "arctan2": "atan2",
-    "arcsin": "asin", "arccos": "acos", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
-    "sqrt": "sqrt", "cbrt": "cbrt", "ceil": "ceil", "floor": "floor", "rint": "rint", "trunc": "trunc", "cos": "cos",
-    "cosh": "cosh", "sin": "sin", "sinh": "sinh", "tan": "tan", "exp2": "exp2", "log2": "log2", "log10": "log10",
-    "hypot": "hypot",
-}  # fmt: skip
+# fmt: off
+ALIKE = (
+    "cbrt", "ceil", "cos", "cosh", "exp", "exp2", "expm1", "floor", "hypot", "log", "log10", "log1p", "log2", "rint",
+    "sin", "sinh", "sqrt", "tan", "tanh", "trunc",
+)
+LIBM = {
+    "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh", "arctan": "atan", "arctan2": "atan2",
+    "arctanh": "atanh", "absolute": "fabs", "fabs": "fabs", "power": "pow", "float_power": "pow",
+    **dict(zip(ALIKE, ALIKE, strict=True)),
+}
+"""Functions of the C library, by NumPy's names."""
+OWN = {"maximum", "minimum", "sign", "normal_cdf"}
+"""Functions that it has not, or has with other results where NaN comes in."""
+FAST = {"tanh", "exp", "log", "expm1", "log1p"}
+"""Functions that `functions.h` has too."""
+# fmt: on
 OPERATORS = {
-    "add": "+", "subtract": "-", "multiply": "*", "divide": "/",
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
 }  # fmt: skip
 COMPARISONS = {
     "greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!=",
@@ -44,18 +55,23 @@ OTHERS = {
 
 def has_expression(name: str) -> bool:
     """Whether a primitive of this name has an expression."""
-    return name in FUNCTIONS or name in OPERATORS or name in COMPARISONS or name in OTHERS
+    return name in LIBM or name in OWN or name in OPERATORS or name in COMPARISONS or name in OTHERS
 
 
-def expression(name: str, operands: list[str], suffix: str) -> str:
-    """The expression of a primitive; suffix: f for float32."""
+def expression(name: str, operands: list[str], function: Callable[[str], str]) -> str:
+    """The expression of a primitive. function: what C calls a function of NumPy's."""
     if name in OPERATORS:
         return f"{operands[0]} {OPERATORS[name]} {operands[1]}"
     if name in COMPARISONS:
         return f"(T)({operands[0]} {COMPARISONS[name]} {operands[1]})"
-    if name in FUNCTIONS:
-        return f"{FUNCTIONS[name]}{suffix}({', '.join(operands)})"
-    return OTHERS[name].format(*operands)
+    if name in OTHERS:
+        return OTHERS[name].format(*operands)
+    return f"{function(name)}({', '.join(operands)})"
+
+
+def fast(name: str, suffix: str) -> str:
+    """A function of `functions.h`, else of the C library; suffix: f for float32."""
+    return f"fn_{name}{suffix}" if name in OWN | FAST else f"{LIBM[name]}{suffix}"
 
 
 def literal(number: float, suffix: str) -> str:
