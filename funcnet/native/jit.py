@@ -18,7 +18,7 @@ from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, shows_call
 from funcnet.errors import OptionError
 from funcnet.native.program import NativeProgram, NativeWorkspace
-from funcnet.native.scanning import advanced, counts, is_vector, is_written, leaves, scanned, update_text
+from funcnet.native.scanning import advanced, as_written, scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
@@ -104,10 +104,10 @@ class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """Program and update in native code, where the update is written and the state is one for it."""
-        if not isinstance(space, NativeWorkspace) or space.step is None or not is_written(space, flat):
+        written = as_written(space, flat)
+        if written is None or not isinstance(space, NativeWorkspace):
             return super().updated(space, before, flat, arrays, into)
-        vectors = [x for x in leaves(flat) if is_vector(x)]
-        new, made = space.updated(int(sum(counts(flat)[:1])), vectors, into)
+        new, made = space.updated(written.steps, written.vectors, into)
         return new, advanced(flat, 1, iter(made))
 
     def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
