@@ -131,7 +131,8 @@ class Walk:
         place, buffer = self.span(value), self.plan.places[id(value)].buffer
         assert buffer.start <= place.start
         assert place.stop <= buffer.start + buffer.size, "a value leaves its buffer"
-        assert value.ones is None or self.row_of_ones(value).stop <= place.stop + buffer.row, "a row of ones leaves it"
+        end = place.stop if value.ones is None else self.row_of_ones(value).stop
+        assert end <= buffer.start + buffer.size + buffer.row, "a row of ones leaves its buffer"
         self.owner[place] = self.number(value)
 
     def read(self, value: Value) -> None:
