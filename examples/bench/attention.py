@@ -23,7 +23,7 @@ def operators(size: Size, fn: Any) -> Any:
     """The network as funcnet has it."""
     return fn.serial(
         fn.residual(fn.layer_norm(), fn.attention(size.heads, causal=True)),
-        fn.residual(fn.layer_norm(), fn.linear(4 * size.width), fn.gelu(), fn.linear(size.width)),
+        fn.residual(fn.layer_norm(), fn.linear(4 * size.width), fn.relu(), fn.linear(size.width)),
     )
 
 
@@ -41,7 +41,7 @@ def in_torch(size: Size, torch: Any) -> Peer:
         seen = f.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + f.linear(seen.transpose(1, 2).flatten(2), w_o, b_o)
         z = f.layer_norm(x, (size.width,), scale_2, bias_2)
-        return x + f.linear(f.gelu(f.linear(z, w_1, b_1)), w_2, b_2)
+        return x + f.linear(torch.relu(f.linear(z, w_1, b_1)), w_2, b_2)
 
     def given(leaves: list[Array]) -> list[Array]:
         scale, bias, w_q, b_q, w_k, w_v, b_v, w_o, b_o, *rest = leaves
@@ -78,7 +78,7 @@ def in_jax(size: Size, jax: Any) -> Peer:
         weights = nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1)
         x = x + jnp.einsum("nhqk,nkhc->nqhc", weights, v).reshape(x.shape) @ w_o + b_o
         z = normal(x, scale_2, bias_2)
-        return x + nn.gelu(z @ w_1 + b_1, approximate=False) @ w_2 + b_2
+        return x + nn.relu(z @ w_1 + b_1) @ w_2 + b_2
 
     return Peer(list, list, as_they_are, output)
 
@@ -93,7 +93,7 @@ CAUSAL = Size(64, 64, 4)
 BLOCKS: tuple[Block, ...] = (
     Block(
         "causal-block",
-        "a causal transformer block: 64 features, 4 heads, 64 times, batch 16",
+        "a causal transformer block: 64 features, 4 heads, 256 units with ReLU, 64 times, batch 16",
         partial(draw, CAUSAL, 16),
         partial(operators, CAUSAL),
         partial(in_torch, CAUSAL),
