@@ -11,7 +11,6 @@ from the few points beyond them. It prints a table and draws all three.
 It needs the extra `examples`: pip install -e ".[examples]"
 """
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,9 +21,7 @@ from common import Array, markdown
 
 import funcnet as fn
 
-UNITS = 50
-BATCH = 50
-LEARNING_RATE = 3e-3
+UNITS, BATCH, LEARNING_RATE = 50, 50, 3e-3
 TRAIN, TEST = 1_000, 5_000
 LOW, HIGH = -3.0, 3.0
 
@@ -42,8 +39,38 @@ loss_net = fn.network(
     {**heads, "target": fn.identity(), "loss": fn.gaussian_nll()},
     {**edges, "mean": ["loss"], "variance": ["loss"], "target": ["loss"]},
     inputs=["body", "target"],
-    output="loss",
 )
+
+
+class Points(NamedTuple):
+    """x and y, each (n, 1)."""
+
+    x: Array
+    y: Array
+
+
+def draw_points(key: fn.Key, n: int) -> Points:
+    """`n` points, x spread evenly."""
+    rng = np.random.default_rng(key)
+    x = rng.uniform(LOW, HIGH, (n, 1))
+    y = true_mean(x) + true_deviation(x) * rng.standard_normal((n, 1))
+    return Points(x.astype(np.float32), y.astype(np.float32))
+
+
+def train(network: Any, loss: Any, key: fn.Key, points: Points, epochs: int, progress: Any = None) -> Any:
+    """The params; loss: None where it is an operator of the network, so that the target is one of its inputs."""
+    params, _ = network.init(fn.fold_in(key, "weights"), *[(1,)] * network.apply.arity)
+    step = fn.train_step(network, loss, fn.adam(LEARNING_RATE))
+    return fn.fit(step, params, points, epochs, BATCH, fn.fold_in(key, "order"), progress=progress).params
+
+
+def predict(params: Any, x: Array) -> "Predicted":
+    """By both heads: the params of the network with the loss are those of the network without it."""
+    mean, variance = net.apply(params, x)
+    return Predicted(mean, np.sqrt(variance))
+
+
+# This was all. Below: two other networks, the truth, the table and the picture.
 
 one_head = fn.network({"body": heads["body"], "mean": heads["mean"]}, {"body": ["mean"]})
 
@@ -64,13 +91,6 @@ quantile_loss = fn.network(
     },
     inputs=["body", "target"],
 )
-
-
-class Points(NamedTuple):
-    """x and y, each (n, 1)."""
-
-    x: Array
-    y: Array
 
 
 class Predicted(NamedTuple):
@@ -95,41 +115,6 @@ def true_mean(x: Array) -> Array:
 def true_deviation(x: Array) -> Array:
     """The standard deviation of the noise: from 0.05 on the left to 0.65 on the right."""
     return 0.05 + 0.6 / (1 + np.exp(-2 * x))
-
-
-def draw_points(key: fn.Key, n: int) -> Points:
-    """`n` points, x spread evenly."""
-    rng = np.random.default_rng(key)
-    x = rng.uniform(LOW, HIGH, (n, 1))
-    y = true_mean(x) + true_deviation(x) * rng.standard_normal((n, 1))
-    return Points(x.astype(np.float32), y.astype(np.float32))
-
-
-def train(key: fn.Key, points: Points, epochs: int, progress: Any = None) -> Any:
-    """Params of both heads; the loss is an operator of the network, so the target is one of its inputs."""
-    params, _ = loss_net.init(fn.fold_in(key, "weights"), (1,), (1,))
-    step = fn.train_step(loss_net, None, fn.adam(LEARNING_RATE))
-    return fn.fit(step, params, points, epochs, BATCH, fn.fold_in(key, "order"), progress=progress).params
-
-
-def train_one_head(key: fn.Key, points: Points, epochs: int, progress: Any = None) -> Any:
-    """Params of the mean alone, by the squared error."""
-    params, _ = one_head.init(fn.fold_in(key, "weights"), (1,))
-    step = fn.train_step(one_head, fn.mse(), fn.adam(LEARNING_RATE))
-    return fn.fit(step, params, points, epochs, BATCH, fn.fold_in(key, "order"), progress=progress).params
-
-
-def train_quantiles(key: fn.Key, points: Points, epochs: int, progress: Any = None) -> Any:
-    """Params of the two ends."""
-    params, _ = quantile_loss.init(fn.fold_in(key, "weights"), (1,), (1,))
-    step = fn.train_step(quantile_loss, None, fn.adam(LEARNING_RATE))
-    return fn.fit(step, params, points, epochs, BATCH, fn.fold_in(key, "order"), progress=progress).params
-
-
-def predict(params: Any, x: Array) -> Predicted:
-    """By both heads: the params of the network with the loss are those of the network without it."""
-    mean, variance = net.apply(params, x)
-    return Predicted(mean, np.sqrt(variance))
 
 
 def predict_one_head(params: Any, x: Array, train_set: Points) -> Predicted:
@@ -199,23 +184,21 @@ def draw(folder: Any, train_set: Points, panels: dict[str, Any]) -> None:
     common.save(figure, folder, "heteroscedastic.png")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    return common.parser("Regression with a mean and a variance at every point.", epochs=300).parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train all, print the table, draw the picture."""
-    options = parse(argv)
-    common.require("matplotlib", "tqdm")
-    from tqdm import tqdm
-
+    options = common.begin("Regression with a mean and a variance at every point.", 300, argv)
     print(fn.summary(loss_net, (1,), (1,)), end="\n\n")
     key = fn.key(options.seed)
     train_set, test_set = (draw_points(fn.fold_in(key, name), n) for name, n in (("train", TRAIN), ("test", TEST)))
-    both = train(key, train_set, options.epochs, partial(tqdm, desc="Mean and variance", unit="epoch"))
-    one = train_one_head(key, train_set, options.epochs, partial(tqdm, desc="Mean alone", unit="epoch"))
-    ends = train_quantiles(key, train_set, options.epochs, partial(tqdm, desc="Two quantiles", unit="epoch"))
+    trained = {
+        name: train(network, loss, key, train_set, options.epochs, common.bar(name))
+        for name, network, loss in (
+            ("Mean and variance", loss_net, None),
+            ("Mean alone", one_head, fn.mse()),
+            ("Two quantiles", quantile_loss, None),
+        )
+    }
+    both, one, ends = trained.values()
     panels: dict[str, Any] = {
         "Mean and variance, by their likelihood": partial(predict, both),
         "Mean alone, by the squared error": partial(predict_one_head, one, train_set=train_set),

@@ -57,6 +57,7 @@ from funcnet.layers.activations import (
 )
 from funcnet.layers.attention import Attention, attention, dot_product_attention
 from funcnet.layers.axes import masked_mean, masked_sum, max, mean, permute, slice, sum
+from funcnet.layers.bidirectional import Bidirectional, bidirectional
 from funcnet.layers.convolution import conv, conv_transpose
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
@@ -65,7 +66,8 @@ from funcnet.layers.merge import add, average, concatenate, flatten, maximum, mu
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
 from funcnet.layers.pooling import avg_pool, max_pool, upsample
 from funcnet.layers.position import positional_embedding, sinusoidal
-from funcnet.layers.recurrent import GatedRecurrent, Recurrent, gru, lstm, rnn
+from funcnet.layers.recurrent import gru, lstm, rnn
+from funcnet.layers.recurring import GatedRecurrent, Recurrent
 from funcnet.layers.softmax import log_softmax, softmax
 from funcnet.losses.classification import hinge, kl_divergence, sigmoid_cross_entropy, softmax_cross_entropy
 from funcnet.losses.regression import gaussian_nll, huber, log_cosh, mae, mse, pinball, poisson_nll
@@ -140,6 +142,8 @@ __all__ = [
     "avg_pool",
     "batch_norm",
     "BatchNorm",
+    "Bidirectional",
+    "bidirectional",
     "binary_accuracy",
     "calibrate",
     "CallError",

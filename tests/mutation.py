@@ -162,7 +162,9 @@ def judged(pipe: Any, name: str, broken: CodeType, rows: list[int]) -> None:
         pipe.send("laws")
         return
     with redirect_stdout(io.StringIO()):
-        code = pytest.main(["-x", "--assert=plain", "-p", "no:cacheprovider", *tests_of(name)])
+        code = pytest.main(
+            ["-x", "--assert=plain", "-p", "no:cacheprovider", "--hypothesis-profile=full", *tests_of(name)]
+        )
     pipe.send({0: "", 1: "tests"}.get(int(code), f"pytest ended with {code!r}"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 import common  # noqa: E402
+import convnet  # noqa: E402
 import device  # noqa: E402
 import digits  # noqa: E402
 import ensemble  # noqa: E402
@@ -57,6 +59,7 @@ def cells(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.mark.slow
 def test_digits(tmp_path: Path) -> None:
     model = tmp_path / "kept" / "model.npz"
     output = command("digits", tmp_path, "--draws", "2", "--model", str(model))
@@ -102,6 +105,50 @@ def test_all_classifiers_are_of_the_same_sizes() -> None:
         assert shapes == [(64, digits.UNITS), (digits.UNITS, digits.UNITS), (digits.UNITS, 10)]
 
 
+@pytest.mark.slow
+def test_convnet(tmp_path: Path) -> None:
+    output = command("convnet", tmp_path, "--draws", "2")
+    rows = cells(output)
+    assert [row[0].split(",")[0] for row in rows[:3]] == ["funcnet", "funcnet", "MLPClassifier"]
+    again = []
+    for number in range(2):
+        key = fn.fold_in(KEY, number)
+        again.append(convnet.train_ours(key, convnet.net, *common.digit_images(key), epochs=2)[1].accuracy)
+    assert rows[0][1] == f"{50 * sum(again):.1f} %"
+    assert ("PyTorch is not installed" in output) == (len(rows) == 3)
+
+
+def test_convolutions_tell_digits_apart_better_with_fewer_params() -> None:
+    pytest.importorskip("sklearn")
+    sets = common.digit_images(KEY)
+    found, plain = (convnet.train_ours(KEY, net, *sets, epochs=15) for net in (convnet.net, convnet.mlp))
+    assert found[1].accuracy > max(plain[1].accuracy, 0.975)
+    counts = [sum(p.size for p in tree.leaves(params)) for params, _ in (found, plain)]
+    assert 4 * counts[0] < counts[1]
+    summary = fn.summary(convnet.net, (8, 8, 1))
+    assert summary.parameters == counts[0] == 9 * 16 + 16 + 9 * 16 * 32 + 32 + 2 * 2 * 32 * 10 + 10
+    assert summary.multiply_adds == 8 * 8 * 9 * 16 + 4 * 4 * 9 * 16 * 32 + 2 * 2 * 32 * 10
+
+
+def test_convnet_in_torch_is_the_same_network() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    result = convnet.train_torch(KEY, *common.digit_images(KEY), epochs=8)
+    assert result.accuracy > 0.95
+    assert len(result.losses) == 8
+
+
+@pytest.mark.parametrize("script", [convnet, sequences], ids=lambda script: str(script.__name__))
+def test_what_users_copy_is_short(script: Any) -> None:
+    """From the imports to the training."""
+    core, rest = Path(script.__file__).read_text().split("# This was all.")
+    code = core.split('"""', 2)[2]
+    assert "fn.fit(" in code
+    assert "def main" in rest
+    assert len([line for line in code.splitlines() if line.strip()]) <= 40
+
+
+@pytest.mark.slow
 def test_heteroscedastic(tmp_path: Path) -> None:
     rows = cells(command("heteroscedastic", tmp_path))
     assert [row[0] for row in rows][-1] == "The truth"
@@ -111,7 +158,9 @@ def test_heteroscedastic(tmp_path: Path) -> None:
 
 def test_the_quantiles_are_learnt() -> None:
     points, others = (heteroscedastic.draw_points(fn.fold_in(KEY, name), 2_000) for name in ("train", "test"))
-    found = heteroscedastic.predict_quantiles(heteroscedastic.train_quantiles(KEY, points, epochs=100), others.x)
+    found = heteroscedastic.predict_quantiles(
+        heteroscedastic.train(heteroscedastic.quantile_loss, None, KEY, points, epochs=100), others.x
+    )
     for end, fraction in zip(found, (0.025, 0.975), strict=True):
         for side in (others.x < 0, others.x > 0):
             assert np.mean(others.y[side] < end[side]) == pytest.approx(fraction, abs=0.03)
@@ -120,10 +169,14 @@ def test_the_quantiles_are_learnt() -> None:
 def test_the_variance_is_learnt() -> None:
     points = heteroscedastic.draw_points(KEY, 1_000)
     x = np.array([[-2.0], [0.0], [2.0]], np.float32)
-    predicted = heteroscedastic.predict(heteroscedastic.train(KEY, points, epochs=150), x)
+    predicted = heteroscedastic.predict(
+        heteroscedastic.train(heteroscedastic.loss_net, None, KEY, points, epochs=150), x
+    )
     np.testing.assert_allclose(predicted.mean, heteroscedastic.true_mean(x), atol=0.25)
     np.testing.assert_allclose(predicted.deviation, heteroscedastic.true_deviation(x), rtol=0.3)
-    one = heteroscedastic.predict_one_head(heteroscedastic.train_one_head(KEY, points, epochs=150), x, points)
+    one = heteroscedastic.predict_one_head(
+        heteroscedastic.train(heteroscedastic.one_head, fn.mse(), KEY, points, epochs=150), x, points
+    )
     assert np.ptp(one.deviation) == 0
 
 
@@ -136,6 +189,7 @@ def test_the_truth_covers_95_per_cent() -> None:
     assert float(row["negative log-likelihood"]) == pytest.approx(entropy, abs=0.03)
 
 
+@pytest.mark.slow
 def test_siamese(tmp_path: Path) -> None:
     rows = cells(command("siamese", tmp_path))
     ours, pixels = (float(row[2]) for row in rows)
@@ -178,6 +232,7 @@ def test_the_curve_and_the_threshold_are_those_of_the_book() -> None:
     assert np.mean((score > siamese.best_threshold(score, pairs)) == (same[:, 0] == 1)) == max(right)
 
 
+@pytest.mark.slow
 def test_ensemble(tmp_path: Path) -> None:
     assert [row[0].split(",")[0] for row in cells(command("ensemble", tmp_path))] == ["data", "gap", "data", "beyond"]
 
@@ -201,6 +256,7 @@ def test_a_sweep_gives_what_each_learning_rate_gives_alone() -> None:
     assert losses[3] == loss
 
 
+@pytest.mark.slow
 def test_sequences(tmp_path: Path) -> None:
     output = command("sequences", tmp_path)
     gru, mean = (float(row[1].split()[0]) for row in cells(output)[:2])
@@ -232,6 +288,7 @@ def test_the_padding_of_training_series_is_never_read() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
 def test_device(tmp_path: Path) -> None:
     for row in cells(command("device", tmp_path)):
@@ -249,12 +306,35 @@ def test_the_device_learns_as_python_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [device, digits, ensemble, heteroscedastic, sequences, siamese], ids=lambda script: str(script.__name__)
+    "script",
+    [convnet, device, digits, ensemble, heteroscedastic, sequences, siamese],
+    ids=lambda script: str(script.__name__),
 )
 def test_it_says_what_to_install(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit, match=r"matplotlib.*\[examples\]"):
         script.main([])
+
+
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+CORES = [path for path in SCRIPTS if "fn.train_step(" in path.read_text() or "fn.sgd_step(" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", CORES, ids=lambda path: path.stem)
+def test_what_an_example_is_about_stands_on_top_in_forty_lines(path: Path) -> None:
+    """Data, network, training and prediction, behind the imports; empty lines and docstrings are not counted."""
+    head, found, rest = path.read_text().partition("# This was all. Below: ")
+    assert found
+    source = ast.parse(head)
+    body = [node for node in source.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
+    lines = {line for node in body for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+    for node in ast.walk(source):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    assert len([line for line in lines if head.splitlines()[line - 1].strip()]) <= 40
+    assert "_step(" in head
+    assert "def main(" in rest
+    assert not any(word in head for word in ("argparse.", "matplotlib.", "markdown("))
 
 
 @pytest.mark.parametrize("options", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "a"]])

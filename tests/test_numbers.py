@@ -71,9 +71,10 @@ CALLS: dict[str, tuple[Any, ...] | dict[str, Any]] = {
     "ema": {"decay": 0.5, "debias": False},
     "ema_params": {"decay": 0.5},
     "embedding": {"vocabulary": 7, "features": 3},
-    "gru": {"units": 3, "return_sequences": True, "lengths": False},
-    "lstm": {"units": 3, "return_sequences": True, "lengths": False},
-    "rnn": {"units": 3, "return_sequences": True, "lengths": False},
+    "bidirectional": {"layer": fn.gru(3)},
+    "gru": {"units": 3, "return_sequences": True, "lengths": False, "initial_state": False},
+    "lstm": {"units": 3, "return_sequences": True, "lengths": False, "initial_state": False, "return_state": True},
+    "rnn": {"units": 3, "return_sequences": True, "lengths": False, "initial_state": False},
     "evaluate": {"net": NET, "metrics": fn.mse(), "params": PARAMS, "data": (X, T), "batch_size": 2},
     "exponential_decay": {
         "init_value": 0.5,

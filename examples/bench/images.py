@@ -27,7 +27,7 @@ class Linear(NamedTuple):
 
 
 Part = Conv | Linear | str
-"""With params, or "scale", which has them too, "relu", "max_pool" (2 x 2), "flatten"."""
+"""A layer with params, or "relu", "max_pool" (2 x 2), "flatten"."""
 
 
 def operators(parts: tuple[Part, ...], fn: Any) -> Any:
@@ -54,8 +54,6 @@ def in_torch(parts: tuple[Part, ...], shape: Shape, torch: Any) -> Peer:
                 x = f.conv2d(x, next(own), next(own), padding=part.padding)
             elif isinstance(part, Linear):
                 x = f.linear(x, next(own), next(own))
-            elif part == "scale":
-                x = x * next(own)[:, None, None]
             else:
                 x = {"relu": torch.relu, "max_pool": partial(f.max_pool2d, kernel_size=2), "flatten": flatten}[part](x)
         return x
@@ -126,8 +124,6 @@ def in_jax(parts: tuple[Part, ...], jax: Any) -> Peer:
                 x = x + next(own)
             elif isinstance(part, Linear):
                 x = x @ next(own) + next(own)
-            elif part == "scale":
-                x = x * next(own)
             elif part == "max_pool":
                 x = lax.reduce_window(x, -np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
             else:
@@ -151,20 +147,12 @@ def labelled(shape: Shape, rows: int, rng: np.random.Generator, dtype: Any) -> B
     return Batch((rng.normal(size=(rows, *shape)).astype(dtype),), rng.integers(0, 10, rows))
 
 
-def reduced(shape: Shape, rows: int, rng: np.random.Generator, dtype: Any) -> Batch:
-    """Images of noise, and others of half the size."""
-    height, width, channels = shape
-    sizes = ((rows, *shape), (rows, height // 2, width // 2, channels))
-    x, target = (rng.normal(size=size).astype(dtype) for size in sizes)
-    return Batch((x,), target)
-
-
-def block(name: str, title: str, parts: tuple[Part, ...], draw: Any, shape: Shape, rows: int) -> Block:
+def block(name: str, title: str, parts: tuple[Part, ...], shape: Shape, rows: int) -> Block:
     """The network in all libraries."""
     return Block(
         name,
         title,
-        partial(draw, shape, rows),
+        partial(labelled, shape, rows),
         partial(operators, parts),
         partial(in_torch, parts, shape),
         partial(in_jax, parts),
@@ -179,7 +167,6 @@ BLOCKS: tuple[Block, ...] = (
             *(Conv(6, 5, "same"), "relu", "max_pool", Conv(16, 5), "relu", "max_pool"),
             *("flatten", Linear(120), "relu", Linear(84), "relu", Linear(10)),
         ),
-        labelled,
         (28, 28, 1),
         32,
     ),
@@ -187,7 +174,6 @@ BLOCKS: tuple[Block, ...] = (
         "digits-conv",
         "8 x 8, 3 x 3 convolutions of 8 and 16 features, pools, ReLU, batch 64",
         (*(Conv(8, 3, "same"), "relu", "max_pool", Conv(16, 3, "same"), "relu", "max_pool"), "flatten", Linear(10)),
-        labelled,
         (8, 8, 1),
         64,
     ),
@@ -195,16 +181,14 @@ BLOCKS: tuple[Block, ...] = (
         "cifar-like",
         "32 x 32 x 3, 3 x 3 convolutions of 32 and 64 features, pools, ReLU, batch 32",
         (*(Conv(32, 3, "same"), "relu", "max_pool", Conv(64, 3, "same"), "relu", "max_pool"), "flatten", Linear(10)),
-        labelled,
         (32, 32, 3),
         32,
     ),
     block(
         "max-pool",
-        "32 x 32 x 32, a gain for each channel and a 2 x 2 pool, batch 32",
-        ("scale", "max_pool"),
-        reduced,
-        (32, 32, 32),
+        "32 x 32 x 1, 32 features of each pixel, a 2 x 2 max pool, 10 units, batch 32",
+        (Conv(32, 1), "max_pool", "flatten", Linear(10)),
+        (32, 32, 1),
         32,
     ),
 )

@@ -29,7 +29,7 @@ class Buffer:
         self.size = max(self.size, nbytes(value))
         if value.ones is not None:
             self.ones = nbytes(value)
-            self.row = value.ones.shape[0] * value.dtype.itemsize
+            self.row = max(self.row, value.ones.shape[0] * value.dtype.itemsize)
         return self
 
 

@@ -74,7 +74,9 @@ def explain(
     inputs and then the targets, there are shapes and numbers too: those of `fn.vjp`, with no key, so that dropout is
     the identity. Without a loss, the sum of the outputs is differentiated. In a notebook it shows itself as formulas.
 
-    What is nested is written out, layer by layer. A layer whose docstring has no equations appears as its pullback.
+    What is nested is written out, layer by layer. Lines "with ..." define what stands in the equation before them: the
+    values between the input and the output of attention or of a recurrent layer, and their cotangents. A `custom_layer`
+    appears as its pullback.
     Raises OptionError where params are given without arrays or arrays without params, and what `net.apply` would.
     """
     check("explain", (net,) if loss is None else (net, loss), multi_output=True)

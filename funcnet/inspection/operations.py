@@ -11,6 +11,8 @@ from funcnet.inspection.equations import FIELDS, Rule, Symbol, rule_of
 from funcnet.inspection.structure import Path, Place, Source, params_at, path_name, structure
 
 LOSS = "L"
+FURTHER = [("lengths", "l"), ("initial_state", "h_0"), ("masked", "m")]
+"""Options by which a layer takes a further input, in the order of these, and what stands for it."""
 
 
 class Operation(NamedTuple):
@@ -115,7 +117,8 @@ def letters_of(op: Operation) -> Letters | None:
     rule = rule_of(op.apply)
     if rule is None or getattr(op.params, "mean", None) is not None:  # of a batch_norm with the population's statistics
         return None
-    count = len(op.inputs) - weighted(op)
+    further = [(name, letter) for name, letter in FURTHER if option(op, name)]
+    count = len(op.inputs) - weighted(op) - len(further)
     letters = list(rule.cotangents)
     if "x_i" in letters:
         return Letters(rule, {}, ["x_i"] * count)
@@ -123,16 +126,20 @@ def letters_of(op: Operation) -> Letters | None:
         return None
     of_params, of_inputs = letters[: len(letters) - count], letters[len(letters) - count :]
     fields = None if op.params is None else getattr(op.params, "_fields", ())
+    of_inputs += [letter for _, letter in further]
+    rule = rule._replace(cotangents={**rule.cotangents, **{k: "dh_0" * (k == "h_0") for _, k in further}})
     found = {letter: FIELDS.get(letter, letter) for letter in of_params}
     if op.apply.kind == "embedding transposed":
         found = {"W": "table"}
-    known = fields is None or all(field in fields for field in found.values())
+    known = fields is None or all(field.partition(".")[0] in fields for field in found.values())
     return Letters(rule, found, of_inputs) if known else None
 
 
 def option(op: Operation, name: str) -> Any:
     """An option of the call that made the layer; None where it was not given."""
     written = op.apply.written
+    if written is not None and written.name == "bidirectional":  # its options are those of the layer
+        written = written.args[0].apply.written
     return None if written is None else dict(written.kwargs).get(name)
 
 

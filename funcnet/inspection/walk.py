@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from funcnet.arrays import Array
 from funcnet.core import Layer
 from funcnet.inspection.derivation import Equations, Line, Share
 from funcnet.inspection.equations import Formula, Symbol, text
-from funcnet.inspection.operations import Operation, operations_of
+from funcnet.inspection.operations import Operation, operations_of, weighted
 from funcnet.training.splitting import inputs_taken
 
 COUNTS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
@@ -62,11 +63,18 @@ class Walk:
                 taken = loss.apply.accept((), (*given_outputs, *_cast(given_outputs[0], arrays[self.inputs :])), None)
                 loss.apply.vjp((), *taken)
                 self.values |= dict(zip(targets, taken[len(outputs) :], strict=True))
-        self.equations: list[Equations] = [Equations(op, list(map(self.symbol, op.inputs))) for op in self.operations]
+        self.equations: list[Equations] = [
+            Equations(op, list(map(self.symbol, op.inputs)), self._place_weights(op)) for op in self.operations
+        ]
         self.pullbacks: dict[int, Any] = {}
         self.shares: dict[int, list[Share]] = {}
         self.cotangents: dict[int, Any] = {}
         self.passed: dict[tuple[int, int], Any] = {}
+
+    def _place_weights(self, op: Operation) -> bool:
+        """Whether there are weights with more axes than that of the rows."""
+        given: Any = self.values.get(op.inputs[-1])
+        return weighted(op) and np.ndim(given) > 1
 
     def symbol(self, number: int) -> Symbol:
         """What the value of an operation, or what comes from outside, is called."""
@@ -81,7 +89,7 @@ class Walk:
             names = {} if equations.letters is None else equations.letters.params
             if op.params is not None and op.owner == op.value.place:
                 yield from (
-                    Line(op.label, Symbol(n, op.owner), (), "", getattr(op.params, f)) for n, f in names.items()
+                    Line(op.label, Symbol(n, op.owner), (), "", attrgetter(f)(op.params)) for n, f in names.items()
                 )
 
     def forward(self) -> Iterator[Line]:

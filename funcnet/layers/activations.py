@@ -193,8 +193,9 @@ def gelu(approximate: bool = False) -> Layer[NoParams]:
 
     y = x Phi(x)        dx = g (Phi(x) + x phi(x))        (Hendrycks and Gimpel 2016)
 
-    Phi, phi: the standard normal's distribution and density. approximate: by tanh, y = x (1 + tanh u) / 2 with
-    u = sqrt(2 / pi) (x + 0.044715 x^3).
+    Phi, phi: the standard normal's distribution and density. By tanh with approximate=True, where
+    approximate: y = x s, s = (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3)
+    dx = g (s + 2 y (1 - s) v), v = sqrt(2 / pi) (1 + 0.134145 x^2)
     """
     return elementwise(_gelu_tanh if flag("gelu: approximate", approximate) else _gelu, "gelu")
 

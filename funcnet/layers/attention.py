@@ -47,11 +47,12 @@ class Options(NamedTuple):
 def dot_product_attention(*, heads: int = 1, causal: bool = False, masked: bool = False) -> Layer[NoParams]:
     """Scaled dot-product attention: each query gives a mean of the values, weighted by how well their keys fit.
 
-    y = P v, P = softmax(q k^T / sqrt(d)) over the keys, in each head
-    dv = P^T g        dS = P (g v^T - sum g y)        dq = dS k / sqrt(d)        dk = dS^T q / sqrt(d)
+    y = P v, P = softmax S over the keys, S = q k^T / sqrt(d)
+    dS = P (g v^T - sum g y)        dq = dS k / sqrt(d)        dk = dS^T q / sqrt(d)        dv = P^T g
 
     Inputs: queries q, keys k, values v. heads: into how many parts of equal size the features are cut, each of which
-    attends by itself; d is the size of a part of q. causal: query t sees the keys up to t, and no later one.
+    attends by itself; d is the size of a part of q. The equations are those of one head. causal: query t sees the keys
+    up to t, and no later one.
     masked: with a fourth input, a mask of one bool for each key, (S,), or for each query and key, (T, S): True for a
     key that may be seen, False for one that may not, as for padding. It has no cotangent. A query that sees no key
     gives 0, and its gradients are 0. Values of keys that are not seen must be finite.
@@ -80,7 +81,11 @@ def attention(
 ) -> Layer[Attention]:
     """Multi-head attention: `dot_product_attention` of affine functions of the input, and an affine function of that.
 
-    y = a W_o + b_o, a = attention(x W_q + b_q, z W_k, z W_v + b_v)
+    y = a W_o + b_o        a = P v        P = softmax S over the keys        S = q k^T / sqrt(d)
+    q = x W_q + b_q        k = z W_k        v = z W_v + b_v
+    da = g W_o^T        dS = P (da v^T - sum da a)        dq = dS k / sqrt(d)        dk = dS^T q / sqrt(d)
+    dv = P^T da        dW_q = x^T dq        db_q = sum dq        dW_k = z^T dk        dW_v = z^T dv        db_v = sum dv
+    dW_o = a^T g        db_o = sum g        dx = dq W_q^T        dz = dk W_k^T + dv W_v^T
 
     Inputs: x, and with cross=True a second sequence z, which gives the keys and the values; else z = x.
     heads, causal, masked: those of `dot_product_attention`; the mask is the last input.

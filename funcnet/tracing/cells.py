@@ -13,8 +13,12 @@ from funcnet.tracing.forms import Attributes, Form, Memory, Operands
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.recurrence import (
     Program,
+    arriving,
+    begin,
     cotangents,
     flat,
+    in_parts,
+    initial_cotangents,
     input_cotangents,
     numbers,
     over_time,
@@ -27,31 +31,31 @@ from funcnet.tracing.recurrence import (
 
 def rnn_forward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
     """h = tanh([h; 1; x]^T M)"""
-    x, M, lengths = unpacked(operands, 2)
-    out, size = outputs[0], M.shape[1]
-    S, program = states(x, size, outputs[1], attributes, lengths)
+    x, M, lengths, initial = unpacked(operands, 2, attributes)
+    size = M.shape[1]
+    S, program = states(x, size, outputs[1], attributes, lengths, initial)
     for t in range(x.shape[1]):
         h = S[t + 1, :size]
         program += [(M.T.dot, (S[t], h)), (np.tanh, (flat(h), flat(h)))]
-    return program + results(S, size, out, lengths)
+    return program + results([S[:, :size]], outputs[0], lengths)
 
 
 def rnn_backward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
     """dz = dh (1 - h^2)        dh_(t-1) = R dz + g_(t-1)"""
-    g, M, kept, lengths = unpacked(operands, 3)
+    g, M, kept, lengths, _ = unpacked(operands, 3, attributes)
     S, size = over_time(kept), M.shape[1]
     times, rows = len(S) - 1, S.shape[2]
     dz = steps_of(outputs[0], (times, size, rows), S.dtype)
     _, one = numbers(S.dtype)
-    dh, G, program = cotangents(g, size, times, lengths)
+    ((dh, G),), program = cotangents(g, size, times, lengths)
+    of_initial = outputs[2]
     program += [(np.square, (S[1:, :size], dz)), (np.subtract, (one, flat(dz), flat(dz)))]
     for t in range(times - 1, -1, -1):
         program.append((np.multiply, (flat(dh), flat(dz[t]), flat(dz[t]))))
-        if t:
+        if t or of_initial is not None:
             program.append((M[:size].dot, (dz[t], dh)))
-            if G is not None:
-                program.append((np.add, (flat(dh), flat(G[t - 1]), flat(dh))))
-    return program + input_cotangents(M[size + 1 :], dz, outputs[1])
+            program += arriving(dh, G, t)
+    return program + input_cotangents(M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh], of_initial)
 
 
 def lstm_forward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
@@ -59,14 +63,15 @@ def lstm_forward(memory: Memory, attributes: Attributes, operands: Operands, out
 
     The columns of M for o, i and f are halved: sigmoid z = (tanh(z / 2) + 1) / 2, so one tanh does for all gates.
     """
-    x, M, lengths = unpacked(operands, 2)
+    x, M, lengths, initial = unpacked(operands, 2, attributes)
     size, (rows, times, _) = M.shape[1] // 4, x.shape
-    S, program = states(x, size, outputs[1], attributes, lengths)
+    h0, c0 = (None, None) if initial is None else in_parts(initial, size)
+    S, program = states(x, size, outputs[1], attributes, lengths, h0)
     Z = steps_of(outputs[2], (times + 1, 5 * size, rows), x.dtype)  # o, i, f, g of this time, c before it
     tanh_c = steps_of(outputs[3], (times, size, rows), x.dtype)
     both = np.empty((2 * size, rows), x.dtype)  # i g, f c
     half, _ = numbers(x.dtype)
-    program.append((Z[0, 4 * size :].fill, (0,)))
+    program.append(begin(Z[0, 4 * size :], c0))
     for t in range(times):
         z, c, gates = Z[t], Z[t + 1, 4 * size :], flat(Z[t, : 3 * size])
         all_gates = z[: 4 * size]
@@ -80,20 +85,22 @@ def lstm_forward(memory: Memory, attributes: Attributes, operands: Operands, out
             (np.tanh, (flat(c), flat(tanh_c[t]))),
             (np.multiply, (flat(z[:size]), flat(tanh_c[t]), flat(S[t + 1, :size]))),
         ]
-    return program + results(S, size, outputs[0], lengths)
+    return program + results([S[:, :size], Z[:, 4 * size :]], outputs[0], lengths)
 
 
 def lstm_backward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
     """dc += dh o (1 - tanh^2 c)        do = dh tanh c o (1 - o)        [di df dg] = dc [g i' c f' i g']"""
-    g, M, *kept, lengths = unpacked(operands, 5)
+    g, M, *kept, lengths, _ = unpacked(operands, 5, attributes)
     S, Z, tanh_c = map(over_time, kept)
     times, size, rows = tanh_c.shape
     dz = steps_of(outputs[0], (times, 4 * size, rows), S.dtype)
     _, one = numbers(S.dtype)
-    dh, G, program = cotangents(g, size, times, lengths)
+    of_initial = outputs[2]
+    ((dh, Gh), *of_c), program = cotangents(g, size, times, lengths)
+    dc, Gc = of_c[0] if of_c else (np.empty_like(dh), None)
     gates, others = Z[:times, : 4 * size].reshape(times, 4, size, rows), Z[:times, 3 * size :]
     A, D = np.empty((times, size, rows), S.dtype), dz.reshape(times, 4, size, rows)
-    dc, product = np.empty((size, rows), S.dtype), np.empty(size * rows, S.dtype)
+    product = np.empty(size * rows, S.dtype)
     program += [
         (np.square, (flat(tanh_c), flat(A))),
         (np.subtract, (one, flat(A), flat(A))),
@@ -105,7 +112,7 @@ def lstm_backward(memory: Memory, attributes: Attributes, operands: Operands, ou
         (np.square, (gates[:, 3], D[:, 3])),
         (np.subtract, (one, D[:, 3], D[:, 3])),
         (np.multiply, (D[:, 3], gates[:, 1], D[:, 3])),
-        (dc.fill, (0,)),
+        *([] if of_c else [(dc.fill, (0,))]),
     ]
     for t in range(times - 1, -1, -1):
         d = D[t]
@@ -115,11 +122,10 @@ def lstm_backward(memory: Memory, attributes: Attributes, operands: Operands, ou
             (np.multiply, (dc, d[1:], d[1:])),
             (np.multiply, (flat(dh), flat(d[0]), flat(d[0]))),
         ]
-        if t:
+        if t or of_initial is not None:
             program += [(M[:size].dot, (dz[t], dh)), (np.multiply, (flat(dc), flat(gates[t, 2]), flat(dc)))]
-            if G is not None:
-                program.append((np.add, (flat(dh), flat(G[t - 1]), flat(dh))))
-    return program + input_cotangents(M[size + 1 :], dz, outputs[1])
+            program += arriving(dh, Gh, t) + arriving(dc, Gc, t)
+    return program + input_cotangents(M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh, dc], of_initial)
 
 
 def gru_forward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
@@ -127,9 +133,9 @@ def gru_forward(memory: Memory, attributes: Attributes, operands: Operands, outp
 
     The columns of R and W for r and z are halved, as in `lstm_forward`.
     """
-    x, R, W, lengths = unpacked(operands, 3)
+    x, R, W, lengths, initial = unpacked(operands, 3, attributes)
     size, (rows, times, _) = R.shape[1] // 3, x.shape
-    S, program = states(x, size, outputs[1], attributes, lengths)
+    S, program = states(x, size, outputs[1], attributes, lengths, initial)
     Y = steps_of(outputs[2], (times, 3 * size, rows), x.dtype)
     N = steps_of(outputs[3], (times, size, rows), x.dtype)
     difference = steps_of(outputs[4], (times, size, rows), x.dtype)
@@ -152,17 +158,18 @@ def gru_forward(memory: Memory, attributes: Attributes, operands: Operands, outp
             (np.multiply, (d, z, new)),
             (np.add, (new, n, new)),
         ]
-    return program + results(S, size, outputs[0], lengths)
+    return program + results([S[:, :size]], outputs[0], lengths)
 
 
 def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
     """dn = dh (1 - z) (1 - n^2)        da = dn r        dr = dn a r (1 - r)        dz = dh (h - n) z (1 - z)"""
-    g, R, W, *kept, lengths = unpacked(operands, 6)
+    g, R, W, *kept, lengths, _ = unpacked(operands, 6, attributes)
     Y, N, difference = map(over_time, kept)
     times, size, rows = N.shape
     dA = steps_of(outputs[0], (times, 4 * size, rows), N.dtype)  # of a, r, z, n
     _, one = numbers(N.dtype)
-    dh, G, program = cotangents(g, size, times, lengths)
+    of_initial = outputs[2]
+    ((dh, G),), program = cotangents(g, size, times, lengths)
     D, other, carried = dA.reshape(times, 4, size, rows), np.empty_like(N), np.empty_like(dh)
     a, r, z = Y[:, :size], Y[:, size : 2 * size], Y[:, 2 * size :]
     program += [
@@ -180,15 +187,14 @@ def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, out
     ]
     for t in range(times - 1, -1, -1):
         program.append((np.multiply, (dh, D[t], D[t])))
-        if t:
+        if t or of_initial is not None:
             program += [
                 (R[:size].dot, (dA[t, : 3 * size], carried)),
                 (np.multiply, (flat(dh), flat(z[t]), flat(dh))),
                 (np.add, (flat(dh), flat(carried), flat(dh))),
+                *arriving(dh, G, t),
             ]
-            if G is not None:
-                program.append((np.add, (flat(dh), flat(G[t - 1]), flat(dh))))
-    return program + input_cotangents(W[1:], dA[:, size:], outputs[1])
+    return program + input_cotangents(W[1:], dA[:, size:], outputs[1]) + initial_cotangents([dh], of_initial)
 
 
 def cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:

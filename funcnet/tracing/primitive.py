@@ -68,16 +68,22 @@ def concatenate_into(*arrays: Any, axis: int) -> None:
 
 def reshape_into(x: Any, out: Any) -> None:
     """Copy x, in row-major order, into an array of another shape, at once where that is a view of either."""
-    n = out.shape[0] if out.ndim else 0
-    if n and x.ndim == 2 < out.ndim and x.shape[0] == n:
-        out[...] = np.moveaxis(np.moveaxis(x, 0, -1).reshape(*out.shape[1:], n), -1, 0)
-        return
-    if n and x.ndim > 1 and x.shape[0] == n and x.ndim != out.ndim == 2:
-        view = np.moveaxis(np.moveaxis(out, 0, -1).reshape(*x.shape[1:], n), -1, 0)
-        if np.may_share_memory(view, out):
-            view[...] = x
+    rows = out.shape[0] if out.ndim else 0
+    if rows and x.shape[:1] == (rows,):
+        if x.ndim == 2 < out.ndim:
+            out[...] = rows_first(x.T.reshape(*out.shape[1:], rows))
             return
+        if x.ndim > 2 == out.ndim:
+            view = rows_first(out.T.reshape(*x.shape[1:], rows))
+            if np.may_share_memory(view, out):
+                view[...] = x
+                return
     out[...] = x.reshape(out.shape)
+
+
+def rows_first(x: Any) -> Any:
+    """The last axis as the first: `np.moveaxis` takes ten times as long."""
+    return x.transpose(x.ndim - 1, *range(x.ndim - 1))
 
 
 MATMUL = Primitive("matmul", forms.product, sums_rows=True, multiply_adds=product_cost)

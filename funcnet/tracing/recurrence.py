@@ -8,6 +8,9 @@ A value of shape (features, batch, time) whose batch axis is 1 is stored as (tim
 
 With lengths, the input past the end of a sequence counts as 0, outputs there are 0 and pass no cotangent on, and the
 last output of a sequence is that at its own end. The steps run on over the padding, whose states nothing reads.
+
+Lengths and an initial state are operands where the attribute `given` names them, in this order. The state of an LSTM
+is [h c], in one array.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy as np
 
 from funcnet.arrays import Shape, stray
 from funcnet.errors import LabelError
-from funcnet.tracing.forms import Attributes, Instruction, Memory, Operands
+from funcnet.tracing.forms import Attributes, Instruction, Memory, Operands, plain
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.shapes import Spec
 from funcnet.tracing.trace import Value
@@ -64,13 +67,13 @@ def steps_of(output: Any, shape: Shape, dtype: Any) -> Any:
     return np.empty(shape, dtype) if output is None else over_time(output)
 
 
-def states(x: Any, size: int, output: Any, attributes: Attributes, lengths: Any) -> tuple[Any, Program]:
+def states(x: Any, size: int, output: Any, attributes: Attributes, lengths: Any, initial: Any) -> tuple[Any, Program]:
     """The states [h; 1; x] before each time and after the last, and what sets all but those that steps compute."""
     rows, times, features = x.shape
     S = steps_of(output, (times + 1, size + 1 + features, rows), x.dtype)
     program: Program = [
         (S[:, size].fill, (1,)),
-        (S[0, :size].fill, (0,)),
+        begin(S[0, :size], initial),
         (S[:times, size + 1 :].__setitem__, (..., x.transpose(1, 2, 0))),
         (S[times, size + 1 :].fill, (0,)),
     ]
@@ -78,6 +81,11 @@ def states(x: Any, size: int, output: Any, attributes: Attributes, lengths: Any)
         program.insert(0, (check_lengths, (lengths, times, attributes["where"])))
         program.append((clear_padding, (S[:times, size + 1 :], lengths)))
     return S, program
+
+
+def begin(state: Any, initial: Any) -> Instruction:
+    """Set the state before the first time: zeros unless given."""
+    return (state.fill, (0,)) if initial is None else (state.__setitem__, (..., initial.T))
 
 
 def check_lengths(lengths: Any, times: int, where: str) -> None:
@@ -91,16 +99,26 @@ def clear_padding(steps: Any, lengths: Any) -> None:
     steps.transpose(0, 2, 1)[np.arange(len(steps))[:, None] >= lengths] = 0
 
 
-def results(S: Any, size: int, out: Any, lengths: Any) -> Program:
-    """Write the outputs of all times, or the last one of each sequence."""
+def results(parts: Sequence[Any], out: Any, lengths: Any) -> Program:
+    """Write those of all times, or the last of each sequence: as many parts of a state as the output has room for."""
+    program: Program = []
     if out is None:
-        return []
-    if out.ndim == 3:
-        program: Program = [(out.__setitem__, (..., S[1:, :size].transpose(2, 0, 1)))]
-        return program if lengths is None else [*program, (clear_padding, (out.transpose(1, 2, 0), lengths))]
-    if lengths is None:
-        return [(out.__setitem__, (..., S[-1, :size].T))]
-    return [(take_last, (S[:, :size], lengths, out))]
+        return program
+    for part, to in zip(parts, in_parts(out, parts[0].shape[1]), strict=False):
+        if out.ndim == 3:
+            program.append((to.__setitem__, (..., part[1:].transpose(2, 0, 1))))
+        elif lengths is None:
+            program.append((to.__setitem__, (..., part[-1].T)))
+        else:
+            program.append((take_last, (part, lengths, to)))
+    if out.ndim == 3 and lengths is not None:
+        program.append((clear_padding, (out.transpose(1, 2, 0), lengths)))
+    return program
+
+
+def in_parts(array: Any, size: int) -> list[Any]:
+    """The parts of states along the last axis: h, or h and c."""
+    return [array[..., k : k + size] for k in range(0, array.shape[-1], size)]
 
 
 def take_last(states: Any, lengths: Any, out: Any) -> None:
@@ -108,31 +126,44 @@ def take_last(states: Any, lengths: Any, out: Any) -> None:
     out[...] = states[lengths, :, np.arange(len(lengths))]
 
 
-def cotangents(g: Any, size: int, times: int, lengths: Any) -> tuple[Any, Any, Program]:
-    """(the cotangent of the last state, those of the outputs of all times or None, what sets them)."""
-    rows = len(g)
-    dh = np.empty((size, rows), g.dtype)
-    if g.ndim == 2 and lengths is None:
-        return dh, None, [(dh.__setitem__, (..., g.T))]
-    G = np.empty((times, size, rows), g.dtype)
-    if g.ndim == 2:
-        return dh, G, [(put_last, (g, lengths, G)), (start_from, (G, dh))]
-    program: Program = [(G.__setitem__, (..., g.transpose(1, 2, 0)))]
-    if lengths is not None:
-        program.append((clear_padding, (G, lengths)))
-    return dh, G, [*program, (start_from, (G, dh))]
+def cotangents(g: Any, size: int, times: int, lengths: Any) -> tuple[list[tuple[Any, Any]], Program]:
+    """For each part of the state (its cotangent after the last time, those of all states or None); what sets them."""
+    parts: list[tuple[Any, Any]] = []
+    program: Program = []
+    for part in in_parts(g, size):
+        d = np.empty((size, len(g)), g.dtype)
+        if g.ndim == 2 and lengths is None:
+            program.append((d.__setitem__, (..., part.T)))
+            parts.append((d, None))
+            continue
+        G = np.empty((times + 1, size, len(g)), g.dtype)
+        if g.ndim == 2:
+            program.append((put_last, (part, lengths, G)))
+        else:
+            program += [(G[0].fill, (0,)), (G[1:].__setitem__, (..., part.transpose(1, 2, 0)))]
+            if lengths is not None:
+                program.append((clear_padding, (G[1:], lengths)))
+        program.append((d.__setitem__, (..., G[times])))
+        parts.append((d, G))
+    return parts, program
 
 
 def put_last(g: Any, lengths: Any, out: Any) -> None:
-    """Write the cotangent of the last output of each sequence to its time, zeros elsewhere."""
+    """Write the cotangent of the last state of each sequence to its place, zeros elsewhere."""
     out[...] = 0
-    (rows,) = np.nonzero(lengths)
-    out[lengths[rows] - 1, :, rows] = g[rows]
+    out[lengths, :, np.arange(len(lengths))] = g
 
 
-def start_from(G: Any, dh: Any) -> None:
-    """Write the cotangent of the last time, or zeros where there are no times."""
-    dh[...] = G[-1] if len(G) else 0
+def arriving(d: Any, G: Any, t: int) -> Program:
+    """Add the cotangent that arrives at the state before time t."""
+    return [] if G is None else [(np.add, (flat(d), flat(G[t]), flat(d)))]
+
+
+def initial_cotangents(parts: Sequence[Any], out: Any) -> Program:
+    """Write the cotangents of the initial state."""
+    if out is None:
+        return []
+    return [(to.__setitem__, (..., d.T)) for d, to in zip(parts, in_parts(out, len(parts[0])), strict=True)]
 
 
 def input_cotangents(W: Any, dz: Any, dx: Any) -> Program:
@@ -143,9 +174,10 @@ def input_cotangents(W: Any, dz: Any, dx: Any) -> Program:
     return [(np.matmul, (W, dz, product)), (dx.__setitem__, (..., product.transpose(2, 0, 1)))]
 
 
-def unpacked(operands: Operands, count: int) -> tuple[Any, ...]:
-    """So many operands, and the lengths or None."""
-    return (*operands, None)[: count + 1]
+def unpacked(operands: Operands, count: int, attributes: Attributes) -> tuple[Any, ...]:
+    """So many operands, and the lengths and the initial state, each None where it is not given."""
+    given = dict(zip(attributes["given"], operands[count:], strict=True))
+    return (*operands[:count], given.get("lengths"), given.get("state"))
 
 
 def numbers(dtype: Any) -> tuple[Any, Any]:
@@ -167,3 +199,21 @@ def time_product(memory: Memory, attributes: Attributes, operands: Operands, out
 
 
 TIME_PRODUCT = Primitive("time_product", time_product, sums_rows=True)
+
+
+def reverse(x: Any, *lengths: Any) -> Any:
+    """The times in the reverse order, a view; with lengths, those of each sequence alone, and 0 past them."""
+    if not lengths:
+        return x[:, ::-1]
+    (y,) = run(REVERSE, (x, *lengths), [(x.shape, x.dtype, 0)])
+    return y
+
+
+def reverse_into(x: Any, lengths: Any, out: Any) -> None:
+    """Write the reversed sequences."""
+    out[...] = 0
+    for row, (sequence, length) in enumerate(zip(x, lengths.tolist(), strict=True)):
+        out[row, :length] = sequence[:length][::-1]
+
+
+REVERSE = Primitive("reverse", plain(reverse_into))

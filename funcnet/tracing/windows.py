@@ -215,20 +215,50 @@ def total_grad(memory: Memory, attributes: Attributes, operands: Operands, out: 
 
 
 def maximum_grad(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """Share g among the elements of its window that are the largest."""
-    image, y, g = operands
-    window = attributes["window"]
-    share, mask = memory.scratch((2, *in_memory(y).shape)).transpose(0, 4, 2, 3, 1)
-    disjoint = all(step >= size for step, size in zip(window.strides, window.size, strict=True))
-    count: list[Instruction] = [(share.__setitem__, (..., 0)), (out.__setitem__, (..., 0))]
-    fill: list[Instruction] = [(np.divide, (g, share, share))]
-    for _, _, part, image_part in window.places(image, y):
-        to = out[image_part]
-        marked = to if disjoint else mask[part]
-        mark: Instruction = (np.equal, (image[image_part], y[part], marked))
-        count += [mark, (np.add, (share[part], marked, share[part]))]
-        if disjoint:
-            fill.append((np.multiply, (to, share[part], to)))
-        else:
-            fill += [mark, (np.multiply, (marked, share[part], marked)), (np.add, (to, marked, to))]
-    return count + fill
+    """Share g among the elements of its window that are the largest: the NaN, where there are some.
+
+    Bools take a quarter of the memory of numbers. Their product with the bits of the share is 0 elsewhere, even where
+    the share is infinite or NaN.
+    """
+    (image, y, g), window = operands, attributes["window"]
+    parts = [(part, image_part) for _, _, part, image_part in window.places(image, y)]
+    share, added = memory.scratch((2, *in_memory(y).shape)).transpose(0, 4, 2, 3, 1)
+    marks, count = tally(memory, y, len(parts))
+    pairs = [(image[image_part], mark[part]) for mark, (part, image_part) in zip(marks, parts, strict=True)]
+    program: list[Instruction] = []
+    if any(mark.size != y.size for _, mark in pairs):
+        program.append((marks.__setitem__, (..., False)))
+    program += [(np.equal, (x, y[part], mark)) for (x, mark), (part, _) in zip(pairs, parts, strict=True)]
+    program += [(sum_of_marks, (marks, count)), (mark_nan, (pairs, marks, count)), (np.divide, (g, count, share))]
+    disjoint = all(step >= window.extent(axis) for axis, step in enumerate(window.strides))
+    if not disjoint or sum(x.size for x, _ in pairs) != out.size:
+        program.append((out.__setitem__, (..., 0)))
+    bits = f"u{y.itemsize}"
+    for (part, image_part), (_, mark) in zip(parts, pairs, strict=True):
+        to = out[image_part] if disjoint else added[part]
+        program.append((np.multiply, (mark, share[part].view(bits), to.view(bits))))
+        if not disjoint:
+            program.append((np.add, (out[image_part], to, out[image_part])))
+    return program
+
+
+def tally(memory: Memory, y: Any, places: int) -> tuple[Any, Any]:
+    """Room for a bool for each place and window, and for an int for each window, laid out like y."""
+    shape, kind = in_memory(y).shape, np.uint8 if places < 1 << 8 else np.uint16
+    start, stop = 2 * y.size, (2 + places) * y.size
+    room = memory.scratch((-(-stop // y.itemsize),)).view(np.uint8)
+    marks, count = room[start:stop].view(np.bool_), room[:start].view(kind)[: y.size]
+    return marks.reshape(places, *shape).transpose(0, 4, 2, 3, 1), count.reshape(shape).transpose(3, 1, 2, 0)
+
+
+def sum_of_marks(marks: Any, count: Any) -> None:
+    """How many places of each window are marked."""
+    np.add.reduce(marks.view(np.uint8), 0, count.dtype, count)
+
+
+def mark_nan(pairs: list[tuple[Any, Any]], marks: Any, count: Any) -> None:
+    """Mark the NaN of windows that have some, of which no element equals the largest."""
+    if not count.all():
+        for x, mark in pairs:
+            np.logical_or(mark, np.isnan(x), mark)
+        sum_of_marks(marks, count)

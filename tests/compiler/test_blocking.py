@@ -26,8 +26,9 @@ from funcnet.tracing.primitives import inner
 from funcnet.tracing.trace import Trace
 from tests.compiler.test_plan import planned
 from tests.support.battery import subject_of
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case
-from tests.support.strategies import Problem, problems
+from tests.support.strategies import Problem, problems, with_images
 
 BATCHES = [600, 1001, 5003]
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
@@ -307,8 +308,8 @@ def test_large_batches_run_in_blocks_by_default(name: str) -> None:
     assert block_count(case.net.apply) > 1
 
 
-@given(problem=problems())
-@settings(max_examples=60)
+@given(problem=problems() | problems(size=6).flatmap(with_images))
+@settings(max_examples=examples(60))
 def test_random_networks_give_the_same_in_blocks(problem: Problem) -> None:
     net, params, inputs = problem.made()
     again, _, _ = problem.made()
@@ -320,8 +321,8 @@ def test_random_networks_give_the_same_in_blocks(problem: Problem) -> None:
         assert_close(found, expected, 10 * TOLERANCE[problem.dtype])
 
 
-@given(problem=problems(single=True))
-@settings(max_examples=60)
+@given(problem=problems(single=True) | problems(single=True, size=6).flatmap(with_images))
+@settings(max_examples=examples(60))
 def test_gradients_of_random_networks_are_the_same_in_blocks(problem: Problem) -> None:
     net, params, inputs = problem.made()
     targets = [np.ones((problem.batch, width), problem.dtype) for width in problem.outputs]

@@ -18,7 +18,7 @@ from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.trace import Trace, Value
-from tests.support.strategies import Problem, partly_opaque, problems
+from tests.support.strategies import Problem, partly_opaque, problems, with_images
 
 F64 = np.dtype(np.float64)
 WITHOUT = {
@@ -60,7 +60,7 @@ def told(trace: Trace) -> list[Any]:
     ]
 
 
-@given(problems() | problems().flatmap(partly_opaque))
+@given(problems() | problems().flatmap(partly_opaque) | problems(size=6).flatmap(with_images))
 def test_planning_leaves_the_trace_alone(problem: Problem) -> None:
     trace, outputs, gradient, _ = traced(problem)
     before = told(trace)
@@ -70,7 +70,7 @@ def test_planning_leaves_the_trace_alone(problem: Problem) -> None:
     assert all(a is b or a == b for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True))
 
 
-@given(problems())
+@given(problems() | problems(size=6).flatmap(with_images))
 def test_each_pass_may_be_left_out(problem: Problem) -> None:
     trace, outputs, gradient, numbers = traced(problem)
     expected, *others = (run(make_plan(trace, outputs, gradient, passes), numbers) for passes in WITHOUT.values())

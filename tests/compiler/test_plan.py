@@ -17,8 +17,9 @@ from funcnet.compiler.buffers import ALIGNMENT
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.tracing.trace import Call, Trace, Value
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case
-from tests.support.strategies import PATTERNS, Problem, partly_opaque, pattern, problems
+from tests.support.strategies import PATTERNS, Problem, partly_opaque, pattern, problems, with_images
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 EMPTY, ONES, PARAMS = -1, -2, -3
@@ -100,7 +101,9 @@ class Walk:
         for call in plan.calls:  # written once, when a workspace is made
             for value in call.operands:
                 if has_ones(value):
-                    self.owner[self.row_of_ones(value.root)] = ONES
+                    place, buffer = self.row_of_ones(value.root), plan.places[id(value.root)].buffer
+                    assert place.stop <= buffer.start + buffer.size + buffer.row, "a row of ones leaves its buffer"
+                    self.owner[place] = ONES
 
     def span(self, value: Value) -> slice:
         """The bytes of a value that is no view."""
@@ -251,8 +254,8 @@ def test_no_fan_out_writes_over_what_is_read_later(name: str, rows: int) -> None
         assert_buffers_are_apart(plan)
 
 
-@given(problem=problems() | problems().flatmap(partly_opaque))
-@settings(max_examples=60)
+@given(problem=problems() | problems().flatmap(partly_opaque) | problems(size=6).flatmap(with_images))
+@settings(max_examples=examples(60))
 def test_no_random_network_writes_over_what_is_read_later(problem: Problem) -> None:
     for plan in plans_of_problem(problem):
         assert_no_clobber(plan)

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet import tree
 from funcnet.inspection.derivation import Line
-from funcnet.inspection.equations import Formula, Symbol, text
+from funcnet.inspection.equations import FIELDS, Formula, Rule, Symbol, rule_of, text
 from tests.inspection.test_summary import nested
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case, square
 from tests.support.strategies import Problem, problems
 
@@ -46,7 +47,7 @@ backward
                dW1 = x^T g1                             dW = x^T g
                db1 = sum_n g1_n                         db = sum_n g_n
   input x      gx = g1 W1^T                             from 1: dx = g W^T"""  # noqa: E501
-few = settings(max_examples=60)
+few = settings(max_examples=examples(60))
 
 
 def numbers(*shape: int) -> Any:
@@ -246,11 +247,148 @@ def test_every_equation_computed_as_it_is_printed_gives_its_numbers(net: Any) ->
 def test_every_layer_is_explained_by_its_docstrings_equations(case: Case) -> None:
     layer = case.make()
     lines = fn.explain(layer).backward
-    own = {"elementwise", "custom", "gelu by tanh"}
     assert lines
-    several = {"attention", "rnn", "lstm", "gru"}  # whose gradients take more than one equation each
-    if layer.apply.kind not in several and not any(name in case.name for name in own):
+    if "custom" not in case.name:
         assert "pullback" not in "".join(text(line.formula) for line in lines)
+
+
+def test_attention_passes_back_to_queries_keys_and_values_by_the_values_between() -> None:
+    found = re.sub(r" +", " ", str(fn.explain(fn.dot_product_attention(masked=True))))
+    assert "with S = x0 x1^T / sqrt(d)" in found
+    assert "with dS = P (g x2^T - sum g y)" in found
+    assert "gx0 = dS x1 / sqrt(d) dq = dS k / sqrt(d)" in found
+    assert "gx2 = P^T g dv = P^T g" in found
+    found = str(fn.explain(fn.network({3: fn.linear(4), "at": fn.attention(2)}, {3: ["at"]})))
+    assert "with k[at] = y3 W[at]_k" in found
+    assert "g3 = dq[at] W[at]_q^T + dk[at] W[at]_k^T + dv[at] W[at]_v^T" in found
+
+
+def test_both_directions_are_explained_with_the_inputs_that_the_layer_takes() -> None:
+    layer = fn.bidirectional(fn.lstm(2, lengths=True, initial_state=True))
+    found = re.sub(r" +", " ", str(fn.explain(layer)))
+    assert "with c = f(r(x0); V)" in found
+    assert "dV = f's for dc" in found
+    assert "gx0 = f's for da + r(f's for dc)" in found
+    assert "gx1" not in found
+    assert "gx2 = dh_0" in found
+    params, _ = layer.init(fn.key(0), (5, 2), (), (8,))
+    values = by_name(
+        fn.explain(
+            layer, None, params, numbers(3, 5, 2).astype("f4"), np.array([5, 2, 0]), numbers(3, 8).astype("f4")
+        ).backward
+    )
+    assert tree.structure(values["dU"]) == tree.structure(params.forward)
+
+
+class Recurrence:
+    """Computes the equations of a recurrent layer as they are written: values by name and time."""
+
+    def __init__(self, layer: fn.Layer[Any], params: Any, x: Any, units: int) -> None:
+        rule = rule_of(layer.apply)
+        assert rule is not None
+        self.rule: Rule = rule
+        self.units: int = units
+        self.gates: str = {"rnn": "", "lstm": "ifuo", "gru": "rzn"}[layer.apply.kind]
+        last = slice(2 * units, None)  # of the gates of a gru
+        fields = {"W": params.weight, "R": params.recurrent_weight, "b": params.bias}
+        fields |= {"W_n": fields["W"][:, last], "R_a": fields["R"][:, last], "b_n": fields["b"][last]}
+        self.known: dict[str, Any] = {name: Computed(value, name[0] in "WR") for name, value in fields.items()}
+        self.known["b_a"] = Computed(getattr(params, "recurrent_bias", 0.0))
+        zero, times = Computed(np.zeros((len(x), units))), x.shape[1]
+        lefts = [step.partition(" = ")[0] for step in (*rule.between, *rule.back)]
+        names = {name.partition("_")[0] for left in lefts for name in left.split(", ")}
+        self.known |= {name: {0: zero, times + 1: zero} for name in names}
+        self.known["x"] = {t: Computed(x[:, t - 1]) for t in range(1, times + 1)}
+
+    def value(self, side: str, t: int) -> Any:
+        side = re.sub(r"\b([a-z]+)_\(t([+-]1)\)", r"\1[t\2]", side)
+        side = re.sub(r"(?<!\w)((?![tb]\b)d?[a-z])(?:_t)?(?![\w\[(])", r"\1[t]", side)
+        side = side.replace("^T", ".transposed").replace("^2", "**2")
+        side = re.sub(r"(?<![\w\]])\[(d.*?\])\]", r"beside(\1)", side)
+        side = re.sub(r"\b(tanh|sigmoid) (\w\[t\])", r"\1(\2)", side)
+        side = re.sub(r"(?<=[\w)\]]) (?=[\w(])", " * ", side)
+        beside = applied(lambda *parts: np.concatenate(parts, axis=-1))
+        return eval(side, {**SCOPE, **self.known, "t": t, "beside": beside})  # noqa: S307
+
+    def run(self, step: str, t: int) -> None:
+        left, side = step.split(" = ", 1)
+        if left == "h_0":
+            return
+        found = self.value(side, t)
+        for name in left.split(", "):
+            name, _, at = name.partition("_")
+            place = self.gates.find("n" if (name, len(self.gates)) == ("u", 3) else name)
+            whole = found.x.shape[-1] != self.units and not name.startswith("d") and place >= 0
+            part = slice(place * self.units, (place + 1) * self.units)
+            self.known[name][t - 1 if at == "(t-1)" else t] = Computed(found.x[:, part]) if whole else found
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_the_equations_of_recurrent_layers_computed_as_they_are_written_give_their_cotangents(
+    kind: str, sequences: bool
+) -> None:
+    layer = getattr(fn, kind)(3, return_sequences=sequences)
+    params, _ = layer.init(fn.key(0), (5, 2), dtype=np.float64)
+    params = tree.map(lambda p: p + 0.1, params)
+    x = numbers(4, 5, 2)
+    y, pullback = layer.apply.vjp(params, x)
+    g = numbers(*y.shape)
+    of = Recurrence(layer, params, x, 3)
+    for t in range(1, 6):
+        for step in of.rule.between:
+            of.run(step, t)
+    h = np.stack([of.known["h"][t].x for t in range(1, 6)], axis=1)
+    np.testing.assert_allclose(h if sequences else h[:, -1], y, rtol=1e-12)
+    upstream = {t: g[:, t - 1] if sequences else g * (t == 5) for t in range(1, 6)}
+    of.known["g"] = {t: Computed(upstream.get(t, 0.0 * upstream[1])) for t in range(6)}
+    of.known["dh"][5] = of.known["g"][5]
+    for t in range(5, 0, -1):
+        for step in of.rule.back:
+            of.run(step, t)
+    of_params, (dx,) = pullback(g)
+    for letter, side in of.rule.cotangents.items():
+        term = side.removeprefix("sum_t ").removeprefix("sum_n ")
+        terms = [of.value(term, t).x for t in range(1, 6)]
+        if letter == "x_t":
+            np.testing.assert_allclose(np.stack(terms, axis=1), dx, rtol=1e-10)
+        else:
+            found = sum(part.sum(axis=0) if "sum_n" in side else part for part in terms)
+            np.testing.assert_allclose(found, getattr(of_params, FIELDS[letter]), rtol=1e-10, atol=1e-14)
+
+
+def test_the_gelu_by_tanh_is_explained_by_its_own_equations() -> None:
+    x = numbers(5, 3)
+    rule = rule_of(fn.gelu(approximate=True).apply)
+    assert rule is not None
+    u, slope = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3), np.sqrt(2 / np.pi) * (1 + 0.134145 * x**2)
+    s = (1 + np.tanh(u)) / 2
+    assert rule.cotangents == {"x": "g (s + 2 y (1 - s) v), v = sqrt(2 / pi) (1 + 0.134145 x^2)"}
+    y, pullback = fn.gelu(approximate=True).apply.vjp((), x)
+    np.testing.assert_allclose(y, x * s, rtol=1e-12)
+    np.testing.assert_allclose(pullback(np.ones_like(x))[1][0], s + 2 * y * (1 - s) * slope, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [fn.mse, fn.huber, fn.sigmoid_cross_entropy], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_weights_of_elements_weigh_the_loss_of_each(loss: Any, reduction: str) -> None:
+    net = fn.linear(3)
+    params, _ = net.init(fn.key(0), (2,), dtype=np.float64)
+    x, t, w = numbers(4, 2), np.abs(numbers(4, 3)) / 3, np.abs(numbers(4, 3))
+    found = fn.explain(net, loss(weighted=True, reduction=reduction), params, x, t, w)
+    lines = {str(line.name): line for line in (*found.forward, *found.backward)}
+    over = " / sum_i w_i" if reduction == "mean" else " / P"
+    assert text(lines["L"].formula) == f"sum_i w_i L_i{over}"
+    assert text(lines["gL_i"].formula) == f"gL w_i{over}"
+    assert " / F" not in text(lines["g"].formula)
+    if loss is fn.mse:
+        y = net.apply(params, x)
+        share = w / w.sum() if reduction == "mean" else w / 3
+        np.testing.assert_allclose(lines["L"].value, (share * (y - t) ** 2).sum())
+        assert text(lines["g"].formula) == "2 gL_i (y - t)"
+        np.testing.assert_allclose(lines["g"].value, 2 * share * (y - t))
+    rows = fn.explain(net, loss(weighted=True, reduction=reduction), params, x, t, w[:, 0])
+    assert " / F" in text(next(line.formula for line in rows.backward if str(line.name) == "g"))
 
 
 LOSSES = [

@@ -116,11 +116,55 @@ def test_same_gives_the_length_over_the_stride_and_the_books_values(
     ) + (groups,)
 
 
-def test_equal_elements_share_the_gradient_of_their_window() -> None:
-    x = np.ones((1, 3, 1))
-    _, pullback = fn.max_pool(2, strides=1).apply.vjp((), x)
-    _, (dx,) = pullback(np.array([[[1.0], [4.0]]]))
-    np.testing.assert_array_equal(dx[0, :, 0], [0.5, 2.5, 2.0])
+NAN, INF = np.nan, np.inf
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        ([[1, 2], [2, 2]], [[0, 1 / 3], [1 / 3, 1 / 3]]),
+        ([[0.0, -0.0], [-1, 0.0]], [[1 / 3, 1 / 3], [0, 1 / 3]]),
+        ([[-INF, -INF], [-INF, -INF]], [[1 / 4, 1 / 4], [1 / 4, 1 / 4]]),
+        ([[INF, 3], [INF, -INF]], [[1 / 2, 0], [1 / 2, 0]]),
+        ([[1, NAN], [2, INF]], [[0, 1], [0, 0]]),
+        ([[NAN, 5], [-NAN, 5]], [[1 / 2, 0], [1 / 2, 0]]),
+    ],
+)
+def test_the_largest_of_a_window_share_its_gradient_which_nan_is(x: Any, expected: Any, dtype: Any) -> None:
+    image = np.array(x, dtype)[None, :, :, None]
+    beside = np.arange(4, dtype=dtype).reshape(1, 2, 2, 1)  # a window without NaN
+    share = np.concatenate([np.array(expected, dtype)[None, :, :, None], beside == 3], axis=2)
+    y, pullback = fn.max_pool((2, 2)).apply.vjp((), np.concatenate([image, beside], axis=2))
+    np.testing.assert_array_equal(y, np.array([[[[image.max()], [3]]]], dtype))
+    for g in (1.0, 5.0, INF, -NAN):
+        with np.errstate(invalid="ignore"):
+            wanted = np.where(share == 0, 0, share * dtype(g))
+        np.testing.assert_allclose(pullback(np.full_like(y, g))[1][0], wanted, rtol=1e-6)
+
+
+def test_windows_that_overlap_add_up_the_shares_of_their_largest() -> None:
+    x = np.array([1.0, 1.0, 1.0, NAN, 2.0])[None, :, None]
+    y, pullback = fn.max_pool(2, strides=1).apply.vjp((), x)
+    np.testing.assert_array_equal(y[0, :, 0], [1, 1, NAN, NAN])
+    _, (dx,) = pullback(np.array([1.0, 4.0, 3.0, 5.0])[None, :, None])
+    np.testing.assert_array_equal(dx[0, :, 0], [0.5, 2.5, 2.0, 8.0, 0.0])
+    _, (dx,) = pullback(np.array([1.0, INF, NAN, 0.0])[None, :, None])
+    np.testing.assert_array_equal(dx[0, :, 0], [0.5, INF, INF, NAN, 0.0])
+
+
+def test_more_than_255_equal_elements_share_a_gradient() -> None:
+    _, pullback = fn.max_pool((17, 16)).apply.vjp((), np.ones((1, 17, 16, 1)))
+    np.testing.assert_array_equal(pullback(np.full((1, 1, 1, 1), 272.0))[1][0], np.ones((1, 17, 16, 1)))
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_what_no_window_reads_has_no_gradient(padding: str) -> None:
+    x = RNG.normal(size=(2, 5, 6, 3))
+    y, pullback = fn.max_pool((2, 2), strides=(2, 3), padding=padding).apply.vjp((), x)
+    _, (dx,) = pullback(np.full_like(y, 7.0))
+    np.testing.assert_array_equal(np.isin(x, y), dx == 7.0)
+    assert set(np.unique(dx)) == {0.0, 7.0}
 
 
 def test_kernels_are_drawn_by_their_fans() -> None:

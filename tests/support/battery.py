@@ -90,52 +90,67 @@ def standardised(x: Any, axis: Any) -> Any:
     return d / np.sqrt(np.mean(d**2, axis=axis, keepdims=True) + 1e-5)
 
 
-def over_times(step: Any, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
-    """(the outputs of all times, the state before the first), from step(x_t, h, c) -> (h, c)."""
-    first, outputs = h, []
+def states(step: Any, p: Any, x: Any, s: Any) -> list[Any]:
+    """The states before the first time and after each one, from step(p, x_t, s) -> s."""
+    found = [s]
     for t in range(x.shape[1]):
-        h, c = step(x[:, t], h, c)
-        outputs.append(h)
-    return np.stack(outputs, 1), first
+        found.append(step(p, x[:, t], found[-1]))
+    return found
 
 
-def last_state(outputs: Any, first: Any, lengths: Any = None) -> Any:
-    """The output at each sequence's own end, or the state before the first time where its length is 0."""
+def last_state(found: list[Any], lengths: Any = None) -> Any:
+    """The state at each sequence's own end, or the one before the first time where its length is 0."""
     if lengths is None:
-        return outputs[:, -1]
-    states = [first, *(outputs[:, t] for t in range(outputs.shape[1]))]
-    return sum(state * (lengths == t)[:, None] for t, state in enumerate(states))
+        return found[-1]
+    return sum(state * (lengths == t)[:, None] for t, state in enumerate(found))
 
 
-def zero_state(p: Any, x: Any) -> Any:
-    return x[:, 0, :1] * 0 + p[1][:, 0] * 0
+def all_states(found: list[Any], lengths: Any = None) -> Any:
+    """The states after all times, 0 past the end of each sequence."""
+    if lengths is not None:
+        found = [state * (lengths >= t)[:, None] for t, state in enumerate(found)]
+    return np.stack(found[1:], 1)
 
 
-def rnn(p: Any, x: Any) -> tuple[Any, Any]:
-    h = zero_state(p, x)
-    return over_times(lambda x, h, c: (np.tanh(x @ p[0] + h @ p[1] + p[2]), c), x, h, h)
+def zero_state(p: Any, x: Any, parts: int = 1) -> Any:
+    return x[:, 0, :1] * 0 + np.concatenate([p[1][:, 0]] * parts) * 0
 
 
-def lstm(p: Any, x: Any) -> tuple[Any, Any]:
-    def step(x: Any, h: Any, c: Any) -> tuple[Any, Any]:
-        z, n = x @ p[0] + h @ p[1] + p[2], h.shape[1]
-        i, f, g, o = (z[:, k * n : (k + 1) * n] for k in range(4))
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        return sigmoid(o) * np.tanh(c), c
-
-    h = zero_state(p, x)
-    return over_times(step, x, h, h)
+def outputs(p: Any, x: Any) -> Any:
+    """Of states [h c], h."""
+    return x[..., : len(p[1])]
 
 
-def gru(p: Any, x: Any) -> tuple[Any, Any]:
-    def step(x: Any, h: Any, c: Any) -> tuple[Any, Any]:
-        u, v, n = x @ p[0] + p[2], h @ p[1], h.shape[1]
-        r, z = (sigmoid(u[:, k : k + n] + v[:, k : k + n]) for k in (0, n))
-        new = np.tanh(u[:, 2 * n :] + r * (v[:, 2 * n :] + p[3]))
-        return (1 - z) * new + z * h, c
+def rnn(p: Any, x: Any, h: Any) -> Any:
+    return np.tanh(x @ p[0] + h @ p[1] + p[2])
 
-    h = zero_state(p, x)
-    return over_times(step, x, h, h)
+
+def lstm(p: Any, x: Any, s: Any) -> Any:
+    n = len(p[1])
+    h, c = s[:, :n], s[:, n:]
+    z = x @ p[0] + h @ p[1] + p[2]
+    i, f, g, o = (z[:, k * n : (k + 1) * n] for k in range(4))
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return np.concatenate([sigmoid(o) * np.tanh(c), c], axis=-1)
+
+
+def gru(p: Any, x: Any, h: Any) -> Any:
+    u, v, n = x @ p[0] + p[2], h @ p[1], h.shape[1]
+    r, z = (sigmoid(u[:, k : k + n] + v[:, k : k + n]) for k in (0, n))
+    new = np.tanh(u[:, 2 * n :] + r * (v[:, 2 * n :] + p[3]))
+    return (1 - z) * new + z * h
+
+
+def backward(step: Any, p: Any, x: Any, s: Any, lengths: Any) -> list[Any]:
+    """The states of a layer that reads each sequence from its last time to its first, in the order of time."""
+    found = [s]
+    for t in range(x.shape[1] - 1, -1, -1):
+        found.append(step(p, x[:, t], found[-1]) * (lengths > t)[:, None] + s * (lengths <= t)[:, None])
+    return found[::-1]
+
+
+def both(forward: Any, backward: Any) -> Any:
+    return np.concatenate([forward, backward], axis=-1)
 
 
 WAVES = [[f(t / 10000 ** (i / 3)) for f, i in ((math.sin, 0), (math.cos, 0), (math.sin, 2))] for t in range(5)]
@@ -239,15 +254,35 @@ FORMULAS: dict[str, Formula] = {
     "rms_norm": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 0.01) * p[0],
     "rms_norm over sequences": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 1e-5) * p[0],
     "batch_norm": lambda p, x: standardised(x, tuple(range(x.ndim - 1))) * p[0] + p[1],
-    "rnn": lambda p, x, *n: last_state(*rnn(p, x), *n),
-    "rnn of all times": lambda p, x: rnn(p, x)[0],
-    "lstm": lambda p, x, *n: last_state(*lstm(p, x), *n),
-    "lstm of all times": lambda p, x: lstm(p, x)[0],
-    "lstm of all times of unequal lengths": lambda p, x, n: (
-        lstm(p, x)[0] * np.stack([0 * n + t < n for t in range(4)], 1)[..., None]
+    "rnn": lambda p, x, *n: last_state(states(rnn, p, x, zero_state(p, x)), *n),
+    "rnn of all times": lambda p, x: all_states(states(rnn, p, x, zero_state(p, x))),
+    "rnn with an initial state": lambda p, x, h: last_state(states(rnn, p, x, h)),
+    "lstm": lambda p, x, *n: outputs(p, last_state(states(lstm, p, x, zero_state(p, x, 2)), *n)),
+    "lstm of all times": lambda p, x: outputs(p, all_states(states(lstm, p, x, zero_state(p, x, 2)))),
+    "lstm of all times of unequal lengths": lambda p, x, n: outputs(
+        p, all_states(states(lstm, p, x, zero_state(p, x, 2)), n)
     ),
-    "gru": lambda p, x, *n: last_state(*gru(p, x), *n),
-    "gru of all times": lambda p, x: gru(p, x)[0],
+    "lstm of states with an initial state": lambda p, x, s: all_states(states(lstm, p, x, s)),
+    "lstm of unequal lengths with an initial state": lambda p, x, n, s: last_state(states(lstm, p, x, s), n),
+    "gru": lambda p, x, *n: last_state(states(gru, p, x, zero_state(p, x)), *n),
+    "gru of all times": lambda p, x: all_states(states(gru, p, x, zero_state(p, x))),
+    "gru with an initial state": lambda p, x, h: last_state(states(gru, p, x, h)),
+    "gru of all times of unequal lengths with an initial state": lambda p, x, n, h: all_states(states(gru, p, x, h), n),
+    "bidirectional": lambda p, x: both(
+        last_state(states(gru, p[0], x, zero_state(p[0], x))),
+        backward(gru, p[1], x, zero_state(p[1], x), x[:, 0, 0] * 0 + 4)[0],
+    ),
+    "bidirectional of all times": lambda p, x, s: both(
+        outputs(p[0], all_states(states(lstm, p[0], x, s[:, :4]))),
+        outputs(p[1], np.stack(backward(lstm, p[1], x, s[:, 4:], x[:, 0, 0] * 0 + 4)[:-1], 1)),
+    ),
+    "bidirectional of all times of unequal lengths": lambda p, x, n: both(
+        all_states(states(rnn, p[0], x, zero_state(p[0], x)), n),
+        np.stack(backward(rnn, p[1], x, zero_state(p[1], x), n)[:-1], 1),
+    ),
+    "bidirectional of unequal lengths with an initial state": lambda p, x, n, s: both(
+        last_state(states(lstm, p[0], x, s[:, :4]), n), backward(lstm, p[1], x, s[:, 4:], n)[0]
+    ),
     "embedding": lambda p, i: np.eye(len(p[0]), dtype=p[0].dtype)[i] @ p[0],
     "positional_embedding": lambda p, x: x + p[0],
     "sinusoidal": lambda p, x: x + np.asarray(WAVES, dtype=x.dtype),

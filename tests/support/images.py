@@ -107,7 +107,8 @@ def convolved(k: Kernel, p: Any, x: Any) -> Any:
 def transposed(k: Kernel, p: Any, x: Any) -> Any:
     W: Any = p[0]
     height, width = (
-        (n - 1) * step + s - sum(pad) for n, step, s, pad in zip(x.shape[1:3], k.strides, W.shape, k.pads, strict=False)
+        (n - 1) * step + (s - 1) * d + 1 - sum(pad)
+        for n, step, s, d, pad in zip(x.shape[1:3], k.strides, W.shape, k.dilation, k.pads, strict=False)
     )
     y = np.zeros((len(x), height, width, W.shape[2]), np.result_type(x, W))
     for o, q, window in places(k, W.shape[:2], height, width):

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from tests.support import naive_images
+
 Key: TypeAlias = int | str
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -144,6 +146,8 @@ def value(op: Op, params: Any, xs: list[Array], watch: Watch) -> Array:
             watch.kink(reduce(np.maximum, xs[:i]) - xs[i])
     if op.kind == "reshape":
         return x.reshape(len(x), *op.of)
+    if op.kind in naive_images.KINDS:
+        return watch.size(naive_images.value(op, params, x, watch))
     if op.kind == "network":
         return Evaluation(op.of[0], params or {}, tuple(xs), watch).outputs()[0]
     if op.kind in ("serial", "list"):
@@ -184,6 +188,9 @@ def derivative(op: Op, params: Any, xs: list[Array], g: Array, watch: Watch) -> 
         parts = [derivative(*step, xs, dy, watch) for step, dy in zip(steps(branches, params), dys, strict=True)]
         dxs: list[Any] = [sum(dx[1:], dx[0]) for dx in zip(*(of_inputs for _, of_inputs in parts), strict=True)]
         return tuple(of_params for of_params, _ in parts) if params else (), dxs
+    if op.kind in naive_images.KINDS:
+        of_params, dx = naive_images.derivative(op, params, xs[0], g)
+        return of_params, [watch.size(dx)]
     of_params, dxs = DERIVATIVES["flatten" if op.kind == "reshape" else op.kind](params, xs, g)
     return of_params, [watch.size(dx) for dx in dxs]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from hypothesis import strategies as st
 
 import funcnet as fn
+from tests.support import naive_images
+from tests.support.images import Kernel
 from tests.support.naive import Key, Net, Op
 
 KEYS: list[Key] = [*range(1, 13), -1, 0, 100, "a", "b", "1", "2", "in", "out", "left", "right", "", "é", "x y"]
@@ -35,10 +37,28 @@ def layer_of(op: Op) -> Any:
     if op.kind == "parallel":
         merge, *branches = map(layer_of, op.of)
         return fn.parallel(*branches, merge=merge)
+    if op.kind in naive_images.KINDS:
+        return image_layer(op)
     if op.kind == "opaque":
         layer = layer_of(op.of[0])
         return fn.custom_layer(layer.init, layer.apply.function, inputs=layer.apply.arity)
     return getattr(fn, op.kind)(*map(layer_of, op.of))
+
+
+def image_layer(op: Op) -> Any:
+    """A convolution, a pool or an enlargement."""
+    if op.kind == "upsample":
+        return fn.upsample(*op.of)
+    size, k, padding, *rest = op.of
+    axes = slice(1 if k.sequences else 0, None)
+    options = {"strides": k.strides[axes], "padding": padding}
+    if not rest:
+        return getattr(fn, op.kind)(size, **options)
+    features, bias = rest
+    options |= {"dilation": k.dilation[axes], "use_bias": bias}
+    if op.kind == "conv":
+        options["groups"] = k.groups
+    return getattr(fn, op.kind)(features, size, **options)
 
 
 def network_of(net: Net) -> Any:
@@ -249,6 +269,127 @@ def partly_opaque(draw: st.DrawFn, problem: Problem) -> Problem:
     return problem._replace(net=problem.net._replace(operators=operators))
 
 
+@st.composite
+def with_images(draw: st.DrawFn, problem: Problem) -> Problem:
+    """The same network, but some of its linear operators make images, or sequences, and work on those in between."""
+
+    def changed(op: Op) -> Op:
+        if op.kind == "linear" and draw(st.booleans()):
+            shape = draw(shapes())
+            first = Op("linear", (int(np.prod(shape)), draw(st.booleans())))
+            return Op("serial", (first, Op("reshape", shape), *draw(image_chains(shape)), Op("flatten"), op))
+        rows = any(part.kind == "reshape" for part in op.of if isinstance(part, Op))  # of which each would be an image
+        if op.kind in ("serial", "list", "residual", "parallel") and not rows:
+            return op._replace(of=tuple(map(changed, op.of)))
+        return op
+
+    operators = {key: changed(op) for key, op in problem.net.operators.items()}
+    return problem._replace(net=problem.net._replace(operators=operators))
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> tuple[int, ...]:
+    """Of small images or sequences."""
+    lengths = draw(st.lists(st.integers(1, 4), min_size=1, max_size=2))
+    return *lengths, draw(st.integers(1, 3))
+
+
+@st.composite
+def image_chains(draw: st.DrawFn, shape: tuple[int, ...]) -> list[Op]:
+    """Operators on images in series."""
+    ops: list[Op] = []
+    for _ in range(draw(st.integers(1, 3))):
+        op, shape = draw(image_operators(shape))
+        ops.append(op)
+    return ops
+
+
+@st.composite
+def image_operators(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Op, tuple[int, ...]]:
+    """An operator on images of that shape, and the shape of what it makes."""
+    kind = draw(st.sampled_from([*naive_images.KINDS, "conv", "scalar", "linear", "residual", "parallel"]))
+    *lengths, channels = shape
+    if kind == "scalar":
+        return Op(draw(st.sampled_from(["identity", "tanh", "relu", "sigmoid"]))), shape
+    if kind == "linear":
+        units = draw(st.integers(1, 3))
+        return Op("linear", (units, draw(st.booleans()))), (*lengths, units)
+    if kind == "residual":
+        return Op("residual", (draw(same_conv(shape)),)), shape
+    if kind == "parallel":
+        branches = [draw(same_conv(shape)), *draw(st.sampled_from([[], [Op("tanh")], [Op("identity"), Op("relu")]]))]
+        merge = draw(st.sampled_from(["add", "multiply", "maximum", "concatenate"]))
+        made = channels * len(branches) if merge == "concatenate" else channels
+        return Op("parallel", (Op(merge), *branches)), (*lengths, made)
+    if kind == "upsample":
+        factor = tuple(draw(st.integers(1, 2)) for _ in lengths)
+        return Op(kind, (factor,)), (*(n * times for n, times in zip(lengths, factor, strict=True)), channels)
+    return draw(windowed(kind, shape))
+
+
+@st.composite
+def same_conv(draw: st.DrawFn, shape: tuple[int, ...]) -> Op:
+    """A convolution that keeps the shape."""
+    *lengths, channels = shape
+    size = tuple(draw(st.integers(1, 3)) for _ in lengths)
+    pads = [((n - 1) // 2, n // 2) for n in size]
+    kernel = kernel_of(pads, [1] * len(size), [1] * len(size), draw(st.sampled_from([1, channels])))
+    return Op("conv", (size, kernel, "same", channels, draw(st.booleans())))
+
+
+@st.composite
+def windowed(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> tuple[Op, tuple[int, ...]]:
+    """A convolution or a pool, and the shape of what it makes."""
+    *lengths, channels = shape
+    size = tuple(draw(st.integers(1, 3)) for _ in lengths)
+    strides = [draw(st.integers(1, 3)) for _ in lengths]
+    gaps = [draw(st.integers(1, 2)) if kind.startswith("conv") else 1 for _ in lengths]
+    extents = [(n - 1) * gap + 1 for n, gap in zip(size, gaps, strict=True)]
+    transposed = kind == "conv_transpose"
+    most = [n - 1 if kind.endswith("pool") else 2 for n in size]
+    pads = [(draw(st.integers(0, n)), draw(st.integers(0, n))) for n in most]
+    lack = [e - n - sum(pad) for e, n, pad in zip(extents, lengths, pads, strict=True)]
+    if transposed:  # of whose output the padding is cut off
+        lack = [sum(pad) + 1 - (n - 1) * s - e for n, s, e, pad in zip(lengths, strides, extents, pads, strict=True)]
+    padding: Any = draw(st.sampled_from(["explicit", "valid", "same"]))
+    if padding == "valid" and (transposed or all(n >= e for n, e in zip(lengths, extents, strict=True))):
+        pads = [(0, 0) for _ in lengths]
+    elif padding == "same" or max(lack) > 0:
+        padding = "same"
+        pads = [same_pads(transposed, *each) for each in zip(lengths, extents, strides, strict=True)]
+    else:
+        padding = tuple(pads)
+    if transposed:
+        found = [
+            n * s if padding == "same" else (n - 1) * s + e - sum(pad)
+            for n, s, e, pad in zip(lengths, strides, extents, pads, strict=True)
+        ]
+    else:
+        found = [(n + sum(p) - e) // s + 1 for n, s, e, p in zip(lengths, strides, extents, pads, strict=True)]
+    groups = draw(st.sampled_from([1, channels])) if kind == "conv" else 1
+    kernel = kernel_of(pads, strides, gaps, groups)
+    if kind.endswith("pool"):
+        return Op(kind, (size, kernel, padding)), (*found, channels)
+    features = groups * draw(st.integers(1, 2))
+    return Op(kind, (size, kernel, padding, features, draw(st.booleans()))), (*found, features)
+
+
+def same_pads(transposed: bool, length: int, extent: int, stride: int) -> tuple[int, int]:
+    """The padding for ceil(length / stride) windows, an odd one at the end; below 0 where an output is longer."""
+    missing = extent - stride if transposed else (-(-length // stride) - 1) * stride + extent - length
+    before = max(0, missing) // 2
+    return before, missing - before if transposed else max(0, missing) - before
+
+
+def kernel_of(pads: Sequence[Any], strides: Sequence[int], dilation: Sequence[int], groups: int) -> Kernel:
+    """What the naive interpreter is told, written out for two axes."""
+    sequences = len(pads) == 1
+    steps, padding, gaps = (
+        cast("Any", (*[first] * sequences, *given)) for first, given in ((1, strides), ((0, 0), pads), (1, dilation))
+    )
+    return Kernel(steps, padding, gaps, groups, sequences)
+
+
 def linear(units: int, bias: bool = True) -> Op:
     """A linear operator."""
     return Op("linear", (units, bias))
@@ -350,6 +491,14 @@ PATTERNS: dict[str, Net] = {
             "out": op("flatten"),
         },
         {1: [2], 2: [3, 4, 7], 3: [5, 6], 4: [6], 5: [6], 6: [7], 7: [8], 8: [9], 9: ["out"]},
+    ),
+    "ones for rows of features, and then fewer for rows": Net(
+        {
+            1: op("list", linear(4, False), op("reshape", 2, 2), linear(1), linear(1, False), op("flatten")),
+            2: op("list", linear(2, False), op("reshape", 2, 1), linear(2, False), op("flatten"), linear(1)),
+            3: op("concatenate"),
+        },
+        {1: [3], 2: [3]},
     ),
     "a view that goes out": Net(
         {1: linear(4), 2: op("reshape", 1, 4), 3: op("reshape", 1, 1, 4), 4: op("flatten")}, {1: [2], 2: [3], 3: [4]}
