@@ -31,6 +31,7 @@ def by_hand(problem: Problem) -> tuple[Any, Any, Any, Any, Any]:
     params, (x, mask) = problem.made()
     y, pull = problem.net.apply.vjp(params, x, mask)
     target = np.random.default_rng(problem.seed).normal(size=y.shape).astype(problem.dtype)
+    cotangents: Any
     of_params, cotangents = pull(2.0 * (y - target) / y.size)
     assert cotangents[1] is None
     return params, (x, mask, target), y, np.mean((y - target) ** 2), of_params
