@@ -7,7 +7,7 @@ import re
 from docutils import nodes
 from sphinx.application import Sphinx
 
-NAME = re.compile(r"(?:fn|funcnet)\.([a-z_]\w*(?:\.\w+)*)(?:\(.*\))?", re.DOTALL)
+NAME = re.compile(r"(?:fn|funcnet)\.([A-Za-z_]\w*(?:\.\w+)*)(?:\(.*\))?", re.DOTALL)
 
 
 def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:

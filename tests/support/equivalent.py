@@ -48,7 +48,7 @@ REASONS: dict[str, list[str]] = {
         "layers.axes._slice: (builtins.slice(None),) * place (upcast)",
         "layers.norm._by_batch: 1.0 / max(rows, 1) (upcast)",
         "layers.norm._feature_mean: 1.0 / a.shape[-1] (upcast)",
-        "layers.norm._over_rows: a.ndim - 1 (upcast)",
+        "layers.norm.over_rows: a.ndim - 1 (upcast)",
         "losses.classification._softmax_cross_entropy: 1.0 - smoothing (upcast)",
         "losses.classification._softmax_cross_entropy: 1.0 - smoothing (upcast) #2",
         "losses.classification._of_labels: 1.0 - smoothing (upcast)",
@@ -71,8 +71,8 @@ REASONS: dict[str, list[str]] = {
     ],
     "`out` has a dtype of its own, to which the wider result is cast back": [
         "tracing.special.normal_cdf_into: (x > 0.0) - below (upcast)",
-        "tracing.special.normal_cdf_into: 0.5 - size * _polynomial(CENTRE, np.minimum(size, 1.0) ** 2) (upcast)",
-        "tracing.special.normal_cdf_into: np.exp(size * size * -0.5) * _polynomial(TAIL, (size - 4.0) / (size + 4.0)) (upcast)",
+        "tracing.special._write_normal_cdf: 0.5 - size * _polynomial(p, np.minimum(size, 1.0) ** 2) (upcast)",
+        "tracing.special._write_normal_cdf: np.exp(size * size * -0.5) * _polynomial(q, (size - 4.0) / (size + 4.0)) (upcast)",
     ],
     "the array was made by the function, or in its own call of the pullback, and is not read again": [
         "layers.attention.attend: dP - contract('nq(hv),nq(hv)->nqh', g, y, heads=heads)[:, None] (in place)",
@@ -82,9 +82,9 @@ REASONS: dict[str, list[str]] = {
         "layers.softmax._softmax: e / e.sum(axis=-1, keepdims=True) (in place)",
         "layers.axes._mean: y * share (in place)",
         "layers.norm._rms_norm: k - h * _feature_mean(k * h) (in place)",
-        "layers.norm._standardised: d - mean(d) (in place)",
-        "layers.norm._standardised: d / r (in place)",
-        "layers.norm._unstandardised: k * h (in place)",
+        "layers.norm.standardised: d - mean(d) (in place)",
+        "layers.norm.standardised: d / r (in place)",
+        "layers.norm.unstandardised: k * h (in place)",
         "losses.classification._sigmoid_cross_entropy: p - t (in place)",
         "losses.classification._softmax_cross_entropy: L * terms.share (in place)",
         "layers.axes._masked: y / total (in place)",
@@ -157,7 +157,7 @@ REASONS: dict[str, list[str]] = {
         "layers.merge._maximum: g * (a >= b) (in place)",
     ],
     "h has mean 0, so that mean(k h) is the same for k and for k - mean k, to the rounding of either; k is the caller's g s": [
-        "layers.norm._unstandardised: k - mean(k) (in place)",
+        "layers.norm.unstandardised: k - mean(k) (in place)",
     ],
     "it is a scalar, which is not written into": [
         "losses.reduction._of_weights: total / whole (in place)",
