@@ -18,20 +18,11 @@ from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, one_line, shows_call
 from funcnet.errors import ExportError, OptionError
 from funcnet.native.program import NativeProgram, NativeWorkspace
-from funcnet.native.scanning import (
-    advanced,
-    count_of,
-    is_vector,
-    is_written,
-    leaves,
-    numbers_of_steps,
-    scanned,
-    update_text,
-)
+from funcnet.native.scanning import advanced, as_written, numbers_of_steps, scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
-from funcnet.training.gradients import SGDStep, ValueAndGrad
+from funcnet.training.gradients import SGDStep, Step, ValueAndGrad
 from funcnet.training.nonfinite import all_finite
 from funcnet.training.steps import TrainStep
 
@@ -97,7 +88,15 @@ class NativeValueAndGrad(Native[P], ValueAndGrad[P]):
     """See `jit`."""
 
 
-class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
+class NativeStep(Native[P], Step[P]):
+    """Base of steps whose program and update are native code."""
+
+    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
+        """All steps in one call of native code, where its program allows it."""
+        return None if key is not None and self.random else scanned(self, params, state, arrays)
+
+
+class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
     """See `jit`."""
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
@@ -109,20 +108,15 @@ class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """Program and update in native code, where the update is written and the state is one for it."""
-        if not isinstance(space, NativeWorkspace) or space.step is None or not is_written(space, flat):
+        written = as_written(space, flat)
+        if written is None or not isinstance(space, NativeWorkspace):
             return super().updated(space, before, flat, arrays, into)
-        vectors = [x for x in leaves(flat) if is_vector(x)]
-        count, update = count_of(flat), cast("Update", space.owner.code.update)
-        numbers, after = numbers_of_steps(update, flat, count, 1)
-        new, made = space.updated(count, vectors, numbers, into)
-        return new, advanced(flat, 1, after.tolist(), iter(made))
-
-    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
-        """All steps in one call of native code, where its program allows it."""
-        return None if key is not None and self.random else scanned(self, params, state, arrays)
+        numbers, after = numbers_of_steps(cast("Update", space.owner.code.update), written, 1)
+        new, made = space.updated(written.steps, written.vectors, numbers, into)
+        return new, advanced(flat, 1, iter(made), iter(after.tolist()))
 
 
-class NativeSGDStep(Native[P], SGDStep[P]):
+class NativeSGDStep(NativeStep[P], SGDStep[P]):
     """See `jit`."""
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
@@ -139,10 +133,6 @@ class NativeSGDStep(Native[P], SGDStep[P]):
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """The new params."""
         return update_text(self, dtype), (), ""
-
-    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
-        """All steps in one call of native code, where its program allows it."""
-        return None if key is not None and self.random else scanned(self, params, state, arrays)
 
 
 class NativeFunction(Native[P], CompiledFunction[P, Y]):

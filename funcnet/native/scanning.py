@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from funcnet.arrays import is_array, is_tuple
+from funcnet.compiler.workspace import Workspace
 from funcnet.errors import FuncnetError
 from funcnet.native.expressions import literal
 from funcnet.native.program import NativeWorkspace
@@ -41,32 +42,32 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
     first = tuple(x[0] for x in arrays)
     space, vector = step.enter(params, state, first, None)
     flat = step.flat_state(space, state)
-    if not isinstance(space, NativeWorkspace) or not space.owner.code.scans or not is_written(space, flat):
+    written = as_written(space, flat)
+    if written is None or not isinstance(space, NativeWorkspace) or not space.owner.code.scans:
         space.pool.append(space)
         return None
     vector = space.layout.joined(params) if vector is None else vector.copy()
     try:
-        found = _run(step, space, vector, flat, arrays)
+        found = _run(step, space, vector, written, arrays)
     except FuncnetError:  # of a schedule or a metric
         found = None
     failed = space.failed()
     space.pool.append(space)
     if failed or found is None:
         return None  # the loop of steps raises the error where it comes
-    new, losses = found
+    (vectors, numbers), losses = found
     made = space.layout.tree(vector)
-    after = step.state_of(space, new)
+    after = step.state_of(space, advanced(flat, len(arrays[0]), iter(vectors), iter(numbers)))
     space.params_cache.remember(made, vector)
     return made, after, losses
 
 
-def _run(step: Any, space: NativeWorkspace[Any], vector: Any, flat: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any]:
-    """(new state, losses); the params change where they are."""
-    steps, update = len(arrays[0]), cast("Update", space.owner.code.update)
-    before, metrics = count_of(flat), has_state(step) and step.returns_metrics
-    numbers = numbers_of_steps(update, flat, before, steps)
-    new = advanced(flat, steps, numbers[steps].tolist())
-    vectors = [x for x in leaves(new) if is_vector(x) for _ in ("read", "written")]
+def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, arrays: tuple[Any, ...]) -> Any:
+    """((vectors, numbers) of the new state, losses); the params change where they are."""
+    steps, metrics = len(arrays[0]), has_state(step) and step.returns_metrics
+    numbers = numbers_of_steps(cast("Update", space.owner.code.update), written, steps)
+    copies = [x.copy() for x in written.vectors]
+    vectors = [x for x in copies for _ in ("read", "written")]
     batches = [np.ascontiguousarray(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
     run = space.owner.function("funcnet_scan", *[ctypes.c_long] * 3)
     found: list[Any] = []
@@ -76,7 +77,7 @@ def _run(step: Any, space: NativeWorkspace[Any], vector: Any, flat: Any, arrays:
         outputs = [np.empty((count, *y.shape), y.dtype) for y in space.outputs]
         given = [*(x[part] for x in batches), *outputs, *vectors, numbers[part]]
         table = Table([space.slab, vector, vector, *given])
-        run(table.address, 0, count, before + done)
+        run(table.address, 0, count, written.steps + done)
         found.append(outputs[0])
         if space.status[0]:
             break
@@ -85,33 +86,52 @@ def _run(step: Any, space: NativeWorkspace[Any], vector: Any, flat: Any, arrays:
                 step.with_metrics(loss, [y[i] for y in outputs[1:]], tuple(x[done + i] for x in arrays))
                 for i, loss in enumerate(outputs[0])
             ]
-    return new, losses_of([loss for part in found for loss in part]) if metrics else np.concatenate(found)
+    losses = losses_of([loss for part in found for loss in part]) if metrics else np.concatenate(found)
+    return (copies, numbers[steps].tolist()), losses
+        [loss for part in found for loss in part]
+    ) if metrics else np.concatenate(found)
 
 
-def leaves(state: Any) -> Iterator[Any]:
+class Written(NamedTuple):
+    """What the C is given of a state: how many steps came before, its vectors and its numbers, in order."""
+
+    steps: int
+    vectors: list[Any]
+    numbers: list[float]
+
+
+def leaves(state: Any) -> list[Any]:
     """The numbers and vectors of a state, in order."""
-    if is_tuple(state):
-        for part in state:
-            yield from leaves(part)
-    else:
-        yield state
+    found: list[Any] = []
+    for part in state if is_tuple(state) else (state,):
+        if is_tuple(part):
+            found += leaves(part)
+        else:
+            found.append(part)
+    return found
 
 
-def is_written(space: NativeWorkspace[Any], flat: Any) -> bool:
-    """Whether a state has vectors, counts and numbers where the first one has them, and one count in all."""
-    pairs = zip(leaves(flat), leaves(space.owner.start), strict=True)
-    alike = all(is_vector(a) or is_count(a) or is_number(a) or a is b is None for a, b in pairs)
-    return alike and len({*map(int, counts(flat))}) <= 1
-
-
-def is_vector(x: Any) -> bool:
-    """Whether a part of a state is one number for each param."""
-    return is_array(x) and x.ndim > 0
+def as_written(space: Workspace[Any], flat: Any) -> Written | None:
+    """The state, if it has vectors, counts and numbers where the first one has them, and one count in all."""
+    if not isinstance(space, NativeWorkspace) or space.step is None:
+        return None
+    counts, vectors, numbers = set[int](), list[Any](), list[float]()
+    for part, first in zip(leaves(flat), leaves(space.owner.start), strict=True):
+        if is_array(part) and part.ndim:
+            vectors.append(part)
+        elif is_count(part):
+            counts.add(int(part))
+        elif is_number(part):
+            numbers.append(float(part))
+        elif part is not first:
+            return None
+    return None if len(counts) > 1 else Written(sum(counts), vectors, numbers)
 
 
 def is_count(x: Any) -> bool:
     """Whether it is an integer, which may be an array of no axes, as files give them."""
-    return type(x) is int or (np.ndim(x) == 0 and np.asarray(x).dtype.kind in "iu")
+    kind = cast("Any", type(x))
+    return kind is int or (kind is not float and np.ndim(x) == 0 and np.asarray(x).dtype.kind in "iu")
 
 
 def is_number(x: Any) -> bool:
@@ -119,42 +139,22 @@ def is_number(x: Any) -> bool:
     return type(x) is float or (np.ndim(x) == 0 and np.asarray(x).dtype.kind == "f")
 
 
-def counts(flat: Any) -> list[Any]:
-    """The numbers of steps that came before, as the parts of a state say it."""
-    return [x for x in leaves(flat) if is_count(x)]
-
-
-def count_of(flat: Any) -> int:
-    """How many steps came before."""
-    return int(sum(counts(flat)[:1]))
-
-
-def numbers_of(flat: Any) -> list[float]:
-    """The numbers of a state for the next step, such as its learning rate."""
-    return [float(x) for x in leaves(flat) if is_number(x)]
-
-
-def numbers_of_steps(update: Update, flat: Any, before: int, steps: int) -> Any:
+def numbers_of_steps(update: Update, written: Written, steps: int) -> Any:
     """The numbers for each of so many steps, and those of the state after them, (steps + 1, numbers)."""
     rows = np.empty((steps + 1, len(update.numbers)))
-    rows[...] = numbers_of(flat)
+    rows[...] = written.numbers
     for column, (_, schedule) in zip(rows[1:].T, update.numbers, strict=True):
         if schedule is not None:
-            column[...] = [at(schedule, before + i) for i in range(1, steps + 1)]
+            column[...] = [at(schedule, written.steps + i) for i in range(1, steps + 1)]
     return rows
 
 
-def advanced(flat: Any, steps: int, numbers: Sequence[float], vectors: Iterator[Any] | None = None) -> Any:
-    """The state after so many steps more, with these numbers, and with these vectors, by default copies of its own."""
-    left = iter(numbers)
-
-    def part(x: Any) -> Any:
-        if is_tuple(x):
-            return new_tuple(type(x), [*map(part, x)])
-        if is_count(x):
-            return int(x) + steps
-        if is_vector(x):
-            return x.copy() if vectors is None else next(vectors)
-        return next(left) if is_number(x) else x
-
-    return part(flat)
+def advanced(flat: Any, steps: int, vectors: Iterator[Any], numbers: Iterator[float]) -> Any:
+    """The state with so many steps more in its counts, and with these vectors and numbers."""
+    if is_tuple(flat):
+        return new_tuple(type(flat), [advanced(part, steps, vectors, numbers) for part in flat])
+    if is_array(flat) and flat.ndim:
+        return next(vectors)
+    if is_count(flat):
+        return int(flat) + steps
+    return next(numbers) if is_number(flat) else flat

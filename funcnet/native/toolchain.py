@@ -26,15 +26,11 @@ from typing import NamedTuple
 from funcnet.errors import CompilerError, MissingPackageError
 
 FLAGS = (
-    *("-O2", "-march=native", "-std=gnu11", "-w", "-fno-math-errno", "-fno-trapping-math"),
-    *("-fno-strict-aliasing", "-fopenmp-simd"),
+    *("-O2", "-ftree-vectorize", "-march=native", "-std=gnu11", "-w"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", "-fopenmp-simd"),
 )
-"""Without -fno-trapping-math gcc leaves most loops alone; -ffast-math would change results; values of several types
-share memory."""
-GCC_FLAGS = ("-ftree-vectorize", "-fvect-cost-model=dynamic")
-"""What clang does by itself, and does not know as an option: as fast as -O3, with which gcc 12 gave wrong results."""
-GCC = "Free Software Foundation"
-"""What every gcc says of itself, by whatever name it is called."""
+"""As fast as -O3, with which gcc 12 gave wrong results; values of several types share memory. Without
+-fno-trapping-math gcc leaves most loops alone; -ffast-math would change results. All compilers know these."""
 SHARED = ("-shared",) if os.name == "nt" else ("-shared", "-fPIC")
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 LONGEST = 4000  # characters of a compiler's message that an error shows
@@ -81,14 +77,13 @@ def version_of(command: tuple[str, ...]) -> str:
     return run_compiler((*command, "--version")).strip()
 
 
-def build(source: str, more: Sequence[str] = ()) -> ctypes.CDLL:
-    """A shared library made of C source, with more flags if need be, loaded; compiled unless the cache holds it.
+def build(source: str, flags: Sequence[str] = FLAGS) -> ctypes.CDLL:
+    """A shared library made of C source, loaded; compiled unless the cache holds it.
 
     Raises MissingPackageError where there is no compiler. Raises CompilerError, with the compiler's own message, where
     compiling fails, and where the cache folder cannot be written or belongs to others.
     """
     compiler = find_compiler()
-    flags = (*FLAGS, *(GCC_FLAGS if GCC in compiler.version else ()), *more)
     library = cache_folder() / f"{identity(source, compiler, flags)}.{'dll' if os.name == 'nt' else 'so'}"
     if not library.exists():
         compile_into(library, source, (*compiler.command, *flags, *SHARED))
