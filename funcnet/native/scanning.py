@@ -88,8 +88,6 @@ def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, 
             ]
     losses = losses_of([loss for part in found for loss in part]) if metrics else np.concatenate(found)
     return (copies, numbers[steps].tolist()), losses
-        [loss for part in found for loss in part]
-    ) if metrics else np.concatenate(found)
 
 
 class Written(NamedTuple):
