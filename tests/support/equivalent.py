@@ -7,7 +7,7 @@ REASONS: dict[str, list[str]] = {
     "an int is not changed in place, and has no dtype to be widened": [
         "layers.attention._attention: arity - 1 (in place)",
         "layers.attention._attention: arity - 1 (in place) #2",
-        "layers.recurrent._specs: size + 1 (upcast)",
+        "layers.recurring._specs: size + 1 (upcast)",
     ],
     "the length of the batch, of which only the axis counts": [
         "layers.position._draw: 1 -> 2 (off by one)",
