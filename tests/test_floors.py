@@ -113,6 +113,7 @@ FLOORS: dict[str, list[str]] = {
         "memory",
         "writing",
         "labels",
+        "recurrence",
         "calls",
         "emission",
         "table",
