@@ -12,7 +12,7 @@ project = "funcnet"
 author = copyright = "The funcnet developers"
 release = metadata.version("funcnet")
 
-extensions = ["myst_nb", "docstrings", "mathml"]
+extensions = ["myst_nb", "docstrings", "links", "mathml"]
 html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath"]
 nb_execution_mode = "off"  # the outputs of notebooks are stored in them, and the tests hold them to what is printed

@@ -8,6 +8,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -64,6 +65,20 @@ def parser(description: str, epochs: int) -> argparse.ArgumentParser:
     options.add_argument("--seed", type=not_negative, default=0, help="what all random numbers follow from (0)")
     options.add_argument("--figures", type=Path, default=Path("figures"), help="folder of the picture (figures)")
     return options
+
+
+def begin(description: str, epochs: int, argv: Sequence[str] | None, *modules: str) -> argparse.Namespace:
+    """The options of the command line, if all that a picture and a progress bar need is there, and these modules."""
+    options = parser(description, epochs).parse_args(argv)
+    require("matplotlib", "tqdm", *modules)
+    return options
+
+
+def bar(title: str, unit: str = "epoch") -> Any:
+    """A progress bar, which wraps what a loop goes through."""
+    from tqdm import tqdm
+
+    return partial(tqdm, desc=title, unit=unit)
 
 
 def require(*modules: str) -> None:

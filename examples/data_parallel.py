@@ -43,6 +43,9 @@ class Training:
         self.params, self.state, _ = self.step(self.params, self.state, *self.batch)
 
 
+# This was all. Below: the clock and the table.
+
+
 def shortest(function: Callable[[], object], rounds: int, begin: Callable[[], object]) -> float:
     """The shortest of many calls, in ms."""
     times: list[float] = []

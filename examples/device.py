@@ -9,10 +9,8 @@ two. It needs a C compiler (FUNCNET_CC, cc or the extra `native`) and the extra 
 pip install -e ".[examples,native]"
 """
 
-import argparse
 import subprocess
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -47,6 +45,31 @@ def draw_data(key: fn.Key) -> tuple[Array, Array]:
     return x, ((x**2).sum(axis=1, keepdims=True) < 0.5).astype(np.float32)
 
 
+def on_the_device(params: Any, x: Array, target: Array, steps: int) -> Trained:
+    """Write the files, compile and run them."""
+    with TemporaryDirectory() as folder:
+        source, main_file, executable = (Path(folder, name) for name in ("train.c", "main.c", "device"))
+        source.write_text(fn.to_c(step, params, x, target, name="train"))
+        main_file.write_text(program(params, x, target, steps))
+        line = [*find_compiler().command, *STRICT, str(main_file), "-o", str(executable), "-lm"]
+        subprocess.run(line, check=True)
+        printed = subprocess.run([str(executable)], capture_output=True, text=True, check=True).stdout
+    numbers = np.array(printed.split(), np.float32)
+    return Trained(numbers[:steps], numbers[steps:])
+
+
+def in_python(params: Any, x: Array, target: Array, steps: int, progress: Any = iter) -> Trained:
+    """The same steps."""
+    state, losses = step.init(params), []
+    for _ in progress(range(steps)):
+        params, state, loss = step(params, state, x, target)
+        losses.append(loss)
+    return Trained(np.array(losses), flat(params))
+
+
+# This was all. Below: the main of the device, the table and the picture.
+
+
 def flat(params: Any) -> Array:
     """All params, one behind the other, as the C file takes them."""
     return np.concatenate([leaf.ravel() for leaf in fn.tree.leaves(params)])
@@ -78,28 +101,6 @@ int main(void)
 """
 
 
-def on_the_device(params: Any, x: Array, target: Array, steps: int) -> Trained:
-    """Write the files, compile and run them."""
-    with TemporaryDirectory() as folder:
-        source, main_file, executable = (Path(folder, name) for name in ("train.c", "main.c", "device"))
-        source.write_text(fn.to_c(step, params, x, target, name="train"))
-        main_file.write_text(program(params, x, target, steps))
-        line = [*find_compiler().command, *STRICT, str(main_file), "-o", str(executable), "-lm"]
-        subprocess.run(line, check=True)
-        printed = subprocess.run([str(executable)], capture_output=True, text=True, check=True).stdout
-    numbers = np.array(printed.split(), np.float32)
-    return Trained(numbers[:steps], numbers[steps:])
-
-
-def in_python(params: Any, x: Array, target: Array, steps: int, progress: Any = iter) -> Trained:
-    """The same steps."""
-    state, losses = step.init(params), []
-    for _ in progress(range(steps)):
-        params, state, loss = step(params, state, x, target)
-        losses.append(loss)
-    return Trained(np.array(losses), flat(params))
-
-
 def rows(device: Trained, python: Trained) -> list[dict[str, str]]:
     """The table: a row for some of the steps."""
     places = sorted({0, len(device.losses) // 10, len(device.losses) // 2, len(device.losses) - 1})
@@ -127,22 +128,14 @@ def draw(folder: Path, device: Trained, python: Trained) -> None:
     common.save(figure, folder, "device.png")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    return common.parser("A training step in C, without Python.", epochs=1000).parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train twice, print the table, draw the picture."""
-    options = parse(argv)
-    common.require("matplotlib", "tqdm")
-    from tqdm import tqdm
-
+    options = common.begin("A training step in C, without Python.", 1000, argv)
     key = fn.key(options.seed)
     x, target = draw_data(fn.fold_in(key, "data"))
     params, _ = net.init(fn.fold_in(key, "weights"), (2,))
     device = on_the_device(params, x, target, options.epochs)
-    python = in_python(params, x, target, options.epochs, partial(tqdm, desc="Python", unit="step"))
+    python = in_python(params, x, target, options.epochs, common.bar("Python", "step"))
     print(markdown(rows(device, python)))
     source = fn.to_c(step, params, x, target, name="train")
     print(f"""

@@ -57,6 +57,9 @@ def train(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> tupl
     return fitted.params, Result(logits, fn.accuracy(logits, test_set.digit), fitted.history["loss"], seconds)
 
 
+# This was all. Below: the estimators that it is compared with, the table, the picture and the file.
+
+
 def estimators(key: fn.Key, epochs: int) -> tuple[Any, Any]:
     """FuncnetClassifier, and scikit-learn's MLPClassifier, of the same sizes and options."""
     from sklearn.neural_network import MLPClassifier

@@ -8,9 +8,7 @@ prints a table, of places with and without data, and draws the band and the swee
 It needs the extra `examples`: pip install -e ".[examples]"
 """
 
-import argparse
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import common
@@ -19,11 +17,8 @@ from common import Array, markdown
 
 import funcnet as fn
 
-MEMBERS, UNITS = 64, 32
-POINTS = 60
-LEARNING_RATE = 0.01
-NOISE = 0.1
-RATES = np.logspace(-4.5, 0, 10)
+MEMBERS, UNITS, LEARNING_RATE = 64, 32, 0.01
+POINTS, NOISE = 60, 0.1
 
 net = fn.serial(fn.linear(UNITS), fn.tanh(), fn.linear(UNITS), fn.tanh(), fn.linear(1))
 step = fn.train_step(net, fn.mse(), fn.adam(LEARNING_RATE))
@@ -79,6 +74,11 @@ def predict(params: Any, x: Array) -> Predicted:
     return Predicted(y.mean(axis=0), y.std(axis=0))
 
 
+# This was all. Below: the sweep, the table and the picture.
+
+RATES = np.logspace(-4.5, 0, 10)
+
+
 def sweep(key: fn.Key, points: Points, epochs: int, progress: Any = iter) -> Array:
     """The loss of one network at every learning rate, (rates,): the rates stand in the states."""
     params, _ = net.init(fn.fold_in(key, "weights"), (1,))
@@ -121,21 +121,13 @@ def draw(folder: Any, points: Points, x: Array, predicted: Predicted, losses: Ar
     common.save(figure, folder, "ensemble.png")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    return common.parser("An ensemble of networks and a sweep over learning rates.", epochs=1000).parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the picture."""
-    options = parse(argv)
-    common.require("matplotlib", "tqdm")
-    from tqdm import tqdm
-
+    options = common.begin("An ensemble of networks and a sweep over learning rates.", 1000, argv)
     key = fn.key(options.seed)
     points = draw_points(fn.fold_in(key, "points"))
-    params = train(key, points, MEMBERS, options.epochs, partial(tqdm, desc="Ensemble", unit="step"))
-    losses = sweep(key, points, options.epochs, partial(tqdm, desc="Sweep", unit="step"))
+    params = train(key, points, MEMBERS, options.epochs, common.bar("Ensemble", "step"))
+    losses = sweep(key, points, options.epochs, common.bar("Sweep", "step"))
 
     places = {"data, -2 to -0.5": (-2, -0.5), "gap, -0.5 to 0.5": (-0.5, 0.5), "data, 0.5 to 1.5": (0.5, 1.5)}
     places["beyond, 1.5 to 2.5"] = (1.5, 2.5)

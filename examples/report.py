@@ -28,23 +28,20 @@ import funcnet as fn
 
 # The two networks, each of them two dicts: the operators, and which operator feeds which.
 
-linear = fn.network({1: [fn.linear(2)]}, {1: []}, inputs=[1], output=1)
+linear = fn.network({1: fn.linear(2)}, {1: []})
 
-operators: dict[int, list[fn.Layer]] = {
-    1: [fn.linear(25)],
-    2: [fn.tanh()],
-    3: [fn.linear(25)],
-    4: [fn.tanh()],
-    5: [fn.add()],  # 2 + 4: the skip connection
-    6: [fn.linear(2)],
+operators: dict[int, fn.Layer[Any]] = {
+    1: fn.linear(25),
+    2: fn.tanh(),
+    3: fn.linear(25),
+    4: fn.tanh(),
+    5: fn.add(),
+    6: fn.linear(2),
 }
-connectivity = {1: [2], 2: [3, 5], 3: [4], 4: [5], 5: [6], 6: []}
-nonlinear = fn.network(operators, connectivity, inputs=[1], output=6)
+connectivity = {1: [2], 2: [3, 5], 3: [4], 4: [5], 5: [6], 6: []}  # 2 + 4: the skip connection
+nonlinear = fn.network(operators, connectivity)
 
-LEARNING_RATE = 0.05
-TRAIN, TEST = 1_000, 200
-RADIUS = 1 / math.sqrt(2 * math.pi)
-
+LEARNING_RATE, RADIUS = 0.05, 1 / math.sqrt(2 * math.pi)
 
 # The two tasks. A point is of class 0 where its task is negative, and of class 1 where it is positive.
 
@@ -59,6 +56,37 @@ def disk(points: Array) -> Array:
     """The circle round the origin: negative inside, positive outside. An eighth of the unit square is inside."""
     x, y = points[:, 0], points[:, 1]
     return np.hypot(x, y) - RADIUS
+
+
+def train(figure: int, draw: int, seed: int, epochs: int) -> "Result":
+    """Train a figure's network on one draw, by plain SGD on the mean squared error."""
+    experiment, key = EXPERIMENTS[figure], draw_key(seed, draw)
+    train_set, test_set = draw_points(experiment, key)
+    x = normalised(train_set.xy, by=train_set)
+    target = encoded(train_set.label, experiment.targets)
+
+    params, _ = experiment.net.init(fn.fold_in(key, "weights"), (2,))
+    step = fn.sgd_step(experiment.net, fn.mse(), learning_rate=LEARNING_RATE)
+    rng = np.random.default_rng(fn.fold_in(key, "order"))
+    losses = np.zeros(epochs)
+    start = time.perf_counter()
+    for epoch in range(epochs):
+        order = rng.permutation(TRAIN).reshape(-1, experiment.batch_size)
+        for batch_x, batch_target in zip(x[order], target[order], strict=True):
+            params, loss = step(params, batch_x, batch_target)
+            losses[epoch] += float(loss) / len(order)
+    seconds = time.perf_counter() - start
+
+    def error(points: Points) -> float:
+        predicted = preference(experiment, params, train_set, points.xy) > 0
+        return 100 * np.count_nonzero(predicted != points.label) / len(predicted)
+
+    return Result(params, (error(train_set), error(test_set)), losses, seconds)
+
+
+# This was all. Below: the experiments and their data, the table and the pictures.
+
+TRAIN, TEST = 1_000, 200
 
 
 def normal(rng: np.random.Generator, n: int) -> Array:
@@ -140,32 +168,6 @@ def preference(experiment: Experiment, params: Any, train: Points, xy: Array) ->
     return np.asarray(y[:, 1] - y[:, 0])
 
 
-def train(figure: int, draw: int, seed: int, epochs: int) -> Result:
-    """Train a figure's network on one draw, by plain SGD on the mean squared error."""
-    experiment, key = EXPERIMENTS[figure], draw_key(seed, draw)
-    train_set, test_set = draw_points(experiment, key)
-    x = normalised(train_set.xy, by=train_set)
-    target = encoded(train_set.label, experiment.targets)
-
-    params, _ = experiment.net.init(fn.fold_in(key, "weights"), (2,))
-    step = fn.sgd_step(experiment.net, fn.mse(), learning_rate=LEARNING_RATE)
-    rng = np.random.default_rng(fn.fold_in(key, "order"))
-    losses = np.zeros(epochs)
-    start = time.perf_counter()
-    for epoch in range(epochs):
-        order = rng.permutation(TRAIN).reshape(-1, experiment.batch_size)
-        for batch_x, batch_target in zip(x[order], target[order], strict=True):
-            params, loss = step(params, batch_x, batch_target)
-            losses[epoch] += float(loss) / len(order)
-    seconds = time.perf_counter() - start
-
-    def error(points: Points) -> float:
-        predicted = preference(experiment, params, train_set, points.xy) > 0
-        return 100 * np.count_nonzero(predicted != points.label) / len(predicted)
-
-    return Result(params, (error(train_set), error(test_set)), losses, seconds)
-
-
 def train_all(draws: int, epochs: int, seed: int, workers: int) -> dict[int, list[Result]]:
     """All draws of all figures, in several processes. How many there are changes nothing but the time."""
     from tqdm import tqdm
@@ -220,8 +222,7 @@ def names() -> dict[int, str]:
     """What each operator of the nonlinear network is: {1: "linear(25)", 2: "tanh()", ...}."""
     params, _ = nonlinear.init(fn.key(0), (2,))
     return {
-        key: f"{layer.apply.kind}({params[key].bias.size if key in params else ''})"
-        for key, (layer,) in operators.items()
+        key: f"{layer.apply.kind}({params[key].bias.size if key in params else ''})" for key, layer in operators.items()
     }
 
 

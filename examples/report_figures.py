@@ -115,7 +115,7 @@ def draw_network(path: Path, names: Mapping[int, str], connectivity: Mapping[int
         for successor in successors:
             draw_edge(ax, centres[key], centres[successor])
     draw_ends(ax, centres, connectivity)
-    operators = ", ".join(f"{key}: [{name}]" for key, name in names.items())
+    operators = ", ".join(f"{key}: fn.{name}" for key, name in names.items())
     text = f"operators    = {{{operators}}}\nconnectivity = {dict(connectivity)}"
     ax.text(-1.7, min(ys) - 1.2, text, family="monospace", fontsize=9, linespacing=1.7, color=INK, va="center")
     common.save(figure, path.parent, path.name)

@@ -10,10 +10,8 @@ trained on the same series. It prints a table and draws how the answer changes w
 It needs the extra `examples`: pip install -e ".[examples]"
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,22 +175,14 @@ def clearest(answers: Array, test: Series) -> int:
     return int(np.argmax(np.where(eligible, np.minimum(turns, 3) + sureness, -1)))
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    return common.parser("Which pattern came last, by a gated recurrent unit.", epochs=15).parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the picture."""
-    options = parse(argv)
-    common.require("matplotlib", "tqdm")
-    from tqdm import tqdm
-
+    options = common.begin("Which pattern came last, by a gated recurrent unit.", 15, argv)
     print(fn.summary(net, (TIMES, 1), ()), end="\n\n")
     key = fn.key(options.seed)
     series, test = draw_series(fn.fold_in(key, "train"), SERIES), draw_series(fn.fold_in(key, "test"), TEST_SERIES)
     began = time.perf_counter()
-    fitted = train(key, series, options.epochs, partial(tqdm, desc="GRU", unit="epoch"))
+    fitted = train(key, series, options.epochs, common.bar("GRU"))
     seconds = time.perf_counter() - began
     logits = net.apply(fitted.params, test.x, test.lengths)
     results = [
@@ -200,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_mean(key, series, test, options.epochs),
     ]
     try:
-        bar = partial(tqdm, desc="PyTorch", unit="epoch")
+        bar = common.bar("PyTorch")
         results.append(train_torch(series, test, options.epochs, options.seed, bar))
     except ModuleNotFoundError:
         print("PyTorch is not installed: its row is left out.\n")

@@ -9,7 +9,6 @@ embedding and the trade of hits against false alarms, all of images that it was 
 It needs the extra `examples`: pip install -e ".[examples]"
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -76,6 +75,9 @@ def likeness(params: Any, pairs: Pairs) -> Array:
     return np.asarray(net.apply(params, pairs.left, pairs.right)[:, 0])
 
 
+# This was all. Below: what it is compared with, the table and the picture.
+
+
 def pixel_likeness(pairs: Pairs) -> Array:
     """Less the distance between the pixels, (n,)."""
     return np.asarray(-np.sqrt(((pairs.left - pairs.right) ** 2).sum(axis=1)))
@@ -115,23 +117,15 @@ def best_threshold(score: Array, pairs: Pairs) -> float:
     return float(score[order[gain.argmax()]]) - 1e-6
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    return common.parser("The same digit or not, by a pair of shared networks.", epochs=10).parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the picture."""
-    options = parse(argv)
-    common.require("matplotlib", "sklearn", "tqdm")
-    from tqdm import tqdm
-
+    options = common.begin("The same digit or not, by a pair of shared networks.", 10, argv, "sklearn")
     print(fn.summary(net, (64,), (64,)), end="\n\n")
     key = fn.key(options.seed)
     train_set, test_set = digit_images(key)
     train_pairs = draw_pairs(fn.fold_in(key, "train"), train_set, PAIRS)
     test_pairs = draw_pairs(fn.fold_in(key, "test"), test_set, TEST_PAIRS)
-    params = train(key, train_pairs, options.epochs, partial(tqdm, desc="Training", unit="epoch"))
+    params = train(key, train_pairs, options.epochs, common.bar("Training"))
 
     rows, curves = [], {}
     judges: dict[str, Callable[[Pairs], Array]]

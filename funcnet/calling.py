@@ -44,7 +44,7 @@ REMARKS = {  # where the option of another library is
     ),
     **dict.fromkeys(("axis", "dim"), LAST_AXIS),
     "activation": "an activation is a layer of its own: fn.serial(fn.linear(8), fn.relu())",
-    "bidirectional": "a second layer takes the sequences turned round, x[:, ::-1], and a network joins the two",
+    "bidirectional": "a layer in both directions is fn.bidirectional(fn.lstm(8))",
     "from_logits": LOGITS,
     "keep_prob": "the rate is the probability to drop, 1 - keep_prob",
     "learning_rate": "the learning rate is an option of the optimizer, fn.adam(learning_rate)",

@@ -1,6 +1,7 @@
 """Settings for all tests: the same examples in every run, on machines of any speed; and the package, built.
 
-A hunt for what they miss: `pytest --hypothesis-profile=hunt`, with other examples each time, and many.
+The full run has more examples: `pytest -m hypothesis --hypothesis-profile=full`. A hunt for what it misses has other
+examples each time, and many: `--hypothesis-profile=hunt`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.budget import FULL, HUNT, PLAIN
+
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-settings.register_profile(
-    "funcnet", derandomize=True, deadline=None, database=None, max_examples=150, suppress_health_check=SLOW
-)
-settings.register_profile("hunt", deadline=None, database=None, max_examples=5000, suppress_health_check=SLOW)
-settings.load_profile("funcnet")
+for name, count in {"plain": PLAIN, "full": FULL}.items():
+    settings.register_profile(
+        name, derandomize=True, deadline=None, database=None, max_examples=count, suppress_health_check=SLOW
+    )
+settings.register_profile("hunt", deadline=None, database=None, max_examples=HUNT, suppress_health_check=SLOW)
+settings.load_profile("plain")
 
 for library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy is imported: with more threads a product may have other bits
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # than those of the examples, which set the same

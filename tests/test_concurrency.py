@@ -145,6 +145,7 @@ def resident() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell")
+@pytest.mark.slow
 def test_memory_does_not_grow_over_a_hundred_thousand_steps() -> None:
     step, params = made()
     batches = [batch(rows) for rows in (1, 7, 40)]
@@ -187,6 +188,7 @@ print(hashlib.sha256(data).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_seed_of_hashes() -> None:
     found = set()
     for seed in ("0", "1", "4242"):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from funcnet import tree
 from tests.networks.test_network import solved
 from tests.support.battery import subject_of
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case
 from tests.support.elsewhere import FRAMEWORKS, Framework, disagreement, function_of, network_in, pulled, worst
 from tests.support.strategies import PATTERNS, Problem, pattern, problems
@@ -91,7 +92,7 @@ def check_network(problem: Problem, framework: Framework) -> None:
     assert worst(tree.leaves(pullback(cotangent)), cotangents) <= s.tolerance
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(problem=problems())
 def test_random_networks_agree(problem: Problem, framework: Framework) -> None:
     check_network(problem, framework)

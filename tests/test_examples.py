@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def cells(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.mark.slow
 def test_digits(tmp_path: Path) -> None:
     model = tmp_path / "kept" / "model.npz"
     output = command("digits", tmp_path, "--draws", "2", "--model", str(model))
@@ -103,6 +105,7 @@ def test_all_classifiers_are_of_the_same_sizes() -> None:
         assert shapes == [(64, digits.UNITS), (digits.UNITS, digits.UNITS), (digits.UNITS, 10)]
 
 
+@pytest.mark.slow
 def test_convnet(tmp_path: Path) -> None:
     output = command("convnet", tmp_path, "--draws", "2")
     rows = cells(output)
@@ -145,28 +148,56 @@ def test_what_users_copy_is_short(script: Any) -> None:
     assert len([line for line in code.splitlines() if line.strip()]) <= 40
 
 
+@pytest.mark.slow
 def test_heteroscedastic(tmp_path: Path) -> None:
     rows = cells(command("heteroscedastic", tmp_path))
     assert [row[0] for row in rows][-1] == "The truth"
-    assert len(rows) == 4
-    assert rows[2][:3] == ["Two quantiles, by pinball losses", "-", "-"]
+    assert len(rows) == 5
+    assert [row[:3] for row in rows[2:4]] == [
+        [f"Two quantiles, {kind}", "-", "-"] for kind in ("widened", "as they are")
+    ]
 
 
 def test_the_quantiles_are_learnt() -> None:
     points, others = (heteroscedastic.draw_points(fn.fold_in(KEY, name), 2_000) for name in ("train", "test"))
-    found = heteroscedastic.predict_quantiles(heteroscedastic.train_quantiles(KEY, points, epochs=100), others.x)
+    found = heteroscedastic.predict_quantiles(
+        heteroscedastic.train(heteroscedastic.quantile_loss, None, KEY, points, epochs=100), others.x
+    )
     for end, fraction in zip(found, (0.025, 0.975), strict=True):
         for side in (others.x < 0, others.x > 0):
             assert np.mean(others.y[side] < end[side]) == pytest.approx(fraction, abs=0.03)
 
 
+def test_a_widened_interval_holds_95_of_100_points() -> None:
+    points, new, others = (
+        heteroscedastic.draw_points(fn.fold_in(KEY, name), n)
+        for name, n in (("train", 100), ("new", 10_000), ("others", 30_000))
+    )
+    params = heteroscedastic.train(heteroscedastic.quantile_loss, None, KEY, points, epochs=200)
+
+    def share_in(ends: heteroscedastic.Interval) -> float:
+        return float(np.mean((ends.low < new.y) & (new.y < ends.high)))
+
+    shares: list[float] = []
+    for i in range(0, len(others.x), 300):  # the guarantee is of the mean over all that may be held out
+        held_out = heteroscedastic.Points(*(column[i : i + 300] for column in others))
+        by = heteroscedastic.widening(params, held_out)
+        shares.append(share_in(heteroscedastic.predict_widened(params, new.x, by)))
+    assert share_in(heteroscedastic.predict_quantiles(params, new.x)) < 0.9
+    assert np.mean(shares) == pytest.approx(0.95, abs=0.006)
+
+
 def test_the_variance_is_learnt() -> None:
     points = heteroscedastic.draw_points(KEY, 1_000)
     x = np.array([[-2.0], [0.0], [2.0]], np.float32)
-    predicted = heteroscedastic.predict(heteroscedastic.train(KEY, points, epochs=150), x)
+    predicted = heteroscedastic.predict(
+        heteroscedastic.train(heteroscedastic.loss_net, None, KEY, points, epochs=150), x
+    )
     np.testing.assert_allclose(predicted.mean, heteroscedastic.true_mean(x), atol=0.25)
     np.testing.assert_allclose(predicted.deviation, heteroscedastic.true_deviation(x), rtol=0.3)
-    one = heteroscedastic.predict_one_head(heteroscedastic.train_one_head(KEY, points, epochs=150), x, points)
+    one = heteroscedastic.predict_one_head(
+        heteroscedastic.train(heteroscedastic.one_head, fn.mse(), KEY, points, epochs=150), x, points
+    )
     assert np.ptp(one.deviation) == 0
 
 
@@ -179,6 +210,7 @@ def test_the_truth_covers_95_per_cent() -> None:
     assert float(row["negative log-likelihood"]) == pytest.approx(entropy, abs=0.03)
 
 
+@pytest.mark.slow
 def test_siamese(tmp_path: Path) -> None:
     rows = cells(command("siamese", tmp_path))
     ours, pixels = (float(row[2]) for row in rows)
@@ -221,6 +253,7 @@ def test_the_curve_and_the_threshold_are_those_of_the_book() -> None:
     assert np.mean((score > siamese.best_threshold(score, pairs)) == (same[:, 0] == 1)) == max(right)
 
 
+@pytest.mark.slow
 def test_ensemble(tmp_path: Path) -> None:
     assert [row[0].split(",")[0] for row in cells(command("ensemble", tmp_path))] == ["data", "gap", "data", "beyond"]
 
@@ -244,6 +277,7 @@ def test_a_sweep_gives_what_each_learning_rate_gives_alone() -> None:
     assert losses[3] == loss
 
 
+@pytest.mark.slow
 def test_sequences(tmp_path: Path) -> None:
     output = command("sequences", tmp_path)
     gru, mean = (float(row[1].split()[0]) for row in cells(output)[:2])
@@ -275,6 +309,7 @@ def test_the_padding_of_training_series_is_never_read() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
 def test_device(tmp_path: Path) -> None:
     for row in cells(command("device", tmp_path)):
@@ -300,6 +335,27 @@ def test_it_says_what_to_install(script: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit, match=r"matplotlib.*\[examples\]"):
         script.main([])
+
+
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+CORES = [path for path in SCRIPTS if "fn.train_step(" in path.read_text() or "fn.sgd_step(" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", CORES, ids=lambda path: path.stem)
+def test_what_an_example_is_about_stands_on_top_in_forty_lines(path: Path) -> None:
+    """Data, network, training and prediction, behind the imports; empty lines and docstrings are not counted."""
+    head, found, rest = path.read_text().partition("# This was all. Below: ")
+    assert found
+    source = ast.parse(head)
+    body = [node for node in source.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
+    lines = {line for node in body for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+    for node in ast.walk(source):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    assert len([line for line in lines if head.splitlines()[line - 1].strip()]) <= 40
+    assert "_step(" in head
+    assert "def main(" in rest
+    assert not any(word in head for word in ("argparse.", "matplotlib.", "markdown("))
 
 
 @pytest.mark.parametrize("options", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "a"]])

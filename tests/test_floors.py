@@ -146,6 +146,7 @@ FLOORS: dict[str, list[str]] = {
         "contraction",
         "operators",
         "onnx",
+        "jax_recurrence",
         "jax_rules",
         "jax",
         "described",

@@ -122,7 +122,9 @@ OTHERS: dict[str, Mistake] = {  # habits from PyTorch, Keras, JAX and scikit-lea
     "max_pool(pool_size=)": Mistake(lambda: untyped.max_pool(pool_size=2), TypeError, ("pool_size", "kernel_size?")),
     "lstm(hidden_size=)": Mistake(lambda: untyped.lstm(hidden_size=8), TypeError, ("hidden_size", "units?")),
     "lstm(num_layers=)": Mistake(lambda: untyped.lstm(8, num_layers=2), TypeError, ("num_layers", "fn.serial(fn.lstm")),
-    "lstm(bidirectional=)": Mistake(lambda: untyped.lstm(8, bidirectional=True), TypeError, ("x[:, ::-1]",)),
+    "lstm(bidirectional=)": Mistake(
+        lambda: untyped.lstm(8, bidirectional=True), TypeError, ("fn.bidirectional(fn.lstm(8))",)
+    ),
     "attention(num_heads=)": Mistake(lambda: untyped.attention(num_heads=4), TypeError, ("num_heads", "heads?")),
     "embedding(num_embeddings=)": Mistake(
         lambda: untyped.embedding(num_embeddings=9, embedding_dim=4), TypeError, ("vocabulary?", "features?")

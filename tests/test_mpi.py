@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
+from tests.support.budget import examples
 
 ROOT = Path(__file__).parents[1]
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
@@ -248,7 +249,7 @@ class Rank:
 
 
 @needs_mpi4py
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.booleans(), st.booleans())
 def test_the_parts_of_a_batch_make_the_batch(size: int, rows: int, batch: int, drop: bool, drawn: bool) -> None:
     x, key = np.arange(rows)[:, None], fn.key(3) if drawn else None

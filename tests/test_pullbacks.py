@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet import tree
 from funcnet.testing.subject import Point
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case
 
 
@@ -60,7 +61,7 @@ def ones_of(output: Any) -> Any:
 
 @every_case
 @given(data=st.data())
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 def test_equal_arrays_give_the_same_bits_in_any_layout(case: Case, data: st.DataObject) -> None:
     layer, point = point_of(case, data.draw(st.sampled_from([np.float32, np.float64])))
     key = fn.key(1) if layer.apply.random else None

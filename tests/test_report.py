@@ -36,6 +36,7 @@ def cells(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines() if line[:1] == "|"]
 
 
+@pytest.mark.slow
 def test_a_run_prints_the_table_and_draws_the_figures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("tqdm")

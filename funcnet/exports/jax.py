@@ -29,10 +29,9 @@ def to_jax(layer: Layer[Any, Any]) -> Callable[..., Any]:
     params, inputs: as for `layer.apply`, arrays of NumPy or JAX; floating inputs are cast to the dtype of the params.
     float64 needs `jax.config.update("jax_enable_x64", True)`; without it JAX makes float32 of everything.
     key: a key of JAX's, `jax.random.key(0)`, which turns dropout on; the numbers drawn are JAX's, not funcnet's.
-    A layer with a call that JAX has no counterpart for, such as `custom_layer` or `lstm`, runs in NumPy
-    (`jax.pure_callback`).
-    An index or a label out of range, and a mask that is False everywhere, give NaN where `layer.apply` raises an error:
-    compiled code raises none.
+    A layer with a call that JAX has no counterpart for, such as `custom_layer`, runs in NumPy (`jax.pure_callback`).
+    An index, a label or a length out of range, and a mask that is False everywhere, give NaN where `layer.apply` raises
+    an error: compiled code raises none.
     Raises MissingPackageError without JAX, ShapeError and DTypeError as `layer.apply` does.
 
     Example: `jax.jit(jax.grad(lambda p: to_jax(net)(p, x).sum()))(params)`.

@@ -13,6 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
+from funcnet.exports import jax_recurrence
 from funcnet.tracing import primitive, primitives
 from funcnet.tracing.masks import LIMITS, WHERE
 from funcnet.tracing.primitive import Primitive, of_ufunc
@@ -33,8 +34,9 @@ def computed(calls: Iterable[Call], values: Iterable[Value], given: Iterable[Any
     arrays = {id(v): x for v, x in zip(values, given, strict=True)}
     for call in calls:
         rule: Any = rule_of(call)
-        y = rule(call, *(value(arrays, x) if isinstance(x, Value) else x for x in call.inputs))
-        arrays[id(call.output)] = y.astype(call.output.dtype) if call.output.dtype.kind == "f" else y
+        found = rule(call, *(value(arrays, x) if isinstance(x, Value) else x for x in call.inputs))
+        for output, y in zip(call.outputs, found if call.primitive.multi_output else (found,), strict=True):
+            arrays[id(output)] = y.astype(output.dtype) if output.dtype.kind == "f" else y
     return arrays
 
 
@@ -202,5 +204,6 @@ RULES: dict[Primitive, Rule] = {
     primitives.FOLD_IN: _fold_in,
     primitives.DROPOUT_MASK: _dropout_mask,
     NORMAL_CDF: _of_operands(ndtr),
+    **jax_recurrence.RULES,
 }
 """The rules of all primitives but NumPy's own ufuncs, which JAX has by the same names."""

@@ -17,6 +17,7 @@ from funcnet.exports.recording import located
 from funcnet.exports.writer import INDEX, Writer
 from funcnet.tracing import cells
 from funcnet.tracing.primitive import Primitive
+from funcnet.tracing.recurrence import REVERSE
 from funcnet.tracing.shapes import BOOL
 from funcnet.tracing.trace import Call
 
@@ -56,21 +57,49 @@ class Cell(NamedTuple):
     attributes: Mapping[str, int] = {}
 
 
+class Sequences(NamedTuple):
+    """What a recurrence reads beside its weights, by name: x with time first, its number of rows, and what is given.
+
+    state: the parts of that before the first time.
+    """
+
+    x: str
+    rows: str
+    times: int
+    lengths: str | None
+    state: list[str] | None
+
+
 def rule(cell: Cell, w: Writer, call: Call) -> str:
-    """The output of all times, or the last one."""
+    """The output of all times, or the last one: as many parts of the states as it has room for."""
     x, *others = call.operands
-    matrices, lengths = others[: cell.matrices], others[cell.matrices :]
     if not x.shape[1]:
         raise ExportError(f"{located(call.scope)}a sequence of no times is not written as ONNX")
-    if "state" in call.attributes["given"] or call.outputs[0].shape[-1] > matrices[0].shape[1] // len(cell.factors):
-        raise ExportError(f"{located(call.scope)}initial states and return_state are not written as ONNX")
-    weights = parts(cell, matrices)
+    weights = parts(cell, others[: cell.matrices])
+    size = weights.state.shape[0]
+    given: dict[str, Any] = dict(zip(call.attributes["given"], others[cell.matrices :], strict=True))
     by_time = w.node("Transpose", w.floating(x), perm=[1, 0, 2])
     rows = w.node("Shape", by_time, start=1, end=2)
-    length = [w.read(n) for n in lengths]
-    write = operator if w.dtype == np.float32 else scan
-    y, last = write(w, cell, weights, by_time, rows, length, x.shape[1])
-    return w.node("Transpose", y, perm=[1, 0, 2]) if call.outputs[0].ndim == 3 else last
+    lengths, initial = given.get("lengths"), given.get("state")
+    read = Sequences(
+        by_time,
+        rows,
+        x.shape[1],
+        None if lengths is None else w.read(lengths),
+        None if initial is None else [w.read(initial[:, k * size : (k + 1) * size]) for k in range(cell.states)],
+    )
+    y = call.outputs[0]
+    width = y.shape[-1] // size
+    if w.dtype == np.float32 and (y.ndim == 2 or width == 1):
+        of_times, last = operator(w, cell, weights, read)
+    else:
+        of_times, last = scan(w, cell, weights, read, width)
+    return w.node("Transpose", of_times, perm=[1, 0, 2]) if y.ndim == 3 else beside(w, last[:width])
+
+
+def beside(w: Writer, names: Sequence[str]) -> str:
+    """Features side by side."""
+    return names[0] if len(names) == 1 else w.node("Concat", *names, axis=1)
 
 
 def parts(cell: Cell, matrices: Sequence[Any]) -> Weights:
@@ -83,25 +112,38 @@ def parts(cell: Cell, matrices: Sequence[Any]) -> Weights:
     return Weights(R[:-1], R[-1], W[1:], W[0])
 
 
-def operator(
-    w: Writer, cell: Cell, weights: Weights, x: str, rows: str, lengths: Sequence[str], times: int
-) -> tuple[str, str]:
-    """(y, the last h) by the operator. No rows make ONNX Runtime end its process: it is given one of zeros then."""
-    empty = w.cast(w.node("Equal", rows, w.integers(0)), INDEX)
-    x = w.node("Pad", x, w.node("Concat", w.integers(0, 0, 0, 0), empty, w.integers(0), axis=0))
-    counts = [w.cast(w.node("Pad", n, w.node("Concat", w.integers(0), empty, axis=0)), COUNT) for n in lengths]
+def operator(w: Writer, cell: Cell, weights: Weights, given: Sequences) -> tuple[str, list[str]]:
+    """(the outputs of all times, the last state) by the operator.
+
+    No rows make ONNX Runtime end its process: then it is given one of zeros, which is cut off again.
+    """
+    empty = w.cast(w.node("Equal", given.rows, w.integers(0)), INDEX)
+
+    def padded(name: str, before: int, after: int) -> str:
+        """With one row more where there is none; so many axes stand before that of the rows, and after it."""
+        rank = before + 1 + after
+        return w.node(
+            "Pad", name, w.node("Concat", w.integers(*[0] * (rank + before)), empty, w.integers(*[0] * after), axis=0)
+        )
+
     W, b = (of_onnx(w, part, cell.of_input, cell.factors) for part in (weights.inputs, weights.bias))
     R = of_onnx(w, weights.state, cell.of_state, cell.factors)
     if weights.state_bias is None:
         second = w.constant(np.zeros((1, weights.bias.shape[0]), w.dtype))
     else:
         second = of_onnx(w, weights.state_bias, cell.of_state, cell.factors)
-    biases = w.node("Concat", b, second, axis=1)
-    size = weights.state.shape[0]
-    y, last = w.multi_output(cell.kind, 2, x, W, R, biases, *counts, hidden_size=size, **cell.attributes)
-    y, last = w.node("Squeeze", y, w.integers(1)), w.node("Squeeze", last, w.integers(0))
-    whole = w.integers(0)
-    return w.node("Slice", y, whole, rows, w.integers(1)), w.node("Slice", last, whole, rows, w.integers(0))
+    inputs = [padded(given.x, 1, 1), W, R, w.node("Concat", b, second, axis=1)]
+    counts = "" if given.lengths is None else w.cast(padded(given.lengths, 0, 0), COUNT)
+    states = [w.node("Unsqueeze", padded(name, 0, 1), w.integers(0)) for name in given.state or []]
+    options = {"hidden_size": weights.state.shape[0], **cell.attributes}
+    y, *last = w.multi_output(cell.kind, 1 + cell.states, *inputs, counts, *states, **options)
+    first = w.integers(0)
+    y = w.node("Slice", w.node("Squeeze", y, w.integers(1)), first, given.rows, w.integers(1))
+    last = [w.node("Slice", w.node("Squeeze", name, first), first, given.rows, first) for name in last]
+    if given.lengths is not None and given.state is not None:  # of length 0, for which ONNX Runtime gives 0
+        none = w.node("Unsqueeze", w.node("Equal", given.lengths, first), w.integers(1))
+        last = [w.node("Where", none, a, b) for a, b in zip(given.state, last, strict=True)]
+    return y, last
 
 
 def of_onnx(w: Writer, part: Any, order: Sequence[int], factors: Sequence[float]) -> str:
@@ -115,32 +157,30 @@ def of_onnx(w: Writer, part: Any, order: Sequence[int], factors: Sequence[float]
     return w.node("Unsqueeze", name, w.integers(0))
 
 
-def scan(
-    w: Writer, cell: Cell, weights: Weights, x: str, rows: str, lengths: Sequence[str], times: int
-) -> tuple[str, str]:
-    """(y, the last h) by a loop over time."""
-    z = w.node("Add", w.node("MatMul", x, w.read(weights.inputs)), w.read(weights.bias))
+def scan(w: Writer, cell: Cell, weights: Weights, given: Sequences, width: int) -> tuple[str, list[str]]:
+    """(the outputs of all times, so many parts of the states; the last state) by a loop over time."""
+    z = w.node("Add", w.node("MatMul", given.x, w.read(weights.inputs)), w.read(weights.bias))
     size = weights.state.shape[0]
-    first = w.node("Expand", w.number(0.0), w.node("Concat", rows, w.integers(size), axis=0))
     state, bias = w.read(weights.state), weights.state_bias
     known = (state,) if bias is None else (state, w.read(bias))
-    time = w.constant(np.arange(times, dtype=INDEX)[:, None])
-    valid = [w.node("Unsqueeze", w.node("Less", time, n), w.integers(2)) for n in lengths]
+    zeros = w.node("Expand", w.number(0.0), w.node("Concat", given.rows, w.integers(size), axis=0))
+    inputs, count = [*(given.state or [zeros] * cell.states), z], cell.states
+    if given.lengths is not None:
+        time = w.constant(np.arange(given.times, dtype=INDEX)[:, None])
+        inputs.append(w.node("Unsqueeze", w.node("Less", time, given.lengths), w.integers(2)))
 
     def step(*names: str) -> list[str]:
-        states, now, mask = names[: cell.states], names[cell.states], names[cell.states + 1 :]
+        states, now, mask = names[:count], names[count], names[count + 1 :]
         new = cell.step(w, size, *known, now, *states)
-        y = new[0]
+        y = beside(w, new[:width])
         for is_valid in mask:  # past the end of a sequence the states stay and the output is 0
             y = w.node("Where", is_valid, y, w.number(0.0))
             new = [w.node("Where", is_valid, a, b) for a, b in zip(new, states, strict=True)]
         return [*new, y]
 
-    floats = (w.dtype, 2)
-    kinds = [floats] * (cell.states + 1) + [(BOOL, 2)] * len(lengths)
-    body = w.body(kinds, [floats] * (cell.states + 1), step)
-    inputs = [first] * cell.states + [z, *valid]
-    last, *_, y = w.multi_output("Scan", cell.states + 1, *inputs, body=body, num_scan_inputs=1 + len(lengths))
+    floats = [(w.dtype, 2)] * (count + 1)
+    body = w.body([*floats, (BOOL, 2)][: len(inputs)], floats, step)
+    *last, y = w.multi_output("Scan", count + 1, *inputs, body=body, num_scan_inputs=len(inputs) - count)
     return y, last
 
 
@@ -174,9 +214,20 @@ def sigmoid_of_double(w: Writer, half: str) -> str:
     return w.node("Mul", w.node("Add", w.node("Tanh", half), w.number(1.0)), w.number(0.5))
 
 
+def reverse(w: Writer, call: Call) -> str:
+    """The times of each sequence in the reverse order, 0 past its end."""
+    x, lengths = call.operands
+    names = w.read(x), w.read(lengths)
+    turned = w.node("ReverseSequence", *names, batch_axis=0, time_axis=1)
+    time = w.constant(np.arange(x.shape[1], dtype=INDEX)[None])
+    valid = w.node("Less", time, w.node("Unsqueeze", names[1], w.integers(1)))
+    return w.node("Where", w.node("Unsqueeze", valid, w.integers(2)), turned, w.number(0.0))
+
+
 RULES: dict[Primitive, Rule] = {
     cells.RNN: partial(rule, Cell("RNN", (0,), (0,), (1.0,), 1, rnn_step)),
     cells.LSTM: partial(rule, Cell("LSTM", (1, 0, 2, 3), (1, 0, 2, 3), (2.0, 2.0, 2.0, 1.0), 2, lstm_step)),
+    REVERSE: reverse,
     cells.GRU: partial(
         rule, Cell("GRU", (1, 0, 2), (2, 1, 0), (2.0, 2.0, 1.0), 1, gru_step, 2, {"linear_before_reset": 1})
     ),

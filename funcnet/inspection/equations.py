@@ -34,6 +34,8 @@ FIELDS = {
     "s": "scale",
     "E": "table",
     "R": "recurrent_weight",
+    "U": "forward",
+    "V": "backward",
     "b_a": "recurrent_bias",
     "W_q": "query.weight",
     "b_q": "query.bias",

@@ -138,6 +138,8 @@ def letters_of(op: Operation) -> Letters | None:
 def option(op: Operation, name: str) -> Any:
     """An option of the call that made the layer; None where it was not given."""
     written = op.apply.written
+    if written is not None and written.name == "bidirectional":  # its options are those of the layer
+        written = written.args[0].apply.written
     return None if written is None else dict(written.kwargs).get(name)
 
 

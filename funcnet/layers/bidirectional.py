@@ -30,13 +30,15 @@ class Bidirectional(NamedTuple, Generic[P]):
 def bidirectional(layer: Layer[P]) -> Layer[Bidirectional[P]]:
     """A recurrent layer that reads each sequence forward, and one like it that reads backward, side by side.
 
-    y = [f(x) r(f'(r(x)))]
+    y = [a, r(c)]        a = f(x; U)        c = f(r(x); V)
+    da, r(dc) = g cut in two        dU = f's for da        dV = f's for dc        dx = f's for da + r(f's for dc)
 
-    f and f' have params of their own. Their input cotangents are added up, that of f' reversed by r.
-    r reverses the times; with lengths those of each sequence alone, so that reading backward begins at its last time.
-    Where the layer gives the last output only, that of f' is the one at the first time.
-    layer: an `rnn`, `lstm` or `gru`, whose options and inputs hold for both; outputs and an initial state are those of
-    f, and then those of f'. Shapes: (time, inputs) -> (2 units,) or (time, 2 units), twice that with return_state.
+    f is the layer, U and V are the params of the two directions. r reverses the times; with lengths those of each
+    sequence alone, so that reading backward begins at its last time. Where the layer gives the last output only, c is
+    that at the first time, and is not reversed.
+    layer: an `rnn`, `lstm` or `gru`, whose options and inputs hold for both directions. Outputs and an initial state
+    are those of the forward direction, and then those of the other.
+    Shapes: (time, inputs) -> (2 units,) or (time, 2 units), twice that with return_state.
     Params: `Bidirectional(forward, backward)`, each drawn by the layer's own init.
     Raises GraphError for another layer, and the errors of the layer. (Schuster and Paliwal 1997)
     Example: `fn.serial(fn.bidirectional(fn.lstm(16)), fn.linear(1))`.

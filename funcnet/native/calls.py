@@ -33,7 +33,7 @@ def product(e: Writer, call: Call) -> bool:
         return False
     (pa, (am, ak)), (pb, (bk, bn)), (py, (ym, yn)) = e.pointer(a), e.pointer(b), e.pointer(y)
     (m, k), n = a.shape, b.shape[1]
-    given_a, given_b = int(e.is_param(a)), int(e.is_param(b))
+    given_a, given_b = int(e.plan.is_param(a)), int(e.plan.is_param(b))
     e.scope(call)
     if m == 1 and ak == bk == 1 and (n == 1 or (yn == 1 and bn != 1)):
         e.put(f"fn_inner_rows({pb}, {bn}, {pa}, {py}, {n}, {k});")

@@ -11,7 +11,7 @@ from funcnet.compiler.plan import Plan
 from funcnet.native.calls import FORMS
 from funcnet.native.expressions import expression, literal
 from funcnet.native.grouping import Group, Grouping
-from funcnet.native.memory import Placement
+from funcnet.native.memory import Placement, rounded
 from funcnet.native.writing import INDICES, Writer, c_type, row_major
 from funcnet.tracing.trace import Call, Value
 
@@ -66,6 +66,8 @@ class Emission(Writer):
         outside = [v for call in group.all() for v in call.operands if not self._is_local(v, number)]
         length = self._dense([v for v in (*outside, *stored) if v.ndim], group)
         flat = length is not None
+        if length is not None and not group.sums:
+            length = self._whole_vectors(length, [*outside, *stored])
         indices = INDICES[: len(group.shape)]
 
         def text(x: Any) -> str:
@@ -128,6 +130,16 @@ class Emission(Writer):
         if last != 1:
             return None
         return int(need)
+
+    def _whole_vectors(self, length: int, values: list[Value]) -> int:
+        """The length up to a whole vector, where all values have so much memory of their own."""
+        whole = -(-length // self._lanes()) * self._lanes()
+
+        def has_room(v: Value) -> bool:
+            fixed = v.base is not None or self.plan.is_param(v) or self.plan.is_gradient(v)
+            return not fixed and whole * v.dtype.itemsize <= rounded(self.placement.nbytes(v))
+
+        return whole if all(has_room(v) for v in values if v.ndim) else length
 
     def _lanes(self) -> int:
         return self.placement.lanes

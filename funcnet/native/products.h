@@ -1,9 +1,9 @@
-/* Matrix products, with vectors of GNU C (gcc, clang). T, LANES (elements that a row may be padded to) and FN_PRODUCT
-   (how much is inlined) are defined before. Rows in the slab may be read up to one vector beyond their end, but not
+/* Matrix products, with vectors of GNU C (gcc, clang). T, FN_ROWS (the rows of the batch) and FN_PRODUCT (how much is
+   inlined) are defined before. Rows in the slab may be read up to one vector beyond their end, but not
    written.
 
    A tile holds mr rows by nv vectors of the result in registers while k runs. */
-#if defined(__AVX512F__) && LANES * FN_SIZE >= 64
+#if defined(__AVX512F__) && FN_ROWS * FN_SIZE >= 64
 #define FN_BYTES 64
 #elif defined(__AVX__)
 #define FN_BYTES 32
@@ -58,13 +58,64 @@ FN_INLINE void fn_rows(const T *restrict a, const long sm, const long sk, const 
     }
 }
 
+/* nv vectors of one row of Y, the last of them from element `last` on: two sums of each, so that no sum waits for the
+   one before */
+FN_INLINE void fn_strip(const T *restrict a, const long sk, const T *restrict x, const long ldx, T *restrict y,
+                        const long K, const int nv, const long last) {
+    fn_vector s[4], t[4];
+    FN_UNROLL for (int l = 0; l < nv; l++) s[l] = t[l] = (fn_vector){0};
+    long k = 0;
+    for (; k + 2 <= K; k += 2) FN_UNROLL for (int l = 0; l < nv; l++) {
+        const long at = k * ldx + (l < nv - 1 ? VL * l : last);
+        s[l] += a[k * sk] * *(const fn_vector *)(x + at);
+        t[l] += a[(k + 1) * sk] * *(const fn_vector *)(x + at + ldx);
+    }
+    if (k < K) FN_UNROLL for (int l = 0; l < nv; l++)
+        s[l] += a[k * sk] * *(const fn_vector *)(x + k * ldx + (l < nv - 1 ? VL * l : last));
+    FN_UNROLL for (int l = 0; l < nv; l++) *(fn_vector *)(y + (l < nv - 1 ? VL * l : last)) = s[l] + t[l];
+}
+
+/* y[n] += sum_k a[k sk] x[k, n] for k < rows */
+FN_INLINE void fn_add_rows(const T *restrict a, const long sk, const T *restrict x, const long ldx, T *restrict y,
+                           const long N, const int rows) {
+    long n = 0;
+    for (; n + VL <= N; n += VL) {
+        fn_vector s = *(const fn_vector *)(y + n);
+        FN_UNROLL for (int k = 0; k < rows; k++) s += a[k * sk] * *(const fn_vector *)(x + k * ldx + n);
+        *(fn_vector *)(y + n) = s;
+    }
+    for (; n < N; n++) FN_UNROLL for (int k = 0; k < rows; k++) y[n] += a[k * sk] * x[k * ldx + n];
+}
+
+/* Y (1, N) = a X (K, N) for N >= VL: by strips that stay in registers where X is small, else by four rows of X at a
+   time, each read from one end to the other */
+FN_PRODUCT void fn_row(const T *restrict a, const long sk, const T *restrict x, const long ldx, T *restrict y,
+                       const long K, const long N) {
+    if (N <= 4 * VL || N * K * FN_SIZE <= 32768) {
+        long n = 0;
+        for (; n + 4 * VL < N; n += 4 * VL) fn_strip(a, sk, x + n, ldx, y + n, K, 4, 3 * VL);
+        const long last = N - VL - n;
+        if (N - n <= VL) fn_strip(a, sk, x + n, ldx, y + n, K, 1, last);
+        else if (N - n <= 2 * VL) fn_strip(a, sk, x + n, ldx, y + n, K, 2, last);
+        else if (N - n <= 3 * VL) fn_strip(a, sk, x + n, ldx, y + n, K, 3, last);
+        else fn_strip(a, sk, x + n, ldx, y + n, K, 4, last);
+        return;
+    }
+    for (long n = 0; n < N; n++) y[n] = 0;
+    for (long k = 0; k < K; k += 4) {
+        const int rows = K - k < 4 ? (int)(K - k) : 4;
+        if (rows == 4) fn_add_rows(a + k * sk, sk, x + k * ldx, ldx, y, N, 4);
+        else for (int i = 0; i < rows; i++) fn_add_rows(a + (k + i) * sk, sk, x + (k + i) * ldx, ldx, y, N, 1);
+    }
+}
+
 /* Y (M, N) = A X (K, N); element (m, k) of A is a[m sm + k sk]. `given`: X is the caller's, so that nothing behind its
    last element is read. */
 FN_PRODUCT void fn_product(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
                            T *restrict y, const long ldy, const long M, const long K, const long N, const int mr,
                            const int given) {
     long n = 0;
-    if (M == 1) for (; n + 4 * VL <= N; n += 4 * VL) fn_tile(a, sm, sk, x + n, ldx, y + n, ldy, K, 1, 4, VL, K);
+    if (M == 1 && N >= VL && K > 1) { fn_row(a, sk, x, ldx, y, K, N); return; }
     for (; n + 2 * VL <= N; n += 2 * VL) fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 2, VL, K);
     if (n + VL <= N) { fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 1, VL, K); n += VL; }
     if (n == N) return;
@@ -73,18 +124,7 @@ FN_PRODUCT void fn_product(const T *restrict a, const long sm, const long sk, co
     fn_rows(a, sm, sk, x, ldx, y, ldy, M, K, mr, 1, (int)N, whole);
 }
 
-/* y[m] = sum_k w[m, k] g[k]: rows of w lie one behind the other */
-FN_PRODUCT void fn_inner_rows(const T *restrict w, const long ldw, const T *restrict g, T *restrict y, const long M,
-                              const long K) {
-    for (long m = 0; m < M; m++) {
-        T s = 0;
-#pragma omp simd reduction(+:s)
-        for (long k = 0; k < K; k++) s += w[m * ldw + k] * g[k];
-        y[m] = s;
-    }
-}
-
-/* t[n, m] = g[m, n], for m < M and n < N */
+/* Eight vectors of eight: their transpose, and their sums */
 #if FN_SIZE == 4 && defined(__AVX__)
 typedef T fn_eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t fn_places __attribute__((vector_size(32)));
@@ -116,10 +156,45 @@ FN_INLINE void fn_turn_eight(const T *restrict g, const long ldg, T *restrict t,
         *(fn_eight *)(t + (i + 4) * ldt) = FN_HIGH4(a[i], a[i + 4]);
     }
 }
+/* y[m] = sum_k w[m, k] g[k] for m < 8 and K >= 8; the last vector leaves out what the one before has read */
+FN_INLINE void fn_inner_eight(const T *restrict w, const long ldw, const T *restrict g, T *restrict y, const long K) {
+    fn_eight s[8];
+    FN_UNROLL for (int i = 0; i < 8; i++) s[i] = (fn_eight){0};
+    long k = 0;
+    for (; k + 8 <= K; k += 8) {
+        const fn_eight b = *(const fn_eight *)(g + k);
+        FN_UNROLL for (int i = 0; i < 8; i++) s[i] += *(const fn_eight *)(w + i * ldw + k) * b;
+    }
+    if (k < K) {
+        const fn_eight b = *(const fn_eight *)(g + K - 8);
+        const fn_places new = (fn_places){0, 1, 2, 3, 4, 5, 6, 7} >= (int32_t)(8 - (K - k));
+        FN_UNROLL for (int i = 0; i < 8; i++)
+            s[i] += (fn_eight)((fn_places)(*(const fn_eight *)(w + i * ldw + K - 8) * b) & new);
+    }
+    FN_UNROLL for (int i = 0; i < 8; i += 2) s[i] = FN_LOW(s[i], s[i + 1]) + FN_HIGH(s[i], s[i + 1]);
+    FN_UNROLL for (int i = 0; i < 8; i += 4) s[i] = FN_LOW2(s[i], s[i + 2]) + FN_HIGH2(s[i], s[i + 2]);
+    *(fn_eight *)y = FN_LOW4(s[0], s[4]) + FN_HIGH4(s[0], s[4]);
+}
 #define FN_EIGHT 1
 #else
 #define FN_EIGHT 0
 #endif
+/* y[m] = sum_k w[m, k] g[k]: rows of w lie one behind the other */
+FN_PRODUCT void fn_inner_rows(const T *restrict w, const long ldw, const T *restrict g, T *restrict y, const long M,
+                              const long K) {
+    long m = 0;
+#if FN_EIGHT
+    for (; K >= 8 && m + 8 <= M; m += 8) fn_inner_eight(w + m * ldw, ldw, g, y + m, K);
+#endif
+    for (; m < M; m++) {
+        T s = 0;
+#pragma omp simd reduction(+:s)
+        for (long k = 0; k < K; k++) s += w[m * ldw + k] * g[k];
+        y[m] = s;
+    }
+}
+
+/* t[n, m] = g[m, n], for m < M and n < N */
 FN_PRODUCT void fn_turn(const T *restrict g, const long ldg, T *restrict t, const long ldt, const long M,
                         const long N) {
     long m = 0;

@@ -19,7 +19,7 @@ from funcnet.compiler.program_cache import Program
 from funcnet.compiler.workspace import Workspace, taker
 from funcnet.native.members import run_members
 from funcnet.native.source import Code
-from funcnet.native.table import FIRST, NEW, PARAMS, Table
+from funcnet.native.table import FIRST, NEW, PARAMS, STEPS, Table
 from funcnet.native.toolchain import build
 from funcnet.native.updates import Update
 
@@ -82,14 +82,14 @@ class NativeWorkspace(Workspace[P]):
         self.table: Table = Table([self.slab, own, own, *arrays, *[own] * vectors])
         self.slots: Any = self.table.slots
         self.address: int = self.table.address
-        self.form: Any = (own.shape, own.dtype)
         for i, call in enumerate(code.first.numpy_calls):
             binding.program.append((program.function(f"funcnet_run{i}"), (self.address,)))
             binding.add(call)
         self.before_last: int = len(binding.program)
         binding.program.append((program.function(f"funcnet_run{code.stretches - 1}"), (self.address,)))
-        self.is_plain: bool = not self.before_last and not code.checks
-        self.step: Any = None if code.update is None else program.function("funcnet_step", ctypes.c_long)
+        self.step: Any = None if code.update is None else program.function("funcnet_step")
+        plain = not self.before_last and not code.checks
+        self.descent: Any = len(own), own.dtype, self.slots, self.step if plain else None, self.address
         self.status: Any = np.ndarray((1,), np.int64, self.slab, code.status)
         if code.checks:
             binding.program.append((self._check, ()))
@@ -101,8 +101,10 @@ class NativeWorkspace(Workspace[P]):
         """Have the params read where they are, in this flat vector, or from a copy."""
         if self.copies:
             self.own[...] = vector
-        else:
+        elif self.bound_to_params:
             self.read_from(vector)
+        else:
+            self.slots[PARAMS] = id(vector)
 
     def read_from(self, vector: Any) -> None:
         """Have C, and NumPy's calls, read the params where they are."""
@@ -115,26 +117,27 @@ class NativeWorkspace(Workspace[P]):
         own, slots = self.own, self.slots
         new = np.empty(own.shape, own.dtype) if into is None else into
         made = [np.empty(own.shape, own.dtype) for _ in state]
-        slots[NEW] = id(new)
+        slots[NEW], slots[STEPS] = id(new), steps
         for i, (before, after) in enumerate(zip(state, made, strict=True)):
             slots[self.of_state + 2 * i], slots[self.of_state + 2 * i + 1] = id(before), id(after)
-        self._run_step(steps)
+        self._run_step()
         return new, made
 
     def descended(self) -> Any:
         """The new params as a vector, where there is no state: in few calls, which are most of a small step."""
-        new = empty(*self.form)
-        self.slots[NEW] = id(new)
-        if self.is_plain:
-            self.step(self.address, 0)
+        count, dtype, slots, step, address = self.descent
+        new = empty(count, dtype)
+        slots[NEW] = id(new)
+        if step is None:
+            self._run_step()
         else:
-            self._run_step(0)
+            step(address)
         return new
 
-    def _run_step(self, steps: int) -> None:
+    def _run_step(self) -> None:
         for f, args in self.program[: self.before_last]:
             f(*args)
-        self.step(self.address, steps)
+        self.step(self.address)
         if self.owner.code.checks:
             self._check()
 

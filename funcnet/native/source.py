@@ -20,7 +20,7 @@ from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
 from funcnet.native.recurrence import FORMS as RECURRENT
 from funcnet.native.recurrence import RECURRENCE_H
-from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB
+from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB, STEPS
 from funcnet.native.updates import Update
 from funcnet.native.writing import c_type
 from funcnet.tracing.primitive import MATMUL
@@ -28,7 +28,7 @@ from funcnet.tracing.trace import Value
 
 PRODUCTS_H = files("funcnet.native").joinpath("products.h").read_text(encoding="utf-8")
 STATUS = 8  # bytes of the status that calls set which find a wrong label
-LINE = 64  # bytes of the widest vector
+PADDED = 32  # bytes that rows are padded to: a vector of most machines, half of the widest one
 INLINED = 40  # products in a program, up to which each is compiled for its own shape
 MACROS = """#if defined(__clang__)
 #define FN_IVDEP _Pragma("clang loop vectorize(assume_safety)")
@@ -83,7 +83,7 @@ class Code:
             f"#define T {'float' if plan.dtype.itemsize == 4 else 'double'}",
             f"#define FN_SIZE {plan.dtype.itemsize}",
             f"#define FN_HEAD {HEAD}",
-            f"#define LANES {max(e.placement.lanes for e in self.emissions.values())}",
+            f"#define FN_ROWS {max(self.emissions)}",
             f"#define FN_PRODUCT {'FN_INLINE' if products <= INLINED else 'static'}",
             FUNCTIONS_H,
             MACROS,
@@ -184,6 +184,7 @@ class Code:
     def _update(self, update: Update) -> str:
         """One update after so many steps, from params and state to new ones, which may be the same memory."""
         state = "".join(f", const T *fn_{v}, T *fn_new_{v}" for v in update.vectors)
+        scalars = [name for name, _ in update.scalars]  # their reciprocals are computed once, for to divide takes long
         lines = [
             f"static void fn_update(const char *fn_slab, const T *params, T *fn_new, const long steps{state}) {{",
             f"    const T *const gradient = (const T *)(fn_slab + {self.gradient()});",
@@ -194,7 +195,8 @@ class Code:
             "        const T p = params[i]; T u = gradient[i];",
             *(f"        T {v} = fn_{v}[i];" for v in update.vectors),
         ]
-        for name, text in update.lines:
+        for name, line in update.lines:
+            text = re.sub(rf"/ ({'|'.join(scalars)})\b", r"* (1 / \1)", line) if scalars else line
             kind = "" if name == "u" or name in update.vectors else "const T "
             lines.append(f"        {kind}{name} = {text};")
         lines += [f"        fn_new_{v}[i] = {v};" for v in update.vectors]
@@ -204,8 +206,14 @@ class Code:
         """The last stretch and the update after it."""
         state = FIRST + len(self.inputs) + len(self.plan.outputs)
         vectors = [f"(T *)FN_ARRAY({state + i})" for i in range(2 * len(update.vectors))]
-        arguments = [f"FN_ARRAY({SLAB})", f"(T *)FN_ARRAY({PARAMS})", f"(T *)FN_ARRAY({NEW})", "steps", *vectors]
-        return f"""void funcnet_step(void *const *fn_table, long steps) {{
+        arguments = [
+            f"FN_ARRAY({SLAB})",
+            f"(T *)FN_ARRAY({PARAMS})",
+            f"(T *)FN_ARRAY({NEW})",
+            f"(long)fn_table[{STEPS}]",
+            *vectors,
+        ]
+        return f"""void funcnet_step(void *const *fn_table) {{
     fn_run{self.stretches - 1}({given});
     fn_update({", ".join(arguments)});
 }}"""
@@ -235,6 +243,5 @@ def emitted(plan: Plan, rows: int) -> Emission:
     """A plan as C. Rows are padded to whole vectors, unless NumPy makes some of the products."""
     grouping = Grouping(plan)
     plain = any(call.primitive is MATMUL and call.output.ndim == 2 and by_numpy(call) for call in plan.calls)
-    widest = LINE // plan.dtype.itemsize
-    lanes = 1 if plain else widest if rows > widest // 2 else widest // 2
+    lanes = 1 if plain else PADDED // plan.dtype.itemsize
     return Emission(plan, grouping, Placement(plan, grouping, lanes))

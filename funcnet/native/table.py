@@ -19,12 +19,13 @@ from funcnet.errors import CompilerError
 
 HEAD = object.__basicsize__
 """The bytes that every object begins with."""
-SLAB, PARAMS, NEW, FIRST = range(4)
-"""Places in the table: the slab, the params, the new params or the gradients, and the first of all others."""
+SLAB, PARAMS, NEW, STEPS, FIRST = range(5)
+"""Places in the table: the slab, the params, the new params or the gradients, how many steps came before, and then the
+first of all other arrays."""
 
 
 class Table:
-    """Array objects in memory, in the order of the places.
+    """Array objects in memory, in the order of the places, all but the number of steps.
 
     address: of the first one.      slots: what each place holds; `slots[i] = id(array)` puts another array there.
     """
@@ -32,7 +33,9 @@ class Table:
     def __init__(self, arrays: Sequence[Any]) -> None:
         check_arrays()
         self.held: list[Any] = [*arrays]
-        objects = (ctypes.c_void_p * len(arrays))(*map(id, arrays))
+        places = [*map(id, arrays)]
+        places.insert(STEPS, 0)
+        objects = (ctypes.c_void_p * len(places))(*places)
         self.address: int = ctypes.addressof(objects)
         self.slots: Any = memoryview(objects).cast("B").cast("P")
 

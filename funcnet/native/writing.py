@@ -54,14 +54,10 @@ class Writer:
             found = self.names[id(root)] = f"v{len(self.names)}{identifier(root)}"
             kind = c_type(root)
             place = f"{kind} *const {found} = ({kind} *)(fn_slab + {self.placement.place(root)});"
-            if self.is_param(root):
-                place = f"const T *const {found} = fn_params + {root.offset};"
+            if self.plan.is_param(root):
+                place = f"const T *const {found} = fn_params + {self.placement.place(root) // root.dtype.itemsize};"
             self.declarations[found] = place
         return found
-
-    def is_param(self, value: Value) -> bool:
-        """Whether it is read from the params, which are the caller's own memory."""
-        return value.root.buffer is self.plan.params_buffer
 
     def pointer(self, value: Value) -> tuple[str, list[int]]:
         """(the address of a value's first element, its strides in elements)."""

@@ -26,6 +26,7 @@ from funcnet.tracing.primitives import inner
 from funcnet.tracing.trace import Trace
 from tests.compiler.test_plan import planned
 from tests.support.battery import subject_of
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case
 from tests.support.strategies import Problem, problems, with_images
 
@@ -308,7 +309,7 @@ def test_large_batches_run_in_blocks_by_default(name: str) -> None:
 
 
 @given(problem=problems() | problems(size=6).flatmap(with_images))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_random_networks_give_the_same_in_blocks(problem: Problem) -> None:
     net, params, inputs = problem.made()
     again, _, _ = problem.made()
@@ -321,7 +322,7 @@ def test_random_networks_give_the_same_in_blocks(problem: Problem) -> None:
 
 
 @given(problem=problems(single=True) | problems(single=True, size=6).flatmap(with_images))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_gradients_of_random_networks_are_the_same_in_blocks(problem: Problem) -> None:
     net, params, inputs = problem.made()
     targets = [np.ones((problem.batch, width), problem.dtype) for width in problem.outputs]

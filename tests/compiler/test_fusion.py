@@ -20,6 +20,7 @@ from funcnet.compiler.programs import Compiled
 from funcnet.tracing.primitives import relu_grad
 from funcnet.tracing.trace import Call, Trace
 from tests.compiler.test_plan import assert_no_clobber, functions, planned
+from tests.support.budget import examples
 
 ROWS, WIDTH = 4, 3
 
@@ -233,7 +234,7 @@ def written(steps: list[tuple[str, int, int]]) -> Callable[..., Any]:
     ),
     rows=st.integers(1, 3),
 )
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 def test_any_calls_give_the_same_bits_joined_or_not(steps: list[tuple[str, int, int]], rows: int) -> None:
     numbers = np.random.default_rng(0)
     shapes = [(WIDTH, WIDTH), (WIDTH,), (rows, WIDTH), (rows, WIDTH)]

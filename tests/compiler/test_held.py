@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import blocking, params_cache, workspace
+from tests.support.budget import examples
 
 FEATURES = 4
 
@@ -222,7 +223,7 @@ def test_a_forward_pass_keeps_no_pullback_of_a_layer() -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 700), min_size=1, max_size=6), name=st.sampled_from(NAMES))
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_batches_of_any_sizes_are_let_go(sizes: list[int], name: str) -> None:
     closure, call = closures(custom=False)[name]
     params, seen = drawn(custom=False), list[Any]()

@@ -116,7 +116,7 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 @pytest.mark.parametrize(
     "kind", [applied, stepped, trained, scanned, scanned_with_state], ids=lambda kind: kind.__name__
 )
-@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize("warm", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_an_interrupt_at_any_line_leaves_the_closure_usable(kind: Any, warm: bool, where: str) -> None:
     expected = bits(kind()[1]())
     closure, call = kind()
@@ -211,9 +211,9 @@ def test_a_child_forked_while_another_thread_compiles_works() -> None:
 
 
 def test_threads_that_compile_at_once_plan_twice_at_worst(monkeypatch: pytest.MonkeyPatch) -> None:
-    from funcnet.compiler import programs as compiled
+    from funcnet.compiler import program_cache
 
-    monkeypatch.setattr(compiled, "MAX_PROGRAMS", 3)
+    monkeypatch.setattr(program_cache, "MAX_PROGRAMS", 3)
     step = fn.sgd_step(NET, fn.mse(), learning_rate=0.1)
     expected = [bits(stepped_alone(n)) for n in range(1, 10)]
     wrong = list[int]()

@@ -20,6 +20,7 @@ import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import params_cache, programs, workspace
 from funcnet.training import steps
+from tests.support.budget import examples
 
 F = 4
 
@@ -245,7 +246,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestWarmIsCold = Machine.TestCase
-TestWarmIsCold.settings = settings(max_examples=60, stateful_step_count=12, deadline=None)
+TestWarmIsCold.settings = settings(max_examples=examples(60), stateful_step_count=12, deadline=None)
 
 
 @pytest.mark.parametrize("how", sorted(IN_PLACE))

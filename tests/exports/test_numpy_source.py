@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 import funcnet as fn
 from tests.exports.test_c_source import CUSTOM, NET, OPTIMIZERS, ROWS, inputs_of, is_written, problem, trained
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case
 from tests.support.strategies import Problem, problems
 
@@ -52,7 +53,7 @@ def test_every_operator_and_its_gradient(case: Case, dtype: Any) -> None:
     same(run(gradient, params, *arrays)["value_and_grad"](params, *arrays), gradient(params, *arrays))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(problem=problems())
 def test_random_networks(problem: Problem) -> None:
     net, params, inputs = problem.made()

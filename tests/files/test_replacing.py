@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import funcnet as fn
 from funcnet.files import replacing
+from tests.support.budget import examples
 
 OLD: dict[Any, Any] = {1: np.arange(3.0), "n": 7}
 NEW: dict[Any, Any] = {1: np.arange(4.0), "n": 8}
@@ -150,7 +151,9 @@ def test_saves_over_saves(tmp_path: Path) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     Saves.folder = tmp_path
-    run_state_machine_as_test(Saves, settings=settings(max_examples=30, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(
+        Saves, settings=settings(max_examples=examples(30), stateful_step_count=15, deadline=None)
+    )
 
 
 # Permissions

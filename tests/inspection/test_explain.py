@@ -17,6 +17,7 @@ from funcnet import tree
 from funcnet.inspection.derivation import Line
 from funcnet.inspection.equations import FIELDS, Formula, Rule, Symbol, rule_of, text
 from tests.inspection.test_summary import nested
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case, square
 from tests.support.strategies import Problem, problems
 
@@ -46,7 +47,7 @@ backward
                dW1 = x^T g1                             dW = x^T g
                db1 = sum_n g1_n                         db = sum_n g_n
   input x      gx = g1 W1^T                             from 1: dx = g W^T"""  # noqa: E501
-few = settings(max_examples=60)
+few = settings(max_examples=examples(60))
 
 
 def numbers(*shape: int) -> Any:
@@ -247,7 +248,7 @@ def test_every_layer_is_explained_by_its_docstrings_equations(case: Case) -> Non
     layer = case.make()
     lines = fn.explain(layer).backward
     assert lines
-    if "custom" not in case.name and layer.apply.kind != "bidirectional":  # layers made by others
+    if "custom" not in case.name:
         assert "pullback" not in "".join(text(line.formula) for line in lines)
 
 
@@ -260,6 +261,23 @@ def test_attention_passes_back_to_queries_keys_and_values_by_the_values_between(
     found = str(fn.explain(fn.network({3: fn.linear(4), "at": fn.attention(2)}, {3: ["at"]})))
     assert "with k[at] = y3 W[at]_k" in found
     assert "g3 = dq[at] W[at]_q^T + dk[at] W[at]_k^T + dv[at] W[at]_v^T" in found
+
+
+def test_both_directions_are_explained_with_the_inputs_that_the_layer_takes() -> None:
+    layer = fn.bidirectional(fn.lstm(2, lengths=True, initial_state=True))
+    found = re.sub(r" +", " ", str(fn.explain(layer)))
+    assert "with c = f(r(x0); V)" in found
+    assert "dV = f's for dc" in found
+    assert "gx0 = f's for da + r(f's for dc)" in found
+    assert "gx1" not in found
+    assert "gx2 = dh_0" in found
+    params, _ = layer.init(fn.key(0), (5, 2), (), (8,))
+    values = by_name(
+        fn.explain(
+            layer, None, params, numbers(3, 5, 2).astype("f4"), np.array([5, 2, 0]), numbers(3, 8).astype("f4")
+        ).backward
+    )
+    assert tree.structure(values["dU"]) == tree.structure(params.forward)
 
 
 class Recurrence:

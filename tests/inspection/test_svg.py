@@ -15,10 +15,11 @@ from funcnet.networks.layering import GAP, Layers
 from tests.inspection.test_summary import NET, nested
 from tests.picture import FIGURE
 from tests.picture import picture as readme_picture
+from tests.support.budget import examples
 from tests.support.cases import CASES, Case
 from tests.support.strategies import Problem, problems
 
-few = settings(max_examples=40)
+few = settings(max_examples=examples(40))
 SVG = "{http://www.w3.org/2000/svg}"
 
 

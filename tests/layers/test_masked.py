@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import funcnet as fn
+from tests.support.budget import examples
 
 every = pytest.mark.parametrize("make", [fn.masked_mean, fn.masked_sum])
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -29,7 +30,7 @@ def pooling(make: Any, **options: Any) -> fn.Layer[Any, Any]:
 
 @every
 @each_dtype
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_each_row_is_that_of_what_is_kept(make: Any, dtype: Any, data: st.DataObject) -> None:
     rows, length = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))

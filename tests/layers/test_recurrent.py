@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet import tree
 from funcnet.testing import check_layer
+from tests.support.budget import examples
 
 LAYERS: dict[str, Callable[..., fn.Layer[Any]]] = {"rnn": fn.rnn, "lstm": fn.lstm, "gru": fn.gru}
 TIMES, INPUTS, UNITS = 6, 3, 4
@@ -60,7 +61,7 @@ def test_the_bias_of_the_forget_gate_is_one() -> None:
 @every_layer
 @pytest.mark.parametrize("sequences", [False, True])
 @given(data=st.data())
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 def test_a_padded_sequence_is_the_sequence_alone(name: str, sequences: bool, data: st.DataObject) -> None:
     n = np.array(data.draw(st.lists(st.integers(0, TIMES), min_size=4, max_size=4)))
     layer, params, x = problem(name, return_sequences=sequences, lengths=True)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
+from tests.support.budget import examples
 
 DTYPES = [np.float32, np.float64]
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
@@ -68,7 +69,7 @@ def zeros(draw: st.DrawFn, shape: tuple[int, ...], dtype: Any) -> Any:
 @pytest.mark.parametrize("make", ALL)
 @each_dtype
 @each_reduction
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(data=st.data())
 def test_a_weight_of_zero_beats_everything(make: Any, dtype: Any, reduction: Any, data: st.DataObject) -> None:
     shape = (4, 3)
@@ -184,7 +185,7 @@ def labelled(rng: Any, dtype: Any, ignored: int) -> tuple[Any, Any, Any]:
 
 @each_dtype
 @each_reduction
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(
     seed=st.integers(0, 1000), ignored=st.sampled_from([-100, -1, 0, 3, 5, 2**40]), smoothing=st.sampled_from([0, 0.2])
 )
@@ -322,7 +323,7 @@ def test_a_network_with_a_loss_of_sequences_inside() -> None:
 
 
 @pytest.mark.parametrize("make", ALL)
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(cut=st.integers(1, 5), seed=st.integers(0, 9))
 def test_means_of_batches_add_up_by_their_weights(make: Any, cut: int, seed: int) -> None:
     inputs = inputs_of(make, (6, 3), np.float64, seed)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import funcnet as fn
+from tests.support.budget import examples
 from tests.support.naive import Net
 from tests.support.strategies import layer_of, nets
 
@@ -649,7 +650,7 @@ OPERATOR = st.one_of(st.sampled_from([L, T, S, A, fn.relu, T.apply, [L, T], [S],
 SUCCESSORS = st.one_of(st.lists(HASHABLE, max_size=4), JUNK)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(
     st.one_of(st.dictionaries(HASHABLE, OPERATOR, max_size=5), JUNK),
     st.one_of(st.dictionaries(HASHABLE, SUCCESSORS, max_size=5), JUNK),

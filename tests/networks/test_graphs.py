@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
+from tests.support.budget import examples
 from tests.support.naive import Net, Op
 from tests.support.strategies import Problem, network_of, problems
 
-few = settings(max_examples=60)
-large = settings(max_examples=10)
+few = settings(max_examples=examples(60))
+large = settings(max_examples=examples(10))
 LEAST, MOST = 40, 60
 
 

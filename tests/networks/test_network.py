@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import blocking, workspace
+from tests.support.budget import examples
 from tests.support.naive import Evaluation, Key, Net, Op, Watch
 from tests.support.strategies import BATCHES, PATTERNS, Problem, linear, network_of, op, pattern, problems, with_images
 
@@ -438,7 +439,7 @@ def test_entries_of_params_exchanged_for_one_another_are_honoured() -> None:
         assert bits(step(params, x, x)) == bits(fresh(copied(params), x, x))
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(st.sampled_from(["the example", "networks in networks", "a network shared"]), st.data())
 def test_no_history_of_calls_changes_what_a_step_computes(name: str, data: st.DataObject) -> None:
     """Batches, params, changes in place, exchanged entries and errors by turns: as if every step were the first."""

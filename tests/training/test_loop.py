@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet import tree
 from funcnet.training.monitoring import Monitor
+from tests.support.budget import examples
 from tests.training.test_fit import (
     KEY,
     LABELS,
@@ -82,7 +83,7 @@ def test_the_fit_of_a_callback_is_its_own_too() -> None:
 # --- which epoch was the best
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.one_of(st.integers(0, 6).map(float), st.just(float("nan"))), min_size=1, max_size=8),
        st.sampled_from(["min", "max"]), st.sampled_from([0.0, 0.5, 1.0, 2.0]))  # fmt: skip
 def test_the_best_epoch_is_that_of_a_plain_loop(values: list[float], mode: str, min_delta: float) -> None:

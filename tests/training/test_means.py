@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet import tree
 from funcnet.training.evaluation import Mean
+from tests.support.budget import examples
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(30, 4))
@@ -78,7 +79,7 @@ def test_a_loss_of_ones_own_counts_rows() -> None:
     np.testing.assert_allclose(fitted.history["loss"], fitted.history["validation_loss"], rtol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.sampled_from(["mse", "mse weighted", "labels", "labels weighted", "distributions weighted"]),
     st.lists(st.integers(1, 6), min_size=1, max_size=5),

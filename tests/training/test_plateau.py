@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
+from tests.support.budget import examples
 from tests.training.test_fit import KEY, LABELS, NET, ONE, PARAMS, STEPS, ZERO, X, bits, losses_then
 
 STEP = STEPS["adam"](NET)
@@ -49,7 +50,7 @@ def test_the_rate_by_hand(values: list[float], options: dict[str, Any], expected
 VALUES = st.lists(st.integers(1, 12).map(lambda n: n / 8), min_size=1, max_size=15)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(VALUES, st.integers(1, 4), st.integers(0, 3), st.sampled_from(["min", "max"]))
 def test_pytorch_agrees(values: list[float], patience: int, cooldown: int, mode: Any) -> None:
     torch = pytest.importorskip("torch")
@@ -65,7 +66,7 @@ def test_pytorch_agrees(values: list[float], patience: int, cooldown: int, mode:
     np.testing.assert_allclose(mine, expected, rtol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(VALUES, st.integers(1, 4), st.integers(0, 3))
 def test_optax_agrees(values: list[float], patience: int, cooldown: int) -> None:
     optax = pytest.importorskip("optax")
