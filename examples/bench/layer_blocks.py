@@ -1,6 +1,6 @@
 """The networks of `--layers`."""
 
-from bench import images, recurrence
+from bench import attention, images, recurrence
 from bench.layers import Block
 
-BLOCKS: tuple[Block, ...] = (*images.BLOCKS, *recurrence.BLOCKS)
+BLOCKS: tuple[Block, ...] = (*images.BLOCKS, *recurrence.BLOCKS, *attention.BLOCKS)

@@ -113,7 +113,7 @@ class Walk:
     def row_of_ones(self, value: Value) -> slice:
         """The bytes behind a value x that [x 1] needs."""
         end = self.span(value).stop
-        return slice(end, end + value.shape[0] * value.dtype.itemsize)
+        return slice(end, end + nbytes(value) // value.shape[-1])
 
     def form(self, value: Value) -> tuple[Any, ...]:
         place = self.plan.places[id(value)]

@@ -61,8 +61,8 @@ REASONS: dict[str, list[str]] = {
     ],
     "`out` has a dtype of its own, to which the wider result is cast back": [
         "tracing.special.normal_cdf_into: (x > 0.0) - below (upcast)",
-        "tracing.special.normal_cdf_into: 0.5 - size * _polynomial(CENTRE, np.minimum(size, 1.0) ** 2) (upcast)",
-        "tracing.special.normal_cdf_into: np.exp(size * size * -0.5) * _polynomial(TAIL, (size - 4.0) / (size + 4.0)) (upcast)",
+        "tracing.special._write_normal_cdf: 0.5 - size * _polynomial(p, np.minimum(size, 1.0) ** 2) (upcast)",
+        "tracing.special._write_normal_cdf: np.exp(size * size * -0.5) * _polynomial(q, (size - 4.0) / (size + 4.0)) (upcast)",
     ],
     "the array was made by the function, or in its own call of the pullback, and is not read again": [
         "layers.attention.attend: dP - contract('nq(hv),nq(hv)->nqh', g, y, heads=heads)[:, None] (in place)",
