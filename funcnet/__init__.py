@@ -62,6 +62,7 @@ from funcnet.layers.bidirectional import Bidirectional, bidirectional
 from funcnet.layers.convolution import conv, conv_transpose
 from funcnet.layers.dropout import dropout
 from funcnet.layers.embedding import Table, embedding
+from funcnet.layers.group_norm import group_norm, instance_norm
 from funcnet.layers.linear import Affine, Weight, linear
 from funcnet.layers.merge import add, average, concatenate, flatten, maximum, multiply, reshape, subtract
 from funcnet.layers.norm import BatchNorm, Norm, Scale, batch_norm, layer_norm, rms_norm, scale
@@ -192,6 +193,7 @@ __all__ = [
     "glorot_uniform",
     "Graph",
     "GraphError",
+    "group_norm",
     "gru",
     "he_normal",
     "he_uniform",
@@ -199,6 +201,7 @@ __all__ = [
     "huber",
     "identity",
     "Init",
+    "instance_norm",
     "jit",
     "join_schedules",
     "Key",

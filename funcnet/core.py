@@ -74,10 +74,13 @@ class Function(Generic[P, Y]):
     total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
         rows or labels, or the sum of their weights. None for any other function; the losses of batches then add up.
     transposed: of a layer with one weight, the function of the same params that multiplies by the weight transposed.
-    multi_output: whether the output is a tuple.
+    multi_output: whether the output is a tuple.      is_identity: whether it hands its input on as it is.
+    parts: the layers that it was made of, by serial, parallel (the branches, then merge) or residual.
     """
 
     multi_output: bool = False
+    is_identity: bool = False
+    parts: tuple[Layer[Any, Any], ...] = ()
 
     def __init__(
         self,
@@ -288,11 +291,7 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
 
 def copied(result: Y) -> Y:
     """The tree with its arrays copied, row by row: they are the caller's own, and lie in memory in one way."""
-    return tree.map(_copied, result)
-
-
-def _copied(x: object) -> object:
-    return np.array(x, order="C") if is_array(x) else x
+    return tree.map(lambda x: np.array(x, order="C") if is_array(x) else x, result)
 
 
 def contiguous(x: Any) -> Any:

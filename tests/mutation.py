@@ -1,4 +1,6 @@
-"""Break every kernel in turn and see the tests fail: python -m tests.mutation [--fast] [--jobs N] [module ...]
+"""Break every kernel and every rule of the compiler in turn, and see the tests fail:
+
+    python -m tests.mutation [--fast] [--jobs N] [module ...]
 
 Each mutant runs in a process of its own, forked from one that has NumPy and pytest loaded: first the battery of laws on
 the rows of the table that call the function, then, where that lets it pass, the tests of the module. Survivors must
@@ -41,6 +43,16 @@ KILLERS = ("", "laws", "tests", "time")
 COLUMNS = ("by laws", "by tests", "by time", "survive", "explained")
 FAST = 30  # one mutant in so many
 KINDS = ["tracing/primitives", "tracing/masks", "tracing/special", "losses", "layers"]
+RULES = {
+    "planning": ["plan", "passes"],
+    "buffers": ["plan", "passes"],
+    "plan": ["plan", "listing", "passes"],
+    "fusion": ["fusion", "passes", "plan"],
+    "blocking": ["blocking"],
+    "layout": ["workspace", "programs"],
+    "workspace": ["workspace", "blocking", "held"],
+}
+"""Modules of the compiler, and the tests that see their rules, which decide and count: no law of a layer sees these."""
 
 
 class Verdict(NamedTuple):
@@ -58,12 +70,20 @@ def kernels() -> dict[str, Path]:
         path = ROOT / "funcnet" / kind
         files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         found |= {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
-    return {name: file for name, file in found.items() if not name.endswith(("__init__", "custom"))}
+    found = {name: file for name, file in found.items() if not name.endswith(("__init__", "custom"))}
+    return found | {f"funcnet.compiler.{name}": ROOT / f"funcnet/compiler/{name}.py" for name in RULES}
+
+
+def is_rule(name: str) -> bool:
+    """Whether a module belongs to the compiler."""
+    return name.startswith("funcnet.compiler.")
 
 
 def tests_of(module: str) -> list[str]:
     """The files of tests that are about a module."""
     last = module.rsplit(".", 1)[-1]
+    if is_rule(module):
+        return [str(ROOT / f"tests/compiler/test_{name}.py") for name in RULES[last]]
     also = {
         "primitives": [
             "losses",
@@ -199,13 +219,13 @@ def run(modules: list[str], every: int, jobs: int, report: Callable[[str], None]
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
         for name, file in files.items():
             before, began = len(verdicts), time.perf_counter()
-            found = mutants(file.read_text(encoding="utf-8"))
+            found = mutants(file.read_text(encoding="utf-8"), is_rule(name))
             taken = [mutant for i, mutant in enumerate(found, start=number + 1) if i % every == 0]
             number += len(found)
             # the laws have just let every row pass, to see what it calls
             if taken and (by := pool.submit(killer, name, None, []).result()):
                 raise RuntimeError(f"{name} is killed by {by} as it is")
-            rows = [rows_of(mutant, name, called) for mutant in taken]
+            rows = [[] if is_rule(name) else rows_of(mutant, name, called) for mutant in taken]
             for mutant, by in zip(taken, pool.map(killer, [name] * len(taken), taken, rows), strict=True):
                 verdicts.append(Verdict(f"{name.removeprefix('funcnet.')}.{mutant}", mutant.kind, by))
             report(line(name, verdicts[before:]) + f"  {time.perf_counter() - began:5.0f} s")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -296,6 +297,93 @@ GRAPHS: dict[str, Row] = {
         (r"operator 3 \(add\)", r"operator 1 with shape \(2,\)", r"operator 2 with shape \(3,\)"),
     ),
 }
+IMAGE = np.ones((2, 8, 8, 3), np.float32)
+
+
+def slides(kind: str) -> Any:
+    """The constructor of a layer that slides, with all but the options to try."""
+    make: Any = getattr(fn, kind)
+    return partial(make, 4) if kind.startswith("conv") else make
+
+
+def of_window(kind: str, words: tuple[str, ...], error: type[Exception] = fn.OptionError, **options: Any) -> Row:
+    """Options that a layer refuses, in its own name."""
+    size = options.pop("kernel_size", (3, 3))
+    return Row(lambda: slides(kind)(size, **options), error, (f"^{kind}: ", *words))
+
+
+def of_image(kind: str, x: Any, error: type[Exception], *words: str) -> Row:
+    """An input that a layer refuses, drawn for images of 8 x 8 with three channels."""
+
+    def call() -> Any:
+        net = fn.network({"layer": slides(kind)((3, 3))}, {})
+        params, _ = net.init(fn.key(0), (8, 8, 3))
+        return net.apply(params, x)
+
+    return Row(call, error, ("input 0" if error is fn.DTypeError else rf"operator 'layer' \({kind}\)", *words))
+
+
+SLIDING = ("conv", "conv_transpose", "max_pool", "avg_pool")
+IMAGES: dict[str, Row] = {
+    f"{kind}: {name}": row
+    for kind in SLIDING
+    for name, row in {
+        "a stride of 0": of_window(kind, ("strides must be an int of at least 1", "not 0"), strides=(1, 0)),
+        "strides of bools": of_window(kind, ("strides", "not True"), strides=True),
+        "strides of floats": of_window(kind, ("strides", r"not 1\.5"), strides=1.5),
+        "strides of three axes": of_window(kind, ("each of the 2 axes", r"\(1, 1, 1\)"), strides=(1, 1, 1)),
+        "a negative size": of_window(kind, ("kernel_size", "at least 1", "not -3"), kernel_size=(-3, 3)),
+        "a size of bools": of_window(kind, ("kernel_size", "not True"), kernel_size=(True, 3)),
+        "a size of floats": of_window(kind, ("kernel_size", r"not 3\.0"), kernel_size=3.0),
+        "three axes": of_window(kind, ("one int or two", r"\(3, 3, 3\)"), kernel_size=(3, 3, 3)),
+        "padding in capitals": of_window(kind, ("'SAME'", "did you mean 'same'"), padding="SAME"),
+        "padding of another name": of_window(kind, ("'valid', 'same' or a pair", "not 'full'"), padding="full"),
+        "padding of one int": of_window(kind, ("not 1, did you mean", r"\(\(1, 1\), \(1, 1\)\)"), padding=1),
+        "padding of ints": of_window(kind, ("did you mean", r"\(\(1, 1\), \(0, 0\)\)"), padding=(1, 0)),
+        "negative padding": of_window(kind, ("padding", "at least 0", "not -1"), padding=((-1, 0), (0, 0))),
+        "padding of bools": of_window(kind, ("padding", "not True"), padding=((True, 0), (0, 0))),
+        "one image": of_image(kind, IMAGE[0], fn.ShapeError, r"one row alone is x\[None\]"),
+        "one channel": of_image(kind, IMAGE[..., 0], fn.ShapeError, r"one channel alone x\[\.\.\., None\]"),
+        "flat images": of_image(kind, IMAGE.reshape(2, -1), fn.ShapeError, r"fn\.reshape\(height, width, 1\)"),
+        "bytes": of_image(kind, IMAGE.astype(np.uint8), fn.DTypeError, "uint8", "astype"),
+    }.items()
+} | {
+    "a dilation of 0": of_window("conv", ("dilation must be an int of at least 1, not 0",), dilation=0),
+    "groups of 0": of_window("conv", ("groups must be an int of at least 1, not 0",), groups=0),
+    "groups and features": of_window("conv", ("groups must divide the 4 features, and 3 does not",), groups=3),
+    "groups and channels": Row(
+        lambda: fn.conv(4, (3, 3), groups=2).init(fn.key(0), (8, 8, 3)),
+        fn.ShapeError,
+        ("^conv: ", "groups must divide the 3 channels", "2 does not"),
+    ),
+    "groups of a transposed convolution": of_window("conv_transpose", ("no argument groups",), fn.CallError, groups=2),
+    "a dilated pool": of_window("max_pool", ("no argument dilation",), fn.CallError, dilation=2),
+    "channels first": of_image(
+        "conv", IMAGE.transpose(0, 3, 1, 2), fn.ShapeError, r"channels come last, x\.transpose\(\(0, 2, 3, 1\)\)"
+    ),
+    "other channels": of_image(
+        "conv_transpose", IMAGE[..., :2], fn.ShapeError, "takes 3 channels, and its input has 2"
+    ),
+    "no rows of pixels": of_image("conv_transpose", IMAGE[:, :0], fn.ShapeError, "has no elements"),
+    "an image smaller than the kernel": of_image(
+        "conv", IMAGE[:, :2], fn.ShapeError, "over 3 elements", "only 2 along"
+    ),
+    "an image smaller than the window": of_image("avg_pool", IMAGE[:, :, :1], fn.ShapeError, "only 1 along"),
+    "padding as large as the window": of_window("max_pool", (r"\(3, 0\) must be smaller",), padding=((3, 0), (0, 0))),
+    "a shape with the batch": Row(
+        lambda: fn.conv(4, (3, 3)).init(fn.key(0), (2, 8, 8, 3)), fn.ShapeError, ("^conv: ", "those of one row")
+    ),
+    "images for a kernel of one axis": Row(
+        lambda: fn.conv(4, 3).init(fn.key(0), (8, 8, 3)), fn.ShapeError, ("over 1 axis", r"such as \(3, 3\)")
+    ),
+    "a factor of 0": Row(lambda: fn.upsample((2, 0)), fn.OptionError, ("^upsample: factor", "not 0")),
+    "a factor of floats": Row(lambda: untyped.upsample(1.5), fn.OptionError, ("^upsample: factor", r"not 1\.5")),
+    "PyTorch's kernel": Row(
+        lambda: fn.conv(4, (3, 3)).apply(fn.Affine(ones(4, 3, 3, 3), ones(4)), IMAGE),
+        fn.ParamsError,
+        (r"weight is \(4, 3, 3, 3\)", r"must be \(3, 3, channels, features\)"),
+    ),
+}
 ROWS = {
     f"{table}: {name}": row
     for table, rows in {
@@ -308,6 +396,7 @@ ROWS = {
         "cotangent": COTANGENTS,
         "a layer of one's own": OWN,
         "graph": GRAPHS,
+        "images": IMAGES,
     }.items()
     for name, row in rows.items()
 }

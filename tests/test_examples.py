@@ -152,8 +152,10 @@ def test_what_users_copy_is_short(script: Any) -> None:
 def test_heteroscedastic(tmp_path: Path) -> None:
     rows = cells(command("heteroscedastic", tmp_path))
     assert [row[0] for row in rows][-1] == "The truth"
-    assert len(rows) == 4
-    assert rows[2][:3] == ["Two quantiles, by pinball losses", "-", "-"]
+    assert len(rows) == 5
+    assert [row[:3] for row in rows[2:4]] == [
+        [f"Two quantiles, {kind}", "-", "-"] for kind in ("widened", "as they are")
+    ]
 
 
 def test_the_quantiles_are_learnt() -> None:
@@ -164,6 +166,25 @@ def test_the_quantiles_are_learnt() -> None:
     for end, fraction in zip(found, (0.025, 0.975), strict=True):
         for side in (others.x < 0, others.x > 0):
             assert np.mean(others.y[side] < end[side]) == pytest.approx(fraction, abs=0.03)
+
+
+def test_a_widened_interval_holds_95_of_100_points() -> None:
+    points, new, others = (
+        heteroscedastic.draw_points(fn.fold_in(KEY, name), n)
+        for name, n in (("train", 100), ("new", 10_000), ("others", 30_000))
+    )
+    params = heteroscedastic.train(heteroscedastic.quantile_loss, None, KEY, points, epochs=200)
+
+    def share_in(ends: heteroscedastic.Interval) -> float:
+        return float(np.mean((ends.low < new.y) & (new.y < ends.high)))
+
+    shares: list[float] = []
+    for i in range(0, len(others.x), 300):  # the guarantee is of the mean over all that may be held out
+        held_out = heteroscedastic.Points(*(column[i : i + 300] for column in others))
+        by = heteroscedastic.widening(params, held_out)
+        shares.append(share_in(heteroscedastic.predict_widened(params, new.x, by)))
+    assert share_in(heteroscedastic.predict_quantiles(params, new.x)) < 0.9
+    assert np.mean(shares) == pytest.approx(0.95, abs=0.006)
 
 
 def test_the_variance_is_learnt() -> None:

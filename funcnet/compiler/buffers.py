@@ -8,27 +8,23 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
 class Buffer:
-    """A piece of memory: `size` bytes, and from byte `ones` on, where that is set, a row of `row` bytes of ones."""
+    """A piece of memory: `size` bytes, and behind them room for a row of `row` bytes of ones."""
 
-    __slots__ = ("ones", "row", "size", "start")
+    __slots__ = ("row", "size", "start")
 
     def __init__(self, size: int = 0) -> None:
         self.size: int = size
-        self.ones: int | None = None
         self.row: int = 0
         self.start: int = 0
 
     def fits(self, value: Value) -> bool:
-        """Whether the value can live here and leave a row of ones whole."""
-        if value.ones is not None:
-            return self.size <= nbytes(value) and self.ones in (None, nbytes(value))
-        return nbytes(value) <= self.size
+        """Whether the value can live here and leave a row of ones whole, as wide as the buffer is."""
+        return nbytes(value) <= self.size and (value.ones is None or nbytes(value) == self.size)
 
     def admit(self, value: Value) -> Buffer:
         """Make room for the value, and for its row of ones where it has one."""
         self.size = max(self.size, nbytes(value))
         if value.ones is not None:
-            self.ones = nbytes(value)
             self.row = max(self.row, value.shape[0] * value.dtype.itemsize)
         return self
 

@@ -13,9 +13,7 @@ from funcnet.compiler.layout import FORM, Layout, Node, are_as_they_were
 
 P = TypeVar("P", default=Any)
 
-MAX_HELD_BYTES = (
-    1 << 15
-)  # bytes of params up to which those last seen are held: they are then recognised in the shortest time
+MAX_HELD_BYTES = 1 << 18  # of params up to which those last seen are held: they are recognised in the shortest time
 RECENT = 8  # how many params are recognised at a time
 
 

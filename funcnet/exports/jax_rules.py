@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from funcnet.exports import jax_recurrence
+from funcnet.exports import jax_images, jax_recurrence
 from funcnet.tracing import primitive, primitives
 from funcnet.tracing.masks import LIMITS, WHERE
 from funcnet.tracing.primitive import Primitive, of_ufunc
@@ -36,8 +36,14 @@ def computed(calls: Iterable[Call], values: Iterable[Value], given: Iterable[Any
         rule: Any = rule_of(call)
         found = rule(call, *(value(arrays, x) if isinstance(x, Value) else x for x in call.inputs))
         for output, y in zip(call.outputs, found if call.primitive.multi_output else (found,), strict=True):
-            arrays[id(output)] = y.astype(output.dtype) if output.dtype.kind == "f" else y
+            arrays[id(output)] = _as_recorded(output, y)
     return arrays
+
+
+def _as_recorded(output: Value, y: Any) -> Any:
+    """What a rule gives, in the dtype recorded; it may be several arrays, for the rule of another call."""
+    dtype = output.dtype
+    return jax.tree.map(lambda array: array.astype(dtype), y) if dtype.kind == "f" else y
 
 
 def value(arrays: dict[int, Any], x: Value) -> Any:
@@ -204,6 +210,7 @@ RULES: dict[Primitive, Rule] = {
     primitives.FOLD_IN: _fold_in,
     primitives.DROPOUT_MASK: _dropout_mask,
     NORMAL_CDF: _of_operands(ndtr),
+    **jax_images.RULES,
     **jax_recurrence.RULES,
 }
 """The rules of all primitives but NumPy's own ufuncs, which JAX has by the same names."""

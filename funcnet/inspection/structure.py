@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from funcnet.core import Layer, OperatorKey
 from funcnet.display import key_name
 from funcnet.layers.merge import add
-from funcnet.networks.combinators import parts
 from funcnet.networks.network import Network
 from funcnet.networks.sharing import Shared
 
@@ -58,7 +57,7 @@ def structure(
 
 
 def _children(layer: Layer[Any, Any], inputs: tuple[Source, ...], path: Path, owner: Path) -> Iterator[Place]:
-    function, layers, kind = layer.apply.function, parts(layer), layer.apply.kind
+    function, layers, kind = layer.apply.function, layer.apply.parts, layer.apply.kind
 
     def child(key: OperatorKey, each: Layer[Any, Any], fed_by: tuple[Source, ...]) -> Place:
         return structure(each, fed_by, (*path, key), (*owner, key))

@@ -72,7 +72,9 @@ def identity() -> Layer[NoParams]:
 
     The operator that gives an input its own place in the graph, or fans one value out.
     """
-    return layer("identity", partial(_elementwise, _identity), no_params, integer_inputs=[0], mask_inputs=[0])
+    made = layer("identity", partial(_elementwise, _identity), no_params, integer_inputs=[0], mask_inputs=[0])
+    made.apply.is_identity = True
+    return made
 
 
 def _identity(x: Array) -> ScalarResult:

@@ -178,19 +178,33 @@ def _kernel(kind: Any, options: Sliding, outputs: int, params: Any) -> tuple[Arr
     given: Any = unpack(kind, params)
     W, b = given[0], given[1] if kind is Affine else None
     if W.ndim != len(options.size) + 2 or W.shape[:-2] != options.size:
-        raise ParamsError(
-            f"its weight is {W.shape}, but its kernel_size {options.size}, and two axes more are channels"
+        form = (
+            f"({', '.join(map(str, options.size))}, {'channels, features' if outputs == -1 else 'features, channels'})"
         )
+        raise ParamsError(f"its weight is {W.shape}, but must be {form}, the axes of the kernel first")
     if b is not None and b.shape != (W.shape[outputs],):
         raise ParamsError(f"its weight is {W.shape} and its bias {b.shape}, but a bias is one number a feature")
     return W[None] if W.ndim == 3 else W, b
 
 
+def _check_channels(params: Any, channels: int, x: Array) -> None:
+    """Refuse an input of another number of channels, which may stand before the other axes."""
+    if x.shape[-1] != channels:
+        axes = (0, *range(2, x.ndim), 1)
+        hint = f": channels come last, x.transpose({axes})" if x.shape[1] == channels else ""
+        raise ShapeError(
+            f"its weight {params[0].shape} takes {channels} channels, and its input has {x.shape[-1]}{hint}"
+        )
+
+
 def _conv(options: Sliding, groups: int, kind: Any, params: Any, x: Array) -> Result[Any]:
     window = options.over(x)
     W, b = _kernel(kind, options, -1, params)
-    if x.shape[-1] != W.shape[2] * groups or W.shape[3] % groups:
-        raise ShapeError(f"its weight {params[0].shape} and {groups} groups take {W.shape[2] * groups} channels")
+    if W.shape[3] % groups:
+        raise ParamsError(
+            f"its weight {params[0].shape} has {W.shape[3]} features, which {groups} groups do not divide"
+        )
+    _check_channels(params, W.shape[2] * groups, x)
     _, height, width, _ = lifted(x).shape
     lowered = lower(image(lifted(x)), window, groups)
     y = lowered_like(convolve(lowered, W, window, window.output_length(0, height)), x)
@@ -207,8 +221,7 @@ def _conv(options: Sliding, groups: int, kind: Any, params: Any, x: Array) -> Re
 def _conv_transpose(options: Sliding, kind: Any, params: Any, x: Array) -> Result[Any]:
     options.check_rank(x.ndim)
     W, b = _kernel(kind, options, -2, params)
-    if x.shape[-1] != W.shape[3]:
-        raise ShapeError(f"its weight {params[0].shape} takes {W.shape[3]} channels")
+    _check_channels(params, W.shape[3], x)
     lengths = options.lengths(x.shape[1:-1])
     window = options.window(lengths)
     source = image(lifted(x))

@@ -50,12 +50,12 @@ def scale() -> Layer[Scale]:
 
     One factor a feature, 1 at first. Shapes: (..., features) -> the same. (Touvron et al. 2021, LayerScale)
     """
-    return layer("scale", _scale, partial(_draw, _ones_alone))
+    return layer("scale", _scale, partial(draw, _ones_alone))
 
 
 def _scale(params: Scale, x: Array) -> Result[Scale]:
-    (s,) = _fitting(unpack(Scale, params), x)
-    return x * s, lambda g: (Scale(_over_rows(g * x)), (g * s,))
+    (s,) = fitting(unpack(Scale, params), x)
+    return x * s, lambda g: (Scale(over_rows(g * x)), (g * s,))
 
 
 @shows_call
@@ -70,20 +70,20 @@ def layer_norm(*, epsilon: float = 1e-5) -> Layer[Norm]:
     Shapes: (..., features) -> the same. Raises OptionError for another epsilon, ShapeError where there are no features.
     (Ba et al. 2016)
     """
-    return layer("layer_norm", partial(_layer_norm, positive("layer_norm: epsilon", epsilon)), partial(_draw, _affine))
+    return layer("layer_norm", partial(_layer_norm, positive("layer_norm: epsilon", epsilon)), partial(draw, affine))
 
 
 def _layer_norm(epsilon: float, params: Norm, x: Array) -> Result[Norm]:
-    s, b = _fitting(unpack(Norm, params), x)
-    h, r = _standardised(x, _feature_mean, epsilon)
+    s, b = fitting(unpack(Norm, params), x)
+    h, r = standardised(x, _feature_mean, epsilon)
 
     def pullback(g: Array) -> tuple[Norm, tuple[Array, ...]]:
-        return Norm(_over_rows(g * h), _over_rows(g)), (_unstandardised(g * s, h, r, _feature_mean),)
+        return Norm(over_rows(g * h), over_rows(g)), (unstandardised(g * s, h, r, _feature_mean),)
 
     return h * s + b, pullback
 
 
-def _standardised(x: Array, mean: Callable[[Array], Array], epsilon: float) -> tuple[Array, Array]:
+def standardised(x: Array, mean: Callable[[Array], Array], epsilon: float) -> tuple[Array, Array]:
     """(h, r): x less its mean, over the root of its variance, and that root."""
     d = x - mean(x)
     d = d - mean(d)  # what rounding has left of a large mean
@@ -91,7 +91,7 @@ def _standardised(x: Array, mean: Callable[[Array], Array], epsilon: float) -> t
     return d / r, r
 
 
-def _unstandardised(k: Array, h: Array, r: Array, mean: Callable[[Array], Array]) -> Array:
+def unstandardised(k: Array, h: Array, r: Array, mean: Callable[[Array], Array]) -> Array:
     """The cotangent of x where k is that of h."""
     dx: Array = (k - mean(k) - h * mean(k * h)) / r
     return dx
@@ -107,17 +107,17 @@ def rms_norm(*, epsilon: float = 1e-5) -> Layer[Scale]:
 
     Shapes, option, errors: those of `layer_norm`. (Zhang and Sennrich 2019)
     """
-    return layer("rms_norm", partial(_rms_norm, positive("rms_norm: epsilon", epsilon)), partial(_draw, _ones_alone))
+    return layer("rms_norm", partial(_rms_norm, positive("rms_norm: epsilon", epsilon)), partial(draw, _ones_alone))
 
 
 def _rms_norm(epsilon: float, params: Scale, x: Array) -> Result[Scale]:
-    (s,) = _fitting(unpack(Scale, params), x)
+    (s,) = fitting(unpack(Scale, params), x)
     r = np.sqrt(_feature_mean(x * x) + epsilon)
     h = x / r
 
     def pullback(g: Array) -> tuple[Scale, tuple[Array, ...]]:
         k = g * s
-        return Scale(_over_rows(g * h)), ((k - h * _feature_mean(k * h)) / r,)
+        return Scale(over_rows(g * h)), ((k - h * _feature_mean(k * h)) / r,)
 
     return h * s, pullback
 
@@ -139,7 +139,7 @@ def batch_norm(*, epsilon: float = 1e-5) -> Layer[BatchNorm]:
     statistics; ParamsError for a mean without a var. (Ioffe and Szegedy 2015)
     Example: `fn.serial(fn.linear(25), fn.batch_norm(), fn.relu())`.
     """
-    return layer("batch_norm", partial(_batch_norm, positive("batch_norm: epsilon", epsilon)), partial(_draw, _batch))
+    return layer("batch_norm", partial(_batch_norm, positive("batch_norm: epsilon", epsilon)), partial(draw, _batch))
 
 
 def _batch_norm(epsilon: float, params: BatchNorm, x: Array) -> Result[BatchNorm]:
@@ -150,7 +150,7 @@ def _batch_norm(epsilon: float, params: BatchNorm, x: Array) -> Result[BatchNorm
     h = (x - mean) / r
 
     def pullback(g: Array) -> tuple[BatchNorm, tuple[Array, ...]]:
-        of_params = BatchNorm(_over_rows(g * h), _over_rows(g), zeros_like(mean), zeros_like(var))
+        of_params = BatchNorm(over_rows(g * h), over_rows(g), zeros_like(mean), zeros_like(var))
         return of_params, (g * s / r,)
 
     return h * s + b, pullback
@@ -167,13 +167,13 @@ def _by_batch(epsilon: float, s: Array, b: Array, x: Array) -> Result[BatchNorm]
     share = 1.0 / max(rows, 1)  # an empty batch has no statistics, and needs none
 
     def mean(a: Array) -> Array:
-        m: Array = _over_rows(a) * share
+        m: Array = over_rows(a) * share
         return m
 
-    h, r = _standardised(x, mean, epsilon)
+    h, r = standardised(x, mean, epsilon)
 
     def pullback(g: Array) -> tuple[BatchNorm, tuple[Array, ...]]:
-        return BatchNorm(_over_rows(g * h), _over_rows(g), None, None), (_unstandardised(g * s, h, r, mean),)
+        return BatchNorm(over_rows(g * h), over_rows(g), None, None), (unstandardised(g * s, h, r, mean),)
 
     return h * s + b, pullback
 
@@ -202,11 +202,11 @@ def _statistics(params: BatchNorm, x: Array) -> tuple[Array, Array, Array | None
     s, b, mean, var = params
     if isinstance(mean, Probe):
         raise Reached(mean, x)
-    _fitting((s, b) if mean is None else params, x)
+    fitting((s, b) if mean is None else params, x)
     return s, b, mean, var
 
 
-def _fitting(params: Any, x: Array) -> Any:
+def fitting(params: Any, x: Array) -> Any:
     """The params, after checking that each is one number for each feature of x."""
     if x.ndim < 2 or not x.shape[-1]:
         raise ShapeError("it takes rows of at least one feature, a shape such as (3,)")
@@ -222,13 +222,13 @@ def _feature_mean(a: Array) -> Array:
     return m
 
 
-def _over_rows(a: Array) -> Array:
+def over_rows(a: Array) -> Array:
     """Sum over all axes but the last."""
     total: Array = a.sum(axis=tuple(range(a.ndim - 1)))
     return total
 
 
-def _draw(kind: Callable[[Array], P], key: Key, shape: Shape, dtype: DType) -> P:
+def draw(kind: Callable[[Array], P], key: Key, shape: Shape, dtype: DType) -> P:
     """Params that leave what is normalised as it is."""
     return kind(np.ones(shape[-1:], dtype))
 
@@ -237,7 +237,8 @@ def _ones_alone(ones: Array) -> Scale:
     return Scale(ones)
 
 
-def _affine(ones: Array) -> Norm:
+def affine(ones: Array) -> Norm:
+    """A gain of 1 and a bias of 0."""
     return Norm(ones, np.zeros_like(ones))
 
 

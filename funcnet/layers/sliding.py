@@ -59,7 +59,9 @@ class Sliding(NamedTuple):
             (n - 1) * step + (size - 1) * dilation + 1 - out
             for n, step, size, dilation, out in zip(lengths, self.strides, self.size, self.dilation, cut, strict=True)
         )
-        if min(lengths) < 1 or min(found) < 1:
+        if min(lengths) < 1:
+            raise ShapeError(f"an input with lengths {lengths} has no elements: give at least one along each axis")
+        if min(found) < 1:
             raise ShapeError(f"of an input with lengths {lengths} nothing is left but {found}: take less padding")
         return found
 
@@ -68,12 +70,17 @@ class Sliding(NamedTuple):
         axes = len(self.size)
         if ndim != axes + 2:
             form = "(rows, length, channels)" if axes == 1 else "(rows, height, width, channels)"
-            hint = ""
-            if ndim == axes + 1:
-                hint = ": one row alone is x[None], one channel alone x[..., None]"
-            elif ndim == 4:
-                hint = ": for images write kernel_size with a number for each of the two axes, such as (3, 3)"
-            raise ShapeError(f"it slides over {axes} axes, so it takes {form}, not {ndim} axes{hint}")
+            hints = {
+                2: f"put a reshape before it, such as fn.reshape({'length, 1' if axes == 1 else 'height, width, 1'})",
+                axes + 1: "one row alone is x[None], one channel alone x[..., None]",
+                axes + 3: "shapes for init are those of one row",
+            }
+            if axes == 1 and ndim == 4:
+                hints[4] = "for images give a number for each of the two axes, such as (3, 3)"
+            hint = f": {hints[ndim]}" if ndim in hints else ""
+            raise ShapeError(
+                f"it slides over {axes} {'axis' if axes == 1 else 'axes'}, so it takes {form}, not {ndim} axes{hint}"
+            )
 
 
 def _same(length: int, size: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -123,9 +130,19 @@ def pads(kind: str, padding: Padding, axes: int) -> Padding:
         example = "((1, 1), (2, 0))" if axes == 2 else "((1, 0),)"
         raise OptionError(
             f"{kind}: padding must be 'valid', 'same' or a pair (before, after) for each axis, such as {example}, "
-            f"not {padding!r}"
+            f"not {padding!r}{_meant(padding, axes)}"
         )
     return tuple((natural(f"{kind}: padding", a), natural(f"{kind}: padding", b)) for a, b in pairs)
+
+
+def _meant(padding: Any, axes: int) -> str:
+    """What another library's padding is here: a name in capitals, one int, or one for each axis."""
+    if isinstance(padding, str) and padding.lower() in ("valid", "same"):
+        return f", did you mean {padding.lower()!r}?"
+    numbers = [as_int(n) for n in (items(padding) or [padding] * axes)]
+    if len(numbers) == axes and None not in numbers:
+        return f", did you mean {tuple((n, n) for n in numbers)}?"
+    return ""
 
 
 def items(value: Any) -> list[Any]:

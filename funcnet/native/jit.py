@@ -155,6 +155,7 @@ class NativeFunction(Native[P], CompiledFunction[P, Y]):
         self.total_weight: Callable[..., float] | None = inner.total_weight
         self.transposed: Function[P, Y] | None = inner.transposed
         self.depth: int = inner.depth
+        self.parts: tuple[Layer[Any, Any], ...] = inner.parts
 
     def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Run the layer's own function."""

@@ -68,10 +68,10 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
         "serial",
         partial(_serial, applies),
         applies[0].arity,
-        **kinds_of([next((a for a in applies if a.kind != "identity"), applies[0])]),
+        **kinds_of([next((a for a in applies if not a.is_identity), applies[0])]),
         random=any_random(applies),
     )
-    return nested(Layer(partial(_init_serial, layers), apply), applies, Written("serial", layers))
+    return nested(Layer(partial(_init_serial, layers), apply), applies, Written("serial", layers), layers)
 
 
 def _serial(
@@ -145,7 +145,7 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
         random=any_random((*applies, join.apply)),
     )
     written = Written("parallel", layers, () if merge is None else (("merge", merge),))
-    return nested(Layer(partial(_init_parallel, layers, join), apply), applies, written)
+    return nested(Layer(partial(_init_parallel, layers, join), apply), applies, written, (*layers, join))
 
 
 def _parallel(
@@ -198,7 +198,10 @@ def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
         "residual", partial(_residual, chain.apply), 1, random=chain.apply.random
     )
     return nested(
-        Layer(partial(_init_residual, chain), apply), [layer.apply for layer in layers], Written("residual", layers)
+        Layer(partial(_init_residual, chain), apply),
+        [layer.apply for layer in layers],
+        Written("residual", layers),
+        layers,
     )
 
 
@@ -277,23 +280,10 @@ def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, nam
 
 def kinds_of(applies: Sequence[AnyFunction]) -> dict[str, Any]:
     """Which inputs of all these may be integers, or masks, and go no further; an identity would hand them on."""
-    names = [] if any(apply.kind == "identity" for apply in applies) else ["integer_inputs", "mask_inputs"]
+    names = [] if any(apply.is_identity for apply in applies) else ["integer_inputs", "mask_inputs"]
     return {name: set[int].intersection(*({*getattr(f, name)} for f in applies)) for name in names}
 
 
 def is_layer(x: object) -> TypeIs[AnyLayer]:
     """Whether this is a layer."""
     return isinstance(x, Layer)
-
-
-def parts(layer: AnyLayer) -> tuple[AnyLayer, ...]:
-    """The layers that serial, parallel (the branches, then merge) or residual has made this of; of another one, ()."""
-    init = layer.init
-    if not isinstance(init, partial):
-        return ()
-    if init.func is _init_residual:
-        return parts(*init.args)
-    if init.func is _init_parallel:
-        branches, merge = init.args
-        return (*branches, merge)
-    return tuple(init.args[0]) if init.func is _init_serial else ()

@@ -15,8 +15,14 @@ from funcnet.tracing.trace import Trace, Value
 DEEPEST = 50  # layers in layers: Python runs out of stack, first where they are pickled, at about 80
 
 
-def nested(made: Layer[P, Y], applies: Iterable[Function[Any, Any]], written: Written) -> Layer[P, Y]:
+def nested(
+    made: Layer[P, Y],
+    applies: Iterable[Function[Any, Any]],
+    written: Written,
+    parts: tuple[Layer[Any, Any], ...] = (),
+) -> Layer[P, Y]:
     """The layer made of others; one that is nested too deep for Python's stack refuses all that is asked of it."""
+    made.apply.parts = parts
     made.apply.depth = 1 + max(apply.depth for apply in applies)
     made.apply.written = written
     if made.apply.depth <= DEEPEST:

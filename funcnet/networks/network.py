@@ -143,7 +143,7 @@ class Network:
         for k, place in waiting:
             if place not in getattr(applies[k], kind):
                 return False
-            if applies[k].kind == "identity":
+            if applies[k].is_identity:
                 waiting += [(j, self.graph.predecessors[j].index(k)) for j in self.graph.connectivity[k]]
         return True
 

@@ -74,7 +74,7 @@ def _loss_inside(net: Function[Any, Any]) -> tuple[Function[Any, Any], list[int]
     loss, sources = steps[output].layer.apply, steps[output].fed_by
     if loss.total_weight is None and not is_sum(loss):
         return None
-    outside = [k for k in function.graph.inputs if steps[k].layer.apply.kind == "identity"]
+    outside = [k for k in function.graph.inputs if steps[k].layer.apply.is_identity]
     targets = [k for k in sources if k in outside]
     if not targets or [*sources[-len(targets) :]] != targets:
         return None

@@ -141,6 +141,14 @@ def test_a_call_of_several_outputs_is_dropped_where_none_is_read() -> None:
     assert f"powers {', '.join(str(y.shape) for y in outputs)}" in listing("f", make_plan(trace, []), [".W"])
 
 
+def test_nothing_is_packed_without_fusion() -> None:
+    trace = Trace(F64, 4)
+    x, y = (np.tanh(trace.input((4, 3), F64)) for _ in range(2))
+    plans = {name: make_plan(trace, [x * x, y * y], (), passes) for name, passes in WITHOUT.items()}
+    packed = {name for name, plan in plans.items() if plan.packed_buffers}
+    assert packed == {"all passes", "without fold_bias", "without in_place"}
+
+
 def test_passes_make_fewer_calls_and_buffers() -> None:
     trace = Trace(F64, 4)
     x, W, b = trace.input((4, 3), F64), trace.parameter((3, 3)), trace.parameter((3,))

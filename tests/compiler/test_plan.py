@@ -130,6 +130,7 @@ class Walk:
         place, buffer = self.span(value), self.plan.places[id(value)].buffer
         assert buffer.start <= place.start
         assert place.stop <= buffer.start + buffer.size, "a value leaves its buffer"
+        assert value.ones is None or self.row_of_ones(value).stop <= place.stop + buffer.row, "a row of ones leaves it"
         self.owner[place] = self.number(value)
 
     def read(self, value: Value) -> None:
@@ -222,44 +223,6 @@ def plans_of_case(case: Case, rows: int) -> list[Plan]:
     targets = [shape] if forward.outputs[0].shape else []
     step = fn.value_and_grad(net, fn.mse() if targets else None)
     return [forward, plan_of(step, params, *case.shapes, *targets, rows=rows, dtypes=dtypes)]
-
-
-@every_case
-@pytest.mark.parametrize("rows", [1, 2, 5])
-def test_no_operator_writes_over_what_is_read_later(case: Case, rows: int) -> None:
-    if case.name == "batch_norm" and rows == 1:
-        pytest.skip("a single row has no statistics")
-    for plan in plans_of_case(case, rows):
-        assert_no_clobber(plan)
-        assert_buffers_are_apart(plan)
-
-
-def plans_of_problem(problem: Problem) -> list[Plan]:
-    """The forward pass of a DAG, and the gradient of its squared error."""
-    net, params, inputs = problem.made()
-    shapes = [x.shape[1:] for x in inputs]
-    plans = [plan_of(net.apply, params, *shapes, rows=problem.batch)]
-    if not isinstance(problem.net.output, list):
-        targets = [(width,) for width in problem.outputs]
-        step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
-        plans.append(plan_of(step, params, *shapes, *targets, rows=problem.batch))
-    return plans
-
-
-@pytest.mark.parametrize("name", PATTERNS)
-@pytest.mark.parametrize("rows", [1, 5])
-def test_no_fan_out_writes_over_what_is_read_later(name: str, rows: int) -> None:
-    for plan in plans_of_problem(pattern(name, batch=rows)):
-        assert_no_clobber(plan)
-        assert_buffers_are_apart(plan)
-
-
-@given(problem=problems() | problems().flatmap(partly_opaque) | problems(size=6).flatmap(with_images))
-@settings(max_examples=examples(60))
-def test_no_random_network_writes_over_what_is_read_later(problem: Problem) -> None:
-    for plan in plans_of_problem(problem):
-        assert_no_clobber(plan)
-        assert_buffers_are_apart(plan)
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
@@ -568,6 +531,20 @@ def test_a_row_of_ones_lives_where_no_wider_value_will() -> None:
     assert_no_clobber(planned(wide_narrow_wide, (3,), params=[(3, 2), (2,), (3, 64)]))
 
 
+def shorter_and_longer_rows(W: Any, b: Any, V: Any, c: Any, x: Any) -> Any:
+    """Two values with a row of ones live in the same memory: of twice the rows, and then of the rows of the batch."""
+    y = np.tanh(np.tanh(x.reshape(2 * x.shape[0], 3)) @ V + c)
+    return np.tanh(np.cos(np.sin(y).reshape(x.shape[0], 6) * 1.5) @ W + b)
+
+
+def test_memory_has_room_for_the_longest_row_of_ones_that_lives_there() -> None:
+    plan = planned(shorter_and_longer_rows, (6,), params=[(6, 6), (6,), (3, 3), (3,)], rows=64)
+    first, second = (plan.places[id(value)] for value in plan.ones)
+    assert first.buffer is second.buffer
+    assert first.buffer.row == 2 * 64 * 4
+    assert_no_clobber(plan)
+
+
 def hidden(depth: int, *between: fn.Layer[Any, Any], width: int = 32) -> fn.Layer[Any, Any]:
     """Linear layers of one width, each followed by the layers between."""
     layers: list[fn.Layer[Any, Any]] = [layer for _ in range(depth) for layer in (fn.linear(width), *between)]
@@ -632,7 +609,7 @@ def test_the_gradient_is_written_over_params_that_nobody_reads_any_more() -> Non
     "function",
     [
         pytest.param(lambda W, x: (x.T @ (x @ W), (W * 2.0).sum()), id="later"),
-        pytest.param(lambda W, x: (W * 2.0, (x @ W).sum()), id="in the same call"),
+        pytest.param(lambda W, x: ((x @ W).sum(), W * 2.0)[::-1], id="in the same call, the last one"),
         pytest.param(lambda W, x: (x.T @ (x @ W), W), id="by the caller"),
     ],
 )
@@ -663,3 +640,44 @@ def test_a_plan_is_the_same_each_time() -> None:
     a, b = (step_plan(hidden(4, fn.tanh()), (5,)) for _ in range(2))
     assert functions(a.calls) == functions(b.calls)
     assert [buffer.start for buffer in a.buffers] == [buffer.start for buffer in b.buffers]
+
+
+# --- no call writes over what a later call reads: networks of every kind, last because they take longest
+
+
+def plans_of_problem(problem: Problem) -> list[Plan]:
+    """The forward pass of a DAG, and the gradient of its squared error."""
+    net, params, inputs = problem.made()
+    shapes = [x.shape[1:] for x in inputs]
+    plans = [plan_of(net.apply, params, *shapes, rows=problem.batch)]
+    if not isinstance(problem.net.output, list):
+        targets = [(width,) for width in problem.outputs]
+        step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+        plans.append(plan_of(step, params, *shapes, *targets, rows=problem.batch))
+    return plans
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("rows", [1, 5])
+def test_no_fan_out_writes_over_what_is_read_later(name: str, rows: int) -> None:
+    for plan in plans_of_problem(pattern(name, batch=rows)):
+        assert_no_clobber(plan)
+        assert_buffers_are_apart(plan)
+
+
+@given(problem=problems() | problems().flatmap(partly_opaque) | problems(size=6).flatmap(with_images))
+@settings(max_examples=examples(60))
+def test_no_random_network_writes_over_what_is_read_later(problem: Problem) -> None:
+    for plan in plans_of_problem(problem):
+        assert_no_clobber(plan)
+        assert_buffers_are_apart(plan)
+
+
+@every_case
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_no_operator_writes_over_what_is_read_later(case: Case, rows: int) -> None:
+    if case.name == "batch_norm" and rows == 1:
+        pytest.skip("a single row has no statistics")
+    for plan in plans_of_case(case, rows):
+        assert_no_clobber(plan)
+        assert_buffers_are_apart(plan)

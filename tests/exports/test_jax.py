@@ -97,6 +97,33 @@ def test_the_derivative_on_a_kink_is_that_of_funcnet() -> None:
 
 
 @needs_jax
+@pytest.mark.parametrize("strides", [1, 2])
+def test_equal_elements_and_nan_share_the_gradient_of_a_max_pool_as_in_funcnet(strides: int) -> None:
+    x = np.random.default_rng(0).integers(0, 3, size=(3, 6, 5, 2)).astype(float)
+    x[0, 1::3, 2] = np.nan
+    layer = fn.max_pool((3, 2), strides=strides, padding="same")
+    y, pullback = layer.apply.vjp((), x)
+    g = np.random.default_rng(1).normal(size=y.shape)
+    found, pull = jax.vjp(lambda x: fn.to_jax(layer)((), x), x)
+    np.testing.assert_array_equal(found, y)
+    np.testing.assert_allclose(pull(g)[0], pullback(g)[1][0], rtol=1e-14, atol=1e-15)
+
+
+@needs_jax
+def test_a_gradient_of_convolutions_has_a_gradient() -> None:
+    net = fn.serial(fn.conv(2, (2, 2)), fn.tanh(), fn.conv_transpose(1, (2, 2)), fn.tanh(), fn.sum((1, 2, 3)))
+    params, _ = net.init(fn.key(0), (3, 3, 1), dtype=np.float64)
+    x, v = np.random.default_rng(0).normal(size=(2, 1, 3, 3, 1))
+    f = fn.to_jax(net)
+
+    def slope(t: Any) -> Any:
+        return jax.grad(lambda t: f(params, x + t * v).sum())(t)
+
+    step = 1e-5
+    np.testing.assert_allclose(jax.grad(slope)(0.0), (slope(step) - slope(-step)) / (2 * step), rtol=1e-6)
+
+
+@needs_jax
 def test_a_gradient_has_a_gradient() -> None:
     tanh = fn.to_jax(fn.tanh())
     second = jax.grad(lambda x: jax.grad(lambda x: tanh((), x).sum())(x).sum())(np.array([[0.3]]))

@@ -90,6 +90,13 @@ def standardised(x: Any, axis: Any) -> Any:
     return d / np.sqrt(np.mean(d**2, axis=axis, keepdims=True) + 1e-5)
 
 
+def in_groups(groups: int, p: Any, x: Any, epsilon: float = 1e-5) -> Any:
+    apart = x.reshape(*x.shape[:-1], groups, -1)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    d = apart - np.mean(apart, axis=axes, keepdims=True)
+    return (d / np.sqrt(np.mean(d**2, axis=axes, keepdims=True) + epsilon)).reshape(x.shape) * p[0] + p[1]
+
+
 def states(step: Any, p: Any, x: Any, s: Any) -> list[Any]:
     """The states before the first time and after each one, from step(p, x_t, s) -> s."""
     found = [s]
@@ -251,6 +258,10 @@ FORMULAS: dict[str, Formula] = {
     "dropout": lambda p, x: x,
     "scale": lambda p, x: x * p[0],
     "layer_norm": lambda p, x: standardised(x, -1) * p[0] + p[1],
+    "group_norm": lambda p, x: in_groups(2, p, x),
+    "group_norm of one group of sequences": lambda p, x: in_groups(1, p, x),
+    "group_norm without places": lambda p, x: in_groups(2, p, x, 0.01),
+    "instance_norm": lambda p, x: standardised(x, tuple(range(1, x.ndim - 1))) * p[0] + p[1],
     "rms_norm": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 0.01) * p[0],
     "rms_norm over sequences": lambda p, x: x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 1e-5) * p[0],
     "batch_norm": lambda p, x: standardised(x, tuple(range(x.ndim - 1))) * p[0] + p[1],

@@ -1,4 +1,4 @@
-"""Mutants of a kernel: its source with one thing changed, as someone in a hurry might have written it.
+"""Mutants of a kernel, or of a rule of the compiler: its source with one thing changed, as written in a hurry.
 
 Each is a place in the syntax tree and what stands there instead. Its name is the function, the text before and the text
 after, so that it stays the same when lines move.
@@ -28,6 +28,8 @@ COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
 }
+OF_RULES = frozenset({"condition", "off by one", "dropped branch", "sign", "neighbour", "order"})
+"""The kinds of change that the rules of the compiler are given: they decide and count, and compute with no arrays."""
 NEIGHBOURS = {"maximum": "minimum", "minimum": "maximum", "expm1": "exp", "log1p": "log", "max": "min", "sum": "max"}
 HELPERS = '''
 def _upcast_(x):
@@ -59,11 +61,13 @@ class Mutant(NamedTuple):
         return f"{self.function}: {self.text}"
 
 
-def mutants(source: str) -> list[Mutant]:
-    """All mutants of a module; those that read alike are numbered."""
+def mutants(source: str, rules: bool = False) -> list[Mutant]:
+    """All mutants of a module of kernels, or of rules; those that read alike are numbered."""
     found: list[Mutant] = []
     seen: Counter[str] = Counter()
-    for mutant in _mutants(ast.parse(source)):
+    for mutant in _mutants(ast.parse(source), rules):
+        if rules and mutant.kind not in OF_RULES:
+            continue
         seen[str(mutant)] += 1
         count = seen[str(mutant)]
         found.append(mutant._replace(text=f"{mutant.text} #{count}") if count > 1 else mutant)
@@ -84,16 +88,15 @@ def mutated(source: str, mutant: Mutant) -> ast.Module:
     return ast.fix_missing_locations(tree)
 
 
-def _mutants(tree: ast.Module) -> Iterator[Mutant]:
+def _mutants(tree: ast.Module, rules: bool) -> Iterator[Mutant]:
     places = {id(node): i for i, node in enumerate(ast.walk(tree))}
     for statement in tree.body:
         if isinstance(statement, ast.FunctionDef) and is_kernel(statement):
-            lines = (statement.lineno, statement.end_lineno or 0)
-            for node, names in nodes_of(statement):
-                for kind, new in changes(node, names):
-                    what = "" if kind in ("upcast", "in place") else f" -> {ast.unparse(new)}"
-                    text = f"{ast.unparse(node)}{what} ({kind})"
-                    yield Mutant(kind, statement.name, lines, places[id(node)], new, text)
+            yield from _of_function(statement, places, statement.name)
+        elif rules and isinstance(statement, ast.ClassDef):
+            for method in statement.body:
+                if isinstance(method, ast.FunctionDef):
+                    yield from _of_function(method, places, f"{statement.name}.{method.name}")
         elif isinstance(statement, ast.Assign) and is_number(statement.value):
             target = ast.unparse(statement.targets[0])
             for number in ast.walk(statement.value):
@@ -101,6 +104,15 @@ def _mutants(tree: ast.Module) -> Iterator[Mutant]:
                     for kind, new in constants(number):
                         text = f"{ast.unparse(number)} -> {ast.unparse(new)} ({kind})"
                         yield Mutant(kind, target, (0, 0), places[id(number)], new, text)
+
+
+def _of_function(function: ast.FunctionDef, places: dict[int, int], name: str) -> Iterator[Mutant]:
+    lines = (function.lineno, function.end_lineno or 0)
+    for node, names in nodes_of(function):
+        for kind, new in changes(node, names):
+            what = "" if kind in ("upcast", "in place") else f" -> {ast.unparse(new)}"
+            text = f"{ast.unparse(node)}{what} ({kind})"
+            yield Mutant(kind, name, lines, places[id(node)], new, text)
 
 
 def is_kernel(function: ast.FunctionDef) -> bool:
