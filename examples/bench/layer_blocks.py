@@ -1,6 +1,6 @@
 """The networks of `--layers`."""
 
-from bench import images
+from bench import attention, images
 from bench.layers import Block
 
-BLOCKS: tuple[Block, ...] = (*images.BLOCKS,)
+BLOCKS: tuple[Block, ...] = (*images.BLOCKS, *attention.BLOCKS)

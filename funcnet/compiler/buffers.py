@@ -25,7 +25,7 @@ class Buffer:
         """Make room for the value, and for its row of ones where it has one."""
         self.size = max(self.size, nbytes(value))
         if value.ones is not None:
-            self.row = max(self.row, value.shape[0] * value.dtype.itemsize)
+            self.row = max(self.row, value.ones.shape[0] * value.dtype.itemsize)
         return self
 
 

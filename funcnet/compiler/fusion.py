@@ -10,6 +10,7 @@ call then handles them all. Nothing else ever lives in a packed buffer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import methodcaller
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -130,7 +131,7 @@ def packed_in(values: list[Value], buffer: Buffer, fused: Fused) -> Value:
     length = 0
     for value in values:
         value.buffer, value.offset = buffer, length
-        length += value.elements + (value.shape[0] if value.ndim == 2 else 0)
+        length += value.elements + value.elements // max(1, value.shape[-1])  # as much for operands as for results
     whole = Value(values[0].trace, (length,), values[0].dtype, None)
     whole.buffer, whole.use_count, buffer.size = buffer, 1, nbytes(whole)
     fused.parts[id(whole)] = values
@@ -157,7 +158,7 @@ def fold_bias(calls: Sequence[Call]) -> list[Call]:
     for call in calls:
         if call.primitive is MATMUL:
             left, g = call.inputs
-            if left.view is np.transpose and can_have_ones(left.base):
+            if left.view is np.transpose and holder(left.base) is not None:
                 products.setdefault(id(g), []).append(call)
         elif call.primitive is ADD:
             dropped.update(add_bias(call))
@@ -174,7 +175,7 @@ def add_bias(call: Call) -> list[int]:
     if product is None or product.primitive is not MATMUL or y.use_count > 1:
         return []
     x, W = product.inputs
-    if not can_have_ones(x) or W.buffer is None or b.buffer is not W.buffer or W.base or b.base or W.ndim != 2:
+    if holder(x) is None or W.buffer is None or b.buffer is not W.buffer or W.base or b.base or W.ndim != 2:
         return []
     if ends_at(W) != b.offset:
         return []
@@ -197,14 +198,23 @@ def stack_cotangents(product: Call, bias_cotangent: Value) -> None:
         part.base, part.view, part.call = stack, view, None
 
 
-def can_have_ones(x: Value) -> bool:
-    """Whether a feature of ones can be stored behind x."""
-    return x.base is None and x.ndim == 2 and x.batch_axis == 0
+def holder(x: Value) -> Value | None:
+    """The value whose rows of features x holds, behind which a feature of ones can be stored; None where there is none.
+
+    It is x itself, or has axes between the batch and the features, such as times, which are rows of x too.
+    """
+    root = x
+    while root.base is not None and isinstance(root.view, methodcaller):  # a reshape
+        root = root.base
+    plain = root.base is None and root.batch_axis == 0 and root.order is None
+    return root if plain and x.ndim == 2 and x.batch_axis == 0 and root.shape[-1] == x.shape[1] else None
 
 
 def with_ones(x: Value) -> Value:
-    """The value [x 1], in the memory of x."""
-    if x.ones is None:
-        x.ones = Value(x.trace, (x.shape[0], x.shape[1] + 1), x.dtype, 0)
-        x.ones.base = x
-    return x.ones
+    """The value [x 1], in the memory of what holds x."""
+    root = holder(x)
+    assert root is not None
+    if root.ones is None:
+        root.ones = Value(x.trace, (x.shape[0], x.shape[1] + 1), x.dtype, 0)
+        root.ones.base = root
+    return root.ones

@@ -84,10 +84,11 @@ class Recorder:
         kind = f"np.{root.dtype}"
         if root.ones is not None:
             ones = self.names.fresh(f"{name}_1")
-            whole = np.ones((root.shape[1] + 1, root.shape[0]), root.dtype).T
-            self.lines += [f"{ones} = features_first(np.ones, {whole.shape}, {kind})", f"{name} = {ones}[:, :-1]"]
+            whole = np.ones(root.ones.shape[::-1], root.dtype).T
+            rows = f".reshape({root.shape})" * (root.ndim > 2)
+            self.lines += [f"{ones} = features_first(np.ones, {whole.shape}, {kind})", f"{name} = {ones}[:, :-1]{rows}"]
             self.set(root.ones, whole, ones)
-            array = whole[:, :-1]
+            array = whole[:, :-1].reshape(root.shape)
         elif root.batch_axis is not None and root.ndim > 1:
             shape = (root.shape[-1], *root.shape[:-1])
             array = np.empty(shape, root.dtype).transpose(*range(1, root.ndim), 0)

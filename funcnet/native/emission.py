@@ -47,8 +47,9 @@ class Emission(Writer):
     def _put_ones(self, value: Value) -> None:
         """Fill the feature of ones behind a value."""
         if value.ones is not None and id(value) in self.grouping.stored:
-            shape, _, row = self.placement.form(value)
-            self.put("FN_IVDEP", f"for (long i = 0; i < {row}; i++) {self.name(value)}[{shape[0] * row} + i] = 1;")
+            rows = self.placement.rows(value)
+            place = f"{self.name(value)}[{value.shape[-1] * rows} + i]"
+            self.put("FN_IVDEP", f"for (long i = 0; i < {rows}; i++) {place} = 1;")
 
     def _hand_out(self) -> None:
         """Write the outputs, row by row, where the caller wants them."""

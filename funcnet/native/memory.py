@@ -40,7 +40,8 @@ class Placement:
             begin = gap(alive, start, need)
             place = places[id(value)] = self._padded(value, others, begin)
             if value.ones is not None:
-                places[id(value.ones)] = place._replace(shape=value.ones.shape)
+                strides = value.dtype.itemsize, value.dtype.itemsize * self.rows(value)
+                places[id(value.ones)] = place._replace(shape=value.ones.shape, strides=strides)
             alive.append((begin, begin + need, len(grouping.groups) if id(value) in outputs else last))
             self.size = max(self.size, begin + need)
         self.size += OVERRUN
@@ -88,8 +89,12 @@ class Placement:
     def nbytes(self, value: Value) -> int:
         """The bytes of a value, with its feature of ones if it has one."""
         shape, _, row = self.form(value)
-        features = prod(shape[:-1]) + (value.ones is not None)
-        return features * row * value.dtype.itemsize
+        return (prod(shape[:-1]) * row + (value.ones is not None) * self.rows(value)) * value.dtype.itemsize
+
+    def rows(self, value: Value) -> int:
+        """The elements that a feature takes, features first."""
+        shape, _, row = self.form(value)
+        return prod(shape[1:-1]) * row
 
     def place(self, root: Value) -> int:
         """Where in the slab a value begins that is no view."""

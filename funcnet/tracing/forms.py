@@ -59,6 +59,15 @@ def plain(run: Callable[..., None]) -> Form:
     return form
 
 
+def in_line(run: Callable[..., None]) -> Form:
+    """The call itself, over vectors where the arrays lie alike."""
+
+    def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
+        return [(run, memory.in_line(*operands, out))]
+
+    return form
+
+
 def elementwise(ufunc: np.ufunc) -> Form:
     """A ufunc over vectors where the operands lie alike, its numbers as 0-d arrays."""
 

@@ -6,7 +6,8 @@
 P and Q are the Chebyshev interpolants of degree 10 and 21 of (Phi(sqrt s) - 1 / 2) / sqrt s up to 1, and of
 exp(x^2 / 2) Phi(-x) from 1 to 40, beyond which exp(-x^2 / 2) rounds to 0, computed with 40 digits; their errors are
 below 3e-19 and 3e-17 of the value, so that rounding alone is left: some 6 units in the last place, and below 0 up to
-x^2 / 2 more, which exp makes of the rounding of its argument.
+x^2 / 2 more, which exp makes of the rounding of its argument. In single precision those of degree 5 and 10 do, with
+errors below 1e-9 and 8e-9: half the time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from funcnet.arrays import Array
-from funcnet.tracing.forms import plain
+from funcnet.tracing.forms import in_line
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.trace import Value
 
@@ -59,6 +60,33 @@ TAIL = (
 )
 
 
+SINGLE = (
+    (
+        0.3989422801308406,
+        -0.0664903605671869,
+        0.00997332848125617,
+        -0.0011863439888019887,
+        0.00011350229619286141,
+        -7.66053817138209e-06,
+    ),
+    (
+        0.09441064131458259,
+        -0.17039772144021562,
+        0.12437925394720238,
+        -0.07170741826123248,
+        0.030864830914189335,
+        -0.008491891328624145,
+        0.0005073247508514446,
+        0.0006374136610008558,
+        -0.00018593234569581289,
+        -4.1448624518120995e-05,
+        2.503918223590028e-05,
+    ),
+)
+"""P and Q for single precision."""
+PART = 16384  # numbers that are computed at a time, in passes that stay in the cache
+
+
 def normal_cdf(x: Any) -> Array:
     """Phi x = 1 / sqrt(2 pi) int_-inf^x exp(-t^2 / 2) dt, for an array or a recorded value."""
     if isinstance(x, Value):
@@ -69,15 +97,26 @@ def normal_cdf(x: Any) -> Array:
 
 
 def normal_cdf_into(x: Array, out: Array) -> None:
+    """Write Phi x into out; of a vector a part at a time, which takes 0.6 of the time for a megabyte."""
+    if x.ndim != 1:
+        _write_normal_cdf(x, out)
+        return
+    for start in range(0, x.size, PART):
+        part = slice(start, start + PART)
+        _write_normal_cdf(x[part], out[part])
+
+
+def _write_normal_cdf(x: Array, out: Array) -> None:
     """Write Phi x into out, from Phi(-|x|), which has all its digits."""
+    p, q = SINGLE if x.dtype == np.float32 else (CENTRE, TAIL)
     size = np.minimum(np.abs(x), 40.0)
-    centre = 0.5 - size * _polynomial(CENTRE, np.minimum(size, 1.0) ** 2)
-    tail = np.exp(size * size * -0.5) * _polynomial(TAIL, (size - 4.0) / (size + 4.0))
+    centre = 0.5 - size * _polynomial(p, np.minimum(size, 1.0) ** 2)
+    tail = np.exp(size * size * -0.5) * _polynomial(q, (size - 4.0) / (size + 4.0))
     below = np.where(size > 1.0, tail, centre)
     np.abs((x > 0.0) - below, out)  # 1 - below or below, sooner than by np.where
 
 
-NORMAL_CDF = Primitive("normal_cdf", plain(normal_cdf_into))
+NORMAL_CDF = Primitive("normal_cdf", in_line(normal_cdf_into))
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:

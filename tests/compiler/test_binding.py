@@ -148,6 +148,20 @@ def test_a_bias_rides_in_a_product_with_a_row_of_ones() -> None:
     np.testing.assert_array_equal(run(affine, arrays, params), plain(affine, arrays, params), strict=True)
 
 
+@pytest.mark.parametrize("shape", [(7, 3, 4), (2, 1, 4), (1, 5, 4), (3, 2, 2, 4)])
+def test_a_bias_rides_where_times_are_rows_too(shape: tuple[int, ...]) -> None:
+    params = [whole(4, 5, seed=1), whole(5, seed=2)]
+
+    def affine(W: Any, b: Any, x: Any) -> Any:
+        y = x * 2.0
+        return (y.reshape(-1, 4) @ W + b).reshape(*shape[:-1], 5) + y.sum(axis=-1)[..., None]
+
+    found, expected = run(affine, [whole(*shape)], params), plain(affine, [whole(*shape)], params)
+    np.testing.assert_array_equal(found, expected, strict=True)
+    names = [f.__name__ for f, _ in program(affine, [whole(*shape)], params)]
+    assert names.count("add") == 1  # of the two sums, none of the bias
+
+
 def test_rows_of_ones_stay_from_run_to_run() -> None:
     space = bound(lambda W, b, x: np.tanh(np.tanh(x) @ W + b), [whole(7, 4)], [whole(4, 4, seed=1), whole(4, seed=2)])
     found = []

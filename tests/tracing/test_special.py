@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from funcnet.tracing.special import normal_cdf
+from funcnet.tracing.special import PART, normal_cdf
 
 DTYPES = [np.float32, np.float64]
 ULPS = 6
@@ -68,6 +68,13 @@ def test_it_is_that_of_the_standard_library_for_any_double(x: list[float]) -> No
 @given(x=st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=50))
 def test_it_is_that_of_the_standard_library_for_any_single(x: list[float]) -> None:
     assert_close(np.array(x, np.float32))
+
+
+@both_dtypes
+@pytest.mark.parametrize("length", [0, PART - 1, PART, 2 * PART + 5])
+def test_parts_are_those_of_the_whole(length: int, dtype: Any) -> None:
+    x = np.random.default_rng(0).normal(0, 3, length).astype(dtype)
+    np.testing.assert_array_equal(normal_cdf(x), normal_cdf(x[:, None])[:, 0])
 
 
 @both_dtypes
