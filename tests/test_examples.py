@@ -172,9 +172,9 @@ def test_the_quantiles_are_learnt() -> None:
 def test_a_widened_interval_holds_95_of_100_points() -> None:
     points, new, others = (
         heteroscedastic.draw_points(fn.fold_in(KEY, name), n)
-        for name, n in (("train", 100), ("new", 10_000), ("others", 30_000))
+        for name, n in (("train", 400), ("new", 10_000), ("others", 30_000))
     )
-    params = heteroscedastic.train(heteroscedastic.quantile_loss, None, KEY, points, epochs=200)
+    params = heteroscedastic.train(heteroscedastic.quantile_loss, None, KEY, points, epochs=3)
 
     def share_in(ends: heteroscedastic.Interval) -> float:
         return float(np.mean((ends.low < new.y) & (new.y < ends.high)))
@@ -184,7 +184,7 @@ def test_a_widened_interval_holds_95_of_100_points() -> None:
         held_out = heteroscedastic.Points(*(column[i : i + 300] for column in others))
         by = heteroscedastic.widening(params, held_out)
         shares.append(share_in(heteroscedastic.predict_widened(params, new.x, by)))
-    assert share_in(heteroscedastic.predict_quantiles(params, new.x)) < 0.9
+    assert share_in(heteroscedastic.predict_quantiles(params, new.x)) < 0.8
     assert np.mean(shares) == pytest.approx(0.95, abs=0.006)
 
 
