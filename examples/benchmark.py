@@ -7,11 +7,12 @@
     python examples/benchmark.py --memory
     python examples/benchmark.py --feeding --repeats 5
     python examples/benchmark.py --layers --only lenet,max-pool
+    python examples/benchmark.py --adam
 
 The bar is the best step that could be written by hand for exactly one network, with NumPy alone; a ratio says how many
 times as long a step takes. All implementations are first checked to compute the same loss and the same params. They are
 timed in turn, in short blocks; a ratio is taken within a round, and the median of a workload's ratios is reported.
-With `--layers` the bar is funcnet's own step.
+With `--layers` and `--adam` the bar is funcnet's own step.
 All tables are Markdown.
 """
 
@@ -60,6 +61,7 @@ def parse_options() -> Namespace:
     mode.add_argument(
         "--layers", action="store_true", help="networks of other layers than linear ones; funcnet is the bar"
     )
+    mode.add_argument("--adam", action="store_true", help="steps with Adam, beside Optax; funcnet is the bar")
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON")
     parser.add_argument("--figure", metavar="FILE", help="draw the ratios, or the growth (needs matplotlib)")
     options = parser.parse_args()
@@ -73,6 +75,7 @@ IDLE = {
     "memory": ("skip", "json", "figure", "compile"),
     "feeding": ("only", "skip", "json", "figure", "compile"),
     "layers": ("figure", "compile"),
+    "adam": ("figure", "compile"),
 }
 """Options that a mode has no use for."""
 

@@ -5,6 +5,7 @@ largest error relative to its largest value: the loss (or what was inferred), ev
 weight and bias has moved, for a wrong gradient hides behind a small learning rate.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +36,11 @@ class Disagreement(Exception):
 class Judge:
     """The textbook results of one workload in float64."""
 
-    def __init__(self, workload: Workload, data: Data) -> None:
+    def __init__(self, workload: Workload, data: Data, build: Callable[[Workload, Data], Case] = naive.build) -> None:
         self.workload, self.start = workload, data.start
         self.dtype = data.start[0][0].dtype
         self.tolerance = TOLERANCES[self.dtype]
-        case = naive.build(workload, _in_float64(data))
+        case = build(workload, _in_float64(data))
         self.expected = {steps: case.read(*case.run(case.begin(), steps)) for steps in STEPS}
 
     def check(self, name: str, case: Case) -> None:

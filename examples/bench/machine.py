@@ -10,7 +10,10 @@ from pathlib import Path
 
 _MARK = "FUNCNET_BENCHMARK_THREADS"
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_BLAS_SWITCHES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES")
+_SWITCHES = (
+    *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES", "FUNCNET_CC"),
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "XLA_FLAGS"),
+)
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -30,7 +33,7 @@ def hold_threads(threads: int) -> None:
 
 
 def describe() -> dict[str, str]:
-    """The machine, the versions, and every switch in the environment that changes how fast NumPy's BLAS is."""
+    """The machine, the versions, the compiler, and every switch in the environment that changes how fast they are."""
     import numpy as np
 
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
@@ -40,13 +43,14 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "numpy": f"{np.__version__}, {blas['name']} {blas['version']}",
         "threads": os.environ.get(_MARK, "not held"),
+        "compiler": _compiler(),
     }
     for name in ("funcnet", "jax", "torch"):
         try:
             facts[name] = version(name)
         except PackageNotFoundError:
             facts[name] = "not installed"
-    switches = {name: os.environ[name] for name in _BLAS_SWITCHES if name in os.environ}
+    switches = {name: os.environ[name] for name in _SWITCHES if name in os.environ}
     if switches:
         facts["environment"] = ", ".join(f"{name}={value}" for name, value in switches.items())
     return facts
@@ -56,6 +60,19 @@ def in_a_line(facts: Mapping[str, str]) -> str:
     """All facts as one line of text."""
     plain = ("cpu", "system", "dtype")
     return "; ".join(fact if name in plain else f"{name}: {fact}" for name, fact in facts.items()) + "."
+
+
+def _compiler() -> str:
+    """The C compiler of `fn.jit`."""
+    try:
+        import funcnet
+        from funcnet.native.toolchain import find_compiler
+    except ImportError:
+        return "none"
+    try:
+        return find_compiler().version.partition("\n")[0]
+    except funcnet.FuncnetError:
+        return "none"
 
 
 def _vectors() -> str:

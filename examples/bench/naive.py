@@ -15,7 +15,7 @@ def build(workload: Workload, data: Data) -> Case:
     """The textbook implementation of a workload. Params are a list of (weight, bias)."""
     if workload.infer:
         return inference_case(lambda params, x: chain(params, x)[-1], lambda: data.start, data.inputs, np.asarray)
-    loss_and_gradients = _FAMILIES[workload.family]
+    loss_and_gradients = FAMILIES[workload.family]
     rate = data.start[0][0].dtype.type(workload.rate)
 
     def step(params: Linears, *arrays: Array) -> tuple[Linears, float]:
@@ -150,7 +150,7 @@ def _heads(params: Linears, x: Array, one: Array, other: Array) -> tuple[float, 
     return sum(losses), [*_tower_backward(trunk, values, g_one + g_other), d_one, d_other]
 
 
-_FAMILIES: dict[str, Callable[..., tuple[float, Any]]] = {
+FAMILIES: dict[str, Callable[..., tuple[float, Any]]] = {
     "chain": _chain,
     "deep": _deep,
     "classifier": _classifier,

@@ -48,6 +48,8 @@ def main(options: Namespace) -> None:
         show_feeding(options)
     elif options.layers:
         show_layers(options, facts)
+    elif options.adam:
+        show_adam(options, facts)
     else:
         show_steps(options, facts)
 
@@ -109,6 +111,18 @@ def show_layers(options: Namespace, facts: Mapping[str, str]) -> None:
     from bench import layer_blocks, layers
 
     results = layers.measure(chosen(options.only, layer_blocks.BLOCKS), options, progress)
+    progress("")
+    print(report.summary_table(results), report.results_table(results), sep="\n\n")
+    if options.json:
+        report.write_json(Path(options.json), results, facts)
+
+
+def show_adam(options: Namespace, facts: Mapping[str, str]) -> None:
+    """Steps with an optimizer."""
+    require_funcnet()
+    from bench import adam
+
+    results = adam.measure(chosen(options.only, adam.CHAINS), options, progress)
     progress("")
     print(report.summary_table(results), report.results_table(results), sep="\n\n")
     if options.json:

@@ -70,6 +70,36 @@ def build_jit_scan(workload: Workload, data: Data) -> Case:
     return scanned_case(partial(_fn.scan, step), begin, linears, data.arrays)
 
 
+def build_adam(
+    workload: Workload, data: Data, make: Callable[[Any], Any], *, scanned: bool = False, jit: bool = False
+) -> Case:
+    """A step with an optimizer, which ``make`` makes of the module; alone, or all of them in one call."""
+    model, (_, first, linears) = _FAMILIES[workload.family](workload), compiled(workload, data)
+    step = _fn.train_step(model.net, model.loss, make(_fn))
+    step = _fn.jit(step) if jit else step
+
+    def begin() -> Any:
+        params = first()
+        return params, step.init(params)
+
+    def run(state: Any, steps: int) -> tuple[Any, Any]:
+        (params, moments), loss = state, None
+        x, target = data.arrays
+        for _ in range(steps):
+            params, moments, loss = step(params, moments, x, target)
+        return (params, moments), loss
+
+    def run_scan(state: Any, steps: int) -> tuple[Any, Any]:
+        many = (np.broadcast_to(array, (steps, *array.shape)) for array in data.arrays)
+        params, moments, losses = _fn.scan(step, *state, *many)
+        return (params, moments), losses[-1]
+
+    def read(state: Any, loss: Any) -> tuple[Linears, Any]:
+        return linears(state[0]), np.asarray(float(loss))
+
+    return Case(begin, run_scan if scanned else run, read)
+
+
 def native(workload: Workload, data: Data) -> Compiled:
     """The closure as native code."""
     closure = compiled(workload, data)

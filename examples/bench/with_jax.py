@@ -5,6 +5,7 @@ Steps may therefore be dispatched ahead of their results, which favours JAX on s
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def load() -> bool:
 def build(workload: Workload, data: Data) -> Case:
     """``jax.jit`` of the gradient and the update."""
     _jax.config.update("jax_enable_x64", data.start[0][0].dtype == np.float64)
-    arrays = tuple(_jax.numpy.asarray(a, np.int32 if a.dtype.kind == "i" else a.dtype) for a in data.arrays)
+    arrays = device_arrays(data)
 
     def begin() -> Any:
         return [tuple(_jax.numpy.asarray(part) for part in layer) for layer in data.start]
@@ -39,34 +40,64 @@ def build(workload: Workload, data: Data) -> Case:
     if workload.infer:
         return waiting(inference_case(_jax.jit(_forward), begin, arrays, np.asarray))
 
-    step = _step(workload)
+    step = step_of(workload)
     return waiting(training_case(_jax.jit(step), begin, _linears, arrays))
 
 
 def build_scan(workload: Workload, data: Data) -> Case:
     """All steps in one call, ``jax.jit(lax.scan(step))``."""
-    case, step = build(workload, data), _step(workload)
-    arrays = tuple(_jax.numpy.asarray(a, np.int32 if a.dtype.kind == "i" else a.dtype) for a in data.arrays)
+    case = build(workload, data)
+    return in_one_call(case, step_of(workload), device_arrays(data))
 
-    def scan(params: Any, arrays: Any, steps: int) -> tuple[Any, Any]:
-        params, losses = _jax.lax.scan(lambda params, _: step(params, *arrays), params, None, length=steps)
-        return params, losses[-1]
+
+def device_arrays(data: Data) -> tuple[Any, ...]:
+    """The arrays as JAX's own."""
+    return tuple(_jax.numpy.asarray(a, np.int32 if a.dtype.kind == "i" else a.dtype) for a in data.arrays)
+
+
+def in_one_call(case: Case, step: Callable[..., tuple[Any, Any]], arrays: tuple[Any, ...]) -> Case:
+    """The case, whose run scans ``state, loss = step(state, *arrays)``."""
+
+    def scan(state: Any, arrays: Any, steps: int) -> tuple[Any, Any]:
+        state, losses = _jax.lax.scan(lambda state, _: step(state, *arrays), state, None, length=steps)
+        return state, losses[-1]
 
     lowered = {n: _jax.jit(partial(scan, steps=n)).lower(case.begin(), arrays) for n in _LENGTHS}
     compiled = {n: one.compile() for n, one in lowered.items()}
 
-    def run(params: Any, steps: int) -> tuple[Any, Any]:
+    def run(state: Any, steps: int) -> tuple[Any, Any]:
         loss = None
         for length, call in compiled.items():
             for _ in range(steps // length):
-                params, loss = call(params, arrays)
+                state, loss = call(state, arrays)
             steps %= length
-        return params, loss
+        return state, loss
 
     return waiting(case._replace(run=run))
 
 
-def _step(workload: Workload) -> Callable[..., tuple[Any, Any]]:
+def build_adam(workload: Workload, data: Data, make: Callable[[Any], Any], *, scanned: bool = False) -> Case:
+    """A step with an optimizer of Optax, which ``make`` makes of that module; alone, or all of them in one call."""
+    optax: Any = import_module("optax")
+
+    _jax.config.update("jax_enable_x64", data.start[0][0].dtype == np.float64)
+    optimizer, loss_of, arrays = make(optax), _FAMILIES[workload.family], device_arrays(data)
+
+    def step(state: Any, *arrays: Any) -> tuple[Any, Any]:
+        params, moments = state
+        loss, gradients = _jax.value_and_grad(loss_of)(params, *arrays)
+        updates, moments = optimizer.update(gradients, moments, params)
+        return (_jax.tree.map(lambda p, u: p + u, params, updates), moments), loss
+
+    def begin() -> Any:
+        params = [tuple(_jax.numpy.asarray(part) for part in layer) for layer in data.start]
+        return params, optimizer.init(params)
+
+    case = training_case(_jax.jit(step), begin, lambda state: _linears(state[0]), arrays)
+    return in_one_call(case, step, arrays) if scanned else waiting(case)
+
+
+def step_of(workload: Workload) -> Callable[..., tuple[Any, Any]]:
     """The gradient and the update."""
     loss_of, rate = _FAMILIES[workload.family], workload.rate
 

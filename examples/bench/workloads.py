@@ -63,6 +63,8 @@ _WIDE = (784, 512, 512, 512, 10)
 
 WORKLOADS = (
     Workload("tiny", "2-8-1 tanh, batch 1", "chain", (2, 8, 1), 1),
+    Workload("disk-1", "2-25-25-25-2 tanh, batch 1", "chain", _DISK, 1, 0.01),
+    Workload("disk-5", "2-25-25-25-2 tanh, batch 5", "chain", _DISK, 5, 0.01),
     Workload("disk-mini", "2-25-25-25-2 tanh, batch 40", "chain", _DISK, 40),
     Workload("disk", "2-25-25-25-2 tanh, batch 1,000", "chain", _DISK, 1000),
     Workload("deep-8", "8 layers of 64 tanh, batch 64", "deep", (64,) * 9, 64, 1.0),

@@ -81,7 +81,7 @@ def place_gradient(parameters: Sequence[Value], gradient: Sequence[Value], buffe
     copies: list[Call] = []
     for parameter, cotangent, after in zip(parameters, gradient, [*gradient[1:], None], strict=True):
         root = cotangent.root
-        if cotangent.view is LAST and root.buffer is buffer and ends_at(root) == ends_at(parameter):
+        if root.buffer is buffer and ends_at(root) == ends_at(parameter):
             continue  # written together with the cotangent of the weight
         if root.call is None or root.buffer is not None or not (cotangent is root or heads(cotangent, after)):
             root = Value(parameter.trace, parameter.shape, parameter.dtype, None)
@@ -218,7 +218,7 @@ def in_place_buffer(call: Call, number: int, fixed: Sequence[Buffer]) -> Buffer 
         return None
     output, operands = call.output, call.operands
     for value in operands:
-        alone = value.base is None and value.last == number and all(v is value or v.root is not value for v in operands)
+        alone = value.last == number and all(v is value or v.root is not value for v in operands)  # no view has a last
         if alone and same_form(value, output) and value.buffer not in fixed and value.buffer.fits(output):
             return value.buffer.admit(output)  # type: ignore[no-any-return]
     return None

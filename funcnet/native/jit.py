@@ -18,11 +18,11 @@ from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, shows_call
 from funcnet.errors import OptionError
 from funcnet.native.program import NativeProgram, NativeWorkspace
-from funcnet.native.scanning import advanced, counts, is_vector, is_written, leaves, scanned, update_text
+from funcnet.native.scanning import advanced, as_written, scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
-from funcnet.training.gradients import SGDStep, ValueAndGrad
+from funcnet.training.gradients import SGDStep, Step, ValueAndGrad
 from funcnet.training.nonfinite import all_finite
 from funcnet.training.steps import TrainStep
 
@@ -91,12 +91,20 @@ class NativeValueAndGrad(Native[P], ValueAndGrad[P]):
     """See `jit`."""
 
 
-class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
-    """See `jit`."""
+class NativeStep(Native[P], Step[P]):
+    """Base of steps whose program and update are native code."""
 
     def update_text(self, dtype: Any) -> Update | None:
-        """The optimizer."""
+        """The new params, or the optimizer's update."""
         return update_text(self, dtype)
+
+    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
+        """All steps in one call of native code, where its program allows it."""
+        return None if key is not None and self.random else scanned(self, params, state, arrays)
+
+
+class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
+    """See `jit`."""
 
     def first_state(self, dtype: Any) -> Any:
         """That of the optimizer."""
@@ -104,18 +112,14 @@ class NativeTrainStep(Native[P], TrainStep[P, Any], Generic[P]):
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """Program and update in native code, where the update is written and the state is one for it."""
-        if not isinstance(space, NativeWorkspace) or space.step is None or not is_written(space, flat):
+        written = as_written(space, flat)
+        if written is None or not isinstance(space, NativeWorkspace):
             return super().updated(space, before, flat, arrays, into)
-        vectors = [x for x in leaves(flat) if is_vector(x)]
-        new, made = space.updated(int(sum(counts(flat)[:1])), vectors, into)
+        new, made = space.updated(written.steps, written.vectors, into)
         return new, advanced(flat, 1, iter(made))
 
-    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
-        """All steps in one call of native code, where its program allows it."""
-        return None if key is not None and self.random else scanned(self, params, state, arrays)
 
-
-class NativeSGDStep(Native[P], SGDStep[P]):
+class NativeSGDStep(NativeStep[P], SGDStep[P]):
     """See `jit`."""
 
     def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
@@ -128,14 +132,6 @@ class NativeSGDStep(Native[P], SGDStep[P]):
         space.params_cache.remember(new, vector)
         space.pool.append(space)
         return new, loss
-
-    def update_text(self, dtype: Any) -> Update | None:
-        """The new params."""
-        return update_text(self, dtype)
-
-    def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
-        """All steps in one call of native code, where its program allows it."""
-        return None if key is not None and self.random else scanned(self, params, state, arrays)
 
 
 class NativeFunction(Native[P], CompiledFunction[P, Y]):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from funcnet.arrays import is_array, is_tuple
+from funcnet.compiler.workspace import Workspace
 from funcnet.errors import ExportError
 from funcnet.native.expressions import literal
 from funcnet.native.program import NativeWorkspace
@@ -52,65 +53,72 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
     first = tuple(x[0] for x in arrays)
     space, vector = step.enter(params, state, first, None)
     flat = step.flat_state(space, state)
-    if not isinstance(space, NativeWorkspace) or not space.owner.code.scans or not is_written(space, flat):
+    written = as_written(space, flat)
+    if written is None or not isinstance(space, NativeWorkspace) or not space.owner.code.scans:
         space.pool.append(space)
         return None
     steps = len(arrays[0])
     batches = [np.ascontiguousarray(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
     losses = np.empty(steps, space.own.dtype)
     vector = space.layout.joined(params) if vector is None else vector.copy()
-    before, new = int(sum(counts(flat)[:1])), advanced(flat, steps)
-    vectors = [x for x in leaves(new) if is_vector(x) for _ in ("read", "written")]
-    table = Table([space.slab, vector, vector, *batches, losses, *vectors])
+    copies = [x.copy() for x in written.vectors]
+    table = Table([space.slab, vector, vector, *batches, losses, *(x for x in copies for _ in ("read", "written"))])
     run = space.owner.function("funcnet_scan", *[ctypes.c_long] * 3)
     for done in range(0, steps, CHUNK):
-        run(table.address, done, min(done + CHUNK, steps), before)
+        run(table.address, done, min(done + CHUNK, steps), written.steps)
     if space.failed():
         space.pool.append(space)
         return None  # the loop of steps raises the error
     made = space.layout.tree(vector)
-    after = step.state_of(space, new)
+    after = step.state_of(space, advanced(flat, steps, iter(copies)))
     space.params_cache.remember(made, vector)
     space.pool.append(space)
     return made, after, losses
 
 
-def leaves(state: Any) -> Iterator[Any]:
+class Written(NamedTuple):
+    """What the C is given of a state: how many steps came before, and the vectors, in order."""
+
+    steps: int
+    vectors: list[Any]
+
+
+def leaves(state: Any) -> list[Any]:
     """The numbers and vectors of a state, in order."""
-    if is_tuple(state):
-        for part in state:
-            yield from leaves(part)
-    else:
-        yield state
+    found: list[Any] = []
+    for part in state if is_tuple(state) else (state,):
+        if is_tuple(part):
+            found += leaves(part)
+        else:
+            found.append(part)
+    return found
 
 
-def is_written(space: NativeWorkspace[Any], flat: Any) -> bool:
-    """Whether a state differs from the first one in its vectors and its count alone: that is what the C is for."""
-    pairs = zip(leaves(flat), leaves(space.owner.start), strict=True)
-    return all(is_vector(a) or is_count(a) or a == b for a, b in pairs) and len({*map(int, counts(flat))}) <= 1
-
-
-def is_vector(x: Any) -> bool:
-    """Whether a part of a state is one number for each param."""
-    return is_array(x) and x.ndim > 0
+def as_written(space: Workspace[Any], flat: Any) -> Written | None:
+    """The state, if it differs from the first one in its vectors and its count alone: that is what the C is for."""
+    if not isinstance(space, NativeWorkspace) or space.step is None:
+        return None
+    counts, vectors = set[int](), list[Any]()
+    for part, first in zip(leaves(flat), leaves(space.owner.start), strict=True):
+        if is_array(part) and part.ndim:
+            vectors.append(part)
+        elif is_count(part):
+            counts.add(int(part))
+        elif part != first:
+            return None
+    return None if len(counts) > 1 else Written(sum(counts), vectors)
 
 
 def is_count(x: Any) -> bool:
     """Whether it is an integer, which may be an array of no axes, as files give them."""
-    return type(x) is int or (np.ndim(x) == 0 and np.asarray(x).dtype.kind in "iu")
+    kind = cast("Any", type(x))
+    return kind is int or (kind is not float and np.ndim(x) == 0 and np.asarray(x).dtype.kind in "iu")
 
 
-def counts(flat: Any) -> list[Any]:
-    """The numbers of steps that came before, as the parts of a state say it."""
-    return [x for x in leaves(flat) if is_count(x)]
-
-
-def advanced(flat: Any, steps: int, vectors: Iterator[Any] | None = None) -> Any:
-    """The state with so many steps more in its counts, and with these vectors, by default copies of its own."""
+def advanced(flat: Any, steps: int, vectors: Iterator[Any]) -> Any:
+    """The state with so many steps more in its counts, and with these vectors."""
     if is_tuple(flat):
         return new_tuple(type(flat), [advanced(part, steps, vectors) for part in flat])
-    if is_count(flat):
-        return int(flat) + steps
-    if is_vector(flat):
-        return flat.copy() if vectors is None else next(vectors)
-    return flat
+    if is_array(flat) and flat.ndim:
+        return next(vectors)
+    return int(flat) + steps if is_count(flat) else flat

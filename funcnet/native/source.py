@@ -28,6 +28,10 @@ PRODUCTS_H = files("funcnet.native").joinpath("products.h").read_text(encoding="
 STATUS = 8  # bytes of the status that calls set which find a wrong label
 PADDED = 32  # bytes that rows are padded to: a vector of most machines, half of the widest one
 INLINED = 40  # products in a program, up to which each is compiled for its own shape
+GCC = """#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("vect-cost-model=dynamic") /* as a flag zig refuses it */
+#endif
+"""
 MACROS = """#if defined(__clang__)
 #define FN_IVDEP _Pragma("clang loop vectorize(assume_safety)")
 #else
@@ -78,6 +82,7 @@ class Code:
         plan = self.plan
         products = sum(call.primitive is MATMUL for e in self.emissions.values() for call in e.plan.calls)
         parts = [
+            GCC,
             f"#define T {'float' if plan.dtype.itemsize == 4 else 'double'}",
             f"#define FN_SIZE {plan.dtype.itemsize}",
             f"#define FN_HEAD {HEAD}",

@@ -26,11 +26,11 @@ from typing import NamedTuple
 from funcnet.errors import CompilerError, MissingPackageError
 
 FLAGS = (
-    *("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-march=native", "-std=gnu11", "-w"),
+    *("-O2", "-ftree-vectorize", "-march=native", "-std=gnu11", "-w"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", "-fopenmp-simd"),
 )
-"""As fast as -O3, with which gcc 12 gave wrong results; values of several types share memory."""
-"""By default. Without -fno-trapping-math gcc leaves most loops alone; -ffast-math would change results."""
+"""As fast as -O3, with which gcc 12 gave wrong results; values of several types share memory. Without
+-fno-trapping-math gcc leaves most loops alone; -ffast-math would change results. All compilers know these."""
 SHARED = ("-shared",) if os.name == "nt" else ("-shared", "-fPIC")
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 LONGEST = 4000  # characters of a compiler's message that an error shows

@@ -5,7 +5,7 @@ A run is one sequence of steps on batches of one shape and dtype. `fn.scan` and 
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeAlias, overload
+from typing import Any, Generic, TypeAlias, overload
 
 import numpy as np
 from typing_extensions import TypeIs, TypeVar
@@ -30,22 +30,6 @@ Arrays: TypeAlias = tuple[Any, ...]
 def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
     """Whether the step has an optimizer, whose state it takes and returns."""
     return isinstance(step, TrainStep)
-
-
-class Run(Protocol):
-    """A sequence of steps."""
-
-    def takes(self, arrays: Arrays) -> bool:
-        """Whether the batch has the types, shapes and dtypes of the first one."""
-        ...
-
-    def advance(self, arrays: Arrays, key: Key | None) -> tuple[Any, list[Array]]:
-        """Take one step; return (loss, outputs), as the step's own method does."""
-        ...
-
-    def finish(self) -> tuple[Any, Any]:
-        """End the sequence; return (params, state)."""
-        ...
 
 
 class StepRun(Generic[P]):
@@ -123,6 +107,10 @@ class FlatRun(Generic[P]):
         space.params_cache.remember(params, self.vector)
         space.pool.append(space)
         return params, state
+
+
+Run: TypeAlias = StepRun[Any] | FlatRun[Any]
+"""A sequence of steps."""
 
 
 @overload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from operator import attrgetter
 from typing import Any
 
@@ -139,6 +140,24 @@ def test_a_call_of_several_outputs_is_dropped_where_none_is_read() -> None:
     trace, outputs, _ = two_of_three(0)
     assert [call.primitive.name for call in make_plan(trace, [trace.inputs[0] * 2.0]).calls] == ["multiply"]
     assert f"powers {', '.join(str(y.shape) for y in outputs)}" in listing("f", make_plan(trace, []), [".W"])
+
+
+@pytest.mark.parametrize("names", [*product(["dW", "db", "dV", "dc", "x"], repeat=3)], ids="-".join)
+def test_cotangents_are_written_where_their_params_are_in_any_order(names: tuple[str, ...]) -> None:
+    trace, rng = Trace(F64, 4), np.random.default_rng(0)
+    numbers = [rng.normal(size=shape) for shape in ((4, 3), (4, 2), (4, 2))]
+    symbols = [trace.input(x.shape, F64) for x in numbers]
+
+    def cotangents(x: Any, g: Any, h: Any) -> dict[str, Any]:
+        """Those of two weights and their biases, and an array that comes from outside."""
+        return {"dW": x.T @ g, "db": g.sum(axis=0), "dV": x.T @ h, "dc": h.sum(axis=0), "x": x}
+
+    given, expected = (cotangents(*arrays) for arrays in (symbols, numbers))
+    params = [trace.parameter(expected[name].shape) for name in names]
+    for passes in WITHOUT.values():
+        plan = make_plan(trace, [symbols[0].sum()], [given[name] for name in names], passes)
+        *_, gradient = run(plan, [*(np.zeros(p.shape) for p in params), *numbers])
+        np.testing.assert_allclose(gradient, np.concatenate([expected[name].ravel() for name in names]), rtol=1e-12)
 
 
 def test_nothing_is_packed_without_fusion() -> None:

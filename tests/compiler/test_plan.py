@@ -16,6 +16,7 @@ from funcnet import tree
 from funcnet.compiler.buffers import ALIGNMENT
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES, make_plan
+from funcnet.tracing.primitives import zeros_like
 from funcnet.tracing.trace import Call, Trace, Value
 from tests.support.budget import examples
 from tests.support.cases import CASES, Case
@@ -130,7 +131,8 @@ class Walk:
         place, buffer = self.span(value), self.plan.places[id(value)].buffer
         assert buffer.start <= place.start
         assert place.stop <= buffer.start + buffer.size, "a value leaves its buffer"
-        assert value.ones is None or self.row_of_ones(value).stop <= place.stop + buffer.row, "a row of ones leaves it"
+        end = place.stop if value.ones is None else self.row_of_ones(value).stop
+        assert end <= buffer.start + buffer.size + buffer.row, "a row of ones leaves its buffer"
         self.owner[place] = self.number(value)
 
     def read(self, value: Value) -> None:
@@ -397,6 +399,7 @@ def test_the_gradient_of_a_bias_is_written_though_that_of_its_weight_is_computed
         pytest.param(lambda x: ((s := x.sum()), s * 0.5), [1.0, 0.5], 1, id="one that goes out itself, too"),
         pytest.param(lambda x: ((s := x.sum() * 0.5), s + 1.0), [0.5, 1.0], 3, id="one that is read, too"),
         pytest.param(lambda x: x.sum() * x.max(), [1.0], 3, id="a number that is not known"),
+        pytest.param(lambda x: np.isnan(x.sum()) * 2.0, [1.0], 3, id="a mask"),
     ],
 )
 def test_a_last_factor_is_left_to_whoever_takes_the_number(
@@ -502,6 +505,10 @@ def test_a_matrix_without_batch_is_not_overwritten_by_a_batch_of_its_shape() -> 
     assert in_place(plan) == []
 
 
+def test_two_elements_are_overwritten() -> None:
+    assert in_place(planned(lambda x: np.tanh(x), (2,), rows=1)) == ["tanh"]
+
+
 def test_one_element_is_not_overwritten() -> None:
     assert in_place(planned(lambda x: np.tanh(x), (1,), rows=1)) == []
     assert in_place(planned(lambda x: np.tanh(x.sum()) * 2.0, (3,))) == []
@@ -543,6 +550,23 @@ def test_memory_has_room_for_the_longest_row_of_ones_that_lives_there() -> None:
     assert first.buffer is second.buffer
     assert first.buffer.row == 2 * 64 * 4
     assert_no_clobber(plan)
+
+
+def test_a_row_of_ones_is_not_put_in_place_into_the_memory_of_a_wider_value() -> None:
+    def narrow_in_wide(V: Any, W: Any, b: Any, Q: Any, x: Any, z: Any) -> tuple[Any, ...]:
+        before = x.sum(axis=-1)
+        return before, (np.tanh(z @ V) @ W + b) @ Q
+
+    plan = planned(narrow_in_wide, (6,), (3,), params=[(3, 3), (3, 6), (6,), (6, 6)])
+    assert_no_clobber(plan)
+
+
+def test_memory_that_one_call_reads_twice_comes_free_once() -> None:
+    def twice(x: Any) -> tuple[Any, ...]:
+        joined = np.concatenate([e := np.exp(x), e], axis=-1)
+        return joined, np.sin(x), np.cos(x), x
+
+    assert_no_clobber(planned(twice, (3,)))
 
 
 def hidden(depth: int, *between: fn.Layer[Any, Any], width: int = 32) -> fn.Layer[Any, Any]:
@@ -620,6 +644,12 @@ def test_the_gradient_stays_apart_from_params_that_are_still_read(function: Call
     assert not plan.over_params
     assert_no_clobber(plan)
     assert_buffers_are_apart(plan)
+
+
+def test_the_gradient_is_written_over_params_that_no_call_reads() -> None:
+    trace = Trace(F32, 4)
+    x, W = trace.input((4, 3), F32), trace.parameter((3, 2))
+    assert make_plan(trace, [x.sum()], [zeros_like(W)]).over_params
 
 
 def test_a_forward_pass_has_no_memory_for_a_gradient() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import funcnet as fn
@@ -68,6 +71,19 @@ def test_source_becomes_a_library_that_is_kept(compiler: toolchain.Compiler, mon
     assert held() == [name]
     with pytest.raises(AssertionError):
         build(SOURCE + "\n")
+
+
+@pytest.mark.parametrize("named", ["cc", "gcc", "clang", f"{sys.executable} -m ziglang cc"])
+def test_every_compiler_knows_the_flags(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which(named.split()[0]) is None or ("ziglang" in named and find_spec("ziglang") is None):
+        pytest.skip(f"{named} is not here")
+    monkeypatch.setenv("FUNCNET_CC", named)
+    net = fn.network({1: fn.linear(3), 2: fn.tanh(), 3: fn.linear(2)}, {1: [2], 2: [3]})
+    params, _ = net.init(fn.key(0), (2,))
+    x = np.ones((5, 2), np.float32)
+    step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    (new, loss), (right, other) = fn.jit(step)(params, x, x), step(params, x, x)
+    np.testing.assert_allclose([loss, new[1].weight[0, 0]], [other, right[1].weight[0, 0]], rtol=2e-5)
 
 
 def test_its_name_depends_on_all_that_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,20 @@
 from __future__ import annotations
 
 REASONS: dict[str, list[str]] = {
+    "a value that is no view of another has no view function: what follows is asked for the type checker": [
+        "compiler.planning.stored: value.base is not None and value.view is not None -> value.view is not None (condition)",
+    ],
+    "only whether a value is read at all counts by then": [
+        "compiler.planning.place_gradient: 1 -> 2 (off by one) #2",
+    ],
+    "no call has a number below 0, so that -1 and -2 both come before all": [
+        "compiler.planning.assign_buffers: 1 -> 2 (off by one)",
+        "compiler.planning.fits_over_params: 1 -> 2 (off by one)",
+    ],
     "an int is not changed in place, and has no dtype to be widened": [
         "layers.attention._attention: arity - 1 (in place)",
         "layers.attention._attention: arity - 1 (in place) #2",
-        "layers.recurrent._specs: size + 1 (upcast)",
+        "layers.recurring._specs: size + 1 (upcast)",
     ],
     "the length of the batch, of which only the axis counts": [
         "layers.position._draw: 1 -> 2 (off by one)",
