@@ -9,6 +9,7 @@ from funcnet import tree as tree
 from funcnet.arrays import Array, Labels, Matrix, Shape, Vector
 from funcnet.core import Function, Init, Layer, OperatorKey, Pullback
 from funcnet.errors import (
+    AbsentError,
     CallError,
     CheckpointError,
     CompilerError,
@@ -126,6 +127,7 @@ if _typing.TYPE_CHECKING:
     from funcnet.training.vmap import vmap
 
 __all__ = [
+    "AbsentError",
     "accumulate",
     "accuracy",
     "adagrad",

@@ -8,7 +8,7 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import Any, TypeVar, cast
 
-from funcnet.errors import CallError
+from funcnet.errors import AbsentError, CallError
 
 F = TypeVar("F", bound=Callable[..., Any])
 ELSEWHERE = {  # what other libraries call an option
@@ -66,6 +66,29 @@ NOTES = {
     "evaluate": [DATA],
     "minibatches": [DATA],
 }
+
+HELD = "params are no part of it: params, shape = layer.init(fn.key(0), input_shape) gives them"
+METHODS = {  # what stands here for a method of other libraries
+    **dict.fromkeys(("params", "parameters", "weights", "state_dict", "get_weights"), HELD),
+    **dict.fromkeys(("forward", "predict"), "layer.apply(params, x)"),
+    **dict.fromkeys(("train", "eval"), REMARKS["training"]),
+    **dict.fromkeys(("backward", "grad"), "fn.value_and_grad(net, loss)(params, x, target)"),
+    "compile": "fn.train_step(net, loss, optimizer)",
+    "evaluate": "fn.evaluate(net, metrics, params, data)",
+    "fit": "fn.fit(step, params, data, epochs, batch_size, key)",
+    "save": "fn.save(path, params)",
+    "step": "step = fn.train_step(net, loss, optimizer); params, state, loss = step(params, state, x, target)",
+    "summary": "fn.summary(net, input_shape)",
+    "zero_grad": "gradients are results, nothing adds up",
+}
+
+
+def refuse_attribute(thing: object, name: str) -> Any:
+    """The error for an attribute that is not there; for a method of another library with what stands here for it."""
+    kind = type(thing).__name__
+    if name in METHODS:
+        raise AbsentError(f"a{'n' * (kind[0] in 'AEIO')} {kind} has no {name}: {METHODS[name]}")
+    raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
 
 def checks_call(function: F) -> F:

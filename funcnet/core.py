@@ -33,6 +33,7 @@ from funcnet.arrays import (
     params_dtype,
     refuse_misplaced,
 )
+from funcnet.calling import refuse_attribute
 from funcnet.display import Written, shown
 from funcnet.errors import CallError, FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
@@ -229,7 +230,7 @@ def refuse_call(layer: Layer[Any, Any], *args: object, **options: object) -> NoR
 
 
 if not TYPE_CHECKING:  # type checkers refuse the call by themselves
-    Layer.__call__ = refuse_call
+    Layer.__call__, Layer.__getattr__ = refuse_call, refuse_attribute
 
 
 def listed_shapes(shapes: Iterable[Shape]) -> str:

@@ -62,6 +62,10 @@ class CallError(FuncnetError, TypeError):
     """A call with arguments that the function does not take, or of what is no function."""
 
 
+class AbsentError(FuncnetError, AttributeError):
+    """A method that networks or optimizers have in other libraries."""
+
+
 class TracingError(FuncnetError, TypeError):
     """NumPy code of a layer that cannot be recorded."""
 

@@ -106,6 +106,7 @@ def tests_of(module: str) -> list[str]:
         "linear": ["bad_input"],
         "pooling": ["convolution"],
         "position": ["attention"],
+        "recurring": ["recurrent", "bidirectional"],
         "sliding": ["convolution"],
     }
     names = [last, *also.get(last, [])]

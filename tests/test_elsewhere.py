@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+import funcnet as fn
 from funcnet import tree
 from tests.networks.test_network import solved
 from tests.support.battery import subject_of
@@ -101,3 +102,24 @@ def test_random_networks_agree(problem: Problem, framework: Framework) -> None:
 @pytest.mark.parametrize("name", PATTERNS)
 def test_patterns_agree(name: str, framework: Framework) -> None:
     check_network(pattern(name), framework)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_params_of_multihead_attention_in_torch(causal: bool) -> None:
+    """Its three weights are one, transposed, and its masks are True where a key may NOT be seen."""
+    torch: Any = pytest.importorskip("torch")
+    theirs = torch.nn.MultiheadAttention(6, 2, batch_first=True).double()
+    torch.nn.init.normal_(theirs.in_proj_bias)  # that of the keys, which has no counterpart, changes nothing
+    state = {name: p.detach().numpy() for name, p in theirs.named_parameters()}
+    w_q, w_k, w_v = (w.T for w in np.split(state["in_proj_weight"], 3))
+    b_q, _, b_v = np.split(state["in_proj_bias"], 3)
+    output = fn.Affine(state["out_proj.weight"].T, state["out_proj.bias"])
+    params = fn.Attention(fn.Affine(w_q, b_q), fn.Weight(w_k), fn.Affine(w_v, b_v), output)
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(3, 5, 6)), rng.random((3, 5)) < 0.6
+    mask[:, 0] = True
+    hidden = torch.triu(torch.ones(5, 5, dtype=torch.bool), 1) if causal else None
+    given = torch.from_numpy(x)
+    y, _ = theirs(given, given, given, key_padding_mask=torch.from_numpy(~mask), attn_mask=hidden)
+    found = fn.attention(2, causal=causal, masked=True).apply(params, x, mask)
+    np.testing.assert_allclose(found, y.detach().numpy(), atol=1e-12)

@@ -115,6 +115,7 @@ FLOORS: dict[str, list[str]] = {
         "writing",
         "cells",
         "labels",
+        "recurrence",
         "calls",
         "emission",
         "table",

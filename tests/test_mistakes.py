@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -297,6 +299,22 @@ def test_every_function_names_the_argument_that_it_does_not_take(name: str) -> N
         getattr(untyped, name)(unheard_of=1)
 
 
+@pytest.mark.parametrize("name", ["fit", "predict", "forward", "parameters", "params", "summary", "train", "compile"])
+def test_a_method_of_other_libraries_is_answered_by_what_stands_here_for_it(name: str) -> None:
+    with pytest.raises(fn.AbsentError, match=rf"^a Layer has no {name}: .*(fn\.|layer\.|apply)") as caught:
+        getattr(net, name)
+    assert isinstance(caught.value, AttributeError)
+    assert not hasattr(net, name)
+
+
+def test_a_step_of_an_optimizer_is_that_of_train_step_and_other_attributes_are_as_ever() -> None:
+    with pytest.raises(fn.AbsentError, match=r"^an? Optimizer has no step: .*fn.train_step"):
+        cast("Any", fn.adam(0.1)).step()
+    with pytest.raises(AttributeError, match="^'Layer' object has no attribute 'unheard_of'$"):
+        cast("Any", net).unheard_of  # noqa: B018
+    assert repr(copy.deepcopy(net)) == repr(pickle.loads(pickle.dumps(net))) == repr(net)
+
+
 def test_an_error_inside_a_constructor_stays_as_it_is() -> None:
     def fails(*_: object) -> Any:
         raise TypeError("of the caller's own")
@@ -327,6 +345,15 @@ def test_an_activation_that_the_loss_applies_too_is_warned_of(name: str) -> None
     with pytest.warns(UserWarning, match="takes logits.* leave fn.s[a-z]+\\(\\) out of the network") as caught:
         fn.sgd_step(of, loss, learning_rate=0.1)
     assert caught[0].filename == __file__
+
+
+def test_layers_nested_too_deep_for_any_use_are_looked_at_without_harm() -> None:
+    deep: Any = one
+    for _ in range(60):
+        deep = fn.serial(deep)
+    for loss in (fn.softmax_cross_entropy(), fn.kl_divergence()):
+        with pytest.raises(fn.GraphError, match="deep"):
+            sgd(deep, loss)(of_one, x, column)
 
 
 def test_other_ends_are_not_warned_of() -> None:

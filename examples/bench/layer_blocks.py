@@ -1,6 +1,6 @@
 """The networks of `--layers`."""
 
-from bench import attention, images
+from bench import attention, images, recurrence
 from bench.layers import Block
 
-BLOCKS: tuple[Block, ...] = (*images.BLOCKS, *attention.BLOCKS)
+BLOCKS: tuple[Block, ...] = (*images.BLOCKS, *recurrence.BLOCKS, *attention.BLOCKS)

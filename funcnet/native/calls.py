@@ -6,8 +6,8 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from funcnet.native import labels
-from funcnet.native.writing import INDICES, Writer, row_major
+from funcnet.native import labels, recurrence
+from funcnet.native.writing import INDICES, Writer, row_major, tile_rows
 from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
 from funcnet.tracing.primitives import (
@@ -61,11 +61,6 @@ def by_numpy(call: Call) -> bool:
     """Whether NumPy's product is the faster one."""
     fewest, middle, _ = sorted((*call.inputs[0].shape, call.output.shape[1]))
     return bool(fewest >= FEW and middle > WIDE)
-
-
-def tile_rows(rows: int) -> int:
-    """How many rows of the result a tile has, so that the last tile wastes little."""
-    return rows if rows <= 6 else min((6, 5, 4), key=lambda r: (-(-rows // r), rows % r != 0))
 
 
 def reduction(e: Writer, call: Call) -> bool:
@@ -144,4 +139,5 @@ FORMS: dict[str, Callable[[Writer, Any], bool]] = {
     TOTAL_WEIGHT.name: labels.total_weight,
     GATHER.name: labels.gather,
     SCATTER_ADD.name: labels.scatter_add,
+    **recurrence.FORMS,
 }

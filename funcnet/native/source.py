@@ -18,6 +18,8 @@ from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
+from funcnet.native.recurrence import FORMS as RECURRENT
+from funcnet.native.recurrence import RECURRENCE_H
 from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB, STEPS
 from funcnet.native.updates import Places, Update, loops_of
 from funcnet.native.writing import c_type
@@ -98,6 +100,8 @@ class Code:
             MACROS,
             PRODUCTS_H,
         ]
+        if any(call.primitive.name in RECURRENT for call in plan.calls):
+            parts += [f"#define FN_TANH fn_tanh{self.first.suffix}", RECURRENCE_H]
         for rows, emission in self.emissions.items():
             for i, lines in enumerate(emission.segments):
                 parts += [f"static void fn_rows{rows}_{i}({self._signature()}) {{", *self._body(emission, lines), "}"]

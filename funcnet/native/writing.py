@@ -95,6 +95,11 @@ class Writer:
             self.put(f"/* {call.scope.replace('*', '').replace('//', '/')} */")
 
 
+def tile_rows(rows: int) -> int:
+    """How many rows of a product a tile has, so that the last tile wastes little."""
+    return rows if rows <= 6 else min((6, 5, 4), key=lambda r: (-(-rows // r), rows % r != 0))
+
+
 def term(stride: int, index: str) -> str:
     """A step in memory."""
     return index if stride == 1 else f"{stride} * {index}"

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from inspect import signature
 from numbers import Real
-from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, is_array, params_dtype
-from funcnet.calling import checks_call
+from funcnet.calling import checks_call, refuse_attribute
 from funcnet.display import call_forgotten, shown, shows_call
 from funcnet.errors import OptionError, ParamsError, ShapeError
 
@@ -49,6 +49,10 @@ class Optimizer(NamedTuple):
     def __repr__(self) -> str:
         """The call that made it."""
         return shown(self)
+
+
+if not TYPE_CHECKING:  # type checkers refuse the attribute by themselves
+    Optimizer.__getattr__ = refuse_attribute
 
 
 class Elementwise(partial[Any]):

@@ -27,13 +27,11 @@ def refuse_swapped(kind: str, net: Function[Any, Any], loss: Function[Any, Any] 
 
 def warn_of_activation(kind: str, net: Function[Any, Any], loss: Function[Any, Any] | None) -> None:
     """An activation that the loss applies once more."""
-    if loss is None:
-        return
-    last, ends = TWICE.get(loss.kind), last_kinds(net)
-    if last in ends:
+    last = None if loss is None else TWICE.get(loss.kind)
+    if loss is not None and last is not None and last in last_kinds(net):
         advice = f"logits, to which it applies {last} itself: leave fn.{last}() out of the network, and apply it to the"
         _warn(f"{kind}: the network ends in {last}, and {loss.kind} takes {advice} predictions afterwards")
-    if loss.kind == "kl_divergence" and (found := ends & NO_LOGARITHMS):
+    if loss is not None and loss.kind == "kl_divergence" and (found := last_kinds(net) & NO_LOGARITHMS):
         advice = "takes logarithms of probabilities: end in fn.log_softmax()"
         _warn(f"{kind}: the network ends in {found.pop()}, and kl_divergence {advice}")
 
@@ -44,7 +42,7 @@ def last_kinds(net: Function[Any, Any]) -> set[str]:
     graph = getattr(function, "graph", None)
     if graph is not None:
         return {kind for key in graph.outputs for kind in last_kinds(function.layer(key).apply)}
-    if isinstance(function, partial) and net.kind == "serial":
+    if isinstance(function, partial) and net.kind == "serial" and isinstance(function.args[0], tuple):
         return last_kinds(function.args[0][-1])
     return {net.kind}
 

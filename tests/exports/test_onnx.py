@@ -13,6 +13,8 @@ from hypothesis import given
 
 import funcnet as fn
 from funcnet import tree
+from funcnet.core import Function
+from funcnet.tracing.recurrence import reverse
 from tests.exports.runtime import assert_gives, newest_opset, onnx, outputs, session
 from tests.support.cases import CASES, Case
 from tests.support.strategies import Problem, problems
@@ -143,6 +145,18 @@ def test_recurrence_is_one_operator_and_does_not_read_past_the_end(make: Any, dt
     states = (8,) if make is fn.lstm else (4,)
     first = np.random.default_rng(1).normal(size=(4, *states)).astype(dtype)
     assert_gives(session(fn.to_onnx(last, params, (6, 3), (), states)), last, params, x, lengths, first)
+
+
+def reversed_times(_: Any, x: Any, lengths: Any) -> Any:
+    if lengths.dtype.kind == "f":
+        raise fn.DTypeError("lengths are integers")
+    return reverse(x, lengths), lambda g: ((), (g, None))
+
+
+def test_a_reversed_sequence_is_zero_past_its_end() -> None:
+    net = fn.Layer(fn.add().init, Function("reversed", reversed_times, 2, integer_inputs=[1]))
+    x, lengths = np.arange(24, dtype=np.float32).reshape(4, 3, 2), np.array([0, 3, 1, 2])
+    assert_gives(session(fn.to_onnx(net, (), (3, 2), ())), net, (), x, lengths)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)

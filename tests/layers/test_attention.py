@@ -244,9 +244,39 @@ def test_shorter_sequences_use_the_first_positions() -> None:
         net.apply(params, draw(3, 6, 5))
 
 
-def test_multiply_adds_of_the_products() -> None:
-    found = fn.summary(fn.attention(2), (5, 4))
-    assert found.multiply_adds == 4 * 5 * 4 * 4 + 2 * 5 * 5 * 4
+def test_params_and_multiply_adds_are_those_counted_by_hand() -> None:
+    T, S, D, E = 5, 3, 4, 6
+    found = fn.summary(fn.attention(2), (T, D))
+    assert found.multiply_adds == 4 * T * D * D + 2 * T * T * D
+    assert found.parameters == 4 * D * D + 3 * D
+    crossed = fn.summary(fn.attention(2, cross=True, masked=True), (T, D), (S, E), (S,))
+    assert crossed.multiply_adds == 2 * T * D * D + 2 * S * E * D + 2 * T * S * D
+    assert crossed.parameters == 2 * D * D + 2 * E * D + 3 * D
+    alone = fn.summary(fn.dot_product_attention(heads=2, masked=True), (T, D), (S, D), (S, E), (T, S))
+    assert (alone.parameters, alone.multiply_adds) == (0, T * S * D + T * S * E)
+    assert fn.summary(fn.positional_embedding(), (T, D)).parameters == T * D
+    assert fn.summary(fn.sinusoidal(), (T, D)).parameters == 0
+
+
+def test_params_of_keras() -> None:
+    """Its kernels are (features, heads, size), the last (heads, size, features): the heads lie side by side here."""
+    heads, size, width = 2, 3, 6
+    query, key, value = (draw(width, heads, size) for _ in range(3))
+    output, x = draw(heads, size, width), draw(2, 5, width)
+    b_q, b_v, b_o = draw(heads, size), draw(heads, size), draw(width)
+    q, k, v = (np.einsum("ntf,fhc->nthc", x, kernel) for kernel in (query, key, value))
+    scores = np.einsum("nqhc,nkhc->nhqk", (q + b_q) / math.sqrt(size), k)
+    weights = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    expected = np.einsum("nqhc,hcf->nqf", np.einsum("nhqk,nkhc->nqhc", weights, v + b_v), output) + b_o
+    flat = (kernel.reshape(width, heads * size) for kernel in (query, key, value))
+    w_q, w_k, w_v = flat
+    params = fn.Attention(
+        fn.Affine(w_q, b_q.ravel()),
+        fn.Weight(w_k),
+        fn.Affine(w_v, b_v.ravel()),
+        fn.Affine(output.reshape(-1, width), b_o),
+    )
+    np.testing.assert_allclose(fn.attention(heads).apply(params, x), expected, atol=1e-12)
 
 
 def test_sinusoidal_is_the_sum_with_the_waves_of_the_paper() -> None:

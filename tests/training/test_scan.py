@@ -188,9 +188,9 @@ def test_random_networks(problem: Problem, adam: bool) -> None:
     shapes = [x.shape for x in inputs] + [(problem.batch, width) for width in problem.outputs]
     arrays = [random.normal(size=(3, *shape)).astype(problem.dtype) for shape in shapes]
     loss = total(len(problem.outputs))
-    check(
-        fn.train_step(net, loss, fn.adam(0.01)) if adam else fn.sgd_step(net, loss, learning_rate=0.01), params, *arrays
-    )
+    step = fn.train_step(net, loss, fn.adam(0.01)) if adam else fn.sgd_step(net, loss, learning_rate=0.01)
+    with np.errstate(all="ignore"):  # some diverge
+        check(step, params, *arrays)
 
 
 def test_what_is_given_may_lie_anywhere_in_memory() -> None:

@@ -1,0 +1,174 @@
+/* The steps of recurrent layers, forward and back in time; see tracing/cells.py for the equations.
+
+   Values of all times lie as (time, features, rows): Z[t] is Z + t ldz. H units, G gates, I inputs, N rows, B times.
+   A state S[t] is [h; 1; x]. Elsewhere element (row, time, feature) of an array p is p[row * sn + t * st + f * sf]. */
+
+typedef struct { const T *p; long sn, st, sf; } fn_given;
+typedef struct { T *p; long sn, st, sf; } fn_wanted;
+#define FN_AT(v, n, t, f) (v).p[(n) * (v).sn + (t) * (v).st + (f) * (v).sf]
+#define FN_EACH(H, N) for (long f = 0; f < (H); f++) FN_IVDEP for (long n = 0; n < (N); n++)
+
+FN_INLINE void fn_take(const fn_given v, const long t, const long first, T *restrict out, const long H, const long N) {
+    FN_EACH(H, N) out[f * N + n] = FN_AT(v, n, t, first + f);
+}
+FN_INLINE void fn_give(const T *restrict from, const fn_wanted v, const long t, const long first, const long H,
+                       const long N) {
+    FN_EACH(H, N) FN_AT(v, n, t, first + f) = from[f * N + n];
+}
+
+/* The state before the first time, 0 unless given, and what the steps read beside it */
+FN_INLINE void fn_states(T *restrict S, const long lds, const fn_given x, const fn_given initial, const long H,
+                         const long I, const long N, const long B) {
+    if (initial.p) fn_take(initial, 0, 0, S, H, N);
+    else FN_EACH(H, N) S[f * N + n] = 0;
+    for (long t = 0; t <= B; t++) {
+        T *const s = S + t * lds + H * N;
+        for (long n = 0; n < N; n++) s[n] = 1;
+        if (t < B) fn_take(x, t, 0, s + N, I, N);
+        else FN_EACH(I, N) s[N + f * N + n] = 0;
+    }
+}
+
+/* The states after all times, or after the last; P: before the first one */
+FN_INLINE void fn_outputs(const T *P, const long ldp, const fn_wanted y, const long first, const int sequences,
+                          const long H, const long N, const long B) {
+    if (!sequences) fn_give(P + B * ldp, y, 0, first, H, N);
+    else for (long t = 0; t < B; t++) fn_give(P + (t + 1) * ldp, y, t, first, H, N);
+}
+
+#define FN_SIGMOID(z) ((T)0.5 * FN_TANH(z) + (T)0.5) /* of z halved */
+
+FN_INLINE void fn_rnn(const T *M, T *restrict S, const long lds, const long H, const long I, const long N,
+                      const long B, const int mr) {
+    for (long t = 0; t < B; t++) {
+        T *restrict const h = S + (t + 1) * lds;
+        fn_product(M, 1, H, S + t * lds, N, h, N, H, H + 1 + I, N, mr, 0);
+        FN_IVDEP for (long i = 0; i < H * N; i++) h[i] = FN_TANH(h[i]);
+    }
+}
+
+FN_INLINE void fn_rnn_backward(const T *M, const T *S, const long lds, T *dz, const fn_given g, const int sequences,
+                           const fn_wanted dx, const fn_wanted d0, T *dh, const long H, const long I, const long N,
+                           const long B, const int mr, const int mx) {
+    fn_take(g, B - 1, 0, dh, H, N);
+    for (long t = B - 1; t >= 0; t--) {
+        const T *restrict const h = S + (t + 1) * lds;
+        T *restrict const d = dz + t * H * N, *restrict const e = dh;
+        FN_IVDEP for (long i = 0; i < H * N; i++) d[i] = e[i] * ((T)1 - h[i] * h[i]);
+        if (t || d0.p) fn_product(M, H, 1, d, N, dh, N, H, H, N, mr, 0);
+        if (t && sequences) FN_EACH(H, N) dh[f * N + n] += FN_AT(g, n, t - 1, f);
+        if (dx.p) {
+            fn_product(M + (H + 1) * H, H, 1, d, N, dh + H * N, N, I, H, N, mx, 0);
+            fn_give(dh + H * N, dx, t, 0, I, N);
+        }
+    }
+    if (d0.p) fn_give(dh, d0, 0, 0, H, N);
+}
+
+/* Z[t]: o, i, f, g of this time, c before it; C[t]: tanh c */
+FN_INLINE void fn_lstm(const T *M, T *S, const long lds, T *Z, T *C, const fn_given initial, const long H,
+                       const long I, const long N, const long B, const int mr) {
+    const long L = H * N;
+    if (initial.p) fn_take(initial, 0, H, Z + 4 * L, H, N);
+    else FN_EACH(H, N) Z[4 * L + f * N + n] = 0;
+    for (long t = 0; t < B; t++) {
+        T *restrict const z = Z + 5 * t * L, *restrict const c = z + 9 * L, *restrict const h = S + (t + 1) * lds;
+        T *restrict const k = C + t * L;
+        fn_product(M, 1, 4 * H, S + t * lds, N, z, N, 4 * H, H + 1 + I, N, mr, 0);
+        FN_IVDEP for (long i = 0; i < L; i++) {
+            const T o = FN_SIGMOID(z[i]), a = FN_SIGMOID(z[L + i]), b = FN_SIGMOID(z[2 * L + i]);
+            const T u = FN_TANH(z[3 * L + i]), now = b * z[4 * L + i] + a * u, e = FN_TANH(now);
+            z[i] = o; z[L + i] = a; z[2 * L + i] = b; z[3 * L + i] = u;
+            c[i] = now; k[i] = e; h[i] = o * e;
+        }
+    }
+}
+
+FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const fn_given g, const int sequences,
+                            const int whole, const fn_wanted dx, const fn_wanted d0, T *dh, const long H, const long I,
+                            const long N, const long B, const int mr, const int mx) {
+    const long L = H * N;
+    T *const dc = dh + L, *const row = dc + L;
+    fn_take(g, B - 1, 0, dh, H, N);
+    if (whole) fn_take(g, B - 1, H, dc, H, N);
+    else FN_EACH(H, N) dc[f * N + n] = 0;
+    for (long t = B - 1; t >= 0; t--) {
+        const T *restrict const z = Z + 5 * t * L, *restrict const k = C + t * L;
+        T *restrict const d = dz + 4 * t * L, *restrict const e = dh, *restrict const p = dc;
+        FN_IVDEP for (long i = 0; i < L; i++) {
+            const T o = z[i], a = z[L + i], b = z[2 * L + i], u = z[3 * L + i], c = z[4 * L + i], y = k[i];
+            const T q = p[i] + e[i] * o * ((T)1 - y * y);
+            d[i] = e[i] * y * o * ((T)1 - o);
+            d[L + i] = q * u * a * ((T)1 - a);
+            d[2 * L + i] = q * c * b * ((T)1 - b);
+            d[3 * L + i] = q * a * ((T)1 - u * u);
+            p[i] = q * b;
+        }
+        if (t || d0.p) fn_product(M, 4 * H, 1, d, N, dh, N, H, 4 * H, N, mr, 0);
+        if (t && sequences) FN_EACH(H, N) dh[f * N + n] += FN_AT(g, n, t - 1, f);
+        if (t && sequences && whole) FN_EACH(H, N) dc[f * N + n] += FN_AT(g, n, t - 1, H + f);
+        if (dx.p) {
+            fn_product(M + (H + 1) * 4 * H, 4 * H, 1, d, N, row, N, I, 4 * H, N, mx, 0);
+            fn_give(row, dx, t, 0, I, N);
+        }
+    }
+    if (d0.p) { fn_give(dh, d0, 0, 0, H, N); fn_give(dc, d0, 0, H, H, N); }
+}
+
+/* Y[t]: a, r, z; V[t]: n; D[t]: h - n; X: the input's part of r, z, n of one time */
+FN_INLINE void fn_gru(const T *R, const T *W, T *S, const long lds, T *Y, T *V, T *D, T *X, const long H, const long I,
+                      const long N, const long B, const int mr) {
+    const long L = H * N;
+    for (long t = 0; t < B; t++) {
+        T *restrict const y = Y + 3 * t * L, *restrict const v = V + t * L, *restrict const d = D + t * L;
+        T *restrict const x = X, *restrict const new = S + (t + 1) * lds;
+        const T *restrict const h = S + t * lds;
+        fn_product(R, 1, 3 * H, h, N, y, N, 3 * H, H + 1, N, mr, 0);
+        fn_product(W, 1, 3 * H, h + L, N, x, N, 3 * H, 1 + I, N, mr, 0);
+        FN_IVDEP for (long i = 0; i < L; i++) {
+            const T r = FN_SIGMOID(y[L + i] + x[i]), z = FN_SIGMOID(y[2 * L + i] + x[L + i]);
+            const T n = FN_TANH(y[i] * r + x[2 * L + i]), e = h[i] - n;
+            y[L + i] = r; y[2 * L + i] = z; v[i] = n; d[i] = e; new[i] = n + e * z;
+        }
+    }
+}
+
+FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, const T *D, T *dA, const fn_given g,
+                           const int sequences, const fn_wanted dx, const fn_wanted d0, T *dh, const long H,
+                           const long I, const long N, const long B, const int mr, const int mx) {
+    const long L = H * N;
+    T *const carried = dh + L, *const row = carried + L;
+    fn_take(g, B - 1, 0, dh, H, N);
+    for (long t = B - 1; t >= 0; t--) {
+        const T *restrict const y = Y + 3 * t * L, *restrict const v = V + t * L, *restrict const b = D + t * L;
+        T *restrict const d = dA + 4 * t * L, *restrict const e = dh, *restrict const p = carried;
+        FN_IVDEP for (long i = 0; i < L; i++) {
+            const T a = y[i], r = y[L + i], z = y[2 * L + i], n = v[i], u = e[i] * ((T)1 - z) * ((T)1 - n * n);
+            d[i] = u * r;
+            d[L + i] = u * a * r * ((T)1 - r);
+            d[2 * L + i] = e[i] * b[i] * z * ((T)1 - z);
+            d[3 * L + i] = u;
+        }
+        if (t || d0.p) {
+            fn_product(R, 3 * H, 1, d, N, carried, N, H, 3 * H, N, mr, 0);
+            FN_IVDEP for (long i = 0; i < L; i++) e[i] = e[i] * y[2 * L + i] + p[i];
+        }
+        if (t && sequences) FN_EACH(H, N) dh[f * N + n] += FN_AT(g, n, t - 1, f);
+        if (dx.p) {
+            fn_product(W + 3 * H, 3 * H, 1, d + L, N, row, N, I, 3 * H, N, mx, 0);
+            fn_give(row, dx, t, 0, I, N);
+        }
+    }
+    if (d0.p) fn_give(dh, d0, 0, 0, H, N);
+}
+
+/* out (K, G) = sum_t S[t] (K, N) dz[t]^T, which are turned first */
+FN_INLINE void fn_time_product(const T *S, const long lds, const T *dz, T *restrict out, const long ldo, T *turned,
+                               T *part, const long K, const long G, const long N, const long B, const int mr) {
+    const long ldt = (G + 15) / 16 * 16;
+    for (long t = 0; t < B; t++) {
+        fn_turn(dz + t * G * N, N, turned, ldt, G, N);
+        fn_product(S + t * lds, N, 1, turned, ldt, t ? part : out, t ? G : ldo, K, N, G, mr, 0);
+        if (t) for (long k = 0; k < K; k++) FN_IVDEP for (long j = 0; j < G; j++) out[k * ldo + j] += part[k * G + j];
+    }
+}

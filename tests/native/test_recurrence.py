@@ -1,0 +1,91 @@
+"""Recurrence in C: what it gives, and when NumPy makes it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet import tree
+from funcnet.native.recurrence import LARGEST
+from tests.native.test_jit import pytestmark as needs_compiler
+
+pytestmark = needs_compiler
+SIZES = {"rnn": 1, "lstm": 2, "gru": 1}  # the parts of a state
+
+
+class Sizes(NamedTuple):
+    """Of an example."""
+
+    rows: int
+    times: int
+    inputs: int
+    units: int
+
+
+def problem(layer: fn.Layer[Any], shapes: list[fn.Shape], dtype: Any, rows: int) -> tuple[Any, Any, list[Any]]:
+    """(a network in which all inputs have cotangents, its params, inputs and a target)."""
+    keys: list[fn.OperatorKey] = [f"x{i}" for i in range(len(shapes))]
+    linear = {key: fn.linear(shape[-1]) for key, shape in zip(keys, shapes, strict=True)}
+    net = fn.network({**linear, "f": layer}, {key: ["f"] for key in keys}, inputs=keys)
+    params, shape = net.init(fn.key(0), *shapes, dtype=dtype)
+    rng = np.random.default_rng(0)
+    params = tree.map(lambda p: p + rng.normal(0, 0.1, p.shape).astype(dtype), params)
+    return net, params, [rng.normal(size=(rows, *s)).astype(dtype) for s in (*shapes, shape)]
+
+
+BY_NUMPY = "NumPy, after function"
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("sizes", [Sizes(32, 4, 7, 32), Sizes(3, 1, 1, 5)], ids=str)
+def test_all_options_give_what_numpy_gives(kind: str, dtype: Any, sizes: Sizes) -> None:
+    many = sizes.times > 1
+    options: dict[str, Any] = {"return_sequences": many, **({"return_state": True} if kind == "lstm" else {})}
+    layer = getattr(fn, kind)(sizes.units, initial_state=True, **options)
+    shapes = [(sizes.times, sizes.inputs), (SIZES[kind] * sizes.units,)]
+    net, params, (*inputs, target) = problem(layer, shapes, dtype, sizes.rows)
+    plain = fn.value_and_grad(net, fn.mse())
+    compiled = fn.jit(plain)
+    expected, found = plain(params, *inputs, target), compiled(params, *inputs, target)
+    close(found, expected, dtype)
+    close(compiled(params, *inputs, target), found, 0)  # in the memory of the run before
+    assert BY_NUMPY not in str(compiled)
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_without_gradient_and_without_an_initial_state(kind: str) -> None:
+    for sequences in (False, True):
+        layer = getattr(fn, kind)(5, return_sequences=sequences)
+        net, params, (x, target) = problem(layer, [(4, 3)], np.float32, 9)
+        close(fn.jit(net).apply(params, x), net.apply(params, x), np.float32)
+        plain = fn.value_and_grad(net, fn.mse())
+        close(fn.jit(plain)(params, x, target), plain(params, x, target), np.float32)
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_unequal_lengths_are_left_to_numpy(kind: str) -> None:
+    net = fn.serial(getattr(fn, kind)(4, lengths=True), fn.linear(1))
+    params, _ = net.init(fn.key(0), (5, 2), ())
+    x, n = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32), np.array([5, 0, 2])
+    native = fn.jit(net)
+    close(native.apply(params, x, n), net.apply(params, x, n), np.float32)
+    assert BY_NUMPY in str(native.apply)
+
+
+def test_many_units_are_left_to_numpy() -> None:
+    layer = fn.rnn(LARGEST + 1)
+    net, params, (x, _) = problem(layer, [(2, 3)], np.float32, 2)
+    native = fn.jit(net)
+    close(native.apply(params, x), net.apply(params, x), np.float32)
+    assert BY_NUMPY in str(native.apply)
+
+
+def close(found: Any, expected: Any, dtype: Any) -> None:
+    """As the rounding of the dtype allows; 0: the very bits."""
+    for a, b in zip(tree.leaves(found), tree.leaves(expected), strict=True):
+        size = np.abs(b).max(initial=1e-3)
+        np.testing.assert_allclose(a, b, rtol=0, atol=0 if dtype == 0 else 50 * np.finfo(dtype).eps * size)
