@@ -63,13 +63,19 @@ class ParamsCache(Generic[P]):
         self.kept: Any = None
 
     def remember(self, params: Any, vector: Any, leaves: list[Any] | None = None) -> None:
-        """Keep what tells these params from others: small ones themselves, large ones by weak references."""
-        if not self.small:
-            found = self.layout.leaves(params) if leaves is None else leaves
-            self._add(found, [*map(FORM, found)], vector)
-            return
+        """Keep what tells these params from others: of small ones themselves too; weak references if they may come again.
+
+        leaves: those of params that were given; None for params that a step has just made.
+        """
         layout = self.layout
-        forms = layout.forms if leaves is None else [*map(FORM, leaves)]
+        if leaves is not None or not self.small:
+            found = layout.leaves(params) if leaves is None else leaves
+            forms = [*map(FORM, found)]
+            self._add(found, forms, vector)
+            if not self.small:
+                return
+        else:
+            forms = layout.forms
         if layout.only_dict:
             self.last = tree.new_tuple(Seen, (params, [*params], [*params.values()], [], leaves, forms, vector))
         else:
@@ -106,8 +112,8 @@ class ParamsCache(Generic[P]):
                     break
                 if self.small:
                     self.set_aside()
-                    self.remember(params, vector, leaves)
                     self.kept = found.kept or self.kept
+                    self.remember(params, vector, leaves)
                 return vector, leaves
         raise LookupError
 
@@ -125,6 +131,11 @@ class ParamsCache(Generic[P]):
             self._add(leaves, forms, vector)  # forms as they were when the vector was found, whatever they are now
 
     def _add(self, leaves: list[Any], forms: list[Any], vector: Any) -> None:
-        alive = [seen for seen in self.older if all(leaf() is not None for leaf in seen.leaves[:1])]
+        """Remember these params longest; those that are gone, and what was known of these before, no longer."""
         new = Remembered([*map(ref, leaves)], forms, None if vector is None else ref(vector), self.kept)
-        self.older = (new, *alive[: RECENT - 1])
+        others = [
+            seen
+            for seen in self.older
+            if all(leaf() is not None for leaf in seen.leaves[:1]) and not all(map(is_, seen.leaves, new.leaves))
+        ]
+        self.older = (new, *others[: RECENT - 1])
