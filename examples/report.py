@@ -94,7 +94,7 @@ EPOCHS_AT_ONCE = 20  # whose steps are one call of fn.scan
 
 def native(step: Any, params: Any, x: Array, target: Array) -> Any:
     """The step as native code, where there is a C compiler."""
-    jitted = fn.jit(step)
+    jitted: Any = fn.jit(step)
     try:
         jitted(params, x, target)
     except fn.MissingPackageError:

@@ -82,13 +82,13 @@ def holds_params(x: Any) -> bool:
     return is_tuple(x) and any(hasattr(part, "_fields") or part == () for part in (x, *x) if not is_array(part))
 
 
-def refuse_misplaced(kind: str, params: Any, inputs: tuple[Any, ...]) -> None:
+def refuse_misplaced(kind: str, params: object, inputs: tuple[Any, ...]) -> None:
     """Refuse a random key among the inputs, and params behind an input."""
     for i, x in enumerate(inputs):
         if is_array(x) and x.dtype == np.uint64 and x.shape == (2,):
             raise DTypeError(f"{kind}: input {i} is a random key: pass it by its name, key=key")
-        if is_array(params) and (holds_params(x) or isinstance(x, dict)):
-            what = f"input {i} is a {type(x).__name__} of params, and the params are an array"
+        if is_array(params) and (isinstance(x, dict) or holds_params(x)):
+            what = f"input {i} is a {type(cast(object, x)).__name__} of params, and the params are an array"
             raise DTypeError(f"{kind}: {what}: params come first")
 
 

@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from typing_extensions import TypeVar
+from typing_extensions import TypeIs, TypeVar
 
 from funcnet.errors import OptionError
 
@@ -61,9 +61,13 @@ def listed(keys: Any) -> Any:
 
 def brief(value: object) -> str:
     """What was given, in a few words: an array by its dtype and shape, anything else by the beginning of its repr."""
-    if isinstance(value, np.ndarray) and value.ndim:
+    if _is_array(value) and value.ndim:
         return f"an array of {value.dtype} of shape {value.shape}"
     return " ".join(f"{value!r:.60}".split())
+
+
+def _is_array(value: object) -> TypeIs[np.ndarray[Any, Any]]:
+    return isinstance(value, np.ndarray)
 
 
 def positive(name: str, value: object) -> float:

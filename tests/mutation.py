@@ -264,13 +264,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     modules = sorted(name.rsplit(".", 1)[-1] for name in kernels())
     parser.add_argument("modules", nargs="*", metavar="module", help=f"of {', '.join(modules)}; by default all")
-    parser.add_argument("--fast", action="store_true", help=f"one mutant in {FAST}")
+    parser.add_argument("--fast", action="store_true", help=f"one mutant in {FAST}, of the kernels alone")
     parser.add_argument("--jobs", type=int, default=1, help="how many mutants at a time")
     options = parser.parse_args()
     if unknown := sorted(set(options.modules) - set(modules)):
         parser.error(f"no module with kernels is called {', '.join(unknown)}: there are {', '.join(modules)}")
     print(f"{'module':30}" + "".join(f"{word:>10}" for word in ("mutants", *COLUMNS)))
-    verdicts = run(options.modules, FAST if options.fast else 1, options.jobs, lambda text: print(text, flush=True))
+    asked = options.modules or [name.rsplit(".", 1)[-1] for name in kernels() if not (options.fast and is_rule(name))]
+    verdicts = run(asked, FAST if options.fast else 1, options.jobs, lambda text: print(text, flush=True))
     print(line("all", verdicts))
     for kind, count in sorted(Counter(v.kind for v in verdicts).items()):
         survived = [v for v in verdicts if v.kind == kind and not v.by]

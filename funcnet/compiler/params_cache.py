@@ -63,7 +63,7 @@ class ParamsCache(Generic[P]):
         self.kept: Any = None
 
     def remember(self, params: Any, vector: Any, leaves: list[Any] | None = None) -> None:
-        """Keep what tells these params from others: of small ones themselves too; weak references if they may come again.
+        """Keep what tells these params from others: small ones themselves, weak references to what may come again.
 
         leaves: those of params that were given; None for params that a step has just made.
         """

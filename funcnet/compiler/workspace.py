@@ -59,7 +59,7 @@ class Workspace(Generic[P]):
         self.own = own
         self.gradient = gradient
         self.inside = inside
-        self.outputs = outputs
+        self.outputs: list[Any] = outputs
         self.fresh = fresh
         self.program = program
         self.binding = binding

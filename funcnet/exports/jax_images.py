@@ -50,13 +50,21 @@ def _convolve(call: Call, x: Any, W: Any) -> Any:
 
 def _kernel_grad(call: Call, x: Any, g: Any) -> Any:
     window, groups = call.attributes["window"], call.operands[0].shape[1]
-    _, pull = jax.vjp(lambda W: _convolution(window, groups, x, W), jnp.zeros(call.output.shape, g.dtype))
+
+    def of_kernel(W: Any) -> Any:
+        return _convolution(window, groups, x, W)
+
+    _, pull = jax.vjp(of_kernel, jnp.zeros(call.output.shape, g.dtype))
     return pull(g)[0]
 
 
 def _scatter(call: Call, spread: Any) -> Any:
     (g, W), window, groups = spread, call.attributes["window"], call.operands[0].shape[1]
-    _, pull = jax.vjp(lambda x: _convolution(window, groups, x, W), jnp.zeros(call.output.shape, g.dtype))
+
+    def of_input(x: Any) -> Any:
+        return _convolution(window, groups, x, W)
+
+    _, pull = jax.vjp(of_input, jnp.zeros(call.output.shape, g.dtype))
     return pull(g)[0]
 
 
@@ -94,7 +102,11 @@ def _window_sum(call: Call, x: Any) -> Any:
 
 def _window_sum_grad(call: Call, g: Any) -> Any:
     like = jnp.zeros(call.output.shape, g.dtype)
-    _, pull = jax.vjp(lambda x: _reduced(call.attributes["window"], x, 0.0, lax.add), like)
+
+    def sums(x: Any) -> Any:
+        return _reduced(call.attributes["window"], x, 0.0, lax.add)
+
+    _, pull = jax.vjp(sums, like)
     return pull(g * _share(call, call.output, call.operands[0]))[0]
 
 

@@ -43,7 +43,11 @@ def computed(calls: Iterable[Call], values: Iterable[Value], given: Iterable[Any
 def _as_recorded(output: Value, y: Any) -> Any:
     """What a rule gives, in the dtype recorded; it may be several arrays, for the rule of another call."""
     dtype = output.dtype
-    return jax.tree.map(lambda array: array.astype(dtype), y) if dtype.kind == "f" else y
+
+    def cast_to_it(array: Any) -> Any:
+        return array.astype(dtype)
+
+    return jax.tree.map(cast_to_it, y) if dtype.kind == "f" else y
 
 
 def value(arrays: dict[int, Any], x: Value) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -187,7 +187,8 @@ class _Part(NamedTuple):
 
 def _learning_rate(w: _Part, rate: Any) -> None:
     if w.say.has_state:
-        w.line("u", f"-{w.state_number('rate', rate if callable(rate) else None)} * u")
+        schedule = cast("Schedule", rate) if callable(rate) else None
+        w.line("u", f"-{w.state_number('rate', schedule)} * u")
         return
     if callable(rate):
         raise ExportError(

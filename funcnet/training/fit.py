@@ -146,8 +146,9 @@ def check_fit(
         )
     if lacks_statistics(params) and not can_be_read_again(found[0]):
         raise OptionError("fit: data is an iterator, but a batch_norm needs them once more: give a list of batches")
-    weigh = weigher(step.net, step.loss, step.taken)
-    return Loop(step, found[0], batch_size, key, False, found[1], None, weigh)
+    trained = cast("Any", step)
+    weigh = weigher(trained.net, trained.loss, trained.taken)
+    return Loop(trained, found[0], batch_size, key, False, found[1], None, weigh)
 
 
 def first_fit(step: TrainStep[P, Any] | SGDStep[P], params: P | Fit[P]) -> Fit[P]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -42,8 +42,10 @@ def last_kinds(net: Function[Any, Any]) -> set[str]:
     graph = getattr(function, "graph", None)
     if graph is not None:
         return {kind for key in graph.outputs for kind in last_kinds(function.layer(key).apply)}
-    if isinstance(function, partial) and net.kind == "serial" and isinstance(function.args[0], tuple):
-        return last_kinds(function.args[0][-1])
+    if net.kind == "serial" and isinstance(function, partial):
+        applies: Any = function.args[0]
+        if isinstance(applies, tuple):
+            return last_kinds(cast("Any", applies)[-1])
     return {net.kind}
 
 

@@ -5,7 +5,7 @@ A run is one sequence of steps on batches of one shape and dtype. `fn.scan` and 
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeAlias, overload
+from typing import Any, Generic, TypeAlias, cast, overload
 
 import numpy as np
 from typing_extensions import TypeIs, TypeVar
@@ -146,12 +146,13 @@ def scan(step: Any, params: Any, /, *given: Any, key: Key | None = None) -> tupl
         raise OptionError(f"scan: the step is {first_line(step):.60}: make one with fn.sgd_step or fn.train_step")
     if key is not None:
         check_key(key)
-    if not has_state(step):
-        new, _, losses = run_all(step, params, None, accept_steps(step, given), key)
+    checked = cast("Any", step)
+    if not has_state(checked):
+        new, _, losses = run_all(checked, params, None, accept_steps(checked, given), key)
         return new, losses
     if not given:
         raise OptionError("scan: a train_step takes a state: fn.scan(step, params, step.init(params), *arrays)")
-    return run_all(step, params, given[0], accept_steps(step, given[1:]), key)
+    return run_all(checked, params, given[0], accept_steps(checked, given[1:]), key)
 
 
 def run_all(step: Any, params: Any, state: Any, arrays: Arrays, key: Key | None) -> tuple[Any, Any, Any]:

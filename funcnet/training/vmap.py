@@ -120,11 +120,12 @@ class Members:
             return self._run_steps()
         if isinstance(function, (ValueAndGrad, CompiledFunction)):
             return self._run_program()
+        alone = cast("Any", function)
         results: list[Any] = []
         for place in range(self.count):
             self.place = place
             before = [self.of(i) for i in range(self.first)]
-            results.append(function(*before, *self.arrays(), key=self.own_key()))
+            results.append(alone(*before, *self.arrays(), key=self.own_key()))
         return stacked(results)
 
     def _run_steps(self) -> tuple[Any, ...]:

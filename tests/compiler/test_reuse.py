@@ -99,13 +99,6 @@ USES: dict[str, Callable[[Program[Any]], bool]] = {
     "a value lives where another has lived": any_plan(lives_after_another),
     "a bias rides in a product": any_call(lambda plan, call: reads_ones(call) and not backward(call)),
     "the gradient of a bias rides in a product": any_call(lambda plan, call: reads_ones(call) and backward(call)),
-    "a bias is added by itself": any_call(
-        lambda plan, call: (
-            call.primitive.name == "add"
-            and any(v.buffer is plan.params_buffer for v in call.operands)
-            and not backward(call)
-        )
-    ),
     "cotangents are added where they meet": any_call(
         lambda plan, call: is_add(call) and backward(call) and not writes_gradient(plan, call)
     ),

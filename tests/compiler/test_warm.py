@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import params_cache, programs, workspace
+from funcnet.compiler.params_cache import RECENT
 from funcnet.training import steps
 from tests.support.budget import examples
 
@@ -292,6 +293,23 @@ def test_sets_of_params_that_take_turns_are_recognised(form: str, count: int, mo
         for _ in range(3):
             alone = new(step)(alone[0], x, target)[0], *new(train)(alone[1], alone[2], x, target)[:2]
         assert outcome(lambda i=i: taken[i]) == outcome(lambda alone=alone: alone)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_the_same_params_are_recognised_by_every_step(jitted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after many more steps than there are params that are remembered."""
+    net = network("network")
+    x, target = np.ones((3, F), np.float32), np.ones((3, 1), np.float32)
+    params, _ = net.init(fn.key(0), (F,))
+    step: Any = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    step = fn.jit(step) if jitted else step
+    expected = outcome(lambda: step(params, x, target))
+    calls: list[str] = []
+    checked = counted(calls, "_acquire_checked", programs.Compiled._acquire_checked)
+    monkeypatch.setattr(programs.Compiled, "_acquire_checked", checked)
+    for _ in range(3 * RECENT):
+        assert outcome(lambda: step(params, x, target)) == expected
+    assert calls == []
 
 
 def counted(calls: list[str], name: str, function: Any) -> Any:

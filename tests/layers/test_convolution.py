@@ -236,3 +236,8 @@ def test_the_program_agrees_with_the_pure_functions_however_images_lie(name: str
     np.testing.assert_allclose(value, loss.apply((), y, np.ones_like(y)), rtol=1e-12)
     for a, b in zip(fn.tree.leaves(gradient), fn.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_one_number_of_padding_is_answered_for_every_axis() -> None:
+    with pytest.raises(fn.OptionError, match=r"did you mean \(\(1, 1\), \(1, 1\)\)\?"):
+        fn.conv(4, (3, 3), padding=1)  # type: ignore[call-overload]  # pyright: ignore

@@ -28,7 +28,7 @@ def test_the_rate_is_the_probability_to_drop(rate: float, dtype: Any) -> None:
 
 
 def test_a_key_without_its_name_is_told() -> None:
-    with pytest.raises(fn.DTypeError, match="target 0 is a random key: pass it by its name, key=key"):
+    with pytest.raises(fn.DTypeError, match="input 1 is a random key: pass it by its name, key=key"):
         fn.value_and_grad(fn.dropout(0.5), fn.mse())((), np.ones((2, 2)), fn.key(0))
 
 

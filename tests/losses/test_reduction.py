@@ -12,6 +12,7 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*kl_divergence takes logarithms")  # of any numbers here
 ROWS, WEIGHTS = 6, np.array([2.0, 0.0, 1.0, 3.0, 1.0, 2.0])
 
 # every loss, and what it takes besides the prediction, made of normal numbers in the shape of the prediction

@@ -13,6 +13,7 @@ import funcnet as fn
 from funcnet import tree
 from tests.support.budget import examples
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*kl_divergence takes logarithms")  # of any numbers here
 DTYPES = [np.float32, np.float64]
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
 GARBAGE = [np.nan, np.inf, -np.inf, 1e30, -1e30]

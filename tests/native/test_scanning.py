@@ -95,7 +95,7 @@ def test_a_schedule_that_raises_does_so_at_its_step() -> None:
 def test_metrics(metrics: Any, rows: int) -> None:
     params, _ = CLASSES.init(fn.key(0), (2,))
     step = fn.train_step(CLASSES, fn.softmax_cross_entropy(), fn.adam(0.01), metrics=metrics)
-    native = fn.jit(step)
+    native: Any = fn.jit(step)
     x, labels = batch(4 * rows)[0].reshape(4, rows, 2), np.arange(4 * rows).reshape(4, rows) % 3
     found = fn.scan(native, params, native.init(params), x, labels)
     assert found[2].keys() == {"loss", *metrics}
@@ -144,7 +144,8 @@ def test_what_is_not_finite_is_named_as_by_the_loop(what: str, with_state: bool)
         x[2, 1, 1] = np.inf
     before = bits((params, state))
     messages: list[str] = []
-    for function in (step, native):
+    steps: list[Any] = [step, native]
+    for function in steps:
         with np.errstate(all="ignore"), pytest.raises(fn.NonFiniteError) as raised:
             fn.scan(function, params, *state, x, target)
         messages.append(str(raised.value))

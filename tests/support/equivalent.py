@@ -70,7 +70,7 @@ REASONS: dict[str, list[str]] = {
         "losses.regression._mse: 2.0 * terms.share (upcast)",
     ],
     "`out` has a dtype of its own, to which the wider result is cast back": [
-        "tracing.special.normal_cdf_into: (x > 0.0) - below (upcast)",
+        "tracing.special._write_normal_cdf: (x > 0.0) - below (upcast)",
         "tracing.special._write_normal_cdf: 0.5 - size * _polynomial(p, np.minimum(size, 1.0) ** 2) (upcast)",
         "tracing.special._write_normal_cdf: np.exp(size * size * -0.5) * _polynomial(q, (size - 4.0) / (size + 4.0)) (upcast)",
     ],
@@ -111,12 +111,12 @@ REASONS: dict[str, list[str]] = {
         "layers.merge._reshape: 0 -> 1 (off by one)",
     ],
     "only keeps what np.where throws away from overflowing": [
-        "tracing.special.normal_cdf_into: 1.0 -> 1.00001 (eps)",
-        "tracing.special.normal_cdf_into: 1.0 -> 2.0 (factor)",
-        "tracing.special.normal_cdf_into: np.minimum(size, 1.0) -> size (dropped branch)",
+        "tracing.special._write_normal_cdf: 1.0 -> 1.00001 (eps)",
+        "tracing.special._write_normal_cdf: 1.0 -> 2.0 (factor)",
+        "tracing.special._write_normal_cdf: np.minimum(size, 1.0) -> size (dropped branch)",
     ],
     "at 0 the other form is kept": [
-        "tracing.special.normal_cdf_into: x > 0.0 -> x >= 0.0 (condition)",
+        "tracing.special._write_normal_cdf: x > 0.0 -> x >= 0.0 (condition)",
     ],
     "moves the result by less than the rounding of exp(-x^2 / 2), or of 1/2, does": [
         "tracing.special.CENTRE: 4.0743269774266276e-12 -> 4.074367720696402e-12 (eps)",
@@ -128,11 +128,11 @@ REASONS: dict[str, list[str]] = {
         "layers.activations._logistic: 40.0 -> 80.0 (factor)",
     ],
     "beyond 40 the tail rounds to 0, cut or not": [
-        "tracing.special.normal_cdf_into: 40.0 -> 80.0 (factor)",
-        "tracing.special.normal_cdf_into: 40.0 -> 40.0004 (eps)",
+        "tracing.special._write_normal_cdf: 40.0 -> 80.0 (factor)",
+        "tracing.special._write_normal_cdf: 40.0 -> 40.0004 (eps)",
     ],
     "at 1 both branches are right": [
-        "tracing.special.normal_cdf_into: size > 1.0 -> size >= 1.0 (condition)",
+        "tracing.special._write_normal_cdf: size > 1.0 -> size >= 1.0 (condition)",
     ],
     "NumPy, too, counts axes from either end, and these have been checked": [
         "layers.axes._max: places -> axes (wrong residual) #2",
