@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from funcnet.errors import AbsentError, CallError
 
 F = TypeVar("F", bound=Callable[..., Any])
-ELSEWHERE = {  # what other libraries call an option
+ELSEWHERE: dict[str, Any] = {  # what other libraries call an option
     "bias": ("use_bias",),
     "lr": ("learning_rate",),
     "momentum_decay": ("momentum",),

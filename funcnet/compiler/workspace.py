@@ -186,7 +186,9 @@ class Blocks(Workspace[P]):
         """Run all blocks; results that are sums are added up, results of rows stand one behind the other."""
         rows = self.spans[-1][1]
         self.gradient[...] = 0
-        self.outputs = [np.zeros((rows, *y.shape[1:]) if y.shape else (), y.dtype) for y in self.plan.outputs]
+        self.outputs: list[Any] = [
+            np.zeros((rows, *y.shape[1:]) if y.shape else (), y.dtype) for y in self.plan.outputs
+        ]
         for start, stop in self.spans:
             space = self.spaces[stop - start]
             if space.source() is not self.own:

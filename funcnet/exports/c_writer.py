@@ -56,7 +56,7 @@ class Writer:
         self.pointers: dict[int, str] = {}  # what of the arguments stands for a stored value
         self.used: set[str] = set()
         self.depth: int = 1
-        self.fails = False
+        self.fails: bool = False
 
     def put(self, *lines: str) -> None:
         """Lines of the body, those between braces further in."""

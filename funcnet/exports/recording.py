@@ -19,7 +19,7 @@ from funcnet.errors import DTypeError, ExportError, ShapeError
 from funcnet.tracing.trace import Call, Trace, Value
 
 ROWS = 2  # not 1: a factor of 1 is not recorded
-OTHERS = {"i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
+OTHERS: dict[str, np.dtype[Any]] = {"i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
 """The dtypes of labels and masks, by the first letter of the kinds that an input may have beside floats."""
 MORE_ROWS = 4  # a multiple, so that the factors of both are exact
 

@@ -91,6 +91,9 @@ class Cell:
     def __init__(self, w: Lines, call: Any, count: int) -> None:
         self.w = w
         self.call = call
+        self.given: list[Any]
+        self.lengths: Any
+        self.first: Any
         *self.given, self.lengths, self.first = unpacked(call.inputs, count, call.attributes)
         self.written: set[int] = {id(y) for y in written(call)}
 

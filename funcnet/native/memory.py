@@ -24,7 +24,8 @@ class Placement:
         length = plan.params_buffer.size
         params, gradient, others = Buffer(length), Buffer(plan.gradient_buffer.size), Buffer()
         gradient.start = rounded(length + OVERRUN)
-        start = self.size = gradient.start + (rounded(length + OVERRUN) if plan.has_gradient else 0)
+        self.size: int = gradient.start + (rounded(length + OVERRUN) if plan.has_gradient else 0)
+        start = self.size
         moved = {id(plan.params_buffer): params, id(plan.gradient_buffer): gradient}
         places: dict[int, Place] = {
             i: place._replace(buffer=moved[id(place.buffer)])

@@ -241,3 +241,10 @@ def test_the_program_agrees_with_the_pure_functions_however_images_lie(name: str
 def test_one_number_of_padding_is_answered_for_every_axis() -> None:
     with pytest.raises(fn.OptionError, match=r"did you mean \(\(1, 1\), \(1, 1\)\)\?"):
         fn.conv(4, (3, 3), padding=1)  # type: ignore[call-overload]  # pyright: ignore
+
+
+def test_channels_before_the_other_axes_are_told() -> None:
+    layer = fn.conv(4, (3, 3))
+    params, _ = layer.init(fn.key(0), (8, 9, 3))
+    with pytest.raises(fn.ShapeError, match=r"channels come last, x.transpose\(\(0, 2, 3, 1\)\)"):
+        layer.apply(params, np.zeros((5, 3, 8, 9), np.float32))
