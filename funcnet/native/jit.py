@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar, cast, overload
 
 import numpy as np
@@ -36,7 +36,7 @@ FEWEST, CACHE, ROUND = 256, 1 << 18, 64  # rows of a batch that is cut; bytes of
 class Native(Compiled[P]):
     """What a compiled function has to do so that its programs are native code."""
 
-    passes = PASSES
+    passes: Collection[str] = PASSES
 
     def _make(self, params_cache: ParamsCache[P], arrays: tuple[Array, ...], keyed: bool) -> NativeProgram[P]:
         """Plan the whole batch, or blocks of it, and compile the plan."""
