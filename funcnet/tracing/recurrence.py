@@ -23,6 +23,7 @@ import numpy as np
 
 from funcnet.arrays import Shape, stray
 from funcnet.errors import LabelError
+from funcnet.tracing.eager import Eager
 from funcnet.tracing.forms import Attributes, Instruction, Memory, Operands, plain
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.shapes import Spec
@@ -36,7 +37,7 @@ def run(primitive: Primitive, operands: tuple[Any, ...], outputs: Sequence[Spec]
     if isinstance(operands[0], Value):
         return operands[0].trace.emit_all(primitive, operands, outputs, **attributes)
     arrays = tuple([_empty(*output) for output in outputs])
-    memory: Any = np  # its `empty` is all that these forms ask for
+    memory = Eager(operands[0].dtype)
     for f, arguments in primitive.form(memory, attributes, operands, arrays if primitive.multi_output else arrays[0]):
         f(*arguments)
     return arrays

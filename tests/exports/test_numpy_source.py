@@ -169,13 +169,14 @@ def test_steps_over_time_become_a_loop(layer: fn.Layer[Any], times: int) -> None
 
 def test_sequences_and_images_in_blocks_of_rows() -> None:
     rng = np.random.default_rng(0)
-    for net, shape in (
+    cases: list[tuple[Any, fn.Shape]] = [
         (fn.serial(fn.lstm(8, return_sequences=True), fn.gru(3)), (9, 5)),
         (fn.serial(fn.conv(4, (3, 3)), fn.max_pool((2, 2)), fn.flatten(), fn.linear(3)), (10, 10, 3)),
-    ):
+    ]
+    for net, shape in cases:
         x, t = rng.normal(size=(700, *shape)).astype(np.float32), rng.normal(size=(700, 3)).astype(np.float32)
         params, _ = net.init(fn.key(0), shape)
-        step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+        step: Any = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
         same(run(step, params, x, t)["step"](params, x, t), step(params, x, t))
 
 
