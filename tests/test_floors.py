@@ -28,6 +28,7 @@ FLOORS: dict[str, list[str]] = {
         "primitive",
         "windows",
         "trace",
+        "eager",
         "primitives",
         "masks",
         "images",
