@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from functools import partial
+from math import inf, log
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -33,8 +34,13 @@ def update_text(step: Any, dtype: np.dtype[Any]) -> Update:
     f = "f" if dtype.itemsize == 4 else ""
     functions = {name: f"fn_{name}{f}" for name in ("sign", "maximum", "minimum")}
     functions |= {"sqrt": f"sqrt{f}", "where": "FN_WHERE", "max": "fmax"}
-    say = Language(partial(literal, suffix=f), "pow({}, {})".format, functions, has_state=True)
+    say = Language(partial(literal, suffix=f), weights, functions, has_state=True)
     return update_of("jit", step.optimizer, dtype, say)
+
+
+def weights(decay: float, t: str) -> str:
+    """1 - decay^t by an exponential that is inlined: to call pow takes longer than to update 100 params."""
+    return f"-fn_expm1({t} * {literal(log(decay) if decay else -inf, '')})"
 
 
 def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any, Any] | None:

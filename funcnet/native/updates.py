@@ -17,13 +17,13 @@ from funcnet.optimizers.schedules import Schedule
 class Language(NamedTuple):
     """How numbers and functions are written.
 
-    number: a literal.      power: x^y of two expressions.
+    number: a literal.      weights: 1 - decay^t, what the weights of a moving average add up to, for an expression t.
     functions: by NumPy's name, how a call begins: sqrt, sign, maximum, minimum, where; and max, of two doubles.
     has_state: whether a state comes from here, with numbers and first vectors that are computed here.
     """
 
     number: Callable[[float], str]
-    power: Callable[[str, str], str]
+    weights: Callable[[float, str], str]
     functions: dict[str, str]
     has_state: bool = False
 
@@ -177,8 +177,7 @@ class _Part(NamedTuple):
 
     def bias(self, decay: float, more: int = 0) -> str:
         """1 - decay^t"""
-        exponent = f"(t + {more})" if more else "t"
-        return f"1.0 - {self.say.power(repr(decay), exponent)}"
+        return self.say.weights(decay, f"(t + {more})" if more else "t")
 
     def line(self, name: str, expression: str) -> None:
         """A new line."""
