@@ -200,7 +200,8 @@ class Code:
         state = "".join(f", const T *fn_{v}, T *fn_new_{v}" for v in update.vectors)
         head = f"for (long i = 0; i < {self._gradient_count()}; i++) {{"
         hints = "FN_IVDEP", "FN_SUM({})"
-        places = Places("T", head, "gradient", "params", "fn_new", "fn_{}", "fn_new_{}", hints)
+        kept = f"fn_normal{self.first.suffix}({{}})"  # a processor may take 100 times as long for a subnormal moment
+        places = Places("T", head, "gradient", "params", "fn_new", "fn_{}", "fn_new_{}", hints, kept)
         scalars = "|".join(name for name, _ in update.scalars) or "$^"
         parts = [(name, re.sub(rf"/ ({scalars})\b", r"* (1 / \1)", line)) for name, line in update.lines]
         update = update._replace(lines=parts)  # reciprocals are computed once, for to divide takes long

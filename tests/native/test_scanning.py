@@ -99,6 +99,18 @@ def test_arrays_are_read_where_they_lie() -> None:
         assert bits(fn.scan(native, params, *given)) == bits(fn.scan(native, params, *copied))
 
 
+def test_no_moment_stays_subnormal_where_the_gradient_is_0() -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    x, target = steps_of(1500)
+    x[1:] = 0
+    step = fn.train_step(NET, fn.mse(), fn.adam(0.01))
+    for given, subnormal in ((step, True), (fn.jit(step), False)):
+        state = fn.scan(given, params, given.init(params), x, target)[1]
+        moment = np.abs(state[0].mu[1].weight)
+        assert ((moment > 0) & (moment < np.finfo(np.float32).tiny)).any() == subnormal
+        assert moment.max() < np.finfo(np.float32).tiny
+
+
 def test_a_schedule_that_raises_does_so_at_its_step() -> None:
     params, _ = NET.init(fn.key(0), (2,))
     native = fn.jit(fn.train_step(NET, fn.mse(), fn.sgd(lambda count: np.nan if count == 3 else 0.1)))
