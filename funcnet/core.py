@@ -291,11 +291,8 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
 
 def copied(result: Y) -> Y:
     """The tree with its arrays copied, row by row: they are the caller's own, and lie in memory in one way."""
-    return tree.map(_copied_array, result)
-
-
-def _copied_array(x: Any) -> Any:
-    return np.array(x, order="C") if is_array(x) else x
+    leaves = [np.array(x, order="C") if is_array(x) else x for x in tree.leaves(result)]
+    return tree.unflatten(tree.structure(result), leaves)
 
 
 def contiguous(x: Any) -> Any:
