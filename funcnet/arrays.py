@@ -146,6 +146,20 @@ def is_array(x: object) -> TypeIs[np.ndarray[Any, np.dtype[Any]]]:
     return isinstance(x, np.ndarray)
 
 
+def copied(values: Y) -> Y:
+    """The tree with its arrays copied, row by row: they are the caller's own, and lie in memory in one way."""
+    return tree.map(_copied_array, values)
+
+
+def _copied_array(x: Any) -> Any:
+    return np.array(x, order="C") if is_array(x) else x
+
+
+def contiguous(x: Any) -> Any:
+    """The array, or a copy that lies in memory row by row: results are then the same bits for every memory layout."""
+    return np.require(x, requirements=("C", "A"))
+
+
 def is_tuple(x: object) -> TypeIs[tuple[Any, ...]]:
     """Whether this is a tuple, named or not."""
     return isinstance(x, tuple)

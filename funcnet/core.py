@@ -29,7 +29,8 @@ from funcnet.arrays import (
     accept_shape,
     cast_inputs,
     common_dtype,
-    is_array,
+    contiguous,
+    copied,
     params_dtype,
     refuse_misplaced,
 )
@@ -206,11 +207,14 @@ class Layer(NamedTuple, Generic[P, Y]):
 
 
 class LayerInit(Generic[P]):
-    """`init` of a layer: params from `draw(key, *input_shapes, dtype)`, the output's shape read off the function."""
+    """`init` of a layer: params from `draw(key, *input_shapes, dtype)`, the output's shape read off the function.
 
-    def __init__(self, apply: Function[P, Any], draw: Callable[..., P]) -> None:
+    draw: None for a layer that has no params.
+    """
+
+    def __init__(self, apply: Function[P, Any], draw: Callable[..., P] | None) -> None:
         self.apply = apply
-        self.draw = draw
+        self.draw: Callable[..., P] | None = draw
 
     def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32) -> tuple[P, Shape]:
         """Draw the params, and trace the layer's function to learn the shape of its output."""
@@ -218,7 +222,8 @@ class LayerInit(Generic[P]):
         apply, shapes = self.apply, tuple(accept_shape(self.apply.kind, s) for s in input_shapes)
         apply.check_count(len(shapes), "init(key, *input_shapes)")
         try:
-            params = self.draw(key, *shapes, dtype=accept_dtype(dtype))
+            floating = accept_dtype(dtype)
+            params = cast(P, ()) if self.draw is None else self.draw(key, *shapes, dtype=floating)
             return params, output_shape(apply, params, shapes, dtype)
         except FuncnetError as error:
             raise located(error, f"{apply.kind}: {listed_shapes(shapes)}") from None
@@ -256,24 +261,19 @@ def unpack(kind: type[P], params: Any) -> P:
     return cast(P, params)
 
 
-def no_params(key: Key, *input_shapes: Shape, dtype: DType) -> NoParams:
-    """Params of a layer that has none."""
-    return ()
-
-
 def has_no_params(layer: Layer[Any, Any]) -> bool:
     """Whether it is known to be without params."""
-    return isinstance(layer.init, LayerInit) and layer.init.draw is no_params
+    return isinstance(layer.init, LayerInit) and layer.init.draw is None
 
 
 def layer(
     kind: str,
     function: Callable[..., tuple[Y, Pullback[P]]],
-    draw: Callable[..., P],
+    draw: Callable[..., P] | None = None,
     arity: int | None = 1,
     **facts: Any,
 ) -> Layer[P, Y]:
-    """Make the pair from the function and from what draws its params, which must be picklable; facts: of `Function`."""
+    """Make the pair from the function and from what draws its params, if any, both picklable; facts: of `Function`."""
     apply: Function[P, Y] = Function(kind, function, arity, **facts)
     return Layer(LayerInit(apply, draw), apply)
 
@@ -287,14 +287,3 @@ def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], 
     inputs = [trace.input((1, *s), apply.dtype(i, trace.dtype, integers)) for i, s in enumerate(shapes)]
     output = cast(Value, apply.function(symbols, *inputs)[0])
     return output.shape if output.batch_axis is None else output.shape[1:]
-
-
-def copied(result: Y) -> Y:
-    """The tree with its arrays copied, row by row: they are the caller's own, and lie in memory in one way."""
-    leaves = [np.array(x, order="C") if is_array(x) else x for x in tree.leaves(result)]
-    return tree.unflatten(tree.structure(result), leaves)
-
-
-def contiguous(x: Any) -> Any:
-    """The array, or a copy that lies in memory row by row: results are then the same bits for every memory layout."""
-    return np.require(x, requirements=("C", "A"))

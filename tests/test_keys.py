@@ -10,7 +10,7 @@ import pytest
 
 import funcnet as fn
 from funcnet.compiler import blocking
-from funcnet.core import Result, layer, no_params
+from funcnet.core import Result, layer
 from funcnet.random import generator
 from funcnet.tracing.forms import plain
 from funcnet.tracing.primitive import Primitive
@@ -37,7 +37,7 @@ def noisy(params: tuple[()], x: Any, key: Any = None) -> Result[tuple[()]]:
 
 
 def noise() -> fn.Layer[tuple[()]]:
-    return layer("noise", noisy, no_params, random=True)
+    return layer("noise", noisy, random=True)
 
 
 NETWORKS: dict[str, Callable[[], fn.Layer[Any, Any]]] = {

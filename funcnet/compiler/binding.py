@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.compiler.buffers import ALIGNMENT, Buffer, written
 from funcnet.compiler.plan import Place, Plan
-from funcnet.tracing.forms import Instruction
+from funcnet.tracing.forms import Instruction, is_dense
 from funcnet.tracing.trace import Call, Value
 
 
@@ -103,7 +103,7 @@ class Binding:
         large = [a for a in arrays if a.ndim]
         first = large[0] if large else arrays[0]
         alike = all(a.shape == first.shape and a.strides == first.strides for a in large)
-        if first.ndim < 2 or not alike or not dense(first):
+        if first.ndim < 2 or not alike or not is_dense(first):
             return arrays
         return tuple(self.same(a.ravel("K"), a) if a.ndim else a for a in arrays)
 
@@ -133,6 +133,10 @@ class Binding:
             self._views[shape] = (np.empty(shape, self.dtype), None)
         return self._views[shape][0]
 
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array for all instructions of one call, and for no other's."""
+        return np.empty(shape, dtype)
+
     def bind(self, call: Call) -> list[Instruction]:
         """The call with arrays in place of values, in the fastest of its forms that gives the same."""
         inputs = tuple(self.array(x) if isinstance(x, Value) else x for x in call.inputs)
@@ -144,14 +148,6 @@ class Binding:
     def offset(self, array: Any) -> int:
         """Where in the memory an array begins, in bytes."""
         return int(array.__array_interface__["data"][0] - self.memory.__array_interface__["data"][0])
-
-
-def dense(array: Any) -> bool:
-    """Whether the elements lie one behind the other, in whatever order of the axes."""
-    if array.flags.c_contiguous or array.flags.f_contiguous:
-        return True
-    order = sorted(range(array.ndim), key=lambda i: -array.strides[i])
-    return bool(array.transpose(order).flags.c_contiguous)
 
 
 def aligned(size: int) -> Any:

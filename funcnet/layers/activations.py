@@ -14,7 +14,7 @@ import numpy as np
 
 from funcnet.arrays import Array
 from funcnet.calling import check_takes
-from funcnet.core import Layer, NoParams, Result, layer, no_params, pair
+from funcnet.core import Layer, NoParams, Result, layer, pair
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, FuncnetError, OptionError, TracingError
 from funcnet.options import flag, fraction, positive
@@ -37,7 +37,7 @@ def elementwise(function: Scalar, name: str | None = None) -> Layer[NoParams]:
 
     Shapes: any -> the same. `function` is called once to record the ufuncs it calls, so it must not branch on values.
     """
-    return layer(name or _name(function), partial(_elementwise, function), no_params)
+    return layer(name or _name(function), partial(_elementwise, function))
 
 
 def _name(function: Any) -> str:
@@ -72,7 +72,7 @@ def identity() -> Layer[NoParams]:
 
     The operator that gives an input its own place in the graph, or fans one value out.
     """
-    made = layer("identity", partial(_elementwise, _identity), no_params, integer_inputs=[0], mask_inputs=[0])
+    made = layer("identity", partial(_elementwise, _identity), integer_inputs=[0], mask_inputs=[0])
     made.apply.is_identity = True
     return made
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import Array, DType, Shape
-from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.initializers import lecun_normal, zeros
@@ -65,7 +65,7 @@ def dot_product_attention(*, heads: int = 1, causal: bool = False, masked: bool 
     options = Options(count("dot_product_attention: heads", heads), flag("dot_product_attention: causal", causal), 0.0)
     places = [3] if flag("dot_product_attention: masked", masked) else []
     function = partial(_dot_product_attention, options)
-    return layer("dot_product_attention", function, no_params, 3 + len(places), mask_inputs=places)
+    return layer("dot_product_attention", function, arity=3 + len(places), mask_inputs=places)
 
 
 def _dot_product_attention(

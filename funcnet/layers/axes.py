@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from funcnet.arrays import Array
-from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ShapeError
 from funcnet.options import as_int, count, flag
@@ -29,7 +29,7 @@ def mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     keepdims: leave the axes, with length 1. Shapes: any -> the same without the axes.
     Raises OptionError for what names no axis behind the batch, ShapeError for an axis that is not there or is empty.
     """
-    return layer("mean", partial(_mean, _axes("mean", axis), flag("mean: keepdims", keepdims)), no_params)
+    return layer("mean", partial(_mean, _axes("mean", axis), flag("mean: keepdims", keepdims)))
 
 
 def _mean(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> Result[NoParams]:
@@ -46,7 +46,7 @@ def sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     Options, shapes, errors: those of `mean`.
     """
-    return layer("sum", partial(_sum, _axes("sum", axis), flag("sum: keepdims", keepdims)), no_params)
+    return layer("sum", partial(_sum, _axes("sum", axis), flag("sum: keepdims", keepdims)))
 
 
 def _sum(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> Result[NoParams]:
@@ -70,13 +70,8 @@ def masked_mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
     Raises OptionError for what names no axis behind the batch, ShapeError for an axis that is not there or is empty and
     for a mask that does not fit, DTypeError for a mask of integers: cast it, m.astype(bool).
     """
-    return layer(
-        "masked_mean",
-        partial(_masked, _axes("masked_mean", axis), flag("masked_mean: keepdims", keepdims), True),
-        no_params,
-        2,
-        mask_inputs=[1],
-    )
+    function = partial(_masked, _axes("masked_mean", axis), flag("masked_mean: keepdims", keepdims), True)
+    return layer("masked_mean", function, arity=2, mask_inputs=[1])
 
 
 @shows_call
@@ -87,13 +82,8 @@ def masked_sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     Inputs, options, shapes, errors: those of `masked_mean`.
     """
-    return layer(
-        "masked_sum",
-        partial(_masked, _axes("masked_sum", axis), flag("masked_sum: keepdims", keepdims), False),
-        no_params,
-        2,
-        mask_inputs=[1],
-    )
+    function = partial(_masked, _axes("masked_sum", axis), flag("masked_sum: keepdims", keepdims), False)
+    return layer("masked_sum", function, arity=2, mask_inputs=[1])
 
 
 def _masked(
@@ -140,7 +130,7 @@ def max(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     Options, shapes, errors: those of `mean`.
     """
-    return layer("max", partial(_max, _axes("max", axis), flag("max: keepdims", keepdims)), no_params)
+    return layer("max", partial(_max, _axes("max", axis), flag("max: keepdims", keepdims)))
 
 
 def _max(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> Result[NoParams]:
@@ -170,7 +160,7 @@ def slice(start: int | None, stop: int | None, step: int = 1, *, axis: int = -1)
     place = as_int(axis)
     if place is None:
         raise OptionError(f"slice: axis must be one int, not {axis!r}")
-    return layer("slice", partial(_slice, part, _axes("slice", place)), no_params)
+    return layer("slice", partial(_slice, part, _axes("slice", place)))
 
 
 def _end(name: str, value: int | None) -> int | None:
@@ -205,7 +195,7 @@ def permute(*axes: int) -> Layer[NoParams]:
     order = tuple(place for place in map(as_int, axes) if place is not None)
     if len(order) < len(axes) or sorted(order) != [*range(1, len(axes) + 1)]:
         raise OptionError(f"permute: axes must be 1, 2, ... in any order, each once, such as (2, 1), not {axes}")
-    return layer("permute", partial(_permute, (0, *order)), no_params)
+    return layer("permute", partial(_permute, (0, *order)))
 
 
 def _permute(order: tuple[int, ...], params: NoParams, x: Array) -> Result[NoParams]:

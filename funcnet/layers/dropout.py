@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from funcnet.arrays import Array
-from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
 from funcnet.options import fraction
 from funcnet.random import Key
@@ -23,7 +23,7 @@ def dropout(rate: float) -> Layer[NoParams]:
     Shapes: any -> the same. Raises OptionError for a rate out of range. (Srivastava et al. 2014)
     """
     chance = fraction("dropout: rate, the probability to drop,", rate)
-    return layer("dropout", partial(_dropout, chance), no_params, random=True)
+    return layer("dropout", partial(_dropout, chance), random=True)
 
 
 def _dropout(rate: float, params: NoParams, x: Array, key: Key | None = None) -> Result[NoParams]:

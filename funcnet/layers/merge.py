@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.arrays import Array, Shape
-from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
 from funcnet.errors import ShapeError
 from funcnet.options import as_int
@@ -24,7 +24,7 @@ def add() -> Layer[NoParams]:
 
     Shapes: one or more of one shape -> the same.
     """
-    return layer("add", _add, no_params, None)
+    return layer("add", _add, arity=None)
 
 
 def _add(params: NoParams, *inputs: Array) -> Result[NoParams]:
@@ -43,7 +43,7 @@ def subtract() -> Layer[NoParams]:
 
     Shapes: two of one shape -> the same.
     """
-    return layer("subtract", _subtract, no_params, 2)
+    return layer("subtract", _subtract, arity=2)
 
 
 def _subtract(params: NoParams, a: Array, b: Array) -> Result[NoParams]:
@@ -59,7 +59,7 @@ def multiply() -> Layer[NoParams]:
 
     Shapes: one or more of one shape -> the same.
     """
-    return layer("multiply", _multiply, no_params, None)
+    return layer("multiply", _multiply, arity=None)
 
 
 def _multiply(params: NoParams, *inputs: Array) -> Result[NoParams]:
@@ -85,7 +85,7 @@ def average() -> Layer[NoParams]:
 
     Shapes: one or more of one shape -> the same.
     """
-    return layer("average", _average, no_params, None)
+    return layer("average", _average, arity=None)
 
 
 def _average(params: NoParams, *inputs: Array) -> Result[NoParams]:
@@ -106,7 +106,7 @@ def maximum() -> Layer[NoParams]:
 
     Two at a time, from the first on; where two are equal, each gets half. Shapes: one or more of one shape -> the same.
     """
-    return layer("maximum", _maximum, no_params, None)
+    return layer("maximum", _maximum, arity=None)
 
 
 def _maximum(params: NoParams, *inputs: Array) -> Result[NoParams]:
@@ -133,7 +133,7 @@ def concatenate() -> Layer[NoParams]:
     Shapes: one or more that differ in the last axis only -> (..., sum of the lengths).
     Example: `fn.parallel(fn.tanh(), fn.identity(), merge=fn.concatenate())`.
     """
-    return layer("concatenate", _concatenate, no_params, None)
+    return layer("concatenate", _concatenate, arity=None)
 
 
 def _concatenate(params: NoParams, *inputs: Array) -> Result[NoParams]:
@@ -152,7 +152,7 @@ def flatten() -> Layer[NoParams]:
 
     Shapes: (a, b, ...) -> (a b ...,), row-major.
     """
-    return layer("flatten", partial(_reshape, (-1,)), no_params)
+    return layer("flatten", partial(_reshape, (-1,)))
 
 
 @shows_call
@@ -167,7 +167,7 @@ def reshape(*shape: int | Shape) -> Layer[NoParams]:
     lengths = tuple(n for n in map(as_int, given) if n is not None and n >= -1)
     if len(lengths) < len(given) or lengths.count(-1) > 1:
         raise ShapeError(f"reshape: a shape is lengths without the batch axis, one of which may be -1, not {given}")
-    return layer("reshape", partial(_reshape, lengths), no_params)
+    return layer("reshape", partial(_reshape, lengths))
 
 
 def _reshape(shape: Shape, params: NoParams, x: Array) -> Result[NoParams]:

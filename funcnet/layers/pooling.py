@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from funcnet.arrays import Array
-from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
 from funcnet.errors import OptionError, ShapeError
 from funcnet.layers.sliding import Padding, Size, Sliding, lifted, lowered_like, sliding
@@ -26,7 +26,7 @@ def max_pool(kernel_size: Size, *, strides: Size | None = None, padding: Padding
     Shapes: (height, width, channels) -> (places down, places across, channels); (length, channels) likewise.
     Raises OptionError for bad options, ShapeError for an input with other axes or smaller than the window.
     """
-    return layer("max_pool", partial(_max_pool, _pool("max_pool", kernel_size, strides, padding)), no_params)
+    return layer("max_pool", partial(_max_pool, _pool("max_pool", kernel_size, strides, padding)))
 
 
 @shows_call
@@ -38,7 +38,7 @@ def avg_pool(kernel_size: Size, *, strides: Size | None = None, padding: Padding
     m is the number of elements of a window without its padding; S_k: as in `max_pool`.
     Options, shapes, errors: those of `max_pool`.
     """
-    return layer("avg_pool", partial(_avg_pool, _pool("avg_pool", kernel_size, strides, padding)), no_params)
+    return layer("avg_pool", partial(_avg_pool, _pool("avg_pool", kernel_size, strides, padding)))
 
 
 @shows_call
@@ -52,7 +52,7 @@ def upsample(factor: Size) -> Layer[NoParams]:
     Shapes: (height, width, channels) -> (height * down, width * across, channels); (length, channels) likewise.
     Raises OptionError for another factor, ShapeError for an input with other axes.
     """
-    return layer("upsample", partial(_upsample, sliding("upsample", factor, 1, "valid", name="factor")), no_params)
+    return layer("upsample", partial(_upsample, sliding("upsample", factor, 1, "valid", name="factor")))
 
 
 def _pool(kind: str, kernel_size: Size, strides: Size | None, padding: Padding) -> Sliding:

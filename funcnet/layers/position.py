@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.arrays import Array, DType, Shape
-from funcnet.core import Layer, NoParams, Result, layer, no_params, unpack
+from funcnet.core import Layer, NoParams, Result, layer, unpack
 from funcnet.display import shows_call
 from funcnet.errors import ParamsError, ShapeError
 from funcnet.initializers import Initializer, accept_initializer, normal
@@ -64,7 +64,7 @@ def sinusoidal() -> Layer[NoParams]:
     Shapes: (T, F) -> the same. Raises ShapeError where the input is no sequence.
     (Vaswani et al. 2017)
     """
-    return layer("sinusoidal", _sinusoidal, no_params)
+    return layer("sinusoidal", _sinusoidal)
 
 
 def _sinusoidal(params: NoParams, x: Array) -> Result[NoParams]:

@@ -11,10 +11,9 @@ from funcnet.arrays import Array, Matrix, Vector
 from funcnet.core import Layer, Result, unpack
 from funcnet.errors import DTypeError, ParamsError, ShapeError
 from funcnet.tracing.cells import GRU, GRU_BACKWARD, LSTM, LSTM_BACKWARD, RNN, RNN_BACKWARD
+from funcnet.tracing.eager import prefix
 from funcnet.tracing.primitive import Primitive
-from funcnet.tracing.primitives import prefix
 from funcnet.tracing.recurrence import TIME_PRODUCT, run
-from funcnet.tracing.trace import Value
 
 
 class Recurrent(NamedTuple):
@@ -188,4 +187,4 @@ def _specs(x: Any, options: Options, size: int, *kept: tuple[int, int]) -> list[
 
 def _attributes(x: Any, options: Options) -> dict[str, Any]:
     """Which further inputs there are, and how an error that is raised when the program runs names the operator."""
-    return {"given": options.given, "where": prefix(x.trace) if isinstance(x, Value) else ""}
+    return {"given": options.given, "where": prefix(x)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from funcnet.arrays import Array
-from funcnet.core import Layer, NoParams, Result, layer, no_params
+from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
 from funcnet.errors import ShapeError
 
@@ -18,7 +18,7 @@ def softmax() -> Layer[NoParams]:
 
     The largest x is subtracted first, so that nothing overflows. Shapes: (..., n) -> the same.
     """
-    return layer("softmax", _softmax, no_params)
+    return layer("softmax", _softmax)
 
 
 def _softmax(params: NoParams, x: Array) -> Result[NoParams]:
@@ -35,7 +35,7 @@ def log_softmax() -> Layer[NoParams]:
 
     The largest x is subtracted first, so that nothing overflows. Shapes: (..., n) -> the same.
     """
-    return layer("log_softmax", _log_softmax, no_params)
+    return layer("log_softmax", _log_softmax)
 
 
 def _log_softmax(params: NoParams, x: Array) -> Result[NoParams]:

@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from funcnet.arrays import Array
-from funcnet.core import Layer, NoParams, Pullback, layer, no_params
+from funcnet.core import Layer, NoParams, Pullback, layer
 from funcnet.errors import DTypeError, ShapeError
 from funcnet.options import choice, flag
 from funcnet.tracing.primitives import inner, keep, known_labels, labelled, total_weight
@@ -93,7 +93,7 @@ def loss(
     if ignored is not None:
         function = partial(_labelled, ignored, options)
     total = partial(weight_of_batch, place, weighted, ignored) if reduction == "mean" else None
-    return layer(kind, function, no_params, arity + weighted, integer_inputs=integer_inputs, total_weight=total)
+    return layer(kind, function, arity=arity + weighted, integer_inputs=integer_inputs, total_weight=total)
 
 
 def weight_of_batch(place: Place, weighted: bool, ignored: int | None, *inputs: Array) -> float:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, is_array, is_tuple, params_dtype
+from funcnet.arrays import Array, copied, is_tuple, params_dtype
 from funcnet.calling import checks_call
 from funcnet.core import OperatorKey
 from funcnet.display import shows_call
@@ -87,16 +87,11 @@ def _accumulate(
     total = number(state.weight) + own
     mean = each(lambda u, m: m + (u - m) / (total / own) if own else m.copy(), updates, state.mean)
     if n < k:
-        inner = tree.map(copied, state.inner)
+        inner = copied(state.inner)
         return each(np.zeros_like, updates), AccumulateState(n, total, inner, mean)
     weighted = with_weight(optimizer, None if weight is None else total) if inner_takes else optimizer
     new, inner = weighted.update(mean, state.inner, params)
     return new, AccumulateState(0, 0.0, inner, each(np.zeros_like, mean))
-
-
-def copied(x: Any) -> Any:
-    """The array as the caller's own; a number is itself."""
-    return x.copy() if is_array(x) else x
 
 
 @shows_call
@@ -250,7 +245,7 @@ def averaged_params(state: object) -> Any:
     found = _find_average(state)
     if found is None:
         raise ParamsError("there is no average of params in this state: put fn.ema_params(...) last in the optimizer")
-    return tree.map(copied, found.average)
+    return copied(found.average)
 
 
 def _find_average(state: object) -> EmaParamsState | None:

@@ -40,6 +40,10 @@ class Memory(Protocol):
         """An array for one instruction to hand to the next."""
         ...
 
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array for all instructions of this call, and for no other's."""
+        ...
+
     def in_line(self, *arrays: Any) -> tuple[Any, ...]:
         """The arrays of an elementwise call as vectors, if all lie alike in memory."""
         ...
@@ -49,12 +53,16 @@ class Memory(Protocol):
         ...
 
 
+def as_arrays(memory: Memory, operands: Operands) -> Operands:
+    """The operands, numbers as 0-d arrays, which NumPy takes in faster."""
+    return tuple([memory.constant(x) if isinstance(x, (int, float)) else x for x in operands])
+
+
 def plain(run: Callable[..., None]) -> Form:
     """The call itself, its numbers as 0-d arrays, with its attributes by name."""
 
     def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-        arrays = (memory.constant(x) if isinstance(x, (int, float)) else x for x in operands)
-        return [(partial(run, **attributes) if attributes else run, (*arrays, out))]
+        return [(partial(run, **attributes) if attributes else run, (*as_arrays(memory, operands), out))]
 
     return form
 
@@ -72,7 +80,7 @@ def elementwise(ufunc: np.ufunc) -> Form:
     """A ufunc over vectors where the operands lie alike, its numbers as 0-d arrays."""
 
     def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-        arrays = tuple(memory.constant(x) if isinstance(x, (int, float)) else x for x in operands)
+        arrays = as_arrays(memory, operands)
         if ufunc is np.multiply and arrays[0] is arrays[1]:
             return [(np.square, memory.in_line(arrays[0], out))]
         return [(ufunc, memory.in_line(*arrays, out))]
@@ -147,6 +155,8 @@ def inner_product(memory: Memory, attributes: Attributes, operands: Operands, ou
 
 def is_dense(a: Any) -> bool:
     """Whether its elements lie side by side, in whatever order of the axes."""
+    if a.flags.c_contiguous or a.flags.f_contiguous:
+        return True
     order = sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
     return bool(a.transpose(order).flags.c_contiguous)
 
@@ -183,5 +193,5 @@ def nonzero(memory: Memory, attributes: Attributes, operands: Operands, out: Any
 
 def relu_grad(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """Keep or clear all bits of g, by a product of unsigned integers."""
-    g, mask = (memory.constant(x) if isinstance(x, (int, float)) else x for x in operands)
+    g, mask = as_arrays(memory, operands)
     return [(np.multiply, memory.in_line(memory.bits(g), memory.bits(mask), memory.bits(out)))]

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 
 from funcnet.arrays import Shape
 from funcnet.tracing import windows
+from funcnet.tracing.eager import call
 from funcnet.tracing.forms import Attributes
 from funcnet.tracing.primitive import COPY, Primitive
 from funcnet.tracing.shapes import Slice
 from funcnet.tracing.trace import Value
 from funcnet.tracing.windows import Window
-
-if TYPE_CHECKING:
-    from funcnet.tracing.forms import Memory
-
 
 IMAGE = (3, 1, 2, 0)
 """The axes of an image as they lie in memory, the outermost first."""
@@ -129,26 +126,6 @@ def pooled(shape: Shape, window: Window) -> Shape:
 def made(
     primitive: Primitive, operands: tuple[Any, ...], shape: Shape, order: tuple[int, ...] | None, **attributes: Any
 ) -> Any:
-    """Make or record the call. order: of the output's axes in memory, the outermost first; None for a kernel."""
-    first = operands[0]
-    if isinstance(first, Value):
-        value = first.trace.emit(primitive, operands, shape, first.dtype, None if order is None else 0, **attributes)
-        value.order = order
-        return value
-    order = order or tuple(range(len(shape)))
-    dtype = np.result_type(*operands)
-    out = np.empty([shape[i] for i in order], dtype).transpose(np.argsort(order))
-    for f, args in primitive.form(cast("Memory", Scratch(dtype)), attributes, operands, out):
-        f(*args)
-    return out
-
-
-class Scratch:
-    """What a form may ask for where it runs at once."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype: np.dtype[Any] = dtype
-
-    def scratch(self, shape: tuple[int, ...]) -> Any:
-        """A fresh array."""
-        return np.empty(shape, self.dtype)
+    """The output of the call. order: of its axes in memory, the outermost first; None for a kernel."""
+    dtype = np.result_type(*(x.dtype for x in operands))
+    return call(primitive, operands, shape, dtype, None if order is None else 0, order=order, **attributes)

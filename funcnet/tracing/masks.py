@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from funcnet.errors import MaskError
+from funcnet.tracing.eager import call, prefix
 from funcnet.tracing.forms import plain
 from funcnet.tracing.primitive import Primitive
-from funcnet.tracing.primitives import prefix
 from funcnet.tracing.shapes import BOOL, FUNCTIONS, check_dtypes, common_axis, refuse
 from funcnet.tracing.trace import Trace, Value
 
@@ -18,9 +18,7 @@ def choose(mask: Any, a: Any, b: Any, like: Any) -> Any:
     """a where the mask is true, else b: of arrays or numbers, in the dtype of `like`."""
     if isinstance(mask, Value):
         return emit_where(mask, a, b)
-    out = np.empty(np.broadcast_shapes(mask.shape, np.shape(a), np.shape(b)), like.dtype)
-    where_into(mask, a, b, out)
-    return out
+    return call(WHERE, (mask, a, b), np.broadcast_shapes(mask.shape, np.shape(a), np.shape(b)), like.dtype)
 
 
 def recorded_where(mask: Any, a: Any, b: Any) -> Value:
@@ -52,11 +50,7 @@ def limits(mask: Any, like: Any) -> Any:
 
     Raises MaskError where all of it is False; of an empty batch nothing is.
     """
-    if isinstance(mask, Value):
-        return mask.trace.emit(LIMITS, (mask,), mask.shape, like.dtype, 0, where=prefix(mask.trace))
-    out = np.empty(mask.shape, like.dtype)
-    limits_into(mask, out, where="")
-    return out
+    return call(LIMITS, (mask,), mask.shape, like.dtype, 0, where=prefix(mask))
 
 
 def limits_into(mask: Any, out: Any, *, where: str) -> None:

@@ -11,52 +11,39 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from funcnet.arrays import stray
 from funcnet.errors import LabelError, ShapeError, WeightError
 from funcnet.random import fold_in, generator
-from funcnet.tracing.forms import nonzero, plain
+from funcnet.tracing.eager import batch_axis, call, prefix
+from funcnet.tracing.forms import nonzero as nonzero_form
+from funcnet.tracing.forms import plain
 from funcnet.tracing.forms import relu_grad as relu_grad_form
 from funcnet.tracing.primitive import CONCATENATE, COPY, INNER, Primitive
 from funcnet.tracing.shapes import FUNCTIONS, joined_shape, refuse
-from funcnet.tracing.trace import Trace, Value
+from funcnet.tracing.trace import Value
 
 
 def inner(a: Any, b: Any) -> Any:
-    """Sum of a_i b_i over all elements, for arrays and for values."""
-    if isinstance(a, Value):
-        return a.trace.emit(INNER, (a, b), (), a.dtype, None)
-    return np.dot(a.ravel(), b.ravel())
+    """Sum of a_i b_i over all elements."""
+    return call(INNER, (a, b), (), a.dtype)
 
 
 def relu_grad(g: Any, y: Any) -> Any:
     """The elements of g where y, which is nowhere negative, is not zero; zero elsewhere."""
-    bits = np.dtype(f"u{y.dtype.itemsize}")
-    if isinstance(y, Value):
-        bit = y.trace.emit(NONZERO, (y,), y.shape, bits, y.batch_axis)
-        return y.trace.emit(RELU_GRAD, (g, bit), y.shape, y.dtype, y.batch_axis)
-    mask, out = np.empty(y.shape, bits), np.empty_like(g)
-    nonzero_into(y, mask)
-    relu_grad_into(g, mask, out)
-    return out
+    return call(RELU_GRAD, (g, nonzero(y)), y.shape, y.dtype, batch_axis(y))
 
 
 def keep(x: Any, w: Any) -> Any:
     """The elements of x where w, which is broadcast to the shape of x, is not zero; zero elsewhere, even for NaN."""
-    bits, size = np.dtype(f"u{x.dtype.itemsize}"), np.abs(w)  # without the sign of a negative zero
-    shape = np.broadcast_shapes(x.shape, w.shape)
-    if isinstance(x, Value):
-        bit = x.trace.emit(NONZERO, (size,), w.shape, bits, w.batch_axis)
-        return x.trace.emit(RELU_GRAD, (x, bit), shape, x.dtype, x.batch_axis)
-    mask, out = np.empty(w.shape, bits), np.empty(shape, x.dtype)
-    nonzero_into(size, mask)
-    relu_grad_into(x, mask, out)
-    return out
+    bits = nonzero(np.abs(w))  # without the sign of a negative zero
+    return call(RELU_GRAD, (x, bits), np.broadcast_shapes(x.shape, w.shape), x.dtype, batch_axis(x))
+
+
+def nonzero(y: Any) -> Any:
+    """1 where y has any bit set, else 0. Comparing unsigned integers is several times as fast as a mask of bools."""
+    return call(NONZERO, (y,), y.shape, np.dtype(f"u{y.dtype.itemsize}"), batch_axis(y))
 
 
 def total_weight(w: Any) -> Any:
     """Sum of all weights; infinity where all are 0, so that a quotient by it is 0."""
-    if isinstance(w, Value):
-        return w.trace.emit(TOTAL_WEIGHT, (w,), (), w.dtype, None, where=prefix(w.trace))
-    out = np.empty((), w.dtype)
-    total_weight_into(w, out, where="")
-    return out[()]
+    return call(TOTAL_WEIGHT, (w,), (), w.dtype, where=prefix(w))
 
 
 def total_weight_into(w: Any, out: Any, *, where: str) -> None:
@@ -70,21 +57,10 @@ def total_weight_into(w: Any, out: Any, *, where: str) -> None:
         out[...] = np.inf
 
 
-def prefix(trace: Trace, kind: str = "") -> str:
-    """The operator's name, for an error that is raised when the program runs, where the name is no longer known."""
-    where = trace.scope or kind
-    return f"{where}: " if where else ""
-
-
 def gather(table: Any, index: Any) -> Any:
     """The rows of a table that integers name."""
     shape = (*index.shape, table.shape[1])
-    if isinstance(index, Value):
-        where = prefix(index.trace, "embedding")
-        return index.trace.emit(GATHER, (table, index), shape, table.dtype, 0, where=where)
-    out = np.empty(shape, table.dtype)
-    gather_into(table, index, out, where="")
-    return out
+    return call(GATHER, (table, index), shape, table.dtype, 0, where=prefix(index, "embedding"))
 
 
 def gather_into(table: Any, index: Any, out: Any, *, where: str) -> None:
@@ -99,11 +75,7 @@ def gather_into(table: Any, index: Any, out: Any, *, where: str) -> None:
 
 def scatter_add(g: Any, index: Any, like: Any) -> Any:
     """Rows of zeros in the shape of the table `like`, to which each row of g is added where its integer says."""
-    if isinstance(index, Value):
-        return index.trace.emit(SCATTER_ADD, (g, index), like.shape, like.dtype, None)
-    out = np.empty(like.shape, like.dtype)
-    scatter_add_into(g, index, out)
-    return out
+    return call(SCATTER_ADD, (g, index), like.shape, like.dtype)
 
 
 def scatter_add_into(g: Any, index: Any, out: Any) -> None:
@@ -116,11 +88,7 @@ def scatter_add_into(g: Any, index: Any, out: Any) -> None:
 
 def pad(g: Any, index: tuple[Any, ...], like: Any) -> Any:
     """Zeros in the shape of `like`, with g in the slice that the index cuts out."""
-    if isinstance(g, Value):
-        return g.trace.emit(PAD, (g,), like.shape, like.dtype, like.batch_axis, index=index)
-    out = np.empty_like(like)
-    pad_into(g, out, index=index)
-    return out
+    return call(PAD, (g,), like.shape, like.dtype, batch_axis(like), index=index)
 
 
 def pad_into(g: Any, out: Any, *, index: tuple[Any, ...]) -> None:
@@ -144,11 +112,7 @@ def pick(x: Any, labels: Any) -> Any:
 
     Raises LabelError for a label that is no class.
     """
-    if isinstance(x, Value):
-        return x.trace.emit(PICK, (x, labels), labels.shape, x.dtype, 0, where=prefix(x.trace))
-    out = np.empty(labels.shape, x.dtype)
-    pick_into(x, labels, out, where="")
-    return out
+    return call(PICK, (x, labels), labels.shape, x.dtype, 0, where=prefix(x))
 
 
 def pick_into(x: Any, labels: Any, out: Any, *, where: str) -> None:
@@ -170,11 +134,7 @@ def places(labels: Any) -> tuple[Any, ...]:
 
 def one_hot(labels: Any, like: Any) -> Any:
     """Rows of zeros with a 1 where the label says, in the shape and dtype of `like`; `pick` has checked the labels."""
-    if isinstance(labels, Value):
-        return labels.trace.emit(ONE_HOT, (labels,), like.shape, like.dtype, 0)
-    out = np.empty_like(like)
-    one_hot_into(labels, out)
-    return out
+    return call(ONE_HOT, (labels,), like.shape, like.dtype, 0)
 
 
 def one_hot_into(labels: Any, out: Any) -> None:
@@ -185,11 +145,7 @@ def one_hot_into(labels: Any, out: Any) -> None:
 
 def labelled(labels: Any, ignored: int, like: Any) -> Any:
     """1 for each label but the one to be ignored, 0 for that, in the dtype of `like`."""
-    if isinstance(labels, Value):
-        return labels.trace.emit(LABELLED, (labels,), labels.shape, like.dtype, 0, ignored=ignored)
-    out = np.empty(labels.shape, like.dtype)
-    labelled_into(labels, out, ignored=ignored)
-    return out
+    return call(LABELLED, (labels,), labels.shape, like.dtype, 0, ignored=ignored)
 
 
 def labelled_into(labels: Any, out: Any, *, ignored: int) -> None:
@@ -199,11 +155,7 @@ def labelled_into(labels: Any, out: Any, *, ignored: int) -> None:
 
 def known_labels(labels: Any, w: Any, classes: int) -> Any:
     """The labels, but 0 where the weight is 0 and the label is no class. w is broadcast to the shape of the labels."""
-    if isinstance(labels, Value):
-        return labels.trace.emit(KNOWN_LABELS, (labels, w), labels.shape, labels.dtype, 0, classes=classes)
-    out = np.empty_like(labels)
-    known_labels_into(labels, w, out, classes=classes)
-    return out
+    return call(KNOWN_LABELS, (labels, w), labels.shape, labels.dtype, 0, classes=classes)
 
 
 def known_labels_into(labels: Any, w: Any, out: Any, *, classes: int) -> None:
@@ -214,9 +166,7 @@ def known_labels_into(labels: Any, w: Any, out: Any, *, classes: int) -> None:
 
 def folded(key: Any, data: int | str) -> Any:
     """`fold_in` for keys, and for values that are keys."""
-    if isinstance(key, Value):
-        return key.trace.emit(FOLD_IN, (key,), key.shape, key.dtype, None, data=data)
-    return fold_in(key, data)
+    return call(FOLD_IN, (key,), key.shape, key.dtype, data=data)
 
 
 def fold_in_into(key: Any, out: Any, *, data: int | str) -> None:
@@ -226,11 +176,7 @@ def fold_in_into(key: Any, out: Any, *, data: int | str) -> None:
 
 def dropout_mask(key: Any, rate: float, like: Any) -> Any:
     """0 with probability rate, else 1 / (1 - rate), for each element of `like`."""
-    if isinstance(like, Value):
-        return like.trace.emit(DROPOUT_MASK, (key,), like.shape, like.dtype, like.batch_axis, rate=rate)
-    out = np.empty(like.shape, like.dtype)
-    dropout_mask_into(key, out, rate=rate)
-    return out
+    return call(DROPOUT_MASK, (key,), like.shape, like.dtype, batch_axis(like), rate=rate)
 
 
 def dropout_mask_into(key: Any, out: Any, *, rate: float) -> None:
@@ -240,17 +186,7 @@ def dropout_mask_into(key: Any, out: Any, *, rate: float) -> None:
     np.multiply(draws >= rate, 1.0 / (1.0 - rate), out, casting="same_kind")
 
 
-def nonzero_into(y: Any, mask: Any) -> None:
-    """1 where y has any bit set, else 0. Comparing unsigned integers is several times as fast as a mask of bools."""
-    np.sign(y.view(mask.dtype), mask)
-
-
-def relu_grad_into(g: Any, mask: Any, out: Any) -> None:
-    """Keep or clear all bits of g."""
-    np.multiply(g.view(mask.dtype), mask, out.view(mask.dtype))
-
-
-NONZERO = Primitive("nonzero", nonzero, elementwise=True, fusible=True)
+NONZERO = Primitive("nonzero", nonzero_form, elementwise=True, fusible=True)
 RELU_GRAD = Primitive("relu_grad", relu_grad_form, elementwise=True)
 TOTAL_WEIGHT = Primitive("total_weight", plain(total_weight_into))
 GATHER = Primitive("gather", plain(gather_into))

@@ -12,14 +12,14 @@ errors below 1e-9 and 8e-9: half the time.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from funcnet.arrays import Array
+from funcnet.tracing.eager import batch_axis, call
 from funcnet.tracing.forms import in_line
 from funcnet.tracing.primitive import Primitive
-from funcnet.tracing.trace import Value
 
 CENTRE = (
     0.3989422804014327,
@@ -89,11 +89,7 @@ PART = 16384  # numbers that are computed at a time, in passes that stay in the 
 
 def normal_cdf(x: Any) -> Array:
     """Phi x = 1 / sqrt(2 pi) int_-inf^x exp(-t^2 / 2) dt, for an array or a recorded value."""
-    if isinstance(x, Value):
-        return cast("Any", x.trace.emit(NORMAL_CDF, (x,), x.shape, x.dtype, x.batch_axis))  # type: ignore[no-any-return]
-    out: Array = np.empty_like(x)
-    normal_cdf_into(x, out)
-    return out
+    return call(NORMAL_CDF, (x,), x.shape, x.dtype, batch_axis(x))  # type: ignore[no-any-return]
 
 
 def normal_cdf_into(x: Array, out: Array) -> None:

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from funcnet.arrays import is_array
+from funcnet.arrays import copied, is_array
 from funcnet.calling import checks_call
 from funcnet.core import Function, Layer
 from funcnet.errors import OptionError, ShapeError
 from funcnet.layers.norm import BatchNorm, Probe, Reached
 from funcnet.networks.combinators import check
 from funcnet.training.batches import Data, accept_data, can_be_read_again, whole_or_batches
-from funcnet.training.fit_result import Fit, owned, params_of
+from funcnet.training.fit_result import Fit, params_of
 from funcnet.training.splitting import inputs_taken
 
 P = TypeVar("P")
@@ -76,7 +76,7 @@ def with_statistics(
             inputs = apply.accept(plain, batch[: taken(len(batch))], None)
             reached = _first_reached(apply, probed, inputs)
             if reached is None:
-                return owned(probed)
+                return copied(probed)
             probe, moments = reached.probe, merged(moments, moments_of(reached.x))
         if not moments.rows:
             raise ShapeError("calibrate: there are no rows in the data, and so no statistics")

@@ -9,11 +9,11 @@ from typing import Any, cast
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import is_array
+from funcnet.arrays import copied, is_array
 from funcnet.calling import check_takes
 from funcnet.errors import OptionError
 from funcnet.training.calibration import without_statistics
-from funcnet.training.fit_result import Fit, owned
+from funcnet.training.fit_result import Fit
 
 BOOLS: tuple[Any, ...] = (bool, np.bool_)
 
@@ -62,7 +62,7 @@ def _replacement(i: int, given: Fit[Any], before: Fit[Any]) -> Fit[Any]:
             raise OptionError(f"{where} {name} has another structure, shape or dtype: use fitted._replace(...)")
     if {k: np.shape(v) for k, v in given.history.items()} != {k: v.shape for k, v in before.history.items()}:
         raise OptionError(f"{where} history has other names or epochs: leave it as it is")
-    return owned(given)
+    return copied(given)
 
 
 def _spec(x: Any) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from typing_extensions import TypeVar
 
 from funcnet import tree
+from funcnet.arrays import copied
 from funcnet.calling import checks_call
 from funcnet.display import first_line
 from funcnet.errors import OptionError
@@ -21,7 +22,7 @@ from funcnet.training.batches import Batch, Data, Rows, accept_data, can_be_read
 from funcnet.training.calibration import lacks_statistics, with_statistics, without_statistics
 from funcnet.training.callbacks import Listeners, numbers
 from funcnet.training.evaluation import Mean, compared, loss_of, mean_loss, of_all_rows, scores
-from funcnet.training.fit_result import Fit, owned
+from funcnet.training.fit_result import Fit
 from funcnet.training.gradients import SGDStep, Step
 from funcnet.training.monitoring import Monitor, monitor_of
 from funcnet.training.scan import Run, begin, folded, has_state
@@ -154,9 +155,9 @@ def check_fit(
 def first_fit(step: TrainStep[P, Any] | SGDStep[P], params: P | Fit[P]) -> Fit[P]:
     """Where training starts, with arrays of its own: before the first epoch, or after those of an earlier fit."""
     if not isinstance(params, Fit):
-        own = owned(params)
-        return Fit(own, owned(step.init(own)) if has_state(step) else None, {}, own)
-    fitted = owned(cast("Fit[P]", params))
+        own = copied(params)
+        return Fit(own, copied(step.init(own)) if has_state(step) else None, {}, own)
+    fitted = copied(cast("Fit[P]", params))
     if has_state(step) and not lacks_statistics(fitted.last):
         trained = without_statistics(fitted.last)  # calibrated since then, unless the state knows of the statistics
         if tree.structure(step.init(trained)) == tree.structure(fitted.state):
@@ -228,7 +229,7 @@ def extended(fitted: Fit[P], params: P, last: P, state: Any, means: dict[str, An
         )
     history = {name: with_epoch(name, fitted.history.get(name, ()), value) for name, value in means.items()}
     is_best = monitor is None or monitor.best_epoch(history) == len(history["loss"]) - 1
-    return Fit(owned(params) if is_best else fitted.params, state, history, last)
+    return Fit(copied(params) if is_best else fitted.params, state, history, last)
 
 
 def with_epoch(name: str, before: Iterable[Any], value: Any) -> npt.NDArray[np.float64]:
@@ -253,4 +254,4 @@ def is_over(fitted: Fit[Any], monitor: Monitor | None, patience: int | None) -> 
 
 def finished(loop: Loop, fitted: Fit[P]) -> Fit[P]:
     """The Fit with calibrated params, if there was an epoch; no two of its trees share memory."""
-    return fitted._replace(params=owned(calibrated(loop, fitted.params) if fitted.epochs else fitted.params))
+    return fitted._replace(params=copied(calibrated(loop, fitted.params) if fitted.epochs else fitted.params))

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Generic, NamedTuple, cast
 
-import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeVar
 
-from funcnet import tree
-from funcnet.arrays import is_array
-
 P = TypeVar("P", default=Any)
-T = TypeVar("T")
 
 
 class Fit(NamedTuple, Generic[P]):
@@ -38,12 +33,3 @@ class Fit(NamedTuple, Generic[P]):
 def params_of(params: Any) -> Any:
     """The params of a `Fit`; anything else is itself."""
     return cast("Any", params).params if isinstance(params, Fit) else params
-
-
-def owned(values: T) -> T:
-    """The same tree with arrays of its own."""
-
-    def own(x: Any) -> Any:
-        return np.array(x) if is_array(x) else x
-
-    return tree.map(own, values)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.core import layer, no_params
+from funcnet.core import layer
 from funcnet.exports.c_names import TAKEN
 from funcnet.native.toolchain import find_compiler
 from funcnet.tracing.products import contract
@@ -242,7 +242,7 @@ def test_all_names_begin_with_the_name(tmp_path: Path) -> None:
     ],
 )
 def test_batched_products(tmp_path: Path, subscripts: str, heads: int, shapes: Any) -> None:
-    net: Any = layer("batched", partial(batched, subscripts, heads), no_params, 2)
+    net: Any = layer("batched", partial(batched, subscripts, heads), arity=2)
     x = [np.random.default_rng(i).normal(size=(ROWS, *shape)) for i, shape in enumerate(shapes)]
     y = net.apply((), *x)
     ((_, arrays),) = run_all([Run(fn.to_c(net, (), *x), "net", (*x, np.zeros_like(y)))], tmp_path)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.tracing.primitives import keep, known_labels, one_hot, pick, prefix
+from funcnet.tracing.eager import prefix
+from funcnet.tracing.primitives import keep, known_labels, one_hot, pick
 from funcnet.tracing.trace import Trace
 
 
@@ -90,9 +91,10 @@ def test_joined_and_broadcast_values_keep_the_axis_of_their_rows() -> None:
 
 def test_an_error_in_a_program_names_the_operator_where_it_is_known() -> None:
     trace = Trace(np.dtype(np.float32), 1)
-    assert (prefix(trace), prefix(trace, "embedding")) == ("", "embedding: ")
+    x = trace.input((1, 2), trace.dtype)
+    assert (prefix(x), prefix(x, "embedding"), prefix(np.ones(2), "embedding")) == ("", "embedding: ", "")
     trace.scope = "1 linear"
-    assert prefix(trace, "embedding") == "1 linear: "
+    assert prefix(x, "embedding") == "1 linear: "
 
 
 def test_where_records_a_choice_by_a_mask_alone() -> None:
