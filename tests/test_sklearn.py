@@ -57,6 +57,7 @@ def same_bits(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y) for x, y in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["FuncnetClassifier", "FuncnetRegressor"])
 def test_scikit_learn_has_nothing_to_say_against_it(name: str) -> None:
     settings = {**os.environ, "SCIPY_ARRAY_API": "1"}  # without which some checks are skipped
