@@ -184,9 +184,11 @@ class Step(CompiledGradient[P]):
     """Base of training steps: the compiled gradient, then an update of the params.
 
     flat: whether the update runs over flat vectors.
+    scans: whether many steps are one call.
     """
 
     flat: bool
+    scans: bool = False
 
     def enter(
         self, params: P, state: Any, arrays: tuple[Array | Labels, ...], key: Key | None
