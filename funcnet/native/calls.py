@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from funcnet.native import labels, recurrence
+from funcnet.native import images, labels, recurrence
 from funcnet.native.writing import INDICES, Writer, row_major, tile_rows
 from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
@@ -140,4 +140,5 @@ FORMS: dict[str, Callable[[Writer, Any], bool]] = {
     GATHER.name: labels.gather,
     SCATTER_ADD.name: labels.scatter_add,
     **recurrence.FORMS,
+    **images.FORMS,
 }
