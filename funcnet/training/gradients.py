@@ -238,11 +238,17 @@ class SGDStep(Step[P]):
         space, vector = self.acquire(params, arrays, key)
         for f, args in space.program:
             f(*args)
-        vector = (space.layout.joined(params) if vector is None else vector) - space.gradient
-        new, loss = space.layout.tree(vector), space.fresh[0]()
+        before = space.layout.joined(params) if vector is None else vector
+        return self.finish(space, before - space.gradient, params, arrays, key)
+
+    def finish(
+        self, space: Workspace[P], vector: Any, params: P, arrays: tuple[Any, ...], key: Key | None
+    ) -> tuple[P, np.floating[Any]]:
+        """(new params, whose vector this is, the loss); the workspace goes back."""
+        loss = space.fresh[0]()
         if self.check_finite and not all_finite(loss, vector):
             raise self.not_finite(space, params, arrays, key, loss)
-        space.params_cache.remember(new, vector)
+        new = space.params_cache.made(vector)
         space.pool.append(space)
         return new, loss
 

@@ -102,9 +102,8 @@ class FlatRun(Generic[P]):
     def finish(self) -> tuple[P, Any]:
         """The params as views of the vector, in which nothing changes any more, and the state."""
         space = self.space
-        params = space.layout.tree(self.vector)
         state = self.step.state_of(space, self.state)
-        space.params_cache.remember(params, self.vector)
+        params = space.params_cache.made(self.vector)
         space.pool.append(space)
         return params, state
 

@@ -89,10 +89,10 @@ class TrainStep(Step[P], Generic[P, L]):
                 f(*args)
             updates, state = two(self.update_of(arrays)(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
-        new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
+        loss, *outputs = [take() for take in space.fresh]
         if self.check_finite and not all_finite(loss, vector):
             raise self.not_finite(space, params, arrays, key, loss)
-        space.params_cache.remember(new, vector)
+        new = space.params_cache.made(vector)
         space.pool.append(space)
         return new, state, loss, outputs
 
