@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from funcnet.arrays import is_array, is_tuple
 from funcnet.errors import ExportError
 from funcnet.exports.described import Names, located
 from funcnet.tracing import forms, products
-from funcnet.tracing.shapes import Slice
+from funcnet.tracing.shapes import Slice, Transpose
 from funcnet.tracing.trace import Call, Value
 
 
@@ -188,10 +187,8 @@ def place_of(array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
 def view_text(value: Value, base: str) -> str:
     """A view of what is written so."""
     view: Any = value.view
-    if view is np.transpose:
-        return f"{base}.T"
-    if isinstance(view, partial) and view.func is np.transpose:
-        return f"{base}.transpose({view.keywords['axes']})"
+    if isinstance(view, Transpose):
+        return f"{base}.T" if view.reverses else f"{base}.transpose({view.axes})"
     if isinstance(view, Slice):
         return f"{base}[{index_text(view.index)}]"
     return f"{base}.reshape({value.shape})"
