@@ -11,17 +11,14 @@ characters and a minute it learns to spell words, mostly, and which go together,
 It needs the extra `examples`: pip install -e ".[examples]"
 """
 
-import argparse
 import re
-import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import common
 import numpy as np
-from common import Array, Labels, markdown
+from common import Array, Labels, Losses, markdown, timed
 
 import funcnet as fn
 
@@ -70,7 +67,7 @@ class Trained(NamedTuple):
     """A name, the loss of each epoch in bits, the bits of each character of the unseen text, the seconds it took."""
 
     name: str
-    losses: Array
+    losses: Losses
     bits: Array
     seconds: float
 
@@ -109,36 +106,37 @@ def judged(scores: Array, targets: Labels) -> Array:
     return bits_of(scores[:, LENGTH // 2 :], targets[:, LENGTH // 2 :]).ravel()
 
 
-def count_letters(text: Labels, unseen: Labels) -> Trained:
+def count_letters(text: Labels) -> Array:
     """The base line: chances counted after two characters, after one and after none, mixed."""
-    began = time.perf_counter()
     size = len(LETTERS)
-    after = [np.full(size, 1 / size)]
+    chances = np.full(size, 1 / size)
     for order in range(3):
         counts = np.zeros((size,) * (order + 1))
         np.add.at(counts, tuple(text[i : len(text) - order + i] for i in range(order + 1)), 1.0)
-        after.append((counts + 3.0 * after[-1]) / (counts.sum(axis=-1, keepdims=True) + 3.0))
+        chances = (counts + 3.0 * chances) / (counts.sum(axis=-1, keepdims=True) + 3.0)
+    return chances
+
+
+def judge_counts(text: Labels, unseen: Labels) -> Trained:
+    """What the base line makes of the unseen text."""
+    chances, seconds = timed(count_letters, text)
     x, targets = halves(unseen)
     x, targets = x[:, LENGTH // 2 :], targets[:, LENGTH // 2 :]
     before = np.concatenate([halves(unseen)[0][:, LENGTH // 2 - 1 : -1, None], x[..., None]], axis=-1)
-    bits = -np.log2(after[3][before[..., 0], before[..., 1], targets]).ravel()
-    return Trained("counts of three letters", np.array([]), bits, time.perf_counter() - began)
+    bits = -np.log2(chances[before[..., 0], before[..., 1], targets]).ravel()
+    return Trained("counts of three letters", np.array([]), bits, seconds)
 
 
 def train_torch(text: Labels, unseen: Labels, epochs: int, seed: int, progress: Any = iter) -> Trained:
     """PyTorch's transformer of the same size, by one thread."""
-    import torch
-
-    nn: Any = torch.nn
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch = common.torch_on_one_thread(seed)
+    nn = torch.nn
     table, places = nn.Embedding(len(LETTERS), WIDTH), nn.Parameter(0.02 * torch.randn(LENGTH, WIDTH))
     nn.init.normal_(table.weight, std=0.02)
     form: Any = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
     blocks = [nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, **form) for _ in range(2)]
     head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, len(LETTERS)))
     parts = nn.ModuleList([table, *blocks, head])
-    optimizer = torch.optim.Adam([places, *parts.parameters()], RATE)
     hidden = nn.Transformer.generate_square_subsequent_mask(LENGTH)
 
     def scores(x: Any) -> Any:
@@ -149,24 +147,17 @@ def train_torch(text: Labels, unseen: Labels, epochs: int, seed: int, progress: 
 
     windows = np.lib.stride_tricks.sliding_window_view(text, LENGTH + 1)[::STRIDE]
     data = torch.from_numpy(np.array(windows))
+
+    def loss_of(rows: Any) -> Any:
+        return nn.functional.cross_entropy(scores(data[rows, :-1]).flatten(0, 1), data[rows, 1:].flatten())
+
+    optimizer = torch.optim.Adam([places, *parts.parameters()], RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-len(data) // BATCH))
-    began, losses = time.perf_counter(), []
-    for _ in progress(range(epochs)):
-        total = 0.0
-        for rows in torch.randperm(len(data)).split(BATCH):
-            found, targets = scores(data[rows, :-1]), data[rows, 1:]
-            loss = nn.functional.cross_entropy(found.flatten(0, 1), targets.flatten())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(rows)
-        losses.append(total / len(data))
-    seconds = time.perf_counter() - began
+    losses, seconds = timed(common.torch_losses, loss_of, optimizer, len(data), epochs, BATCH, schedule, progress)
     x, targets = halves(unseen)
     with torch.no_grad():
         bits = judged(scores(torch.from_numpy(np.array(x))).numpy(), targets)
-    return Trained("PyTorch, 2 blocks", np.array(losses) / np.log(2), bits, seconds)
+    return Trained("PyTorch, 2 blocks", losses / np.log(2), bits, seconds)
 
 
 def row(trained: Trained) -> dict[str, str]:
@@ -182,6 +173,7 @@ def row(trained: Trained) -> dict[str, str]:
 def draw(folder: Path, results: Sequence[Trained], unseen: Labels) -> None:
     """The bits of each character of a line of unseen text, and the losses."""
     from matplotlib.figure import Figure
+    from pictures import draw_losses
 
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     parts = figure.subplot_mosaic([["bits"], ["losses"]], height_ratios=[1, 1])
@@ -193,42 +185,29 @@ def draw(folder: Path, results: Sequence[Trained], unseen: Labels) -> None:
     parts["bits"].tick_params(axis="x", length=0)
     parts["bits"].set(ylabel="bits", xlim=(-0.8, len(line) - 0.2))
     parts["bits"].set_title("How surprising each character of unseen text is: mostly where a word begins")
-    colours = {"funcnet, 2 blocks": common.BLUE, "PyTorch, 2 blocks": common.RED}
+    curves = {f"{trained.name}, training": [trained.losses] for trained in results if len(trained.losses)}
+    colours = draw_losses(parts["losses"], curves)
     for trained in results:
-        epochs = np.arange(1, len(trained.losses) + 1)
-        if len(epochs):
-            label = f"{trained.name}, training"
-            parts["losses"].plot(epochs, trained.losses, color=colours[trained.name], linewidth=2, label=label)
-        end, colour = trained.bits.mean(), colours.get(trained.name, common.GREY)
-        parts["losses"].axhline(end, color=colour, linestyle=":", label=f"{trained.name}, unseen text")
-    parts["losses"].set(xlabel="epoch", ylabel="bits a character", ylim=(0, None))
+        colour = colours.get(f"{trained.name}, training", common.GREY)
+        parts["losses"].axhline(trained.bits.mean(), color=colour, linestyle=":", label=f"{trained.name}, unseen text")
+    parts["losses"].set(ylabel="bits a character", ylim=(0, None))
     parts["losses"].legend(frameon=False, ncols=2)
     common.save(figure, folder, "characters.png")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    return common.parser("A transformer that writes on, letter by letter.", epochs=10).parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the picture, write a few lines."""
-    options = parse(argv)
-    common.require("matplotlib", "tqdm")
-    from tqdm import tqdm
-
+    options = common.begin("A transformer that writes on, letter by letter.", 10, argv)
     print(fn.summary(net, (LENGTH,)), end="\n\n")
     key = fn.key(options.seed)
     text, unseen = prose()
-    began = time.perf_counter()
-    fitted = train(key, text, options.epochs, partial(tqdm, desc="transformer", unit="epoch"))
-    seconds = time.perf_counter() - began
+    fitted, seconds = timed(train, key, text, options.epochs, common.bar("transformer"))
     x, targets = halves(unseen)
     bits = judged(net.apply(fitted.params, x), targets)
     losses = np.array(fitted.history["loss"]) / np.log(2)
-    results = [Trained("funcnet, 2 blocks", losses, bits, seconds), count_letters(text, unseen)]
+    results = [Trained("funcnet, 2 blocks", losses, bits, seconds), judge_counts(text, unseen)]
     try:
-        bar = partial(tqdm, desc="PyTorch", unit="epoch")
+        bar = common.bar("PyTorch")
         results.append(train_torch(text, unseen, options.epochs, options.seed, bar))
     except ModuleNotFoundError:
         print("PyTorch is not installed: its row is left out.\n")

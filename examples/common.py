@@ -1,4 +1,4 @@
-"""What the examples share: one thread for NumPy, options of command lines, images of digits, tables, colours."""
+"""What the examples share: one thread for NumPy, options, images of digits, the clock, PyTorch, tables, colours."""
 
 import os
 
@@ -7,11 +7,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small networks gain nothin
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ import funcnet as fn
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 Labels: TypeAlias = NDArray[np.intp]
+Losses: TypeAlias = NDArray[np.float64]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BLUE, RED, GREEN, INK, GREY = "#2166ac", "#d6382d", "#3a923a", "#1a1a1a", "#8c8c8c"
 
@@ -79,6 +83,59 @@ def bar(title: str, unit: str = "epoch") -> Any:
     from tqdm import tqdm
 
     return partial(tqdm, desc=title, unit=unit)
+
+
+def timed(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:
+    """What a call returns, and the seconds it took."""
+    began = time.perf_counter()
+    found = function(*args, **kwargs)
+    return found, time.perf_counter() - began
+
+
+def has_compiler() -> bool:
+    """Whether there is a C compiler for native code."""
+    from funcnet.native.toolchain import find_compiler
+
+    try:
+        return bool(find_compiler())
+    except fn.MissingPackageError:
+        return False
+
+
+def torch_on_one_thread(seed: int) -> Any:
+    """PyTorch, where it is installed."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    return torch
+
+
+def torch_losses(
+    loss_of: Callable[[Any], Any],
+    optimizer: Any,
+    n: int,
+    epochs: int,
+    batch: int,
+    schedule: Any = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Losses:
+    """Train in PyTorch: the mean loss of each epoch. `loss_of` takes the numbers of the rows in a batch, of `n`."""
+    import torch
+
+    losses: list[float] = []
+    for _ in progress(range(epochs)):
+        total = 0.0
+        for rows in torch.randperm(n).split(batch):
+            loss = loss_of(rows)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+            total += loss.item() * len(rows)
+        losses.append(total / n)
+    return np.array(losses)
 
 
 def require(*modules: str) -> None:

@@ -9,16 +9,17 @@ the losses, what the first convolution makes of a test image, and the digits tha
 It needs the extra `examples`: pip install -e ".[examples]"
 """
 
-import argparse
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import classifiers
 import common
 import numpy as np
-from common import TEST, Array, Images, digit_images, markdown
+from classifiers import Result
+from common import Array, Images, timed
 
 import funcnet as fn
 
@@ -50,129 +51,65 @@ UNITS = 128
 mlp = fn.serial(fn.linear(UNITS), fn.relu(), fn.linear(UNITS), fn.relu(), fn.linear(10))
 
 
-class Result(NamedTuple):
-    """One training: what the test images are taken for, the part that is right, the loss of each epoch, the time."""
-
-    logits: Array
-    accuracy: float
-    losses: Any
-    seconds: float
-
-
 def squares(pixels: Array) -> Array:
     """Rows of 64 pixels as images (n, 8, 8, 1)."""
     return pixels.reshape(-1, 8, 8, 1)
 
 
-def train_ours(key: fn.Key, network: Any, train_set: Images, test_set: Images, epochs: int) -> tuple[Any, Result]:
-    """One of funcnet's two networks: (params, result)."""
+def train_ours(key: fn.Key, network: Any, train_set: Images, test_set: Images, epochs: int) -> Result:
+    """One of funcnet's two networks."""
     x, test = (squares(images.pixels) if network is net else images.pixels for images in (train_set, test_set))
-    began = time.perf_counter()
-    fitted = train(key, network, x, train_set.digit, epochs)
-    seconds = time.perf_counter() - began
+    fitted, seconds = timed(train, key, network, x, train_set.digit, epochs)
     logits = network.apply(fitted.params, test)
-    return fitted.params, Result(logits, fn.accuracy(logits, test_set.digit), fitted.history["loss"], seconds)
-
-
-def train_classifier(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> Result:
-    """scikit-learn's MLP."""
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
-
-    options: dict[str, Any] = {"batch_size": BATCH, "max_iter": epochs, "n_iter_no_change": epochs, "alpha": 0.0}
-    seed = int(key[0] % 2**32)
-    classifier: Any = MLPClassifier((UNITS, UNITS), learning_rate_init=LEARNING_RATE, random_state=seed, **options)
-    began = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # all epochs are wanted
-        classifier.fit(*train_set)
-    seconds = time.perf_counter() - began
-    scores = classifier.predict_proba(test_set.pixels)
-    return Result(scores, fn.accuracy(scores, test_set.digit), np.array(classifier.loss_curve_), seconds)
+    return classifiers.result(logits, test_set.digit, fitted.history["loss"], seconds, fitted.params)
 
 
 def train_torch(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> Result:
     """The same convolutional network in PyTorch, by one thread."""
-    import torch
-
-    nn: Any = torch.nn
-    torch.set_num_threads(1)
-    torch.manual_seed(int(key[0] % 2**32))
-    layers = [nn.Conv2d(1, EDGES, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    layers += [
-        nn.Conv2d(EDGES, SHAPES, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4 * SHAPES, 10),
-    ]
-    network = nn.Sequential(*layers)
-    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    torch = common.torch_on_one_thread(int(key[0] % 2**32))
+    nn = torch.nn
+    network = nn.Sequential(
+        *(nn.Conv2d(1, EDGES, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(EDGES, SHAPES, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(4 * SHAPES, 10)),
+    )
     x, test = (torch.from_numpy(images.pixels.reshape(-1, 1, 8, 8)) for images in (train_set, test_set))
-    digit, losses = torch.from_numpy(train_set.digit), []
-    began = time.perf_counter()
-    for _ in range(epochs):
-        total = 0.0
-        for rows in torch.randperm(len(x)).split(BATCH):
-            loss = nn.functional.cross_entropy(network(x[rows]), digit[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(rows)
-        losses.append(total / len(x))
-    seconds = time.perf_counter() - began
+    digit = torch.from_numpy(train_set.digit)
+
+    def loss_of(rows: Any) -> Any:
+        return nn.functional.cross_entropy(network(x[rows]), digit[rows])
+
+    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    losses, seconds = timed(common.torch_losses, loss_of, optimizer, len(x), epochs, BATCH)
     with torch.no_grad():
-        logits = network(test).numpy()
-    return Result(logits, fn.accuracy(logits, test_set.digit), np.array(losses), seconds)
+        return classifiers.result(network(test).numpy(), test_set.digit, losses, seconds)
 
 
-def others() -> dict[str, Callable[..., Result]]:
-    """What the convolutional network is compared with."""
-
-    def train_mlp(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> Result:
-        return train_ours(key, mlp, train_set, test_set, epochs)[1]
-
-    found = {f"funcnet, MLP {UNITS} + {UNITS}": train_mlp, f"MLPClassifier, {UNITS} + {UNITS}": train_classifier}
-    return found | ({"PyTorch, convolutions": train_torch} if find_spec("torch") else {})
-
-
-def table(results: dict[str, list[Result]]) -> str:
-    """A row for each network: medians over the draws, and the range of the accuracy."""
-    rows = []
-    for name, trainings in results.items():
-        accuracies = 100 * np.array([result.accuracy for result in trainings])
-        rows.append(
-            {
-                "network": name,
-                "test accuracy": f"{np.median(accuracies):.1f} %",
-                "range": f"{accuracies.min():.1f} to {accuracies.max():.1f} %",
-                "last loss": f"{np.median([result.losses[-1] for result in trainings]):.4f}",
-                "seconds": f"{np.median([result.seconds for result in trainings]):.2f}",
-            }
-        )
-    return markdown(rows)
+def train_all(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> dict[str, Result]:
+    """All on one draw."""
+    classifier = classifiers.mlp_classifier(UNITS, LEARNING_RATE, classifiers.estimator_options(key, BATCH, epochs))
+    found = {
+        "funcnet, convolutions": train_ours(key, net, train_set, test_set, epochs),
+        f"funcnet, MLP {UNITS} + {UNITS}": train_ours(key, mlp, train_set, test_set, epochs),
+        f"MLPClassifier, {UNITS} + {UNITS}": classifiers.train_estimator(classifier, train_set, test_set),
+    }
+    return found | (
+        {"PyTorch, convolutions": train_torch(key, train_set, test_set, epochs)} if find_spec("torch") else {}
+    )
 
 
-def draw(folder: Path, results: dict[str, list[Result]], params: Any, test_set: Images) -> None:
+def draw(folder: Path, results: dict[str, list[Result]], test_set: Images) -> None:
     """The losses of all draws; of the first draw the features of an image, and the images that are taken for others."""
     from matplotlib.figure import Figure
-    from pictures import draw_wrong
+    from pictures import draw_losses, draw_wrong
 
     figure = Figure(figsize=(12, 3.9), layout="constrained")
     losses, features, wrong = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
-    for (name, trainings), colour in zip(
-        results.items(), (common.BLUE, common.GREEN, common.RED, common.GREY), strict=False
-    ):
-        curves = np.array([result.losses for result in trainings])
-        epochs = np.arange(1, curves.shape[1] + 1)
-        losses.plot(epochs, curves.T, color=colour, linewidth=0.6, alpha=0.35)
-        losses.plot(epochs, np.median(curves, axis=0), color=colour, linewidth=2, label=name)
-    losses.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Training loss: draws and median")
-    losses.legend(frameon=False)
-    draw_features(features, params, squares(test_set.pixels[:1]))
-    draw_wrong(wrong, next(iter(results.values()))[0], test_set)
+    draw_losses(losses, {name: [found.losses for found in trainings] for name, trainings in results.items()})
+    losses.set(ylabel="cross-entropy", yscale="log", title="Training loss: draws and median")
+    first = next(iter(results.values()))[0]
+    draw_features(features, first.params, squares(test_set.pixels[:1]))
+    draw_wrong(wrong, first.scores, test_set)
     common.save(figure, folder, "convnet.png")
 
 
@@ -189,38 +126,16 @@ def draw_features(ax: Any, params: Any, image: Array) -> None:
         )
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    parser = common.parser("Handwritten digits by a convolutional network.", epochs=40)
-    parser.add_argument("--draws", type=common.at_least_one, default=5, help="splits, and first weights (5)")
-    return parser.parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train all on each draw, print the table, draw the picture."""
-    options = parse(argv)
+    options = classifiers.parser("Handwritten digits by a convolutional network.", epochs=40, draws=5).parse_args(argv)
     common.require("matplotlib", "sklearn", "tqdm")
-    from tqdm import tqdm
-
     print(fn.summary(net, (8, 8, 1)), end="\n\n")
-    results: dict[str, list[Result]] = {}
-    kept: list[Any] = []
-    for number in tqdm(range(options.draws), desc="Training", unit="draw"):
-        key = fn.fold_in(fn.key(options.seed), number)
-        train_set, test_set = digit_images(key)
-        params, result = train_ours(key, net, train_set, test_set, options.epochs)
-        kept = kept or [params, test_set]
-        results.setdefault("funcnet, convolutions", []).append(result)
-        for name, train_one in others().items():
-            results.setdefault(name, []).append(train_one(key, train_set, test_set, options.epochs))
+    results = classifiers.on_draws(partial(train_all, epochs=options.epochs), options)
     if len(results) < 4:
         print("PyTorch is not installed: its row is left out.\n")
-    print(table(results))
-    print(f"""
-Median and range over {options.draws} draws (seed {options.seed}); none is left out.
-All: {len(train_set.digit):,} images to train and {TEST} to test with, {options.epochs} epochs in batches of {BATCH},
-Adam at {LEARNING_RATE}, float32, one thread.""")
-    draw(options.figures, results, *kept)
+    print(classifiers.told(results, options, BATCH, LEARNING_RATE))
+    draw(options.figures, results, classifiers.first_test_set(options))
 
 
 if __name__ == "__main__":

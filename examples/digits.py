@@ -8,17 +8,16 @@ table of test accuracies and seconds, draws the losses, the confusions and the d
 keeps the trained network in a file. It needs the extra `examples`: pip install -e ".[examples]"
 """
 
-import argparse
-import time
-import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import classifiers
 import common
 import numpy as np
-from common import TEST, Array, Images, digit_images, markdown
-from numpy.typing import NDArray
+from classifiers import Result
+from common import Array, Images, timed
 
 import funcnet as fn
 
@@ -37,72 +36,46 @@ connectivity = {"first": ["second", "skip"], "second": ["skip"], "skip": ["logit
 net = fn.network(operators, connectivity, inputs=["first"], output="logits")
 
 
-class Result(NamedTuple):
-    """One training: the part of the test images that is told right, the loss of each epoch, the time."""
-
-    logits: Array
-    accuracy: float
-    losses: NDArray[np.float64]
-    seconds: float
-
-
-def train(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> tuple[Any, Result]:
-    """Train the network: (params, result)."""
-    start = time.perf_counter()
+def train(key: fn.Key, train_set: Images, epochs: int) -> fn.Fit[Any]:
+    """The params and the losses."""
     params, _ = net.init(fn.fold_in(key, "weights"), (64,))
     step = fn.train_step(net, fn.softmax_cross_entropy(), fn.adam(LEARNING_RATE))
-    fitted = fn.fit(step, params, train_set, epochs, BATCH, fn.fold_in(key, "order"))
-    seconds = time.perf_counter() - start
-    logits = net.apply(fitted.params, test_set.pixels)
-    return fitted.params, Result(logits, fn.accuracy(logits, test_set.digit), fitted.history["loss"], seconds)
+    return fn.fit(step, params, train_set, epochs, BATCH, fn.fold_in(key, "order"))
+
+
+def score(params: Any, test_set: Images) -> float:
+    """The part of the test images that is told right."""
+    return float(fn.evaluate(net, fn.accuracy, params, test_set))
 
 
 # This was all. Below: the estimators that it is compared with, the table, the picture and the file.
 
 
-def estimators(key: fn.Key, epochs: int) -> tuple[Any, Any]:
-    """FuncnetClassifier, and scikit-learn's MLPClassifier, of the same sizes and options."""
-    from sklearn.neural_network import MLPClassifier
+def train_net(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> Result:
+    """Train the network, by the clock."""
+    fitted, seconds = timed(train, key, train_set, epochs)
+    logits = net.apply(fitted.params, test_set.pixels)
+    return classifiers.result(logits, test_set.digit, fitted.history["loss"], seconds, fitted.params)
 
+
+def estimators(key: fn.Key, epochs: int) -> dict[str, Any]:
+    """FuncnetClassifier, in NumPy and as native code, and MLPClassifier, of the same sizes and options."""
     from funcnet.sklearn import MLP, FuncnetClassifier
 
-    options: dict[str, Any] = {"batch_size": BATCH, "max_iter": epochs, "n_iter_no_change": epochs}
-    options["random_state"] = int(key[0] % 2**32)
-    ours = FuncnetClassifier(MLP((UNITS, UNITS)), optimizer=fn.adam, learning_rate=LEARNING_RATE, **options)
-    return ours, MLPClassifier((UNITS, UNITS), solver="adam", alpha=0.0, learning_rate_init=LEARNING_RATE, **options)
+    sizes, options = f"{UNITS} + {UNITS}", classifiers.estimator_options(key, BATCH, epochs)
+    ours = partial(FuncnetClassifier, MLP((UNITS, UNITS)), optimizer=fn.adam, learning_rate=LEARNING_RATE, **options)
+    found: dict[str, Any] = {f"FuncnetClassifier, {sizes}": ours()}
+    if common.has_compiler():
+        found["FuncnetClassifier with jit=True"] = ours(jit=True)
+    return found | {f"MLPClassifier, {sizes}": classifiers.mlp_classifier(UNITS, LEARNING_RATE, options)}
 
 
-def train_estimator(estimator: Any, train_set: Images, test_set: Images) -> Result:
-    """Train one of the two."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # all epochs are wanted
-        estimator.fit(*train_set)
-    seconds = time.perf_counter() - start
-    scores = estimator.predict_proba(test_set.pixels)
-    losses = estimator.history_["loss"] if hasattr(estimator, "history_") else np.array(estimator.loss_curve_)
-    return Result(scores, fn.accuracy(scores, test_set.digit), losses, seconds)
-
-
-def table(results: dict[str, list[Result]]) -> str:
-    """A row for each network: median and range over the draws."""
-    rows = []
-    for name, trainings in results.items():
-        accuracies = 100 * np.array([result.accuracy for result in trainings])
-        seconds = np.array([result.seconds for result in trainings])
-        rows.append(
-            {
-                "network": name,
-                "test accuracy": f"{np.median(accuracies):.1f} %",
-                "range": f"{accuracies.min():.1f} to {accuracies.max():.1f} %",
-                "last loss": f"{np.median([result.losses[-1] for result in trainings]):.4f}",
-                "seconds": f"{np.median(seconds):.2f}",
-                "range of seconds": f"{seconds.min():.2f} to {seconds.max():.2f}",
-            }
-        )
-    return markdown(rows)
+def train_all(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> dict[str, Result]:
+    """All on one draw."""
+    found = {f"funcnet, {UNITS} + {UNITS} with a skip": train_net(key, train_set, test_set, epochs)}
+    for name, estimator in estimators(key, epochs).items():
+        found[name] = classifiers.train_estimator(estimator, train_set, test_set)
+    return found
 
 
 def keep(path: Path, params: Any, seed: int, epochs: int, test_set: Images, logits: Array) -> str:
@@ -115,39 +88,18 @@ def keep(path: Path, params: Any, seed: int, epochs: int, test_set: Images, logi
     return f"{path}: {path.stat().st_size:,} bytes; read back, it gives {same} for all {len(again)} test images."
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    parser = common.parser("Handwritten digits, beside scikit-learn's MLPClassifier.", epochs=60)
-    parser.add_argument("--draws", type=common.at_least_one, default=10, help="splits, and first weights (10)")
-    parser.add_argument("--model", type=Path, default=Path("digits.npz"), help="file of the network (digits.npz)")
-    return parser.parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train all on each draw, print the table, draw the picture, keep the first network."""
-    options = parse(argv)
+    parser = classifiers.parser("Handwritten digits, beside scikit-learn's MLPClassifier.", epochs=60, draws=10)
+    parser.add_argument("--model", type=Path, default=Path("digits.npz"), help="file of the network (digits.npz)")
+    options = parser.parse_args(argv)
     common.require("matplotlib", "sklearn", "tqdm")
-    from tqdm import tqdm
 
     print(fn.summary(net, (64,)), end="\n\n")
-    names = ("funcnet, {0} + {0} with a skip", "FuncnetClassifier, {0} + {0}", "MLPClassifier, {0} + {0}")
-    results: dict[str, list[Result]] = {name.format(UNITS): [] for name in names}
-    kept: list[Any] = []
-    for number in tqdm(range(options.draws), desc="Training", unit="draw"):
-        key = fn.fold_in(fn.key(options.seed), number)
-        train_set, test_set = digit_images(key)
-        params, result = train(key, train_set, test_set, options.epochs)
-        trained = [train_estimator(each, train_set, test_set) for each in estimators(key, options.epochs)]
-        for trainings, found in zip(results.values(), [result, *trained], strict=True):
-            trainings.append(found)
-        kept = kept or [params, test_set, result.logits]
-    params, test_set, logits = kept
-    print(table(results))
-    print(f"""
-Median and range over {options.draws} draws (seed {options.seed}); none is left out.
-All: {len(train_set.digit):,} images to train and {TEST} to test with, {options.epochs} epochs in batches of {BATCH},
-Adam at {LEARNING_RATE}, float32, one thread.""")
-    print(keep(options.model, params, options.seed, options.epochs, test_set, logits))
+    results = classifiers.on_draws(partial(train_all, epochs=options.epochs), options)
+    print(classifiers.told(results, options, BATCH, LEARNING_RATE))
+    first, test_set = next(iter(results.values()))[0], classifiers.first_test_set(options)
+    print(keep(options.model, first.params, options.seed, options.epochs, test_set, first.scores))
     from pictures import draw_digits
 
     draw_digits(options.figures, results, test_set)

@@ -1,33 +1,42 @@
-"""The pictures of the examples `digits.py` and `siamese.py`."""
+"""Losses as all examples draw them, and the pictures of `digits.py` and `siamese.py`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
-from common import Array, Images, Labels
+from common import Array, Images, Labels, Losses
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import funcnet as fn
 
 SHOWN = 12
+COLOURS: tuple[str, ...] = (common.BLUE, common.GREEN, common.RED, common.GREY)
+
+
+def draw_losses(ax: Any, curves: Mapping[str, Sequence[Losses]]) -> dict[str, str]:
+    """The loss after each epoch: every draw, and their median. Returns the colour of each name."""
+    colours = dict(zip(curves, COLOURS, strict=False))
+    for name, draws in curves.items():
+        epochs = np.arange(1, len(draws[0]) + 1)
+        ax.plot(epochs, np.transpose(draws), color=colours[name], linewidth=0.6, alpha=0.35)
+        ax.plot(epochs, np.median(draws, axis=0), color=colours[name], linewidth=2, label=name)
+    ax.set_xlabel("epoch")
+    ax.legend(frameon=False)
+    return colours
 
 
 def draw_digits(folder: Path, results: dict[str, Any], test_set: Images) -> None:
     """The losses of all draws; the confusions and the wrong ones of the first."""
     figure = Figure(figsize=(11, 3.9), layout="constrained")
     losses, confusions, wrong = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
-    for (name, trainings), colour in zip(results.items(), (common.BLUE, common.GREEN, common.RED), strict=True):
-        curves = np.array([result.losses for result in trainings])
-        epochs = np.arange(1, curves.shape[1] + 1)
-        losses.plot(epochs, curves.T, color=colour, linewidth=0.6, alpha=0.35)
-        losses.plot(epochs, np.median(curves, axis=0), color=colour, linewidth=2, label=name)
-    losses.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Training loss: each draw, and the median")
-    losses.legend(frameon=False)
+    draw_losses(losses, {name: [found.losses for found in trainings] for name, trainings in results.items()})
+    losses.set(ylabel="cross-entropy", yscale="log", title="Training loss: each draw, and the median")
     first = next(iter(results.values()))[0]
-    draw_confusions(confusions, fn.confusion_matrix(first.logits, test_set.digit))
-    draw_wrong(wrong, first, test_set)
+    draw_confusions(confusions, fn.confusion_matrix(first.scores, test_set.digit))
+    draw_wrong(wrong, first.scores, test_set)
     common.save(figure, folder, "digits.png")
 
 
@@ -41,9 +50,9 @@ def draw_confusions(ax: Any, counts: NDArray[np.intp]) -> None:
     ax.set(xlabel="taken for", ylabel="digit", title="Test images: confusions", xticks=range(10), yticks=range(10))
 
 
-def draw_wrong(ax: Any, result: Any, test_set: Images) -> None:
+def draw_wrong(ax: Any, scores: Array, test_set: Images) -> None:
     """The first test images that are taken for another digit, and what for."""
-    taken = result.logits.argmax(axis=1)
+    taken = scores.argmax(axis=1)
     places = np.flatnonzero(taken != test_set.digit)
     ax.set_title(f"{len(places)} of {len(taken)} wrong" + (f", the first {SHOWN}" if len(places) > SHOWN else ""))
     ax.set_axis_off()

@@ -10,14 +10,13 @@ trained on the same series. It prints a table and draws how the answer changes w
 It needs the extra `examples`: pip install -e ".[examples]"
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import common
 import numpy as np
-from common import Array, markdown
+from common import Array, Losses, markdown, timed
 
 import funcnet as fn
 
@@ -71,7 +70,7 @@ class Trained(NamedTuple):
     """A name, the loss of each epoch, the logits of the test series, (n, 1), the seconds of the training."""
 
     name: str
-    losses: Array
+    losses: Losses
     logits: Array
     seconds: float
 
@@ -83,45 +82,34 @@ def mask(series: Series) -> Array:
 
 def train_mean(key: fn.Key, series: Series, test: Series, epochs: int) -> Trained:
     """The base line."""
-    began = time.perf_counter()
     params, _ = mean_net.init(fn.fold_in(key, "weights"), (TIMES, 1), (TIMES,))
     step = fn.train_step(mean_net, fn.sigmoid_cross_entropy(), fn.adam(LEARNING_RATE))
     data = (series.x, mask(series), series.rises)
-    fitted = fn.fit(step, params, data, epochs, BATCH, fn.fold_in(key, "order"))
-    seconds = time.perf_counter() - began
+    fitted, seconds = timed(fn.fit, step, params, data, epochs, BATCH, fn.fold_in(key, "order"))
     logits = mean_net.apply(fitted.params, test.x, mask(test))
     return Trained("funcnet, mean of the series", np.array(fitted.history["loss"]), logits, seconds)
 
 
 def train_torch(series: Series, test: Series, epochs: int, seed: int, progress: Any = iter) -> Trained:
     """PyTorch's GRU, by one thread. It reads all times, with 0 for NaN: on a CPU faster than packed sequences."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch = common.torch_on_one_thread(seed)
     unit, linear = torch.nn.GRU(1, UNITS, batch_first=True), torch.nn.Linear(UNITS, 1)
-    optimizer = torch.optim.Adam([*unit.parameters(), *linear.parameters()], LEARNING_RATE)
-    loss_of = torch.nn.BCEWithLogitsLoss()
+    cross_entropy = torch.nn.BCEWithLogitsLoss()
 
     def logits(x: Any, lengths: Any) -> Any:
         states, _ = unit(x)
         return linear(states[torch.arange(len(x)), lengths - 1])
 
     x, lengths, rises = (torch.from_numpy(np.nan_to_num(array)) for array in series)
-    began, losses = time.perf_counter(), []
-    for _ in progress(range(epochs)):
-        total = 0.0
-        for rows in torch.randperm(len(x)).split(BATCH):
-            loss = loss_of(logits(x[rows], lengths[rows]), rises[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(rows)
-        losses.append(total / len(x))
-    seconds = time.perf_counter() - began
+
+    def loss_of(rows: Any) -> Any:
+        return cross_entropy(logits(x[rows], lengths[rows]), rises[rows])
+
+    optimizer = torch.optim.Adam([*unit.parameters(), *linear.parameters()], LEARNING_RATE)
+    losses, seconds = timed(common.torch_losses, loss_of, optimizer, len(x), epochs, BATCH, progress=progress)
     with torch.no_grad():
         found = logits(*(torch.from_numpy(np.nan_to_num(array)) for array in test[:2]))
-    return Trained("PyTorch, GRU", np.array(losses), found.numpy(), seconds)
+    return Trained("PyTorch, GRU", losses, found.numpy(), seconds)
 
 
 def accuracy(logits: Array, test: Series) -> float:
@@ -142,6 +130,7 @@ def row(trained: Trained, test: Series) -> dict[str, str]:
 def draw(folder: Path, params: Any, results: Sequence[Trained], test: Series) -> None:
     """A test series, the answer at each of its times, and the losses."""
     from matplotlib.figure import Figure
+    from pictures import draw_losses
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     parts = figure.subplot_mosaic([["series", "losses"], ["answer", "losses"]], width_ratios=[1.5, 1])
@@ -158,11 +147,8 @@ def draw(folder: Path, params: Any, results: Sequence[Trained], test: Series) ->
         parts[name].axvspan(length + 0.5, TIMES + 0.5, color=common.GREY, alpha=0.25, linewidth=0)
         parts[name].set_xlim(0.5, TIMES + 0.5)
     parts["series"].text((length + TIMES + 1) / 2, 0, "NaN", ha="center", va="center", color=common.INK)
-    for trained, colour in zip(results, (common.BLUE, common.GREY, common.RED), strict=False):
-        epochs = np.arange(1, len(trained.losses) + 1)
-        parts["losses"].plot(epochs, trained.losses, color=colour, linewidth=2, label=trained.name)
-    parts["losses"].set(xlabel="epoch", title="Training loss", ylim=(0, None))
-    parts["losses"].legend(frameon=False)
+    draw_losses(parts["losses"], {trained.name: [trained.losses] for trained in results})
+    parts["losses"].set(title="Training loss", ylim=(0, None))
     common.save(figure, folder, "sequences.png")
 
 
@@ -181,9 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(fn.summary(net, (TIMES, 1), ()), end="\n\n")
     key = fn.key(options.seed)
     series, test = draw_series(fn.fold_in(key, "train"), SERIES), draw_series(fn.fold_in(key, "test"), TEST_SERIES)
-    began = time.perf_counter()
-    fitted = train(key, series, options.epochs, common.bar("GRU"))
-    seconds = time.perf_counter() - began
+    fitted, seconds = timed(train, key, series, options.epochs, common.bar("GRU"))
     logits = net.apply(fitted.params, test.x, test.lengths)
     results = [
         Trained("funcnet, GRU", np.array(fitted.history["loss"]), logits, seconds),

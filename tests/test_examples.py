@@ -20,6 +20,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 import characters  # noqa: E402
+import classifiers  # noqa: E402
 import common  # noqa: E402
 import convnet  # noqa: E402
 import device  # noqa: E402
@@ -65,17 +66,18 @@ def test_digits(tmp_path: Path) -> None:
     model = tmp_path / "kept" / "model.npz"
     output = command("digits", tmp_path, "--draws", "2", "--model", str(model))
     rows = cells(output)
-    assert [row[0].split(",")[0] for row in rows] == ["funcnet", "FuncnetClassifier", "MLPClassifier"]
+    native = ["FuncnetClassifier with jit=True"] * has_compiler()
+    assert [row[0].split(",")[0] for row in rows] == ["funcnet", "FuncnetClassifier", *native, "MLPClassifier"]
     assert "read back, it gives the same bits for all 450 test images" in output
     like, _ = digits.net.init(fn.key(0), (64,))
     found = fn.load(model, like)
     assert found.metadata["epochs"] == 2
     train_set, test_set = common.digit_images(fn.fold_in(KEY, 0))
-    params, result = digits.train(fn.fold_in(KEY, 0), train_set, test_set, epochs=2)
+    params = digits.train(fn.fold_in(KEY, 0), train_set, epochs=2).params
     for a, b in zip(tree.leaves(found.params), tree.leaves(params), strict=True):
         np.testing.assert_array_equal(a, b)
-    again = [digits.train(fn.fold_in(KEY, i), *common.digit_images(fn.fold_in(KEY, i)), epochs=2)[1] for i in range(2)]
-    assert result.accuracy == again[0].accuracy
+    again = [digits.train_net(fn.fold_in(KEY, i), *common.digit_images(fn.fold_in(KEY, i)), epochs=2) for i in range(2)]
+    assert digits.score(params, test_set) == again[0].accuracy
     assert rows[0][1] == f"{50 * sum(r.accuracy for r in again):.1f} %"
 
 
@@ -85,11 +87,11 @@ def test_digits_are_told_apart() -> None:
     assert (
         len({row.tobytes() for row in np.concatenate([train_set.pixels, test_set.pixels])}) == 1797
     )  # none is in both
-    _, result = digits.train(KEY, train_set, test_set, epochs=30)
+    result = digits.train_net(KEY, train_set, test_set, epochs=30)
     assert result.accuracy > 0.96
     assert result.losses[-1] < 0.05 * result.losses[0]
-    for estimator in digits.estimators(KEY, epochs=30):
-        found = digits.train_estimator(estimator, train_set, test_set)
+    for estimator in digits.estimators(KEY, epochs=30).values():
+        found = classifiers.train_estimator(estimator, train_set, test_set)
         assert abs(found.accuracy - result.accuracy) < 0.02
         assert len(found.losses) == len(result.losses) == 30
 
@@ -97,10 +99,10 @@ def test_digits_are_told_apart() -> None:
 def test_all_classifiers_are_of_the_same_sizes() -> None:
     pytest.importorskip("sklearn")
     params, _ = digits.net.init(KEY, (64,))
-    ours, theirs = digits.estimators(KEY, epochs=1)
+    ours, *_, theirs = digits.estimators(KEY, epochs=1).values()
     train_set, test_set = common.digit_images(KEY)
     for estimator in (ours, theirs):
-        digits.train_estimator(estimator, train_set, test_set)
+        classifiers.train_estimator(estimator, train_set, test_set)
     for weights in (tree.leaves(params), tree.leaves(ours.params_), theirs.coefs_):
         shapes = [leaf.shape for leaf in weights if leaf.ndim == 2]
         assert shapes == [(64, digits.UNITS), (digits.UNITS, digits.UNITS), (digits.UNITS, 10)]
@@ -114,7 +116,7 @@ def test_convnet(tmp_path: Path) -> None:
     again = []
     for number in range(2):
         key = fn.fold_in(KEY, number)
-        again.append(convnet.train_ours(key, convnet.net, *common.digit_images(key), epochs=2)[1].accuracy)
+        again.append(convnet.train_ours(key, convnet.net, *common.digit_images(key), epochs=2).accuracy)
     assert rows[0][1] == f"{50 * sum(again):.1f} %"
     assert ("PyTorch is not installed" in output) == (len(rows) == 3)
 
@@ -123,8 +125,8 @@ def test_convolutions_tell_digits_apart_better_with_fewer_params() -> None:
     pytest.importorskip("sklearn")
     sets = common.digit_images(KEY)
     found, plain = (convnet.train_ours(KEY, net, *sets, epochs=15) for net in (convnet.net, convnet.mlp))
-    assert found[1].accuracy > max(plain[1].accuracy, 0.975)
-    counts = [sum(p.size for p in tree.leaves(params)) for params, _ in (found, plain)]
+    assert found.accuracy > max(plain.accuracy, 0.975)
+    counts = [sum(p.size for p in tree.leaves(params)) for params in (found.params, plain.params)]
     assert 4 * counts[0] < counts[1]
     summary = fn.summary(convnet.net, (8, 8, 1))
     assert summary.parameters == counts[0] == 9 * 16 + 16 + 9 * 16 * 32 + 32 + 2 * 2 * 32 * 10 + 10

@@ -104,6 +104,7 @@ FLOORS: dict[str, list[str]] = {
         "monitoring",
         "callbacks",
         "plateau",
+        "epoch",
         "fit",
     ],
     "native": [
@@ -161,6 +162,8 @@ FLOORS: dict[str, list[str]] = {
         "c_calls",
         "c_update",
         "c_source",
+        "numpy_arrays",
+        "numpy_lines",
         "numpy_calls",
         "numpy_trees",
         "numpy_source",

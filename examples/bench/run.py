@@ -60,14 +60,19 @@ def show_steps(options: Namespace, facts: Mapping[str, str]) -> None:
     implementations = installed(options.skip, options.compile)
     for workload in chosen(options.only, WORKLOADS):
         results[workload.name] = measure(workload, implementations, options)
-    progress("")
-    print(report.summary_table(results), report.results_table(results), sep="\n\n")
-    if options.json:
-        report.write_json(Path(options.json), results, facts)
+    tell(results, options, facts)
     if options.figure:
         from bench.figure import draw
 
         draw(Path(options.figure), results, facts)
+
+
+def tell(results: Mapping[str, dict[str, Timing]], options: Namespace, facts: Mapping[str, str]) -> None:
+    """Print the tables of steps, and write them to the file that the options name."""
+    progress("")
+    print(report.summary_table(results), report.results_table(results), sep="\n\n")
+    if options.json:
+        report.write_json(Path(options.json), results, facts)
 
 
 def show_growth(options: Namespace, facts: Mapping[str, str]) -> None:
@@ -111,10 +116,7 @@ def show_layers(options: Namespace, facts: Mapping[str, str]) -> None:
     from bench import layer_blocks, layers
 
     results = layers.measure(chosen(options.only, layer_blocks.BLOCKS), options, progress)
-    progress("")
-    print(report.summary_table(results), report.results_table(results), sep="\n\n")
-    if options.json:
-        report.write_json(Path(options.json), results, facts)
+    tell(results, options, facts)
 
 
 def show_adam(options: Namespace, facts: Mapping[str, str]) -> None:
@@ -123,10 +125,7 @@ def show_adam(options: Namespace, facts: Mapping[str, str]) -> None:
     from bench import adam
 
     results = adam.measure(chosen(options.only, adam.CHAINS), options, progress)
-    progress("")
-    print(report.summary_table(results), report.results_table(results), sep="\n\n")
-    if options.json:
-        report.write_json(Path(options.json), results, facts)
+    tell(results, options, facts)
 
 
 def require_funcnet() -> None:

@@ -133,6 +133,10 @@ class Binding:
             self._views[shape] = (np.empty(shape, self.dtype), None)
         return self._views[shape][0]
 
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array for all instructions of one call, and for no other's."""
+        return np.empty(shape, dtype)
+
     def bind(self, call: Call) -> list[Instruction]:
         """The call with arrays in place of values, in the fastest of its forms that gives the same."""
         inputs = tuple(self.array(x) if isinstance(x, Value) else x for x in call.inputs)

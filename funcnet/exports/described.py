@@ -20,6 +20,12 @@ from funcnet.errors import ExportError
 from funcnet.tracing.trace import Call, Value
 from funcnet.training.gradients import CompiledGradient
 
+PARTS = {
+    False: ("", "_states", "_gates", "_kept", "_differences"),
+    True: ("_gates", "", "_start"),
+}
+"""What the outputs of recurrent calls hold, forward and backward."""
+
 
 class Described(NamedTuple):
     """A function, recorded for arrays of these shapes.
@@ -112,8 +118,14 @@ class Names:
         """The name of a value that is no view."""
         found = self.of_value.get(id(root))
         if found is None and root.call is not None:
-            return self.new(wish_of(root.call), root)
+            return self.new(wish_of(root.call) + part_of(root.call, root), root)
         return self.of_value[id(root)] if found is None else found
+
+
+def part_of(call: Call, value: Value) -> str:
+    """What one of several outputs is called behind the name of the call."""
+    place = next(i for i, y in enumerate(call.outputs) if y is value)
+    return PARTS["backward" in call.primitive.name][place] if call.primitive.multi_output else ""
 
 
 def wish_of(call: Call) -> str:
@@ -133,6 +145,11 @@ def identifier(text: str, first: str = "v_") -> str:
 def located(call: Call) -> str:
     """Where in the network a call comes from, for an error."""
     return f"operator {call.scope}: " if call.scope else ""
+
+
+def refused(call: Call) -> str:
+    """What cannot be written: a layer of a user's own, or a call, by its operator."""
+    return f"{located(call)}{call.attributes.get('name', call.primitive.name)}"
 
 
 def is_integer(value: Value) -> bool:

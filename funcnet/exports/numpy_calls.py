@@ -3,58 +3,70 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from funcnet.arrays import is_array, is_tuple
+from funcnet import arrays, errors
+from funcnet.arrays import is_array
+from funcnet.compiler.plan import storage_order
 from funcnet.errors import ExportError
-from funcnet.exports.described import Names, located
-from funcnet.tracing import forms, products
-from funcnet.tracing.shapes import Slice, Transpose
+from funcnet.exports.described import Names, refused, wish_of
+from funcnet.exports.numpy_arrays import VECTORS, Named, named, number_text, unrolled
+from funcnet.exports.numpy_lines import rolled
+from funcnet.tracing import cells, forms, masks, primitives, products, recurrence, special, windows
 from funcnet.tracing.trace import Call, Value
+
+CONSTANT = "constant_"  # how the names of large constants begin
+MODULES = (arrays, cells, errors, forms, masks, primitives, products, recurrence, special, windows)
+TAKEN = frozenset({name for module in MODULES for name in vars(module)} | {"features_first", "in_order"})
+"""Names that functions have which may stand in the file."""
+FEW = 8  # numbers of a constant that is written where it is used
 
 
 class Recorder:
     """What a form asks for memory, so that its instructions can be written with names.
 
-    lines: of the body.      functions: those of funcnet that the lines call.
+    lines: of the body.
+    functions: those of funcnet that the lines call.      constants: the names of large arrays, by their text.
     """
 
-    def __init__(self, names: Names, dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, names: Names, dtype: np.dtype[Any], functions: dict[str, Any], constants: dict[str, str]
+    ) -> None:
         self.names = names
         self.dtype = dtype
+        self.functions = functions
+        self.constants = constants
         self.lines: list[str] = []
-        self.functions: dict[str, Any] = {}
         self.state: dict[int, Any] = {}
-        self._texts: dict[int, tuple[str, Any]] = {}
-        self._numbers: dict[int, str] = {}
         self._arrays: dict[int, Any] = {}
-
-    def register(self, array: Any, text: str) -> Any:
-        """Have an array written so."""
-        self._texts[id(array)] = text, array
-        return array
+        self._views: dict[str, str] = {}
+        self._wish = ""
 
     def full(self, number: float, like: Any) -> Any:
         """A whole array of one number, which an elementwise function takes as a number."""
-        array = np.full_like(like, number)
-        self._numbers[id(array)] = number_text(number)
-        kind = f"np.full({like.shape}, {number_text(number)}, np.{like.dtype})"
-        return self.register(
-            array, kind if like.ndim < 2 else f"np.full_like({self.text(like)}, {number_text(number)})"
-        )
+        text = number_text(number)
+        whole = f"np.full({like.shape}, {text}, np.{like.dtype})"
+        if like.ndim > 1:
+            whole = f"np.full_like({self.text(like)}, {text})"
+        return named(np.full_like(like, number, subok=False), whole, number=text)
 
     def constant(self, number: float) -> Any:
         """The number itself."""
-        return self.register(np.array(number, self.dtype), number_text(number))
+        return np.array(number, self.dtype)
 
     def scratch(self, shape: tuple[int, ...]) -> Any:
         """An array with a name of its own."""
-        name = self.names.fresh("turned")
-        self.lines.append(f"{name} = np.empty({shape}, np.{self.dtype})")
-        return self.register(np.empty(shape, self.dtype), name)
+        return self.empty(shape, self.dtype)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """The same of a dtype."""
+        name = self.names.fresh(f"{self._wish}_scratch")
+        self.lines.append(f"{name} = np.empty({shape}, np.{dtype})")
+        return named(np.empty(shape, dtype), name)
 
     def in_line(self, *arrays: Any) -> tuple[Any, ...]:
         """The arrays as they are."""
@@ -62,9 +74,8 @@ class Recorder:
 
     def bits(self, array: Any) -> Any:
         """The bits of an array of numbers as unsigned integers."""
-        kind = f"u{array.dtype.itemsize}"
-        same = array.view(kind)
-        return array if array.dtype == same.dtype else self.register(same, f'{self.text(array)}.view("{kind}")')
+        kind = np.dtype(f"u{array.dtype.itemsize}")
+        return array if array.dtype == kind else array.view(kind)
 
     def value(self, value: Value) -> Any:
         """The array of a value, made where a root is met first."""
@@ -72,10 +83,7 @@ class Recorder:
         if found is None:
             assert value.base is not None
             base = self.value(value.base)
-            found = base if value.view is None else value.view(base)
-            if value.view is not None:
-                self.register(found, view_text(value, self.text(base)))
-            self._arrays[id(value)] = found
+            found = self._arrays[id(value)] = base if value.view is None else value.view(base)
         return found
 
     def place(self, root: Value, name: str) -> None:
@@ -83,129 +91,120 @@ class Recorder:
         kind = f"np.{root.dtype}"
         if root.ones is not None:
             ones = self.names.fresh(f"{name}_1")
-            whole = np.ones(root.ones.shape[::-1], root.dtype).T
-            rows = f".reshape({root.shape})" * (root.ndim > 2)
-            self.lines += [f"{ones} = features_first(np.ones, {whole.shape}, {kind})", f"{name} = {ones}[:, :-1]{rows}"]
-            self.set(root.ones, whole, ones)
-            array = whole[:, :-1].reshape(root.shape)
-        elif root.batch_axis is not None and root.ndim > 1:
-            shape = (root.shape[-1], *root.shape[:-1])
-            array = np.empty(shape, root.dtype).transpose(*range(1, root.ndim), 0)
-            self.lines.append(f"{name} = features_first(np.empty, {root.shape}, {kind})")
+            self.functions[features_first.__name__] = features_first
+            whole = named(features_first(np.ones, root.ones.shape, root.dtype), ones)
+            self.set(root.ones, whole)
+            array = whole[:, :-1] if root.ndim == 2 else whole[:, :-1].reshape(root.shape)
+            self.lines.append(f"{ones} = features_first(np.ones, {root.ones.shape}, {kind})")
+            self.lines.append(f"{name} = {self.text(array)}")
         else:
-            array = np.empty(root.shape, root.dtype)
-            self.lines.append(f"{name} = np.empty({root.shape}, {kind})")
-        self.set(root, array, name)
+            array = self._laid_out(root, name, kind)
+        self.set(root, named(array, name))
 
-    def set(self, value: Value, array: Any, text: str) -> None:
+    def _laid_out(self, root: Value, name: str, kind: str) -> Any:
+        order = storage_order(root)
+        if order == (*range(root.ndim),):
+            self.lines.append(f"{name} = np.empty({root.shape}, {kind})")
+            return np.empty(root.shape, root.dtype)
+        make, more = (features_first, ()) if root.order is None else (in_order, (order,))
+        self.functions[make.__name__] = make
+        arguments = ", ".join(map(str, ("np.empty", root.shape, kind, *more)))
+        self.lines.append(f"{name} = {make.__name__}({arguments})")
+        return make(np.empty, root.shape, root.dtype, *more)
+
+    def set(self, value: Value, array: Any) -> None:
         """Have a value be that array."""
-        self._arrays[id(value)] = self.register(array, text)
+        self._arrays[id(value)] = array
 
     def has(self, value: Value) -> bool:
         """Whether the root has an array."""
         return id(value) in self._arrays
 
-    def text(self, array: Any) -> str:
-        """How an array, or a view that a form has made of one, is written."""
-        found = self._texts.get(id(array))
-        if found is not None:
-            return found[0]
-        here = place_of(array)
-        for text, other in self._texts.values():
-            if other.dtype != array.dtype or not other.size:
-                continue
-            if place_of(other) == here:
-                return text
-            if place_of(other.T) == here:
-                return f"{text}.T"
-            if (
-                array.ndim == 1
-                and array.size == other.size
-                and array.base is not None
-                and place_of(other)[0] == here[0]
-            ):
-                return f'{text}.ravel("K")'
-            if other.ndim == array.ndim and other.shape[1:] == array.shape[1:] and other.strides == array.strides:
-                start, rest = divmod(here[0] - place_of(other)[0], other.strides[0])
-                if not rest and start >= 0 and start + len(array) <= len(other):
-                    return f"{text}[{start}:{start + len(array)}]"
-        for text, other in self._texts.values():
-            if other.dtype == array.dtype and other.size == array.size and place_of(other)[0] == here[0]:
-                return f"np.lib.stride_tricks.as_strided({text}, {array.shape}, {array.strides})"
-        raise AssertionError("a form uses an array that nobody has named")
+    def text(self, x: Any) -> str:
+        """How what a form uses is written: an array, a view of one, or plain data."""
+        if isinstance(x, (list, tuple)):
+            parts: list[str] = [*map(self.text, cast("Sequence[Any]", x))]
+            return f"[{', '.join(parts)}]" if isinstance(x, list) else f"({', '.join(parts)}{',' * (len(parts) == 1)})"
+        if isinstance(x, Named):
+            return self._named(x)
+        if is_array(x):
+            return self._unnamed(x)
+        return number_text(x) if isinstance(x, (float, np.floating)) else "..." if x is ... else repr(x)
+
+    def _named(self, x: Named) -> str:
+        """A view is written from the first place of an axis on, or by its last step; what is before gets a name."""
+        path = x.path()
+        last = len(path) - 1 - (path[-1].text in VECTORS and len(path) > 2)
+        first = next((i for i, step in enumerate(path) if re.match(r"\[\d+[],]", step.text)), last)
+        return "".join([self._view(path[:first]) if first else "", *(step.text for step in path[first:])])
+
+    def _view(self, path: Sequence[Named]) -> str:
+        """The name of a view, given where it is met first."""
+        text = "".join(step.text for step in path)
+        if len(path) == 1 or (len(path) == 2 and path[1].text == ".T"):
+            return text
+        if text not in self._views:
+            self._views[text] = self.names.fresh(f"{path[0].text}_view")
+            self.lines.append(f"{self._views[text]} = {text}")
+        return self._views[text]
+
+    def _unnamed(self, x: Any) -> str:
+        """An array of constants, or one that a form has cut out of another by its strides."""
+        if not x.ndim:
+            return number_text(x[()])
+        if not x.size:
+            return f"np.empty({x.shape}, np.{x.dtype})"
+        for whole in self._arrays.values():
+            if np.may_share_memory(whole, x):
+                assert whole.ctypes.data == x.ctypes.data
+                return f"np.lib.stride_tricks.as_strided({self.text(whole)}, {x.shape}, {x.strides})"
+        numbers = re.sub(r"\b(inf|nan)\b", r"np.\1", str(x.tolist()))
+        text = f"np.array({numbers}, np.{x.dtype})"
+        return text if x.size <= FEW else self.constants.setdefault(text, f"{CONSTANT}{len(self.constants) + 1}")
 
     def write(self, call: Call) -> None:
-        """The lines of one call."""
-        operands = tuple(self.value(x) if isinstance(x, Value) else self._constants(x) for x in call.inputs)
+        """The lines of one call, its steps over time in a loop."""
+        operands = tuple(self.value(x) if isinstance(x, Value) else x for x in call.inputs)
         form: Any = call.primitive.form
-        if form.__module__ not in (forms.__name__, products.__name__):
-            what = call.attributes.get("name", call.primitive.name)
-            raise ExportError(f"to_numpy: {located(call)}{what} is not written in NumPy")
-        for f, args in form(self, call.attributes, operands, self.value(call.output)):
-            self.lines.append(self._instruction(f, args))
-
-    def _constants(self, x: Any) -> Any:
-        """An array of constants, written out; anything else as it is."""
-        if not is_array(x) or id(x) in self._texts:
-            return x
-        numbers = str(x.tolist()).replace("inf", "np.inf").replace("nan", "np.nan")
-        return self.register(x, f"np.array({numbers}, np.{x.dtype})")
+        if not form.__module__.startswith("funcnet.tracing."):
+            raise ExportError(f"to_numpy: {refused(call)} is not written in NumPy")
+        outputs = tuple(self.value(y) if y.use_count else None for y in call.outputs)
+        self._wish = wish_of(call)
+        instructions = form(self, call.attributes, operands, outputs if call.primitive.multi_output else outputs[0])
+        lines = [self._instruction(f, args) for f, args in instructions]
+        self.lines += rolled(lines, "t" if call.primitive.multi_output else "k")
 
     def _instruction(self, f: Any, args: Sequence[Any]) -> str:
         options: dict[str, Any] = getattr(f, "keywords", {})
         function: Any = getattr(f, "func", f)
         owner: Any = getattr(function, "__self__", None)
+        name: str = function.__name__
         if isinstance(function, np.ufunc):
-            given, out = (f.args, options["out"]) if options else (args[:-1], args[-1])
-            return self._called(f"np.{function.__name__}", given, out)
+            *given, out = unrolled([*f.args, options["out"]] if options else args)
+            numbers = [x.number if isinstance(x, Named) and x.number else self.text(x) for x in given]
+            return f"np.{name}({', '.join(numbers)}, out={self.text(out)})"
         if isinstance(owner, np.ufunc):
             x, axes, _, out = args
             return f"np.{owner.__name__}.reduce({self.text(x)}, axis={axes}, out={self.text(out)})"
-        if function.__name__ == "dot":
+        if name == "dot":
             return f"np.dot({self.text(owner)}, {self.text(args[0])}, out={self.text(args[1])})"
-        if function.__name__ == "__setitem__":
-            return f"{self.text(owner)}[...] = {self.text(args[1])}"
-        self.functions[function.__name__] = function
-        given = [*map(self.text, args), *(f"{name}={value!r}" for name, value in options.items())]
-        return f"{function.__name__}({', '.join(given)})"
-
-    def _called(self, name: str, args: Sequence[Any], out: Any) -> str:
-        given = [self._numbers.get(id(x)) or self.text(x) for x in args]
-        return f"{name}({', '.join(given)}, out={self.text(out)})"
+        if name in ("__setitem__", "fill"):
+            to = self.text(owner)
+            assert name == "fill" or args[0] is ...
+            return f"{to if to.endswith(']') else f'{to}[...]'} = {self.text(args[-1])}"
+        assert self.functions.setdefault(name, function) is function
+        return f"{name}({', '.join([*map(self.text, args), *(f'{key}={self.text(x)}' for key, x in options.items())])})"
 
 
-def number_text(number: float) -> str:
-    """A number as Python reads it."""
-    return repr(float(number)) if np.isfinite(number) else f"np.{number}"
+def features_first(make: Any, shape: Any, dtype: Any) -> Any:
+    """An array of this shape, (rows, ..., features), each of whose features lies in one piece in memory."""
+    axes = (*range(1, len(shape)), 0)
+    return make((shape[-1], *shape[:-1]), dtype).transpose(axes)
 
 
-def place_of(array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    """Where an array begins, and how it lies."""
-    return array.__array_interface__["data"][0], array.shape, array.strides
-
-
-def view_text(value: Value, base: str) -> str:
-    """A view of what is written so."""
-    view: Any = value.view
-    if isinstance(view, Transpose):
-        return f"{base}.T" if view.reverses else f"{base}.transpose({view.axes})"
-    if isinstance(view, Slice):
-        return f"{base}[{index_text(view.index)}]"
-    return f"{base}.reshape({value.shape})"
-
-
-def index_text(index: Any) -> str:
-    """An index as one writes it."""
-    steps: tuple[Any, ...] = index if is_tuple(index) else (index,)
-    return ", ".join(map(step_text, steps))
-
-
-def step_text(step: Any) -> str:
-    """A part of an index as one writes it."""
-    if not hasattr(step, "step"):
-        return "..." if step is Ellipsis else repr(step)
-    ends = ["" if end is None else str(end) for end in (step.start, step.stop)]
-    return ":".join(ends if step.step is None else [*ends, str(step.step)])
+def in_order(make: Any, shape: Any, dtype: Any, order: Any) -> Any:
+    """An array of this shape whose axes lie in memory in this order, the outermost first."""
+    return make([shape[axis] for axis in order], dtype).transpose(np.argsort(order))
 
 
 def sources(functions: dict[str, Any]) -> list[str]:

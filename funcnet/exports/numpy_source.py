@@ -17,7 +17,9 @@ from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES
 from funcnet.errors import ExportError
 from funcnet.exports.described import Described, Names, describe, plan_of
-from funcnet.exports.numpy_calls import Recorder, sources
+from funcnet.exports.numpy_arrays import named
+from funcnet.exports.numpy_calls import CONSTANT, TAKEN, Recorder, sources
+from funcnet.exports.numpy_lines import broken
 from funcnet.exports.numpy_trees import built, listed, position, size
 from funcnet.native.updates import Language, Update, update_of
 from funcnet.tracing.trace import Value
@@ -27,16 +29,11 @@ from funcnet.training.scan import has_state
 RESERVED = {
     *kwlist,
     *dir(__builtins__),
-    *("np", "p", "g", "t", "u", "params", "gradient", "state", "loss", "rows", "check"),
+    *("np", "p", "g", "k", "t", "u", "params", "gradient", "state", "loss", "rows", "check"),
+    *TAKEN,
 }
 BEST = frozenset({"fold_bias"})  # the pass that decides about bits; the others save time and memory
-FEATURES_FIRST = '''
-def features_first(make, shape, dtype):
-    """An array of this shape, (rows, ..., features), each of whose features lies in one piece in memory."""
-    axes = (*range(1, len(shape)), 0)
-    return make((shape[-1], *shape[:-1]), dtype).transpose(axes)
-
-
+CHECK = '''
 def check(name, array, shape, kinds):
     """Refuse an array that this file is not for: NumPy would broadcast, cut or round it without a word."""
     given = np.asarray(array)
@@ -58,7 +55,8 @@ def to_numpy(function: Any, params: Any, *arrays: Array | Labels) -> str:
     The file has a function `step(params, *arrays)`; with an optimizer `step(params, state, *arrays)`, and `init()` for
     the first state; or `value_and_grad(params, *arrays)`; or `apply(params, *inputs)`. Params go in and come out as
     here; a state is a dict of vectors. The results are, to the bit, those of the function without a random key. Every
-    value has a name made of its operator's key, and every call is one line. Arrays of other shapes are a ValueError.
+    value has a name made of its operator's key, and every call is one line; steps over time, and other calls that
+    differ in numbers alone, are a loop. Arrays of other shapes are a ValueError.
     Raises ExportError for a custom layer, and for an optimizer with a schedule, a mask or norms
     of single arrays; and what the function itself would.
     """
@@ -77,13 +75,14 @@ class _File:
         self.described = described
         self.count: int = described.layout.count
         self.dtype: np.dtype[Any] = described.layout.dtype
-        self.inputs: list[str] = Names(described, RESERVED).inputs
+        self.inputs: list[str] = Names(described, RESERVED, CONSTANT).inputs
         self.functions: dict[str, Any] = {}
+        self.constants: dict[str, str] = {}
         step = described.function
         self.update: Update | None = None
         if has_state(step):
             functions = {name: f"np.{name}" for name in ("sqrt", "sign", "maximum", "minimum", "where")}
-            say = Language(repr, "{} ** {}".format, functions | {"max": "max"})
+            say = Language(repr, "1.0 - {!r} ** {}".format, functions | {"max": "max"})
             self.update = update_of("to_numpy", step.optimizer, self.dtype, say)
 
     def cuts(self) -> list[tuple[int, int]]:
@@ -104,11 +103,12 @@ class _File:
             self.heading(),
             "from __future__ import annotations\n\nfrom typing import Any, NamedTuple\n\nimport numpy as np\n",
             *self.kinds(),
-            FEATURES_FIRST,
+            CHECK,
             *(
                 f"\n\n{text}" if text.startswith(("def ", "class ")) else f"\n{text}"
                 for text in sources(self.functions)
             ),
+            *self.large(),
             *runs,
             self.outer(cuts),
         ]
@@ -145,11 +145,17 @@ class _File:
                 found[node.kind.__name__] = f"\n\nclass {node.kind.__name__}(NamedTuple):\n{fields}"
         return [*found.values(), "\n"]
 
+    def large(self) -> list[str]:
+        """The constants with names."""
+        return ["\n"] * bool(self.constants) + [
+            "\n".join(broken(f"{name} = {text}")) + "\n" for text, name in self.constants.items()
+        ]
+
     def run(self, plan: Plan, rows: int) -> str:
         """The function for one block of rows: flat params and arrays in, the gradient and the outputs out."""
         d = self.described
-        names = Names(d._replace(plan=plan), RESERVED)
-        w = Recorder(names, self.dtype)
+        names = Names(d._replace(plan=plan), RESERVED, CONSTANT)
+        w = Recorder(names, self.dtype, self.functions, self.constants)
         gradient = "None"
         if d.gradient:
             w.lines.append("g = np.empty_like(p)")
@@ -170,9 +176,8 @@ class _File:
             for output in written(call):
                 self._place(w, plan, output)
             w.write(call)
-        self.functions |= w.functions
         outputs = ", ".join(w.text(w.value(y)) for y in plan.outputs)
-        body = "\n".join(f"    {line}" for line in w.lines)
+        body = "\n".join(part for line in w.lines for part in broken(f"    {line}"))
         given = ", ".join(["p", *names.inputs])
         return f"\n\ndef run_{rows}({given}):\n{body}\n    return {gradient}, [{outputs}]\n"
 
@@ -190,7 +195,7 @@ class _File:
                 else w.names.fresh(f"{names[root.offset]}_bias")
             )
             w.lines.append(f"{name} = {vector}[{root.offset}:{root.offset + root.elements}].reshape({root.shape})")
-            w.set(root, np.empty(root.shape, root.dtype), name)
+            w.set(root, named(np.empty(root.shape, root.dtype), name))
             return
         name = w.names.of(root)
         w.place(root, w.names.fresh(f"{name}_in") if any(root is x for x in plan.inputs) else name)

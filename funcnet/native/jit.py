@@ -90,6 +90,8 @@ class NativeValueAndGrad(Native[P], ValueAndGrad[P]):
 class NativeStep(Native[P], Step[P]):
     """Base of steps whose program and update are native code."""
 
+    scans: bool = True
+
     def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
         """All steps in one call of native code, where its program allows it."""
         return None if key is not None and self.random else scanned(self, params, state, arrays)

@@ -33,7 +33,7 @@ def rnn_forward(memory: Memory, attributes: Attributes, operands: Operands, outp
     """h = tanh([h; 1; x]^T M)"""
     x, M, lengths, initial = unpacked(operands, 2, attributes)
     size = M.shape[1]
-    S, program = states(x, size, outputs[1], attributes, lengths, initial)
+    S, program = states(memory, x, size, outputs[1], attributes, lengths, initial)
     for t in range(x.shape[1]):
         h = S[t + 1, :size]
         program += [(M.T.dot, (S[t], h)), (np.tanh, (flat(h), flat(h)))]
@@ -45,9 +45,9 @@ def rnn_backward(memory: Memory, attributes: Attributes, operands: Operands, out
     g, M, kept, lengths, _ = unpacked(operands, 3, attributes)
     S, size = over_time(kept), M.shape[1]
     times, rows = len(S) - 1, S.shape[2]
-    dz = steps_of(outputs[0], (times, size, rows), S.dtype)
+    dz = steps_of(memory, outputs[0], (times, size, rows), S.dtype)
     _, one = numbers(S.dtype)
-    ((dh, G),), program = cotangents(g, size, times, lengths)
+    ((dh, G),), program = cotangents(memory, g, size, times, lengths)
     of_initial = outputs[2]
     program += [(np.square, (S[1:, :size], dz)), (np.subtract, (one, flat(dz), flat(dz)))]
     for t in range(times - 1, -1, -1):
@@ -55,7 +55,7 @@ def rnn_backward(memory: Memory, attributes: Attributes, operands: Operands, out
         if t or of_initial is not None:
             program.append((M[:size].dot, (dz[t], dh)))
             program += arriving(dh, G, t)
-    return program + input_cotangents(M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh], of_initial)
+    return program + input_cotangents(memory, M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh], of_initial)
 
 
 def lstm_forward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
@@ -66,10 +66,10 @@ def lstm_forward(memory: Memory, attributes: Attributes, operands: Operands, out
     x, M, lengths, initial = unpacked(operands, 2, attributes)
     size, (rows, times, _) = M.shape[1] // 4, x.shape
     h0, c0 = (None, None) if initial is None else in_parts(initial, size)
-    S, program = states(x, size, outputs[1], attributes, lengths, h0)
-    Z = steps_of(outputs[2], (times + 1, 5 * size, rows), x.dtype)  # o, i, f, g of this time, c before it
-    tanh_c = steps_of(outputs[3], (times, size, rows), x.dtype)
-    both = np.empty((2 * size, rows), x.dtype)  # i g, f c
+    S, program = states(memory, x, size, outputs[1], attributes, lengths, h0)
+    Z = steps_of(memory, outputs[2], (times + 1, 5 * size, rows), x.dtype)  # o, i, f, g of this time, c before it
+    tanh_c = steps_of(memory, outputs[3], (times, size, rows), x.dtype)
+    both = memory.empty((2 * size, rows), x.dtype)  # i g, f c
     half, _ = numbers(x.dtype)
     program.append(begin(Z[0, 4 * size :], c0))
     for t in range(times):
@@ -93,14 +93,14 @@ def lstm_backward(memory: Memory, attributes: Attributes, operands: Operands, ou
     g, M, *kept, lengths, _ = unpacked(operands, 5, attributes)
     S, Z, tanh_c = map(over_time, kept)
     times, size, rows = tanh_c.shape
-    dz = steps_of(outputs[0], (times, 4 * size, rows), S.dtype)
+    dz = steps_of(memory, outputs[0], (times, 4 * size, rows), S.dtype)
     _, one = numbers(S.dtype)
     of_initial = outputs[2]
-    ((dh, Gh), *of_c), program = cotangents(g, size, times, lengths)
-    dc, Gc = of_c[0] if of_c else (np.empty_like(dh), None)
+    ((dh, Gh), *of_c), program = cotangents(memory, g, size, times, lengths)
+    dc, Gc = of_c[0] if of_c else (memory.empty(dh.shape, dh.dtype), None)
     gates, others = Z[:times, : 4 * size].reshape(times, 4, size, rows), Z[:times, 3 * size :]
-    A, D = np.empty((times, size, rows), S.dtype), dz.reshape(times, 4, size, rows)
-    product = np.empty(size * rows, S.dtype)
+    A, D = memory.empty((times, size, rows), S.dtype), dz.reshape(times, 4, size, rows)
+    product = memory.empty((size, rows), S.dtype)
     program += [
         (np.square, (flat(tanh_c), flat(A))),
         (np.subtract, (one, flat(A), flat(A))),
@@ -117,15 +117,15 @@ def lstm_backward(memory: Memory, attributes: Attributes, operands: Operands, ou
     for t in range(times - 1, -1, -1):
         d = D[t]
         program += [
-            (np.multiply, (flat(dh), flat(A[t]), product)),
-            (np.add, (flat(dc), product, flat(dc))),
+            (np.multiply, (flat(dh), flat(A[t]), flat(product))),
+            (np.add, (flat(dc), flat(product), flat(dc))),
             (np.multiply, (dc, d[1:], d[1:])),
             (np.multiply, (flat(dh), flat(d[0]), flat(d[0]))),
         ]
         if t or of_initial is not None:
             program += [(M[:size].dot, (dz[t], dh)), (np.multiply, (flat(dc), flat(gates[t, 2]), flat(dc)))]
             program += arriving(dh, Gh, t) + arriving(dc, Gc, t)
-    return program + input_cotangents(M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh, dc], of_initial)
+    return program + input_cotangents(memory, M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh, dc], of_initial)
 
 
 def gru_forward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
@@ -135,11 +135,11 @@ def gru_forward(memory: Memory, attributes: Attributes, operands: Operands, outp
     """
     x, R, W, lengths, initial = unpacked(operands, 3, attributes)
     size, (rows, times, _) = R.shape[1] // 3, x.shape
-    S, program = states(x, size, outputs[1], attributes, lengths, initial)
-    Y = steps_of(outputs[2], (times, 3 * size, rows), x.dtype)
-    N = steps_of(outputs[3], (times, size, rows), x.dtype)
-    difference = steps_of(outputs[4], (times, size, rows), x.dtype)
-    Zx = np.empty((times, 3 * size, rows), x.dtype)
+    S, program = states(memory, x, size, outputs[1], attributes, lengths, initial)
+    Y = steps_of(memory, outputs[2], (times, 3 * size, rows), x.dtype)
+    N = steps_of(memory, outputs[3], (times, size, rows), x.dtype)
+    difference = steps_of(memory, outputs[4], (times, size, rows), x.dtype)
+    Zx = memory.empty((times, 3 * size, rows), x.dtype)
     half, _ = numbers(x.dtype)
     program.append((np.matmul, (W.T, S[:times, size:], Zx)))
     for t in range(times):
@@ -166,11 +166,12 @@ def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, out
     g, R, W, *kept, lengths, _ = unpacked(operands, 6, attributes)
     Y, N, difference = map(over_time, kept)
     times, size, rows = N.shape
-    dA = steps_of(outputs[0], (times, 4 * size, rows), N.dtype)  # of a, r, z, n
+    dA = steps_of(memory, outputs[0], (times, 4 * size, rows), N.dtype)  # of a, r, z, n
     _, one = numbers(N.dtype)
     of_initial = outputs[2]
-    ((dh, G),), program = cotangents(g, size, times, lengths)
-    D, other, carried = dA.reshape(times, 4, size, rows), np.empty_like(N), np.empty_like(dh)
+    ((dh, G),), program = cotangents(memory, g, size, times, lengths)
+    D, other = dA.reshape(times, 4, size, rows), memory.empty(N.shape, N.dtype)
+    carried = memory.empty(dh.shape, dh.dtype)
     a, r, z = Y[:, :size], Y[:, size : 2 * size], Y[:, 2 * size :]
     program += [
         (np.square, (flat(N), flat(other))),
@@ -194,7 +195,7 @@ def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, out
                 (np.add, (flat(dh), flat(carried), flat(dh))),
                 *arriving(dh, G, t),
             ]
-    return program + input_cotangents(W[1:], dA[:, size:], outputs[1]) + initial_cotangents([dh], of_initial)
+    return program + input_cotangents(memory, W[1:], dA[:, size:], outputs[1]) + initial_cotangents([dh], of_initial)
 
 
 def cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:

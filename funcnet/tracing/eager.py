@@ -30,6 +30,10 @@ class Eager:
         """A fresh array."""
         return np.empty(shape, self.dtype)
 
+    def empty(self, shape: Shape, dtype: Any) -> Any:
+        """A fresh array of a dtype."""
+        return np.empty(shape, dtype)
+
     def in_line(self, *arrays: Any) -> tuple[Any, ...]:
         """The arrays as they are."""
         return arrays

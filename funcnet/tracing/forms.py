@@ -40,6 +40,10 @@ class Memory(Protocol):
         """An array for one instruction to hand to the next."""
         ...
 
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array for all instructions of this call, and for no other's."""
+        ...
+
     def in_line(self, *arrays: Any) -> tuple[Any, ...]:
         """The arrays of an elementwise call as vectors, if all lie alike in memory."""
         ...

@@ -23,6 +23,7 @@ import numpy as np
 
 from funcnet.arrays import Shape, stray
 from funcnet.errors import LabelError
+from funcnet.tracing.eager import Eager
 from funcnet.tracing.forms import Attributes, Instruction, Memory, Operands, plain
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.shapes import Spec
@@ -36,12 +37,10 @@ def run(primitive: Primitive, operands: tuple[Any, ...], outputs: Sequence[Spec]
     if isinstance(operands[0], Value):
         return operands[0].trace.emit_all(primitive, operands, outputs, **attributes)
     arrays = tuple([_empty(*output) for output in outputs])
-    for f, arguments in primitive.form(UNUSED, attributes, operands, arrays if primitive.multi_output else arrays[0]):
+    memory = Eager(operands[0].dtype)
+    for f, arguments in primitive.form(memory, attributes, operands, arrays if primitive.multi_output else arrays[0]):
         f(*arguments)
     return arrays
-
-
-UNUSED: Any = None  # the memory of a form that asks for nothing
 
 
 def _empty(shape: Shape, dtype: np.dtype[Any], batch_axis: int | None) -> Any:
@@ -62,15 +61,17 @@ def flat(array: Any) -> Any:
     return array.reshape(-1)
 
 
-def steps_of(output: Any, shape: Shape, dtype: Any) -> Any:
+def steps_of(memory: Memory, output: Any, shape: Shape, dtype: Any) -> Any:
     """(time, features, batch) memory of what a call keeps: that of its output, or its own where nothing reads that."""
-    return np.empty(shape, dtype) if output is None else over_time(output)
+    return memory.empty(shape, dtype) if output is None else over_time(output)
 
 
-def states(x: Any, size: int, output: Any, attributes: Attributes, lengths: Any, initial: Any) -> tuple[Any, Program]:
+def states(
+    memory: Memory, x: Any, size: int, output: Any, attributes: Attributes, lengths: Any, initial: Any
+) -> tuple[Any, Program]:
     """The states [h; 1; x] before each time and after the last, and what sets all but those that steps compute."""
     rows, times, features = x.shape
-    S = steps_of(output, (times + 1, size + 1 + features, rows), x.dtype)
+    S = steps_of(memory, output, (times + 1, size + 1 + features, rows), x.dtype)
     program: Program = [
         (S[:, size].fill, (1,)),
         begin(S[0, :size], initial),
@@ -126,17 +127,17 @@ def take_last(states: Any, lengths: Any, out: Any) -> None:
     out[...] = states[lengths, :, np.arange(len(lengths))]
 
 
-def cotangents(g: Any, size: int, times: int, lengths: Any) -> tuple[list[tuple[Any, Any]], Program]:
+def cotangents(memory: Memory, g: Any, size: int, times: int, lengths: Any) -> tuple[list[tuple[Any, Any]], Program]:
     """For each part of the state (its cotangent after the last time, those of all states or None); what sets them."""
     parts: list[tuple[Any, Any]] = []
     program: Program = []
     for part in in_parts(g, size):
-        d = np.empty((size, len(g)), g.dtype)
+        d = memory.empty((size, len(g)), g.dtype)
         if g.ndim == 2 and lengths is None:
             program.append((d.__setitem__, (..., part.T)))
             parts.append((d, None))
             continue
-        G = np.empty((times + 1, size, len(g)), g.dtype)
+        G = memory.empty((times + 1, size, len(g)), g.dtype)
         if g.ndim == 2:
             program.append((put_last, (part, lengths, G)))
         else:
@@ -166,11 +167,11 @@ def initial_cotangents(parts: Sequence[Any], out: Any) -> Program:
     return [(to.__setitem__, (..., d.T)) for d, to in zip(parts, in_parts(out, len(parts[0])), strict=True)]
 
 
-def input_cotangents(W: Any, dz: Any, dx: Any) -> Program:
+def input_cotangents(memory: Memory, W: Any, dz: Any, dx: Any) -> Program:
     """dx = W dz at each time; W (inputs, gates)."""
     if dx is None:
         return []
-    product = np.empty((len(dz), len(W), dz.shape[2]), dz.dtype)
+    product = memory.empty((len(dz), len(W), dz.shape[2]), dz.dtype)
     return [(np.matmul, (W, dz, product)), (dx.__setitem__, (..., product.transpose(2, 0, 1)))]
 
 
@@ -189,7 +190,7 @@ def time_product(memory: Memory, attributes: Attributes, operands: Operands, out
     """M = sum_t s_t dz_t^T, one product over time and batch."""
     kept, dz = (over_time(x).transpose(1, 0, 2) for x in operands)
     S = kept[:, : dz.shape[1]]
-    left, right = np.empty(S.shape, S.dtype), np.empty(dz.shape, dz.dtype)
+    left, right = memory.empty(S.shape, S.dtype), memory.empty(dz.shape, dz.dtype)
     length = prod(dz.shape[1:])
     return [
         (left.__setitem__, (..., S)),

@@ -55,7 +55,7 @@ class Transpose:
 
     def __call__(self, array: Any) -> Any:
         """Transpose the array."""
-        return array.transpose(self.axes)
+        return array.T if self.reverses else array.transpose(self.axes)
 
     @property
     def reverses(self) -> bool:

@@ -191,11 +191,13 @@ class Step(CompiledGradient[P]):
 
     flat: whether the update runs over flat vectors.
     metrics: what is computed of the outputs beside the loss.      returns_metrics: whether a dict holds the loss too.
+    scans: whether many steps are one call.
     """
 
     flat: bool
     metrics: Mapping[str, Callable[..., Any]] = MappingProxyType({})
     returns_metrics: bool = False
+    scans: bool = False
 
     def enter(
         self, params: P, state: Any, arrays: tuple[Array | Labels, ...], key: Key | None

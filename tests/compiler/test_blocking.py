@@ -28,6 +28,7 @@ from tests.compiler.test_plan import planned
 from tests.support.battery import subject_of
 from tests.support.budget import examples
 from tests.support.cases import CASES, Case
+from tests.support.recurrences import with_recurrence
 from tests.support.strategies import Problem, problems, with_images
 
 BATCHES = [600, 1001, 5003]
@@ -308,7 +309,7 @@ def test_large_batches_run_in_blocks_by_default(name: str) -> None:
     assert block_count(case.net.apply) > 1
 
 
-@given(problem=problems() | problems(size=6).flatmap(with_images))
+@given(problem=problems() | problems(size=6).flatmap(with_images) | problems(size=6).flatmap(with_recurrence))
 @settings(max_examples=examples(60))
 def test_random_networks_give_the_same_in_blocks(problem: Problem) -> None:
     net, params, inputs = problem.made()
@@ -321,7 +322,11 @@ def test_random_networks_give_the_same_in_blocks(problem: Problem) -> None:
         assert_close(found, expected, 10 * TOLERANCE[problem.dtype])
 
 
-@given(problem=problems(single=True) | problems(single=True, size=6).flatmap(with_images))
+@given(
+    problem=problems(single=True)
+    | problems(single=True, size=6).flatmap(with_images)
+    | problems(single=True, size=6).flatmap(with_recurrence)
+)
 @settings(max_examples=examples(60))
 def test_gradients_of_random_networks_are_the_same_in_blocks(problem: Problem) -> None:
     net, params, inputs = problem.made()

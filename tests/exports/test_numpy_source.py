@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 import funcnet as fn
+from funcnet.exports.numpy_lines import broken, rolled
 from tests.exports.test_c_source import CUSTOM, NET, OPTIMIZERS, ROWS, inputs_of, problem, trained
 from tests.support.budget import examples
 from tests.support.cases import CASES, Case
@@ -33,31 +34,20 @@ def same(found: Any, right: Any) -> None:
 
 
 def compiled(case: Case) -> Any:
-    """The layer, in a network where it is none."""
+    """The layer in a network that feeds it all its inputs."""
     net: Any = case.make()
-    alone = len(case.shapes) == 1 and not getattr(net.apply, "multi_output", False)
-    return fn.serial(net, fn.identity()) if alone else net
+    if getattr(net.apply, "multi_output", False):
+        return net
+    keys = [f"in {i}" for i in range(len(case.shapes))]
+    operators = {key: fn.identity() for key in keys} | {"a b": net}
+    return fn.network(operators, {key: ["a b"] for key in keys}, inputs=keys, output="a b")
 
 
-def is_refused(case: Case) -> bool:
-    """Whether it is a layer of one's own, slides windows or goes through time, which is not written in NumPy."""
-    net = case.make()
-    params, _ = net.init(fn.key(0), *case.shapes)
-    x = inputs_of(case, np.float32)
-    y: Any = net.apply(params, *x)
-    if isinstance(y, tuple):
-        return False
-    try:
-        fn.to_numpy(
-            fn.value_and_grad(net, fn.mse() if y.ndim else None), params, *x, *[np.zeros_like(y)] * bool(y.ndim)
-        )
-    except fn.ExportError as error:
-        return "is not written in NumPy" in str(error)
-    return False
+WRITTEN = [case for case in CASES if case.name != "custom_layer"]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
-@pytest.mark.parametrize("case", [case for case in CASES if not is_refused(case)], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", WRITTEN, ids=lambda case: case.name)
 def test_every_operator_and_its_gradient(case: Case, dtype: Any) -> None:
     net = compiled(case)
     params, _ = net.init(fn.key(0), *case.shapes, dtype=dtype)
@@ -65,8 +55,7 @@ def test_every_operator_and_its_gradient(case: Case, dtype: Any) -> None:
     if not case.options.get("rowwise", True):
         params = fn.calibrate(net, params, tuple(x))
     y: Any = net.apply(params, *x)
-    if hasattr(net.apply, "record"):
-        same(run(net, params, *x)["apply"](params, *x), y)
+    same(run(net, params, *x)["apply"](params, *x), y)
     if isinstance(y, tuple):
         return
     gradient = fn.value_and_grad(net, fn.mse(reduction="sum") if y.ndim else None)
@@ -165,9 +154,60 @@ def test_what_is_refused() -> None:
         fn.to_numpy(custom, custom.init(fn.key(0), (2,))[0], x)
 
 
-@pytest.mark.parametrize("layer", [fn.gru(4), fn.lstm(4), fn.rnn(4)])
-def test_a_call_of_several_outputs_is_refused_by_name(layer: fn.Layer[Any]) -> None:
-    net = fn.network({1: layer}, {1: []})
-    params, _ = net.init(fn.key(0), (5, 8))
-    with pytest.raises(fn.ExportError, match=f"operator 1.*{layer.apply.kind}"):
-        fn.to_numpy(net, params, np.ones((2, 5, 8), np.float32))
+@pytest.mark.parametrize("layer", [fn.gru(4), fn.lstm(4), fn.rnn(4)], ids=lambda layer: layer.apply.kind)
+@pytest.mark.parametrize("times", [0, 1, 3, 40])
+def test_steps_over_time_become_a_loop(layer: fn.Layer[Any], times: int) -> None:
+    net = fn.network({"in": fn.identity(), "cell": layer}, {"in": ["cell"]})
+    params, _ = net.init(fn.key(0), (times, 3))
+    x, t = np.random.default_rng(0).normal(size=(6, times, 3)).astype(np.float32), np.ones((6, 4), np.float32)
+    step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    source = fn.to_numpy(step, params, x, t)
+    assert source.count("for t in range(") == 2 * (times > 3) + (times == 3)
+    assert len(source.splitlines()) < 200
+    same(run(step, params, x, t)["step"](params, x, t), step(params, x, t))
+
+
+def test_sequences_and_images_in_blocks_of_rows() -> None:
+    rng = np.random.default_rng(0)
+    cases: list[tuple[Any, fn.Shape]] = [
+        (fn.serial(fn.lstm(8, return_sequences=True), fn.gru(3)), (9, 5)),
+        (fn.serial(fn.conv(4, (3, 3)), fn.max_pool((2, 2)), fn.flatten(), fn.linear(3)), (10, 10, 3)),
+    ]
+    for net, shape in cases:
+        x, t = rng.normal(size=(700, *shape)).astype(np.float32), rng.normal(size=(700, 3)).astype(np.float32)
+        params, _ = net.init(fn.key(0), shape)
+        step: Any = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+        same(run(step, params, x, t)["step"](params, x, t), step(params, x, t))
+
+
+@pytest.mark.parametrize(
+    ("lines", "loop"),
+    [
+        (["f(a[0], 7)", "f(a[1], 7)", "f(a[2], 7)"], ["for i in range(3):", "    f(a[i], 7)"]),
+        (
+            ["f(a[9], b[10:12])", "f(a[8], b[8:10])", "f(a[7], b[6:8])"],
+            ["for i in range(9, 6, -1):", "    f(a[i], b[2 * i - 8:2 * i - 6])"],
+        ),
+        (
+            ["g()", "f(3)", "h(6)", "f(5)", "h(3)", "f(7)", "h(0)", "g()"],
+            ["g()", "for i in range(3):", "    f(2 * i + 3)", "    h(-3 * i + 6)", "g()"],
+        ),
+        (["f(0)", "f(1)"], ["f(0)", "f(1)"]),
+        (["f(0)", "f(1)", "f(3)"], ["f(0)", "f(1)", "f(3)"]),
+        (
+            ["f(v_1)", "f(v_2)", "f(v_3)", "f(1.5)", "f(2.5)", "f(3.5)"],
+            ["f(v_1)", "f(v_2)", "f(v_3)", "f(1.5)", "f(2.5)", "f(3.5)"],
+        ),
+    ],
+)
+def test_lines_become_loops(lines: list[str], loop: list[str]) -> None:
+    assert rolled(lines, "i") == loop
+
+
+def test_long_lines_are_broken_where_python_may() -> None:
+    arguments = [f"'a, b ({i}'" for i in range(40)]
+    line = f"    f({', '.join(arguments)})"
+    parts = [*broken(line)]
+    assert len(parts) > 3
+    assert max(map(len, parts)) <= 110
+    assert eval("".join(part.strip() for part in parts), {"f": lambda *given: [*given]}) == [*map(eval, arguments)]
