@@ -158,7 +158,7 @@ def builder(structure: tree.Structure[Any], start: int) -> Builder:
     if kind is dict:
         items = [*zip(structure.keys, builders, strict=True)]
         return lambda leaves: {key: build(leaves) for key, build in items}
-    make = list if kind is list else partial(new_tuple, kind)
+    make: Any = list if kind is list else partial(new_tuple, kind)
     return lambda leaves: make([build(leaves) for build in builders])
 
 
