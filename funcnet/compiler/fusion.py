@@ -37,15 +37,13 @@ class Fused(NamedTuple):
 def fuse(calls: Sequence[Call]) -> Fused:
     """Join what can be fused; every `Value.use_count` tells how often the value is read."""
     fused = Fused([], [], {})
-    several = [alike for alike in by_form(calls) if len(alike) > 1]
-    made = {id(y): i for i, call in enumerate(calls) for y in call.outputs} if several else {}
-    readers: dict[int, Call] = {}
+    made = {id(y): i for i, call in enumerate(calls) for y in call.outputs}
+    readers = {id(x): call for call in calls for x in call.operands}
     instead: dict[int, list[Call]] = {}
-    for alike in several:
+    for alike in by_form(calls):
         members = ready_together(alike, made)
         if len(members) < 2 or sum(map(whole_size, members)) > SMALL:
             continue
-        readers = readers or {id(x): call for call in calls for x in call.operands}
         steps = [members, *steps_after(members, readers)]
         instead.update((id(call), []) for step in steps for call in step)
         instead[id(members[0])] = [step[0] for step in steps]
@@ -69,11 +67,8 @@ def form_of(call: Call) -> Form | None:
     """What the call does to the only value that it reads; None for a call that cannot be fused to others."""
     if not call.primitive.fusible:
         return None
-    reads, y = call.operands, call.output
-    if not reads or any(v is not reads[0] for v in reads):
-        return None
-    x = reads[0]
-    if x.call is None or not same_form(x, y) or any(v.base is not None or v.ndim < 2 for v in (x, y)):
+    x, y = call.operands[0], call.output
+    if x.call is None or x.ndim < 2 or not same_form(x, y):
         return None
     if y.ones is not None:  # written once, they would be written over
         return None
@@ -141,7 +136,7 @@ def settle(value: Value) -> None:
     if call is None or not call.primitive.elementwise or value.elements < 2:
         return
     for x in call.operands:
-        alone = x.use_count == 1 and x.call is not None and x.base is None and x.buffer is None
+        alone = x.use_count == 1 and x.call is not None and x.buffer is None
         if alone and same_form(x, value):
             x.buffer, x.offset = value.buffer, value.offset
             settle(x)
