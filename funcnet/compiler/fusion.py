@@ -10,14 +10,11 @@ call then handles them all. Nothing else ever lives in a packed buffer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from operator import methodcaller
 from typing import Any, NamedTuple, TypeAlias
-
-import numpy as np
 
 from funcnet.compiler.buffers import Buffer, ends_at, nbytes, same_form
 from funcnet.tracing.primitive import ADD, MATMUL, SUM
-from funcnet.tracing.shapes import Slice
+from funcnet.tracing.shapes import Reshape, Slice, Transpose
 from funcnet.tracing.trace import Call, Value
 
 ALL_BUT_LAST, LAST = Slice(slice(None, -1)), Slice(-1)
@@ -158,7 +155,7 @@ def fold_bias(calls: Sequence[Call]) -> list[Call]:
     for call in calls:
         if call.primitive is MATMUL:
             left, g = call.inputs
-            if left.view is np.transpose and holder(left.base) is not None:
+            if is_transposed(left) and holder(left.base) is not None:
                 products.setdefault(id(g), []).append(call)
         elif call.primitive is ADD:
             dropped.update(add_bias(call))
@@ -166,6 +163,11 @@ def fold_bias(calls: Sequence[Call]) -> list[Call]:
             stack_cotangents(products[id(call.inputs[0])].pop(), call.output)
             dropped.add(id(call))
     return [call for call in calls if id(call) not in dropped]
+
+
+def is_transposed(x: Value) -> bool:
+    """Whether it is the transpose of another value."""
+    return isinstance(x.view, Transpose) and x.view.reverses
 
 
 def add_bias(call: Call) -> list[int]:
@@ -204,7 +206,7 @@ def holder(x: Value) -> Value | None:
     It is x itself, or has axes between the batch and the features, such as times, which are rows of x too.
     """
     root = x
-    while root.base is not None and isinstance(root.view, methodcaller):  # a reshape
+    while root.base is not None and isinstance(root.view, Reshape):
         root = root.base
     plain = root.base is None and root.batch_axis == 0 and root.order is None
     return root if plain and x.ndim == 2 and x.batch_axis == 0 and root.shape[-1] == x.shape[1] else None
