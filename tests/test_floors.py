@@ -104,6 +104,7 @@ FLOORS: dict[str, list[str]] = {
         "monitoring",
         "callbacks",
         "plateau",
+        "epoch",
         "fit",
     ],
     "native": [

@@ -23,7 +23,6 @@ from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
 from funcnet.training.gradients import SGDStep, Step, ValueAndGrad
-from funcnet.training.nonfinite import all_finite
 from funcnet.training.steps import TrainStep
 
 P = TypeVar("P")
@@ -91,6 +90,8 @@ class NativeValueAndGrad(Native[P], ValueAndGrad[P]):
 class NativeStep(Native[P], Step[P]):
     """Base of steps whose program and update are native code."""
 
+    scans: bool = True
+
     def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
         """All steps in one call of native code, where its program allows it."""
         return None if key is not None and self.random else scanned(self, params, state, arrays)
@@ -123,12 +124,7 @@ class NativeSGDStep(NativeStep[P], SGDStep[P]):
         """Return (new params, loss); C writes the new params."""
         space: Any = self.acquire(params, arrays, key)[0]
         vector = space.descended()
-        new, loss = space.layout.tree(vector), space.fresh[0]()
-        if self.check_finite and not all_finite(loss, vector):
-            raise self.not_finite(space, params, arrays, key, loss)
-        space.params_cache.remember(new, vector)
-        space.pool.append(space)
-        return new, loss
+        return self.finish(space, vector, params, arrays, key)
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """The new params."""
