@@ -92,6 +92,16 @@ def timed(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[
     return found, time.perf_counter() - began
 
 
+def has_compiler() -> bool:
+    """Whether there is a C compiler for native code."""
+    from funcnet.native.toolchain import find_compiler
+
+    try:
+        return bool(find_compiler())
+    except fn.MissingPackageError:
+        return False
+
+
 def torch_on_one_thread(seed: int) -> Any:
     """PyTorch, where it is installed."""
     import torch

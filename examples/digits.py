@@ -58,23 +58,24 @@ def train_net(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> 
     return classifiers.result(logits, test_set.digit, fitted.history["loss"], seconds, fitted.params)
 
 
-def estimators(key: fn.Key, epochs: int) -> tuple[Any, Any]:
-    """FuncnetClassifier, and scikit-learn's MLPClassifier, of the same sizes and options."""
+def estimators(key: fn.Key, epochs: int) -> dict[str, Any]:
+    """FuncnetClassifier, in NumPy and as native code, and MLPClassifier, of the same sizes and options."""
     from funcnet.sklearn import MLP, FuncnetClassifier
 
-    options = classifiers.estimator_options(key, BATCH, epochs)
-    ours = FuncnetClassifier(MLP((UNITS, UNITS)), optimizer=fn.adam, learning_rate=LEARNING_RATE, **options)
-    return ours, classifiers.mlp_classifier(UNITS, LEARNING_RATE, options)
+    sizes, options = f"{UNITS} + {UNITS}", classifiers.estimator_options(key, BATCH, epochs)
+    ours = partial(FuncnetClassifier, MLP((UNITS, UNITS)), optimizer=fn.adam, learning_rate=LEARNING_RATE, **options)
+    found: dict[str, Any] = {f"FuncnetClassifier, {sizes}": ours()}
+    if common.has_compiler():
+        found["FuncnetClassifier with jit=True"] = ours(jit=True)
+    return found | {f"MLPClassifier, {sizes}": classifiers.mlp_classifier(UNITS, LEARNING_RATE, options)}
 
 
 def train_all(key: fn.Key, train_set: Images, test_set: Images, epochs: int) -> dict[str, Result]:
     """All on one draw."""
-    ours, theirs = (classifiers.train_estimator(each, train_set, test_set) for each in estimators(key, epochs))
-    return {
-        f"funcnet, {UNITS} + {UNITS} with a skip": train_net(key, train_set, test_set, epochs),
-        f"FuncnetClassifier, {UNITS} + {UNITS}": ours,
-        f"MLPClassifier, {UNITS} + {UNITS}": theirs,
-    }
+    found = {f"funcnet, {UNITS} + {UNITS} with a skip": train_net(key, train_set, test_set, epochs)}
+    for name, estimator in estimators(key, epochs).items():
+        found[name] = classifiers.train_estimator(estimator, train_set, test_set)
+    return found
 
 
 def keep(path: Path, params: Any, seed: int, epochs: int, test_set: Images, logits: Array) -> str:

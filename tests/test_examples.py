@@ -66,7 +66,8 @@ def test_digits(tmp_path: Path) -> None:
     model = tmp_path / "kept" / "model.npz"
     output = command("digits", tmp_path, "--draws", "2", "--model", str(model))
     rows = cells(output)
-    assert [row[0].split(",")[0] for row in rows] == ["funcnet", "FuncnetClassifier", "MLPClassifier"]
+    native = ["FuncnetClassifier with jit=True"] * has_compiler()
+    assert [row[0].split(",")[0] for row in rows] == ["funcnet", "FuncnetClassifier", *native, "MLPClassifier"]
     assert "read back, it gives the same bits for all 450 test images" in output
     like, _ = digits.net.init(fn.key(0), (64,))
     found = fn.load(model, like)
@@ -89,7 +90,7 @@ def test_digits_are_told_apart() -> None:
     result = digits.train_net(KEY, train_set, test_set, epochs=30)
     assert result.accuracy > 0.96
     assert result.losses[-1] < 0.05 * result.losses[0]
-    for estimator in digits.estimators(KEY, epochs=30):
+    for estimator in digits.estimators(KEY, epochs=30).values():
         found = classifiers.train_estimator(estimator, train_set, test_set)
         assert abs(found.accuracy - result.accuracy) < 0.02
         assert len(found.losses) == len(result.losses) == 30
@@ -98,7 +99,7 @@ def test_digits_are_told_apart() -> None:
 def test_all_classifiers_are_of_the_same_sizes() -> None:
     pytest.importorskip("sklearn")
     params, _ = digits.net.init(KEY, (64,))
-    ours, theirs = digits.estimators(KEY, epochs=1)
+    ours, *_, theirs = digits.estimators(KEY, epochs=1).values()
     train_set, test_set = common.digit_images(KEY)
     for estimator in (ours, theirs):
         classifiers.train_estimator(estimator, train_set, test_set)

@@ -104,6 +104,7 @@ FLOORS: dict[str, list[str]] = {
         "monitoring",
         "callbacks",
         "plateau",
+        "epoch",
         "fit",
     ],
     "native": [
@@ -116,6 +117,7 @@ FLOORS: dict[str, list[str]] = {
         "writing",
         "labels",
         "recurrence",
+        "images",
         "calls",
         "emission",
         "table",

@@ -28,6 +28,7 @@ utils = pytest.importorskip("sklearn.utils")
 
 from funcnet.sklearn import MLP, FuncnetClassifier, FuncnetRegressor  # noqa: E402
 from funcnet.sklearn.accepting import held_out  # noqa: E402
+from tests.exports.running import has_compiler  # noqa: E402
 
 X, Y = datasets.make_classification(240, 8, n_informative=6, n_classes=3, random_state=0)
 NAMES = np.array(["ant", "bee", "cat"])[Y]
@@ -56,6 +57,7 @@ def same_bits(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y) for x, y in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["FuncnetClassifier", "FuncnetRegressor"])
 def test_scikit_learn_has_nothing_to_say_against_it(name: str) -> None:
     settings = {**os.environ, "SCIPY_ARRAY_API": "1"}  # without which some checks are skipped
@@ -90,6 +92,21 @@ def test_a_regressor_is_fitted_in_parts_to_the_same_bits() -> None:
     for _ in range(4):
         parts.partial_fit(XR, YR)
     assert same_bits(one, parts)
+
+
+@pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+def test_native_code_gives_the_same_to_rounding() -> None:
+    make = partial(FuncnetClassifier, SMALL, **ALL_EPOCHS)
+    plain, native, parts = make(max_iter=4), make(max_iter=4, jit=True), make(jit=True)
+    for estimator in (plain, native):
+        estimator.fit(X, NAMES, W)
+    for _ in range(4):
+        parts.partial_fit(X, NAMES, np.unique(NAMES), W)
+    assert same_bits(native, parts)
+    np.testing.assert_allclose(native.predict_proba(X), plain.predict_proba(X), rtol=1e-9)
+    again = pickle.loads(pickle.dumps(native))
+    np.testing.assert_array_equal(again.predict_proba(X), native.predict_proba(X))
+    assert "written by funcnet" in str(native._steps[1])
 
 
 def test_it_is_what_fit_gives() -> None:

@@ -82,7 +82,7 @@ class _File:
         self.update: Update | None = None
         if has_state(step):
             functions = {name: f"np.{name}" for name in ("sqrt", "sign", "maximum", "minimum", "where")}
-            say = Language(repr, "{} ** {}".format, functions | {"max": "max"})
+            say = Language(repr, "1.0 - {!r} ** {}".format, functions | {"max": "max"})
             self.update = update_of("to_numpy", step.optimizer, self.dtype, say)
 
     def cuts(self) -> list[tuple[int, int]]:

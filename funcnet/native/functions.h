@@ -35,6 +35,10 @@ static inline double fn_minimum(double a, double b) { return a < b || a != a ? a
 static inline float fn_signf(float x) { return x != x ? x : (float)((x > 0.0f) - (x < 0.0f)); }
 static inline double fn_sign(double x) { return x != x ? x : (double)((x > 0.0) - (x < 0.0)); }
 
+/* x, but 0 where it is subnormal */
+static inline float fn_normalf(float x) { return fabsf(x) < 1.17549435e-38f ? 0.0f : x; }
+static inline double fn_normal(double x) { return fabs(x) < 2.2250738585072014e-308 ? 0.0 : x; }
+
 /* ---- float32 ---- */
 
 /* e^r - 1 for |r| <= log(2) / 2 */

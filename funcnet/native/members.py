@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.native.table import FIRST, NEW, PARAMS, SLAB, Table
+from funcnet.native.table import FIRST, NEW, PARAMS, SLAB, Table, in_pieces
 
 CHUNK = 256  # members of one call, after which an interrupt is seen
 
@@ -31,10 +31,11 @@ def members_text(count: int, gradient_count: int, gradient: int, arrays: int) ->
 def run_members(space: Any, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any]:
     """(outputs, gradients) of every member: rows of params, arrays with an axis of members if mapped."""
     members = len(rows)
-    given = [np.ascontiguousarray(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
+    axes = [x if moves else x[None] for x, moves in zip(arrays, mapped, strict=True)]
+    given = [in_pieces(x, inside.dtype) for x, inside in zip(axes, space.inside, strict=True)]
     outputs = [np.empty((members, *y.shape), y.dtype) for y in space.outputs]
     gradients = np.empty_like(rows)
-    moving = [x[0].nbytes if moves else 0 for x, moves in zip(given, mapped, strict=True)]
+    moving = [x.strides[0] if moves else 0 for x, moves in zip(given, mapped, strict=True)]
     moves = (ctypes.c_long * (len(given) + len(outputs)))(*moving, *(y[0].nbytes for y in outputs))
     table = Table([space.slab, rows, gradients, *given, *outputs])
     run = space.owner.function("funcnet_members", *[ctypes.c_long] * 2, ctypes.c_void_p)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from functools import partial
+from math import inf, log
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from funcnet.compiler.workspace import Workspace
 from funcnet.errors import FuncnetError
 from funcnet.native.expressions import literal
 from funcnet.native.program import NativeWorkspace
-from funcnet.native.table import Table
+from funcnet.native.table import Table, in_pieces
 from funcnet.native.updates import Language, Update, update_of
 from funcnet.optimizers.schedules import at
 from funcnet.training.gradients import SGDStep, Step
@@ -33,8 +34,13 @@ def update_text(step: Any, dtype: np.dtype[Any]) -> Update:
     f = "f" if dtype.itemsize == 4 else ""
     functions = {name: f"fn_{name}{f}" for name in ("sign", "maximum", "minimum")}
     functions |= {"sqrt": f"sqrt{f}", "where": "FN_WHERE", "max": "fmax"}
-    say = Language(partial(literal, suffix=f), "pow({}, {})".format, functions, has_state=True)
+    say = Language(partial(literal, suffix=f), weights, functions, has_state=True)
     return update_of("jit", step.optimizer, dtype, say)
+
+
+def weights(decay: float, t: str) -> str:
+    """1 - decay^t by an exponential that is inlined: to call pow takes longer than to update 100 params."""
+    return f"-fn_expm1({t} * {literal(log(decay) if decay else -inf, '')})"
 
 
 def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any, Any] | None:
@@ -56,10 +62,8 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
     if failed or found is None:
         return None  # the loop of steps raises the error where it comes
     (vectors, numbers), losses = found
-    made = space.layout.tree(vector)
     after = step.state_of(space, advanced(flat, len(arrays[0]), iter(vectors), iter(numbers)))
-    space.params_cache.remember(made, vector)
-    return made, after, losses
+    return space.params_cache.made(vector), after, losses
 
 
 def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, arrays: tuple[Any, ...]) -> Any:
@@ -68,8 +72,10 @@ def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, 
     numbers = numbers_of_steps(cast("Update", space.owner.code.update), written, steps)
     copies = [x.copy() for x in written.vectors]
     vectors = [x for x in copies for _ in ("read", "written")]
-    batches = [np.ascontiguousarray(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
-    run = space.owner.function("funcnet_scan", *[ctypes.c_long] * 3)
+    batches = [in_pieces(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
+    lengths = [*(x.strides[0] for x in batches), *(y.nbytes for y in space.outputs)]
+    moves = (ctypes.c_long * len(lengths))(*lengths)
+    run = space.owner.function("funcnet_scan", *[ctypes.c_long] * 3, ctypes.c_void_p)
     found: list[Any] = []
     for done in range(0, steps, CHUNK):
         part = slice(done, min(done + CHUNK, steps))
@@ -77,7 +83,7 @@ def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, 
         outputs = [np.empty((count, *y.shape), y.dtype) for y in space.outputs]
         given = [*(x[part] for x in batches), *outputs, *vectors, numbers[part]]
         table = Table([space.slab, vector, vector, *given])
-        run(table.address, 0, count, written.steps + done)
+        run(table.address, 0, count, written.steps + done, ctypes.addressof(moves))
         found.append(outputs[0])
         if space.status[0]:
             break

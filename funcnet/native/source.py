@@ -16,6 +16,8 @@ from funcnet.native.calls import by_numpy
 from funcnet.native.emission import Emission
 from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
+from funcnet.native.images import FORMS as IMAGES
+from funcnet.native.images import IMAGES_H
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
 from funcnet.native.recurrence import FORMS as RECURRENT
@@ -104,6 +106,8 @@ class Code:
         ]
         if any(call.primitive.name in RECURRENT for call in plan.calls):
             parts += [f"#define FN_TANH fn_tanh{self.first.suffix}", RECURRENCE_H]
+        if any(call.primitive.name in IMAGES for call in plan.calls):
+            parts.append(IMAGES_H)
         for rows, emission in self.emissions.items():
             for i, lines in enumerate(emission.segments):
                 parts += [f"static void fn_rows{rows}_{i}({self._signature()}) {{", *self._body(emission, lines), "}"]
@@ -204,7 +208,8 @@ class Code:
         state = "".join(f", const T *fn_{v}, T *fn_new_{v}" for v in update.vectors)
         head = f"for (long i = 0; i < {self._gradient_count()}; i++) {{"
         hints = "FN_IVDEP", "FN_SUM({})"
-        places = Places("T", head, "gradient", "params", "fn_new", "fn_{}", "fn_new_{}", hints)
+        kept = f"fn_normal{self.first.suffix}({{}})"  # a processor may take 100 times as long for a subnormal moment
+        places = Places("T", head, "gradient", "params", "fn_new", "fn_{}", "fn_new_{}", hints, kept)
         scalars = "|".join(name for name, _ in update.scalars) or "$^"
         parts = [(name, re.sub(rf"/ ({scalars})\b", r"* (1 / \1)", line)) for name, line in update.lines]
         update = update._replace(lines=parts)  # reciprocals are computed once, for to divide takes long
@@ -233,19 +238,18 @@ class Code:
 }}"""
 
     def _scan(self, update: Update) -> str:
-        """Many steps: params and state change where they are, arrays and outputs move on. `start` steps came before."""
+        """Many steps: params and state change where they are, arrays and outputs move on. `start` steps came before.
+
+        moves: from one step to the next in bytes, for each array and output.
+        """
         arrays = (*self.inputs, *self.plan.outputs)
-        rows, state = self.spans[-1][1], FIRST + len(arrays)
+        state = FIRST + len(arrays)
         vectors = [f"(T *)FN_ARRAY({state + 2 * i + j})" for i in range(len(update.vectors)) for j in (0, 1)]
-        lengths = [prod(x.shape[1:]) * rows if x.batch_axis == 0 else prod(x.shape) for x in arrays]
-        moved = [
-            f"FN_ARRAY({FIRST + i}) + at * {length * x.dtype.itemsize}"
-            for i, (x, length) in enumerate(zip(arrays, lengths, strict=True))
-        ]
+        moved = [f"FN_ARRAY({FIRST + i}) + at * moves[{i}]" for i in range(len(arrays))]
         numbers = f"(double *)FN_ARRAY({state + len(vectors)}) + at * {len(update.numbers)}"
         places = ["fn_slab", "(T *)params", "(T *)params", "start + at", numbers]
         lines = [
-            "void funcnet_scan(void *const *fn_table, long at, long stop, long start) {",
+            "void funcnet_scan(void *const *fn_table, long at, long stop, long start, const long *moves) {",
             f"    char *const fn_slab = FN_ARRAY({SLAB}), *const params = FN_ARRAY({NEW});",
             "    for (; at < stop; at++) {",
             f"        fn_run0({', '.join(['fn_slab', 'params', *moved])});",

@@ -40,6 +40,13 @@ class Table:
         self.slots: Any = memoryview(objects).cast("B").cast("P")
 
 
+def in_pieces(x: Any, dtype: np.dtype[Any]) -> Any:
+    """The array itself if all of x[i] lie in one piece each, as those of a broadcast array do, else a copy."""
+    one: Any = x[0]
+    fits = x.dtype == dtype and one.flags.c_contiguous and one.flags.aligned
+    return x if fits else np.require(x, dtype, ["C", "A"])
+
+
 @cache
 def check_arrays() -> None:
     """Refuse a Python whose arrays are not as C expects them."""

@@ -17,13 +17,13 @@ from funcnet.optimizers.schedules import Schedule
 class Language(NamedTuple):
     """How numbers and functions are written.
 
-    number: a literal.      power: x^y of two expressions.
+    number: a literal.      weights: 1 - decay^t, what the weights of a moving average add up to, for an expression t.
     functions: by NumPy's name, how a call begins: sqrt, sign, maximum, minimum, where; and max, of two doubles.
     has_state: whether a state comes from here, with numbers and first vectors that are computed here.
     """
 
     number: Callable[[float], str]
-    power: Callable[[str, str], str]
+    weights: Callable[[float, str], str]
     functions: dict[str, str]
     has_state: bool = False
 
@@ -59,6 +59,7 @@ class Places(NamedTuple):
     """Where the loops of an update in C find things; `{}` stands for the name of a vector of the state.
 
     head: of a loop over all i.      hints: what stands before a loop, and before one that adds up a number.
+    kept: how a new number of the state is written, for `{}`.
     """
 
     T: str
@@ -69,6 +70,7 @@ class Places(NamedTuple):
     state: str
     new_state: str
     hints: tuple[str, str] = ("", "")
+    kept: str = "{}"
 
 
 def loops_of(update: Update, places: Places, finite: str = "") -> list[str]:
@@ -81,7 +83,7 @@ def loops_of(update: Update, places: Places, finite: str = "") -> list[str]:
         if not after or any("p" in re.findall(r"\w+", text) for _, text in own):
             body.insert(0, f"const T p = {places.params}[i];")
         body += [f"{'' if name == 'u' or name in vectors else 'const T '}{name} = {text};" for name, text in own]
-        body += [f"{places.new_state.format(v)}[i] = {v};" for v in vectors]
+        body += [f"{places.new_state.format(v)}[i] = {places.kept.format(v)};" for v in vectors]
         added = "norm" if after else finite
         if after:
             body += [f"{places.gradient}[i] = u;"] * bool(own or factor) + ["norm += (double)u * u;"]
@@ -177,8 +179,7 @@ class _Part(NamedTuple):
 
     def bias(self, decay: float, more: int = 0) -> str:
         """1 - decay^t"""
-        exponent = f"(t + {more})" if more else "t"
-        return f"1.0 - {self.say.power(repr(decay), exponent)}"
+        return self.say.weights(decay, f"(t + {more})" if more else "t")
 
     def line(self, name: str, expression: str) -> None:
         """A new line."""

@@ -29,6 +29,7 @@ class Options(NamedTuple):
     holds_out: float | None
     callbacks: tuple[Callable[..., object], ...]
     verbose: bool
+    jit: bool
 
 
 def options_of(estimator: Any) -> Options:
@@ -47,6 +48,7 @@ def options_of(estimator: Any) -> Options:
         held if flag("early_stopping", estimator.early_stopping) else None,
         tuple(estimator.callbacks),
         flag("verbose", estimator.verbose),
+        flag("jit", estimator.jit),
     )
 
 

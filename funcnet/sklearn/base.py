@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from funcnet.arrays import Array
 from funcnet.core import Layer
+from funcnet.native.jit import jit
 from funcnet.optimizers.algorithms import adam
 from funcnet.optimizers.base import Optimizer
 from funcnet.random import fold_in, key
@@ -54,6 +55,7 @@ class Estimator(BaseEstimator):
         callbacks: Sequence[Callable[[Fit[Any]], object]] = (),
         random_state: Any = None,
         verbose: bool = False,
+        jit: bool = False,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -69,6 +71,7 @@ class Estimator(BaseEstimator):
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
+        self.jit = jit
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn may give it: sparse rows too, which become dense batch by batch."""
@@ -97,11 +100,11 @@ class Estimator(BaseEstimator):
         targets = self._targets(y)
         weights = check_weights("sample_weight times class_weight", self._weighed(y, weights))
         if begins:
-            self._begin(x, n_outputs)
+            self._begin(x, n_outputs, options)
         self._train(options, x, targets, weights, 1 if is_part else options.epochs, stops=not is_part)
         return self
 
-    def _begin(self, x: Any, n_outputs: int) -> None:
+    def _begin(self, x: Any, n_outputs: int, options: Options) -> None:
         """Make the network and the steps, and draw the first params."""
         self._key = key(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)))
         self._dtype = x.dtype
@@ -109,7 +112,8 @@ class Estimator(BaseEstimator):
         params = first_params(self.network_, fold_in(self._key, "init"), x.shape[1], n_outputs, x.dtype)
         optimizer = optimizer_of(self.optimizer, self.learning_rate)
         plain, weighted = (loss_of(self.loss or self._usual_loss(), weighted) for weighted in (False, True))
-        self._steps = train_step(self.network_, plain, optimizer), train_step(self.network_, weighted, optimizer)
+        steps = tuple(train_step(self.network_, loss, optimizer) for loss in (plain, weighted))
+        self._steps = tuple(map(jit, steps)) if options.jit else steps
         self._fitted = Fit(params, optimizer.init(params), {}, params)
         self.n_iter_ = 0
 

@@ -37,6 +37,7 @@ class FuncnetClassifier(ClassifierMixin, Estimator):
     class_weight: a dict, class -> factor of its rows' weights, "balanced" for factors that give all classes the same
     weight in all, or for a multilabel indicator a list of dicts.
     callbacks, verbose: as `fn.fit` takes them.
+    jit: train by native code, as `fn.jit` makes it; it needs a C compiler, and gives the same results to rounding.
     random_state: an int, a RandomState or None, from which first params, order of rows and dropout follow.
 
     After fit: `classes_`, `network_` (the layer), `params_`, `history_` ("loss", and with early stopping
@@ -68,6 +69,7 @@ class FuncnetClassifier(ClassifierMixin, Estimator):
         callbacks: Sequence[Callable[[Fit[Any]], object]] = (),
         random_state: Any = None,
         verbose: bool = False,
+        jit: bool = False,
     ) -> None:
         super().__init__(
             network,
@@ -84,6 +86,7 @@ class FuncnetClassifier(ClassifierMixin, Estimator):
             callbacks=callbacks,
             random_state=random_state,
             verbose=verbose,
+            jit=jit,
         )
         self.class_weight = class_weight
 

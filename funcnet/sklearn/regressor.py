@@ -29,6 +29,7 @@ class FuncnetRegressor(RegressorMixin, Estimator):
     early_stopping, validation_fraction: hold out a part of the rows, go by its loss, and keep the best params.
     warm_start: `fit` goes on from what was trained so far, with the same bits as one longer `fit`.
     callbacks, verbose: as `fn.fit` takes them.
+    jit: train by native code, as `fn.jit` makes it; it needs a C compiler, and gives the same results to rounding.
     random_state: an int, a RandomState or None, from which first params, order of rows and dropout follow.
 
     After fit: `network_` (the layer), `params_`, `history_` ("loss", and with early stopping "validation_loss", an

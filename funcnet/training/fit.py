@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,31 +18,19 @@ from funcnet.display import first_line
 from funcnet.errors import OptionError
 from funcnet.options import count, flag
 from funcnet.random import Key, fold_in
-from funcnet.training.batches import Batch, Data, Rows, accept_data, can_be_read_again, minibatches, refuse_swapped_data
+from funcnet.training.batches import Data, Rows, accept_data, can_be_read_again, minibatches, refuse_swapped_data
 from funcnet.training.calibration import lacks_statistics, with_statistics, without_statistics
 from funcnet.training.callbacks import Listeners, numbers
-from funcnet.training.evaluation import Mean, compared, loss_of, mean_loss, of_all_rows, scores
+from funcnet.training.epoch import Loop, after_epoch
+from funcnet.training.evaluation import loss_of, mean_loss, scores
 from funcnet.training.fit_result import Fit
 from funcnet.training.gradients import SGDStep, Step
 from funcnet.training.monitoring import Monitor, monitor_of
-from funcnet.training.scan import Run, begin, folded, has_state
+from funcnet.training.scan import has_state
 from funcnet.training.steps import Metric, TrainStep
-from funcnet.training.weighing import Weigh, weigher
+from funcnet.training.weighing import weigher
 
 P = TypeVar("P", default=Any)
-
-
-class Loop(NamedTuple):
-    """What stays the same from epoch to epoch."""
-
-    step: Any
-    data: Any
-    batch_size: int | None
-    key: Key | None
-    drop_last: bool
-    validation: Any
-    monitor: Monitor | None
-    weigh: Weigh
 
 
 @checks_call
@@ -93,7 +81,7 @@ def fit(
     Example: `fitted = fn.fit(step, params, (x, target), 10, 32, fn.key(0)); params = fitted.params`.
     """
     loop = check_fit(step, params, data, count("epochs", epochs), batch_size, key, validation)
-    names = ["loss", *(step.metrics if has_state(step) else ())]
+    names = ["loss", *step.metrics]
     names += [f"validation_{name}" for name in names] if validation is not None else []
     waits = None if patience is None else count("patience", patience)
     listeners, shows = Listeners(callbacks), flag("fit: verbose", verbose)
@@ -170,31 +158,10 @@ def run_epoch(loop: Loop, fitted: Fit[P], epoch: int, calibrates: bool) -> Fit[P
     own = None if loop.key is None else fold_in(loop.key, epoch)
     shuffle = None if own is None else fold_in(own, "shuffle")
     batches = minibatches(loop.data, loop.batch_size, shuffle, drop_last=loop.drop_last)
-    last, state, means = trained(loop, fitted, batches, own)
+    last, state, means = after_epoch(loop, fitted, batches, own)
     params = last if loop.validation is None and not calibrates else calibrated(loop, last)
     means |= validated(loop, params)
     return extended(fitted, params, last, state, means, loop.monitor)
-
-
-def trained(loop: Loop, fitted: Fit[P], batches: Iterator[Batch], key: Key | None) -> tuple[P, Any, dict[str, Any]]:
-    """(params, state, the loss and the metrics of the epoch) after one step on each batch."""
-    step, params, state, mean = loop.step, fitted.last, fitted.state, Mean()
-    metrics: Mapping[str, Metric] = getattr(step, "metrics", {})
-    parts: list[tuple[Any, ...]] = []
-    run: Run | None = None
-    for place, batch in enumerate(batches):
-        own = folded(step, key, place)
-        if run is None or not run.takes(batch):
-            params, state = (params, state) if run is None else run.finish()
-            run = begin(step, params, state, batch, own)
-        loss, outputs = run.advance(batch, own)
-        if metrics:
-            targets = tuple(np.array(x) for x in batch[step.taken(len(batch)) :])
-            parts.append(compared(tuple(outputs), targets))
-        mean.add(loss, loop.weigh(batch))
-    if run is None:
-        raise OptionError("fit: the data are empty: give at least one batch, anew in every epoch")
-    return *run.finish(), {"loss": mean.value(), **(of_all_rows(metrics, parts) if parts else {})}
 
 
 def calibrated(loop: Loop, params: P) -> P:
@@ -213,9 +180,7 @@ def validated(loop: Loop, params: Any) -> dict[str, Any]:
     size = loop.batch_size if isinstance(data, Rows) else None
     if step.loss is None:
         return {"validation_loss": mean_loss(step.net, params, data, size, loop.weigh)}
-    functions: dict[str, Metric] = {"loss": partial(loss_of, step.loss)}
-    if has_state(step):
-        functions |= step.metrics
+    functions: dict[str, Metric] = {"loss": partial(loss_of, step.loss), **step.metrics}
     found = scores(step.net, functions, params, data, size, step.taken)
     return {f"validation_{name}": value for name, value in found.items()}
 

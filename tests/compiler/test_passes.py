@@ -19,6 +19,7 @@ from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.trace import Trace, Value
+from tests.support.recurrences import with_recurrence
 from tests.support.strategies import Problem, partly_opaque, problems, with_images
 
 F64 = np.dtype(np.float64)
@@ -61,7 +62,12 @@ def told(trace: Trace) -> list[Any]:
     ]
 
 
-@given(problems() | problems().flatmap(partly_opaque) | problems(size=6).flatmap(with_images))
+@given(
+    problems()
+    | problems().flatmap(partly_opaque)
+    | problems(size=6).flatmap(with_images)
+    | problems(size=6).flatmap(with_recurrence)
+)
 def test_planning_leaves_the_trace_alone(problem: Problem) -> None:
     trace, outputs, gradient, _ = traced(problem)
     before = told(trace)
@@ -71,7 +77,7 @@ def test_planning_leaves_the_trace_alone(problem: Problem) -> None:
     assert all(a is b or a == b for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True))
 
 
-@given(problems() | problems(size=6).flatmap(with_images))
+@given(problems() | problems(size=6).flatmap(with_images) | problems(size=6).flatmap(with_recurrence))
 def test_each_pass_may_be_left_out(problem: Problem) -> None:
     trace, outputs, gradient, numbers = traced(problem)
     expected, *others = (run(make_plan(trace, outputs, gradient, passes), numbers) for passes in WITHOUT.values())

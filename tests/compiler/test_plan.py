@@ -20,6 +20,7 @@ from funcnet.tracing.primitives import zeros_like
 from funcnet.tracing.trace import Call, Trace, Value
 from tests.support.budget import examples
 from tests.support.cases import CASES, Case
+from tests.support.recurrences import with_recurrence
 from tests.support.strategies import PATTERNS, Problem, partly_opaque, pattern, problems, with_images
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -695,7 +696,12 @@ def test_no_fan_out_writes_over_what_is_read_later(name: str, rows: int) -> None
         assert_buffers_are_apart(plan)
 
 
-@given(problem=problems() | problems().flatmap(partly_opaque) | problems(size=6).flatmap(with_images))
+@given(
+    problem=problems()
+    | problems().flatmap(partly_opaque)
+    | problems(size=6).flatmap(with_images)
+    | problems(size=6).flatmap(with_recurrence)
+)
 @settings(max_examples=examples(60))
 def test_no_random_network_writes_over_what_is_read_later(problem: Problem) -> None:
     for plan in plans_of_problem(problem):

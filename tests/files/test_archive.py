@@ -302,6 +302,7 @@ def in_text(body: bytearray, chance: random.Random) -> None:
 CHANGES = [flip, flip, write, cut, insert, in_text]
 
 
+@pytest.mark.slow
 def test_ten_thousand_changed_files_are_equal_or_refused(path: Path) -> None:
     whole = written(path.parent)
     outcomes = {"equal": 0, "refused": 0, "read": 0}
@@ -521,7 +522,7 @@ def test_equal_long_doubles_give_equal_files(path: Path, dtype: type) -> None:
         fn.load(path, {1: np.empty(8, dtype), 2: dtype(0)})
 
 
-@pytest.mark.parametrize("count", [0, 1, 66_000])
+@pytest.mark.parametrize("count", [0, 1, pytest.param(66_000, marks=pytest.mark.slow)])
 def test_the_bytes_are_those_of_a_zip(path: Path, count: int) -> None:
     """Python's zipfile reads any number of members, with names in any script, and writes the same bytes."""
     params: dict[Any, Any] = {1: dict.fromkeys(range(count), np.int8(1)), "é": np.zeros(2)}

@@ -14,6 +14,7 @@ from funcnet import tree
 from tests.exports.running import has_compiler
 from tests.native.test_jit import assert_close
 from tests.support.budget import examples
+from tests.support.recurrences import with_recurrence
 from tests.support.strategies import Problem, partly_opaque, problems
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
@@ -52,7 +53,7 @@ def check(problem: Problem) -> None:
 
 
 @few
-@given(problems(single=True))
+@given(problems(single=True) | problems(single=True, size=6).flatmap(with_recurrence))
 def test_random_graphs(problem: Problem) -> None:
     check(problem)
 
@@ -61,6 +62,9 @@ def test_random_graphs(problem: Problem) -> None:
 @many
 @given(st.data())
 def test_more_random_graphs(data: st.DataObject) -> None:
-    """Those of several outputs too, and those in which some operators are layers of a user's own, which NumPy calls."""
+    """Those of several outputs too; some operators are recurrent, or layers of a user's own, which NumPy calls."""
     problem = data.draw(problems(single=data.draw(st.booleans())))
-    check(data.draw(partly_opaque(problem)) if data.draw(st.booleans()) else problem)
+    change = data.draw(st.sampled_from(["", "opaque", "recurrent"]))
+    if change:
+        problem = data.draw(partly_opaque(problem) if change == "opaque" else with_recurrence(problem))
+    check(problem)

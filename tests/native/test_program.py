@@ -138,6 +138,7 @@ print("all of it")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are protected by Linux")
 def test_nothing_behind_the_last_param_is_read() -> None:
     done = subprocess.run([sys.executable, "-c", BEHIND], capture_output=True, text=True)

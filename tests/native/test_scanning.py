@@ -82,6 +82,35 @@ def test_a_schedule_goes_on_from_the_state_and_across_calls() -> None:
     assert bits(found[:2]) == bits(loop(native, params, start, *arrays)[:2])
 
 
+@pytest.mark.usefixtures("in_one_call")
+def test_arrays_are_read_where_they_lie() -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    native: Any = fn.jit(fn.sgd_step(NET, fn.mse(), learning_rate=0.05))
+    x, target = steps_of(2 * CHUNK + 3)
+    turned = np.ascontiguousarray(x.transpose(0, 2, 1)).transpose(0, 2, 1)
+    for given in (
+        (np.broadcast_to(x[0], x.shape), np.broadcast_to(target[0], target.shape)),
+        (x[::-1], target[::-1]),
+        (x[1::2], target[::2][: len(x[1::2])]),
+        (turned, target.astype(np.float64).astype(np.float32)),
+        (np.lib.stride_tricks.sliding_window_view(x[:, 0], 5, axis=0).transpose(0, 2, 1), target[4:]),
+    ):
+        copied = [np.ascontiguousarray(a) for a in given]
+        assert bits(fn.scan(native, params, *given)) == bits(fn.scan(native, params, *copied))
+
+
+def test_no_moment_stays_subnormal_where_the_gradient_is_0() -> None:
+    params, _ = NET.init(fn.key(0), (2,))
+    x, target = steps_of(1500)
+    x[1:] = 0
+    step = fn.train_step(NET, fn.mse(), fn.adam(0.01))
+    for given, subnormal in ((step, True), (fn.jit(step), False)):
+        state = fn.scan(given, params, given.init(params), x, target)[1]
+        moment = np.abs(state[0].mu[1].weight)
+        assert ((moment > 0) & (moment < np.finfo(np.float32).tiny)).any() == subnormal
+        assert moment.max() < np.finfo(np.float32).tiny
+
+
 def test_a_schedule_that_raises_does_so_at_its_step() -> None:
     params, _ = NET.init(fn.key(0), (2,))
     native = fn.jit(fn.train_step(NET, fn.mse(), fn.sgd(lambda count: np.nan if count == 3 else 0.1)))

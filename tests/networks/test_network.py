@@ -21,6 +21,7 @@ from funcnet import tree
 from funcnet.compiler import blocking, workspace
 from tests.support.budget import examples
 from tests.support.naive import Evaluation, Key, Net, Op, Watch
+from tests.support.recurrences import with_recurrence
 from tests.support.strategies import BATCHES, PATTERNS, Problem, linear, network_of, op, pattern, problems, with_images
 
 Check: TypeAlias = Callable[[Problem], None]
@@ -218,7 +219,7 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 @every_check
-@given(problem=problems() | problems(size=6).flatmap(with_images))
+@given(problem=problems() | problems(size=6).flatmap(with_images) | problems(size=6).flatmap(with_recurrence))
 def test_random_networks_agree_with_the_naive_interpreter(check: Check, problem: Problem) -> None:
     check(problem)
 

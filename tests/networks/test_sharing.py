@@ -177,7 +177,10 @@ def test_transposed_runs_a_decoder_alone() -> None:
     np.testing.assert_allclose(dx, np.ones_like(y) @ params["encode"].weight, rtol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [fn.tanh(), fn.serial(fn.linear(2)), fn.batch_norm(), None, 3, fn.linear], ids=repr)
+FUNCTION = pytest.param(fn.linear, id="a function")
+
+
+@pytest.mark.parametrize("layer", [fn.tanh(), fn.serial(fn.linear(2)), fn.batch_norm(), None, 3, FUNCTION], ids=repr)
 def test_another_layer_has_nothing_to_transpose(layer: Any) -> None:
     with pytest.raises(fn.GraphError, match="give a linear or an embedding layer"):
         fn.transposed(layer)

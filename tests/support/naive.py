@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tests.support import naive_images
+from tests.support import naive_images, naive_recurrence
 
 Key: TypeAlias = int | str
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -148,6 +148,8 @@ def value(op: Op, params: Any, xs: list[Array], watch: Watch) -> Array:
         return x.reshape(len(x), *op.of)
     if op.kind in naive_images.KINDS:
         return watch.size(naive_images.value(op, params, x, watch))
+    if op.kind in naive_recurrence.KINDS:
+        return watch.size(naive_recurrence.value(op, params, xs))
     if op.kind == "network":
         return Evaluation(op.of[0], params or {}, tuple(xs), watch).outputs()[0]
     if op.kind in ("serial", "list"):
@@ -191,6 +193,9 @@ def derivative(op: Op, params: Any, xs: list[Array], g: Array, watch: Watch) -> 
     if op.kind in naive_images.KINDS:
         of_params, dx = naive_images.derivative(op, params, xs[0], g)
         return of_params, [watch.size(dx)]
+    if op.kind in naive_recurrence.KINDS:
+        of_params, dxs = naive_recurrence.derivative(op, params, xs, g)
+        return of_params, [watch.size(dx) for dx in dxs]
     of_params, dxs = DERIVATIVES["flatten" if op.kind == "reshape" else op.kind](params, xs, g)
     return of_params, [watch.size(dx) for dx in dxs]
 

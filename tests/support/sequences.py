@@ -1,4 +1,4 @@
-"""Random networks over sequences of features, (batch, times, features), with a mask of times beside them."""
+"""Random networks over sequences of features, (batch, times, features), with masks and lengths beside them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ SAME: dict[str, Callable[[int], Any]] = {
     "causal": lambda width: fn.attention(2, causal=True),
 }
 """Layers of one input that keep its width."""
+READING: dict[str, Callable[[int], Any]] = {
+    "rnn": lambda width: fn.rnn(width, return_sequences=True),
+    "lstm": lambda width: fn.lstm(width // 2, return_sequences=True, return_state=True),
+    "both ways": lambda width: fn.bidirectional(fn.gru(width // 2, return_sequences=True)),
+}
+"""Those that are recurrent."""
 JOINED: dict[str, tuple[int, Callable[[], Any]]] = {
     "add": (2, fn.add),
     "multiply": (2, fn.multiply),
@@ -46,12 +52,33 @@ JOINED: dict[str, tuple[int, Callable[[], Any]]] = {
 }
 """How many values are joined, and by which layer; a mask comes last."""
 MASKED = ("seen", "to others seen", "heads seen")
+PADDED: dict[str, Callable[[int], Any]] = {
+    "rnn padded": lambda width: fn.bidirectional(fn.rnn(width // 2, return_sequences=True, lengths=True)),
+    "lstm padded": lambda width: fn.lstm(width, return_sequences=True, lengths=True),
+    "gru padded": lambda width: fn.gru(width, return_sequences=True, lengths=True),
+    "encoder": lambda width: fn.gru(width, lengths=True),
+    "encoder both ways": lambda width: fn.bidirectional(fn.lstm(width // 2, lengths=True)),
+}
+"""Layers of one input and lengths."""
+BEGUN: dict[str, Callable[[int], Any]] = {
+    "decoder": lambda width: fn.rnn(width, return_sequences=True, initial_state=True),
+    "decoder with lengths": lambda width: fn.gru(width, return_sequences=True, lengths=True, initial_state=True),
+    "decoder of half a state": lambda width: fn.lstm(
+        width // 2, return_sequences=True, return_state=True, lengths=True, initial_state=True
+    ),
+}
+"""Layers of one input and an initial state, which an encoder gives."""
+
+
+RECURRENT = [*READING, *PADDED, *BEGUN]
+WITH_LENGTHS = {*PADDED, "decoder with lengths", "decoder of half a state"}
 
 
 class Problem(NamedTuple):
-    """A network of sequences and a mask, and what it is given."""
+    """A network of sequences and a mask, and of lengths if any layer reads them, and what it is given."""
 
     net: fn.Layer[Any, Any]
+    padded: bool
     length: int
     width: int
     rows: int
@@ -59,42 +86,72 @@ class Problem(NamedTuple):
     seed: int
 
     def made(self) -> tuple[Any, tuple[Any, ...]]:
-        """(params, (sequences, mask))."""
+        """(params, (sequences, mask, and lengths if there are any))."""
         random = np.random.default_rng(self.seed)
-        shapes = (self.length, self.width), (self.length,)
+        shapes = [(self.length, self.width), (self.length,), ()][: 2 + self.padded]
         params, _ = self.net.init(fn.key(self.seed), *shapes, dtype=np.float64)
         params = fn.tree.map(lambda p: np.asarray(p + 0.1 * random.normal(size=p.shape), self.dtype), params)
         mask = random.random((self.rows, self.length)) < 0.7
         mask[:, 0] |= self.seed % 2 == 0  # else some rows are hidden as a whole
         mask[0, 0] = True
-        return params, (random.normal(size=(self.rows, self.length, self.width)).astype(self.dtype), mask)
+        x = random.normal(size=(self.rows, self.length, self.width)).astype(self.dtype)
+        return params, (x, mask, random.integers(0, self.length + 1, self.rows))[: 2 + self.padded]
+
+
+class Growing:
+    """A network to which layers are added: of its values those that are sequences, and those that are states."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.operators: dict[Any, Any] = {"x": fn.identity()}
+        self.feeders: dict[Any, list[Any]] = {}
+        self.sequences: list[Any] = ["x"]
+        self.states: list[Any] = []
+
+    def grow(self, draw: st.DrawFn, kind: str) -> None:
+        """Add a layer of this kind, or a plainer one where there is too little that it could read."""
+        if (kind in JOINED and JOINED[kind][0] > len(self.sequences)) or (kind in BEGUN and not self.states):
+            kind = "linear" if kind in JOINED else "encoder"
+        count = JOINED[kind][0] if kind in JOINED else 1
+        read = draw(st.lists(st.sampled_from(self.sequences), min_size=count, max_size=count, unique=True))
+        key = f"{len(self.operators)} {kind}"
+        if kind in JOINED:
+            self.operators[key] = JOINED[kind][1]()
+        elif kind in RECURRENT:
+            self.operators[key] = {**READING, **PADDED, **BEGUN}[kind](self.width)
+        else:
+            self.operators[key] = single(draw, kind, self.width)
+        state = [draw(st.sampled_from(self.states))] if kind in BEGUN else []
+        self.feeders[key] = [*read, *["mask"] * (kind in MASKED), *["lengths"] * (kind in WITH_LENGTHS), *state]
+        (self.states if kind.startswith("encoder") else self.sequences).append(key)
+
+    def finished(self, pool: Any) -> tuple[Any, bool]:
+        """(the network whose output is of what nothing reads, whether it takes lengths)."""
+        used = {key for read in self.feeders.values() for key in read}
+        loose = [key for key in self.sequences if key not in used] or self.sequences[-1:]
+        self.operators["all"], self.feeders["all"] = fn.add(), loose
+        self.operators |= {"pool": pool, "joined": fn.concatenate(), "y": fn.linear(2)}
+        self.feeders |= {"pool": ["all", "mask"], "joined": ["pool", *(key for key in self.states if key not in used)]}
+        self.feeders["y"] = ["joined"]
+        outside = ["mask", *["lengths"] * ("lengths" in used)]
+        self.operators |= dict.fromkeys(outside, fn.identity())
+        order = [*self.sequences, "lengths", "all", "pool", *self.states, "joined", "y", "mask"]
+        connectivity = {
+            key: [k for k in self.operators if key in self.feeders.get(k, [])] for key in order if key in self.operators
+        }
+        return fn.network(self.operators, connectivity, inputs=["x", *outside], output="y"), "lengths" in used
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> Problem:
-    """Networks whose values are fed on, joined, attended to, and pooled at the end."""
-    width, length = draw(st.sampled_from([2, 4])), draw(st.integers(1, 5))
-    operators: dict[Any, Any] = {"x": fn.identity()}
-    feeders: dict[Any, list[Any]] = {}
-    for place in range(draw(st.integers(1, 6))):
-        kind = draw(st.sampled_from([*SAME, "residual", *JOINED, "seen"]))
-        count = min(JOINED[kind][0], len(operators)) if kind in JOINED else 1
-        if kind in JOINED and count < JOINED[kind][0]:
-            kind = "linear"  # there are not enough values yet
-            count = 1
-        read = draw(st.lists(st.sampled_from([*operators]), min_size=count, max_size=count, unique=True))
-        operator = JOINED[kind][1]() if kind in JOINED else single(draw, kind, width)
-        key = f"{place} {kind}"
-        operators[key], feeders[key] = operator, [*read, *(["mask"] if kind in MASKED else [])]
-    loose = [key for key in operators if not any(key in read for read in feeders.values())]
-    operators["all"], feeders["all"] = fn.add(), loose
-    pool = draw(st.sampled_from(["masked_mean", "masked_sum"]))
-    operators |= {"pool": getattr(fn, pool)(1), "y": fn.linear(2), "mask": fn.identity()}
-    feeders |= {"pool": ["all", "mask"], "y": ["pool"]}
-    connectivity = {key: [k for k in operators if key in feeders.get(k, [])] for key in operators}
-    net = fn.network(operators, connectivity, inputs=["x", "mask"])
+def problems(draw: st.DrawFn, recurrent: bool = True) -> Problem:
+    """Networks whose values are fed on, joined, attended to, read in time, and pooled at the end."""
+    kinds = [*SAME, "residual", *JOINED, "seen", *(RECURRENT if recurrent else [])]
+    net = Growing(draw(st.sampled_from([2, 4])))
+    for _ in range(draw(st.integers(1, 6))):
+        net.grow(draw, draw(st.sampled_from(kinds)))
+    made, padded = net.finished(getattr(fn, draw(st.sampled_from(["masked_mean", "masked_sum"])))(1))
     rows, dtype = draw(st.sampled_from(ROWS)), draw(st.sampled_from([np.float64, np.float32]))
-    return Problem(net, length, width, rows, dtype, draw(st.integers(0, 99)))
+    return Problem(made, padded, draw(st.integers(1, 5)), net.width, rows, dtype, draw(st.integers(0, 99)))
 
 
 def single(draw: st.DrawFn, kind: str, width: int) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import funcnet as fn
-from tests.support import naive_images
+from tests.support import naive_images, naive_recurrence
 from tests.support.images import Kernel
 from tests.support.naive import Key, Net, Op
 
@@ -39,6 +39,8 @@ def layer_of(op: Op) -> Any:
         return fn.parallel(*branches, merge=merge)
     if op.kind in naive_images.KINDS:
         return image_layer(op)
+    if op.kind in naive_recurrence.KINDS:
+        return recurrent_layer(op)
     if op.kind == "opaque":
         layer = layer_of(op.of[0])
         return fn.custom_layer(layer.init, layer.apply.function, inputs=layer.apply.arity)
@@ -59,6 +61,17 @@ def image_layer(op: Op) -> Any:
     if op.kind == "conv":
         options["groups"] = k.groups
     return getattr(fn, op.kind)(features, size, **options)
+
+
+def recurrent_layer(op: Op) -> Any:
+    """A recurrent layer, or one in both directions."""
+    if op.kind == "bidirectional":
+        return fn.bidirectional(recurrent_layer(*op.of))
+    (cell,) = op.of
+    options = {"return_sequences": cell.sequences, "initial_state": cell.begun}
+    if op.kind == "lstm":
+        options["return_state"] = cell.whole
+    return getattr(fn, op.kind)(cell.units, **options)
 
 
 def network_of(net: Net) -> Any:
@@ -271,20 +284,43 @@ def partly_opaque(draw: st.DrawFn, problem: Problem) -> Problem:
 
 @st.composite
 def with_images(draw: st.DrawFn, problem: Problem) -> Problem:
-    """The same network, but some of its linear operators make images, or sequences, and work on those in between."""
+    """The same network, but some of its operators make images, or sequences, of features, and work on those first."""
+    return draw(preceded(problem, featured_images()))
+
+
+@st.composite
+def preceded(draw: st.DrawFn, problem: Problem, parts: st.SearchStrategy[tuple[Op, ...]]) -> Problem:
+    """The same network, but such parts, which turn features into others, stand before some of the linear operators,
+    and before one that reads the outside.
+    """
 
     def changed(op: Op) -> Op:
         if op.kind == "linear" and draw(st.booleans()):
-            shape = draw(shapes())
-            first = Op("linear", (int(np.prod(shape)), draw(st.booleans())))
-            return Op("serial", (first, Op("reshape", shape), *draw(image_chains(shape)), Op("flatten"), op))
+            return Op("serial", (*draw(parts), op))
         rows = any(part.kind == "reshape" for part in op.of if isinstance(part, Op))  # of which each would be an image
         if op.kind in ("serial", "list", "residual", "parallel") and not rows:
             return op._replace(of=tuple(map(changed, op.of)))
         return op
 
     operators = {key: changed(op) for key, op in problem.net.operators.items()}
+    sources = list(zip(problem.net.sources(), problem.widths, strict=True))
+    if own := [(key, width) for key, width in sources if operators[key].kind != "shared"]:
+        key, width = draw(st.sampled_from(own))
+        op, before = operators[key], (*draw(parts), linear(width))
+        operators[key] = op._replace(of=(*before, *op.of)) if op.kind == "list" else Op("serial", (*before, op))
     return problem._replace(net=problem.net._replace(operators=operators))
+
+
+@st.composite
+def featured_images(draw: st.DrawFn) -> tuple[Op, ...]:
+    """Operators that make images of features, work on them, and give features again."""
+    shape = draw(shapes())
+    return (
+        linear(int(np.prod(shape)), draw(st.booleans())),
+        Op("reshape", shape),
+        *draw(image_chains(shape)),
+        Op("flatten"),
+    )
 
 
 @st.composite

@@ -16,6 +16,7 @@ import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import blocking, workspace
 from funcnet.training import scan as module
+from tests.support.recurrences import with_recurrence
 from tests.support.strategies import Problem, problems
 from tests.training.test_steps import NET, PARAMS, bits, each_optimizer
 
@@ -181,7 +182,7 @@ def total(count: int) -> Any:
     return fn.network(operators, connectivity, inputs=[y for y, _, _ in keys] + [t for _, t, _ in keys])
 
 
-@given(problems(), st.booleans())
+@given(problems() | problems(size=6).flatmap(with_recurrence), st.booleans())
 def test_random_networks(problem: Problem, adam: bool) -> None:
     net, params, inputs = problem.made()
     random = np.random.default_rng(problem.seed)
