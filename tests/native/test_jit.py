@@ -322,3 +322,9 @@ def test_a_single_use_value_is_made_with_its_reader() -> None:
     ]
     assert squares
     assert not any(id(c.output) in grouping.stored for c in squares)
+
+
+@pytest.mark.parametrize("layer", [fn.mse(reduction="sum"), fn.dropout(0.5), fn.serial(fn.linear(2), fn.tanh())])
+def test_a_jitted_layer_has_all_facts_of_the_layer(layer: Any) -> None:
+    facts = {name: fact for name, fact in vars(fn.jit(layer).apply).items() if name not in ("_programs", "inner")}
+    assert facts == {name: fact for name, fact in vars(layer.apply).items() if name != "_programs"}
