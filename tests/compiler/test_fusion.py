@@ -175,6 +175,12 @@ def test_a_row_of_ones_behind_sequences_has_room_too() -> None:
     assert_no_clobber(found)
 
 
+def test_what_is_broadcast_is_not_made_in_the_place_of_the_whole() -> None:
+    found = planned(lambda a, b, c: squares(np.tanh(c) + np.tanh(a), np.exp(b)), (WIDTH,), (WIDTH,), (1,))
+    assert count(found) == 1
+    assert_no_clobber(found)
+
+
 def test_different_calls_that_follow_are_left_alone() -> None:
     found = values_of(lambda a, b: (1.0 - a * a).sum() + (2.0 - b * b).sum())
     assert [call.primitive.name for call in joined_calls(found)] == ["multiply"]

@@ -166,9 +166,6 @@ REASONS: dict[str, list[str]] = {
     "NumPy, too, counts axes from either end, and these have been checked": [
         "layers.axes._max: places -> axes (wrong residual) #2",
     ],
-    "the arrays have two axes, of which 1 is the last": [
-        "layers.recurring.gru_function: np.concatenate(of_state, axis=1) -> np.concatenate(of_state, axis=-1) (axis)",
-    ],
     "a list has no dtype": [
         "layers.sliding._meant: [padding] * axes (upcast)",
     ],
