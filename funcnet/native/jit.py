@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, Generic, TypeVar, cast, overload
 
 import numpy as np
@@ -137,20 +137,8 @@ class NativeFunction(Native[P], CompiledFunction[P, Y]):
     """A layer's function whose call runs native code; its VJP is that of the layer."""
 
     def __init__(self, inner: Function[P, Y]) -> None:
-        super().__init__(
-            inner.kind,
-            inner.function,
-            inner.arity,
-            multi_output=inner.multi_output,
-            integer_inputs=inner.integer_inputs,
-            mask_inputs=inner.mask_inputs,
-            random=inner.random,
-        )
+        self.__dict__.update({name: fact for name, fact in vars(inner).items() if name != "_programs"})
         self.inner = inner
-        self.total_weight: Callable[..., float] | None = inner.total_weight
-        self.transposed: Function[P, Y] | None = inner.transposed
-        self.depth: int = inner.depth
-        self.parts: tuple[Layer[Any, Any], ...] = inner.parts
 
     def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Run the layer's own function."""
@@ -198,7 +186,7 @@ def jit(function: Any) -> Any:
             "fn.value_and_grad made, or a layer"
         )
     made = kind.__new__(kind)
-    made.__setstate__(function.__getstate__())
+    made.__dict__.update(function.__getstate__())
     return made
 
 

@@ -53,7 +53,6 @@ class CompiledGradient(Compiled[P]):
     """Whether the program hands out the network's outputs, behind the loss."""
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
-        super().__init__()
         self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         check(self.kind, (net,) if loss is None else (net, loss), multi_output=True)
         self.net: Function[P, Any] = net.apply

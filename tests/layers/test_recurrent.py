@@ -143,6 +143,30 @@ def test_the_listing_of_a_step_does_not_grow_with_time(name: str) -> None:
     assert counts[0] == counts[1]
 
 
+KEPT = {"rnn": (2, 1), "lstm": (8, 4), "gru": (7, 4)}  # [h x], gates, [c, tanh c]; cotangents of gates: times the units
+
+
+def owner(array: Any) -> Any:
+    """The array whose memory this one is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+@every_layer
+def test_memory_is_that_of_the_states_and_of_one_set_of_cotangents(name: str) -> None:
+    rows, times, units = 32, 1000, 32
+    net = fn.serial(LAYERS[name](units), fn.linear(1))
+    params, _ = net.init(fn.key(0), (times, units))
+    compiled: Any = fn.value_and_grad(net, fn.mse())
+    compiled(params, np.zeros((rows, times, units), np.float32), np.zeros((rows, 1), np.float32))
+    (program,) = compiled._programs.by_signature.values()
+    arrays = [x for f, args in program.take().program for x in (getattr(f, "__self__", None), *args)]
+    owners = [owner(x) for x in arrays if isinstance(x, np.ndarray)]
+    held = sum({id(x): x.nbytes for x in owners}.values())
+    assert 1 < held / (4 * rows * times * units * sum(KEPT[name])) < 1.1
+
+
 @every_layer
 def test_the_multiply_adds_of_all_times_are_counted(name: str) -> None:
     gates = {"rnn": 1, "lstm": 4, "gru": 3}[name]
@@ -219,6 +243,29 @@ def test_a_sequence_in_two_parts_is_the_sequence_whole(name: str, cut: int) -> N
     np.testing.assert_allclose(np.concatenate([dx_first, dx_second], axis=1), dx, rtol=1e-10)
     for found, leaf in zip(tree.leaves(tree.map(np.add, of_first, of_second)), tree.leaves(expected), strict=True):
         np.testing.assert_allclose(found, leaf, rtol=1e-10, atol=1e-14)
+
+
+@every_layer
+@pytest.mark.parametrize("rows", [3, 40])
+def test_a_long_sequence_is_its_parts_one_after_another(name: str, rows: int) -> None:
+    layer, params, x = problem(name, rows, 150, **WHOLE[name])
+    continued = LAYERS[name](UNITS, initial_state=True, **WHOLE[name])
+    state: Any = np.zeros((rows, STATES[name]))
+    pulls: list[Any] = []
+    for part in np.split(x, 6, axis=1):
+        state, pull = continued.apply.vjp(params, part, state)
+        pulls.append(pull)
+    whole, pull = layer.apply.vjp(params, x)
+    np.testing.assert_allclose(whole, state, rtol=1e-11)
+    g: Any = np.random.default_rng(1).normal(size=whole.shape)
+    total, parts = tree.map(np.zeros_like, params), list[Any]()
+    expected, (dx,) = pull(g)
+    for pull in reversed(pulls):
+        of_params, (dx_part, g) = pull(g)
+        total, parts = tree.map(np.add, total, of_params), [dx_part, *parts]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), dx, rtol=1e-9, atol=1e-15)
+    for found, leaf in zip(tree.leaves(expected), tree.leaves(total), strict=True):
+        np.testing.assert_allclose(found, leaf, rtol=1e-9, atol=1e-12)
 
 
 @every_layer
