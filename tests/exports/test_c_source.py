@@ -218,6 +218,41 @@ def test_labels_and_weights_that_are_wrong_leave_the_params_alone(tmp_path: Path
     assert [bool((arrays[0] == before).all()) for _, arrays in found] == [False, True, True, True, True, True]
 
 
+def test_lengths_out_of_range_are_a_status_and_nothing_is_read_past_the_end(tmp_path: Path) -> None:
+    net = fn.bidirectional(fn.lstm(2, lengths=True, return_sequences=True))
+    params, shape = net.init(fn.key(0), (3, 2), ())
+    x, t = np.ones((4, 3, 2), np.float32), np.ones((4, *shape), np.float32)
+    step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    vector, runs = flat(params, np.float32), list[Run]()
+    for i, lengths in enumerate(([3, 0, 1, 2], [3, 0, 1, 4], [-1, 0, 1, 2])):
+        source = fn.to_c(step, params, x, np.array(lengths), t, name=f"case_{i}")
+        runs.append(Run(source, f"case_{i}", (vector, x, np.array(lengths), t, np.zeros(1, np.float32))))
+    found = run_all(runs, tmp_path, "-g", *SANITIZED)
+    assert [status for status, _ in found] == [0, 1, 1]
+    assert [bool((arrays[0] == vector).all()) for _, arrays in found] == [False, True, True]
+    assert_close(found[0][1][:1], [flat(step(params, x, np.array([3, 0, 1, 2]), t)[0], np.float32)], np.float32, "")
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_sequences_of_no_times(tmp_path: Path, kind: str) -> None:
+    for number, sequences in enumerate((False, True)):
+        cell = getattr(fn, kind)(2, return_sequences=sequences, initial_state=True)
+        end = fn.sum(1) if sequences else fn.identity()
+        operators: Any = {"x": fn.identity(), "h": fn.identity(), "cell": cell, "end": end}
+        net = fn.network(operators, {"x": ["cell"], "h": ["cell"], "cell": ["end"]}, inputs=["x", "h"])
+        params, shape = net.init(fn.key(0), (0, 3), (2 + 2 * (kind == "lstm"),))
+        inputs = np.zeros((4, 0, 3)), np.ones((4, 2 + 2 * (kind == "lstm"))), np.zeros((4, *shape))
+        params = fn.tree.map(lambda leaf: leaf.astype(np.float64), params)
+        gradient = fn.value_and_grad(net, fn.mse(reduction="sum"))
+        loss, of_params = gradient(params, *inputs)
+        vector, right = flat(params, np.float64), flat(of_params, np.float64)
+        source = fn.to_c(gradient, params, *inputs, name=f"case_{number}")
+        run = Run(source, f"case_{number}", (vector, *inputs, np.zeros(1), np.full_like(right, 7)))
+        ((status, arrays),) = run_all([run], tmp_path, *SANITIZED)
+        assert status == 0
+        assert_close(arrays[-2:], [np.reshape(loss, 1), right], np.float64, kind)
+
+
 def test_all_names_begin_with_the_name(tmp_path: Path) -> None:
     params, x, t = problem(np.float32)
     step = fn.train_step(NET, fn.mse(), fn.lion(0.1))
