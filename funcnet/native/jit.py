@@ -18,7 +18,7 @@ from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, one_line, shows_call
 from funcnet.errors import ExportError, OptionError
 from funcnet.native.program import NativeProgram, NativeWorkspace
-from funcnet.native.scanning import advanced, as_written, numbers_of_steps, scanned, update_text
+from funcnet.native.scanning import advanced, as_written, scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
@@ -112,9 +112,11 @@ class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
         written = as_written(space, flat)
         if written is None or not isinstance(space, NativeWorkspace):
             return super().updated(space, before, flat, arrays, into)
-        numbers, after = numbers_of_steps(cast("Update", space.owner.code.update), written, 1)
-        new, made = space.updated(written.steps, written.vectors, numbers, into)
-        return new, advanced(flat, 1, iter(made), iter(after.tolist()))
+        new, made = space.updated(written.steps, written.vectors, written.numbers, into)
+        after = written.after(cast("Update", space.owner.code.update), made)
+        state = advanced(flat, 1, iter(made), iter(after.numbers))
+        space.made = (state, after) if space.params_cache.small else (None, None)
+        return new, state
 
 
 class NativeSGDStep(NativeStep[P], SGDStep[P]):
@@ -124,7 +126,8 @@ class NativeSGDStep(NativeStep[P], SGDStep[P]):
         """Return (new params, loss); C writes the new params."""
         space: Any = self.acquire(params, arrays, key)[0]
         vector = space.descended()
-        return self.finish(space, vector, params, arrays, key)
+        loss = space.fresh[0]()
+        return self.finish(space, vector, loss, params, arrays, key), loss
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """The new params."""
