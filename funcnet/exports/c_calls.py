@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from funcnet.exports import c_images
 from funcnet.exports.c_recurrence import in_file
-from funcnet.exports.c_writer import BAD_LABEL, BAD_MASK, INDICES, NO_WEIGHT, Writer, row_major
+from funcnet.exports.c_writer import INDICES, Writer, row_major
 from funcnet.exports.described import refusal
-from funcnet.native import recurrence
+from funcnet.native import labels, recurrence
 from funcnet.tracing.products import Term, parsed
 from funcnet.tracing.trace import Call, Value
 
@@ -25,7 +26,7 @@ def write_call(w: Writer, call: Call) -> None:
 def _clear(w: Writer, value: Value, number: str = "0") -> None:
     """Fill a value with one number."""
     indices = INDICES[: value.ndim]
-    w.loops(value.shape, indices, lambda: w.put(f"{w.element(value, indices)} = {number};"))
+    w.around(value.shape, indices, lambda: w.put(f"{w.element(value, indices)} = {number};"))
 
 
 def _matmul(w: Writer, call: Call) -> None:
@@ -40,18 +41,18 @@ def _matmul(w: Writer, call: Call) -> None:
         return f"{target} += {w.element(a, [*lead, i, k])} * {w.element(b, [*lead, k, j])};"
 
     def by_rows() -> None:
-        w.loops((columns,), (j,), lambda: w.put(f"{w.element(y, [*lead, i, j])} = 0;"))
-        w.loops((length, columns), (k, j), lambda: w.put(product(w.element(y, [*lead, i, j]))))
+        w.around((columns,), (j,), lambda: w.put(f"{w.element(y, [*lead, i, j])} = 0;"))
+        w.around((length, columns), (k, j), lambda: w.put(product(w.element(y, [*lead, i, j]))))
 
     def inner() -> None:
         w.put(f"{w.T} s = 0;")
-        w.loops((length,), (k,), lambda: w.put(product("s")))
+        w.around((length,), (k,), lambda: w.put(product("s")))
         w.put(f"{w.element(y, [*lead, i, j])} = s;")
 
     if w.program.where(b).strides[-1] == 1 and columns > 1:
-        w.loops((*y.shape[:-2], rows), (*lead, i), by_rows)
+        w.around((*y.shape[:-2], rows), (*lead, i), by_rows)
     else:
-        w.loops((*y.shape[:-2], rows, columns), (*lead, i, j), inner, block=True)
+        w.around((*y.shape[:-2], rows, columns), (*lead, i, j), inner, block=True)
 
 
 def _contract(w: Writer, call: Call) -> None:
@@ -67,11 +68,11 @@ def _contract(w: Writer, call: Call) -> None:
     def total() -> None:
         w.put(f"{w.T} s = 0;")
         product = f"s += {at(a, spec.left)} * {at(b, spec.right)};"
-        w.loops([lengths[q] for q in spec.summed], [names[q] for q in spec.summed], lambda: w.put(product))
+        w.around([lengths[q] for q in spec.summed], [names[q] for q in spec.summed], lambda: w.put(product))
         w.put(f"{at(call.output, spec.output)} = s;")
 
     to = spec.output.letters
-    w.loops([lengths[q] for q in to], [names[q] for q in to], total, block=True)
+    w.around([lengths[q] for q in to], [names[q] for q in to], total, block=True)
 
 
 def _beside(letters: str, lengths: dict[str, int], names: dict[str, str]) -> str:
@@ -87,7 +88,7 @@ def _inner(w: Writer, call: Call) -> None:
     a, b = call.inputs
     indices = INDICES[: a.ndim]
     _clear(w, call.output)
-    w.loops(
+    w.around(
         a.shape,
         indices,
         lambda: w.put(f"{w.element(call.output, [])} += {w.element(a, indices)} * {w.element(b, indices)};"),
@@ -108,7 +109,7 @@ def _reduce(w: Writer, call: Call, start: str, line: Callable[[str, str], str]) 
     indices = INDICES[: x.ndim]
     kept = [i for axis, i in enumerate(indices) if axis not in axes]
     _clear(w, call.output, start)
-    w.loops(x.shape, indices, lambda: w.put(line(w.element(call.output, kept), w.element(x, indices))))
+    w.around(x.shape, indices, lambda: w.put(line(w.element(call.output, kept), w.element(x, indices))))
 
 
 def _concatenate(w: Writer, call: Call) -> None:
@@ -123,14 +124,14 @@ def _concatenate(w: Writer, call: Call) -> None:
 def _copy(w: Writer, x: Value, there: Value) -> None:
     """Copy a value to where another one of its shape is."""
     indices = INDICES[: x.ndim]
-    w.loops(x.shape, indices, lambda: w.put(f"{w.element(there, indices)} = {w.element(x, indices)};"))
+    w.around(x.shape, indices, lambda: w.put(f"{w.element(there, indices)} = {w.element(x, indices)};"))
 
 
 def _reshape(w: Writer, call: Call) -> None:
     (x,) = call.inputs
     indices = INDICES[: x.ndim]
     place = row_major(x.shape, indices)
-    w.loops(x.shape, indices, lambda: w.put(f"{w.array(call.output)}[{place}] = {w.element(x, indices)};"))
+    w.around(x.shape, indices, lambda: w.put(f"{w.array(call.output)}[{place}] = {w.element(x, indices)};"))
 
 
 def _pad(w: Writer, call: Call) -> None:
@@ -142,104 +143,11 @@ def _zero(w: Writer, call: Call) -> None:
     _clear(w, call.output)
 
 
-def _label(w: Writer, labels: Value, indices: list[str], classes: int) -> None:
-    """Read a label into s, and return where it is no class."""
-    w.fails = True
-    w.put(f"const int s = {w.element(labels, indices)};")
-    w.put(f"if (s < 0 || s >= {classes}) return {BAD_LABEL};")
-
-
-def _gather(w: Writer, call: Call) -> None:
-    table, index = call.inputs
-    *rows, last = INDICES[: call.output.ndim]
-
-    def body() -> None:
-        _label(w, index, rows, table.shape[0])
-        w.loops(
-            table.shape[1:],
-            [last],
-            lambda: w.put(f"{w.element(call.output, [*rows, last])} = {w.element(table, ['s', last])};"),
-        )
-
-    w.loops(index.shape, rows, body, block=True)
-
-
-def _scatter_add(w: Writer, call: Call) -> None:
-    g, index = call.inputs
-    *rows, last = INDICES[: g.ndim]
-    y = call.output
-
-    def body() -> None:
-        w.put(f"const int s = {w.element(index, rows)};")
-        if y.shape[0] == 1:
-            w.put("(void)s;")
-        w.loops(y.shape[1:], [last], lambda: w.put(f"{w.element(y, ['s', last])} += {w.element(g, [*rows, last])};"))
-
-    _clear(w, y)
-    w.loops(index.shape, rows, body, block=True)
-
-
-def _pick(w: Writer, call: Call) -> None:
-    x, labels = call.inputs
-    indices = INDICES[: labels.ndim]
-
-    def body() -> None:
-        _label(w, labels, indices, x.shape[-1])
-        w.put(f"{w.element(call.output, indices)} = {w.element(x, [*indices, 's'])};")
-
-    w.loops(labels.shape, indices, body, block=True)
-
-
-def _one_hot(w: Writer, call: Call) -> None:
-    (labels,) = call.inputs
-    *rows, last = INDICES[: call.output.ndim]
-    target = w.element(call.output, [*rows, last])
-    value = last if call.output.shape[-1] != 1 else "0"
-    w.loops(call.output.shape, [*rows, last], lambda: w.put(f"{target} = {w.element(labels, rows)} == {value};"))
-
-
-def _labelled(w: Writer, call: Call) -> None:
-    (labels,), indices = call.inputs, INDICES[: call.output.ndim]
-    ignored = call.attributes["ignored"]
-    w.loops(
-        call.output.shape,
-        indices,
-        lambda: w.put(f"{w.element(call.output, indices)} = {w.element(labels, indices)} != {ignored};"),
-    )
-
-
-def _limits(w: Writer, call: Call) -> None:
-    (mask,), indices = call.inputs, INDICES[: call.output.ndim]
-    w.fails = True
-    if mask.elements:
-        w.put("{ int any = 0;")
-        w.loops(mask.shape, indices, lambda: w.put(f"any |= {w.element(mask, indices)} != 0;"))
-        w.put(f"if (!any) return {BAD_MASK}; }}")
-    limit = f"{w.element(mask, indices)} != 0 ? INFINITY : -INFINITY"
-    w.loops(call.output.shape, indices, lambda: w.put(f"{w.element(call.output, indices)} = {limit};"))
-
-
-def _known_labels(w: Writer, call: Call) -> None:
-    (labels, weight), indices = call.inputs, INDICES[: call.output.ndim]
-    classes = call.attributes["classes"]
-
-    def body() -> None:
-        s = w.element(labels, indices)
-        unknown = f"{w.element(weight, indices)} == 0 && ({s} < 0 || {s} >= {classes})"
-        w.put(f"{w.element(call.output, indices)} = {unknown} ? 0 : {s};")
-
-    w.loops(call.output.shape, indices, body)
-
-
-def _total_weight(w: Writer, call: Call) -> None:
-    (x,) = call.inputs
-    indices, y = INDICES[: x.ndim], w.element(call.output, [])
-    w.fails = True
-    _clear(w, call.output)
-    w.loops(x.shape, indices, lambda: w.put(f"{y} += {w.element(x, indices)};"))
-    w.put(f"if ({y} == 0) {{")
-    w.loops(x.shape, indices, lambda: w.put(f"if ({w.element(x, indices)} != 0) return {NO_WEIGHT};"))
-    w.put(f"{y} = INFINITY;", "}")
+def _labels(w: Writer, call: Call) -> None:
+    """Labels, weights and masks, as `jit` writes them."""
+    start = len(w.lines)
+    labels.FORMS[call.primitive.name](w, call)
+    w.lines[start:] = [re.sub(r"\bT\b", w.T, line) for line in w.lines[start:]]
 
 
 def _recurrent(w: Writer, call: Call) -> None:
@@ -260,13 +168,6 @@ RULES: dict[str, Callable[[Writer, Any], None]] = {
     "reshape": _reshape,
     "pad": _pad,
     "zero": _zero,
-    "gather": _gather,
-    "scatter_add": _scatter_add,
-    "pick": _pick,
-    "one_hot": _one_hot,
-    "labelled": _labelled,
-    "limits": _limits,
-    "known_labels": _known_labels,
-    "total_weight": _total_weight,
+    **dict.fromkeys(labels.FORMS, _labels),
     **dict.fromkeys(recurrence.FORMS, _recurrent),
 }

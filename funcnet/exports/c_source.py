@@ -122,7 +122,7 @@ class _File:
     def _copy_out(self, name: str, y: Value, scale: str) -> None:
         writer, indices = self.writer, INDICES[: y.ndim]
         there = f"{name}[{row_major(y.shape, indices)}]"
-        writer.loops(y.shape, indices, lambda: writer.put(f"{there} = {scale}{writer.element(y, indices)};"))
+        writer.around(y.shape, indices, lambda: writer.put(f"{there} = {scale}{writer.element(y, indices)};"))
 
     def _array(self, kind: str, name: str, shape: Sequence[int], comment: str) -> Argument:
         return Argument(f"{kind} {name}[{max(1, prod(shape))}]", f"{name}: {comment}, shape {tuple(shape)}, row by row")
@@ -255,7 +255,7 @@ def in_comment(text: str) -> str:
 
 def _literal(x: Any, writer: Writer) -> str:
     """A number with just the digits that its dtype has."""
-    return writer.number(float(x)) if not np.isfinite(x) else f"{x!s}{writer.f}"
+    return writer.number(float(x)) if not np.isfinite(x) else f"{x!s}{writer.suffix}"
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:

@@ -12,7 +12,7 @@ from funcnet.training.steps import TrainStep
 def read_update(w: Writer, step: TrainStep[Any, Any]) -> Update:
     """The optimizer of a step as text."""
     own = {name: f"{w.name}_{name}" for name in OWN}
-    say = Language(w.number, "1.0 - pow({!r}, {})".format, {"sqrt": f"sqrt{w.f}", "max": "fmax", **own})
+    say = Language(w.number, "1.0 - pow({!r}, {})".format, {"sqrt": f"sqrt{w.suffix}", "max": "fmax", **own})
     update = update_of("to_c", step.optimizer, w.dtype, say)
     text = "".join(line for _, line in update.lines)
     for name, called in own.items():

@@ -14,12 +14,16 @@ from funcnet.exports.c_program import Group, Program
 from funcnet.exports.c_recurrence import NAMES, cell_functions
 from funcnet.exports.described import Described, Names, is_integer, is_mask, refusal
 from funcnet.native.expressions import LIBM, expression, has_expression, literal
+from funcnet.native.writing import INDICES as LABELS
+from funcnet.tracing.masks import LIMITS
+from funcnet.tracing.primitives import TOTAL_WEIGHT
 from funcnet.tracing.trace import Call, Value
 
 # fmt: off
 INDICES = ["i", "j", "k", "l", "m", "n", "o", "q", "r", "v", "w"]
 # fmt: on
 BAD_LABEL, NO_WEIGHT, BAD_MASK = 1, 2, 3  # what the function returns
+STATUS = {TOTAL_WEIGHT: NO_WEIGHT, LIMITS: BAD_MASK}
 OWN = {  # functions of the file's own, written where they are called
     "maximum": "static {T} {name}({T} a, {T} b) {{ return a > b || a != a ? a : b; }}",
     "minimum": "static {T} {name}({T} a, {T} b) {{ return a < b || a != a ? a : b; }}",
@@ -31,6 +35,8 @@ OWN = {  # functions of the file's own, written where they are called
 OWN_NAMES = frozenset(
     {*INDICES, *"cefghpstuy", *("params", "gradient", "loss", "state", "memory", "inside", "largest")}
 )
+
+LOCAL = frozenset({"NAN", "INFINITY", "T", "any", "sum", "size", "known"})
 
 
 class Writer:
@@ -45,10 +51,10 @@ class Writer:
         self.described = described
         self.program = program
         self.name = name
-        self.names: Names = Names(described, TAKEN | OWN_NAMES | NAMES | {"NAN", "INFINITY"}, f"{name}_")
+        self.names: Names = Names(described, TAKEN | OWN_NAMES | NAMES | LOCAL, f"{name}_")
         self.dtype: np.dtype[Any] = described.plan.dtype
         self.T: str = "float" if self.dtype == np.float32 else "double"
-        self.f: str = "f" if self.dtype == np.float32 else ""
+        self.suffix: str = "f" if self.dtype == np.float32 else ""
         self.lines: list[str] = []
         self.own: set[str] = set()
         self.cells: list[str] = []
@@ -67,7 +73,7 @@ class Writer:
             self.lines.append("    " * self.depth + line.lstrip())
             self.depth += line.endswith("{")
 
-    def loops(
+    def around(
         self, shape: Sequence[int], indices: Sequence[str], body: Callable[[], None], *, block: bool = False
     ) -> None:
         """A loop for each axis longer than 1, around the body. block: braces also where there is none."""
@@ -79,7 +85,7 @@ class Writer:
 
     def number(self, x: float) -> str:
         """A literal."""
-        return literal(x, self.f)
+        return literal(x, self.suffix)
 
     def element(self, value: Value, indices: Sequence[str]) -> str:
         """The element of a stored value at these indices of a result, to whose shape it is broadcast."""
@@ -111,7 +117,17 @@ class Writer:
     def refusal(self, call: Call, instead: str) -> str:
         """A statement for where a call reads what is wrong: it leaves the function."""
         self.fails = True
-        return f"return {BAD_LABEL};"
+        return f"return {STATUS.get(call.primitive, BAD_LABEL)};"
+
+    def loops(self, shape: Sequence[int], order: Sequence[int], body: Sequence[str], hint: str = "") -> None:
+        """Loops over the axes in this order."""
+        self.around(
+            [shape[axis] for axis in order], [LABELS[axis] for axis in order], lambda: self.put(*body), block=True
+        )
+
+    def storage_order(self, value: Value) -> Sequence[int]:
+        """The axes of a value, which lies row by row."""
+        return range(value.ndim)
 
     def array(self, root: Value) -> str:
         """The name of the array in which a value is stored."""
@@ -146,14 +162,14 @@ class Writer:
         """The expression of an elementwise call."""
         name = call.primitive.name
         if name == "normal_cdf":
-            return NORMAL_CDF.format(*given, f=self.f)
+            return NORMAL_CDF.format(*given, f=self.suffix)
         if not has_expression(name):
             raise refusal("to_c", call, "C")
         return re.sub(r"\bT\b", self.T, expression(name, given, self.function))
 
     def function(self, name: str) -> str:
         """What C calls a function of NumPy's."""
-        return self.helper(name) if name in OWN else f"{LIBM[name]}{self.f}"
+        return self.helper(name) if name in OWN else f"{LIBM[name]}{self.suffix}"
 
     def helper(self, name: str) -> str:
         """The file's own function for one of NumPy's."""
@@ -167,7 +183,7 @@ class Writer:
             for numbers, name in self.constants.items()
         ]
         own = [OWN[name].format(T=self.T, name=f"{self.name}_{name}") for name in OWN if name in self.own]
-        return [*constants, *own, *cell_functions(self.cells, self.name, self.T, f"tanh{self.f}")]
+        return [*constants, *own, *cell_functions(self.cells, self.name, self.T, f"tanh{self.suffix}")]
 
     def group(self, group: Group) -> None:
         """A loop for elementwise calls."""
@@ -187,7 +203,7 @@ class Writer:
                 if stored:
                     self.put(f"{self.element(value, indices)} = {text};")
 
-        self.loops(shape, indices, body)
+        self.around(shape, indices, body)
 
 
 NORMAL_CDF = "0.5{f} * erfc{f}(-0.70710678118654752{f} * {0})"

@@ -8,18 +8,8 @@ from typing import Any
 
 from funcnet.native import images, labels, recurrence
 from funcnet.native.writing import INDICES, Writer, row_major, tile_rows
-from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
-from funcnet.tracing.primitives import (
-    GATHER,
-    KNOWN_LABELS,
-    LABELLED,
-    ONE_HOT,
-    PICK,
-    SCATTER_ADD,
-    TOTAL_WEIGHT,
-    ZERO,
-)
+from funcnet.tracing.primitives import ZERO
 from funcnet.tracing.trace import Call
 
 FEW, WIDE = 32, 128  # numbers up to which C is as fast as a large library's product
@@ -140,14 +130,7 @@ FORMS: dict[str, Callable[[Writer, Any], bool]] = {
     CONCATENATE.name: concatenation,
     RESHAPE.name: reshaping,
     ZERO.name: zeros,
-    PICK.name: labels.pick,
-    ONE_HOT.name: labels.one_hot,
-    LABELLED.name: labels.labelled,
-    LIMITS.name: labels.limits,
-    KNOWN_LABELS.name: labels.known_labels,
-    TOTAL_WEIGHT.name: labels.total_weight,
-    GATHER.name: labels.gather,
-    SCATTER_ADD.name: labels.scatter_add,
+    **labels.FORMS,
     **dict.fromkeys(recurrence.FORMS, recurrent),
     **images.FORMS,
 }

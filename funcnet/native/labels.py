@@ -1,23 +1,52 @@
-"""Calls that read labels, or check weights or masks, as C: one form a `Primitive`.
+"""Calls that read labels, or check weights or masks, as C for `jit` and `to_c`: one form a `Primitive`.
 
-C cannot raise an error: where it finds a wrong label it sets the status and goes on with label 0. NumPy's own call is
-then made on the same labels, and raises the error.
+C cannot raise an error: where it finds a wrong label that of `jit` sets the status and goes on with label 0. The call
+of NumPy is then made on the same labels, and raises the error. That of `to_c` leaves the function.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from funcnet.native.writing import INDICES, Writer
-from funcnet.tracing.trace import Call
+from funcnet.native.writing import INDICES
+from funcnet.tracing.masks import LIMITS
+from funcnet.tracing.primitives import GATHER, KNOWN_LABELS, LABELLED, ONE_HOT, PICK, SCATTER_ADD, TOTAL_WEIGHT
+from funcnet.tracing.trace import Call, Value
 
 
-def checked_label(e: Writer, call: Call, label: str, count: int) -> list[str]:
+class Loops(Protocol):
+    """Where loops in C go, and how values are called there."""
+
+    suffix: str
+
+    def put(self, *lines: str) -> None:
+        """Lines of C."""
+        ...
+
+    def element(self, value: Value, indices: Sequence[str]) -> str:
+        """The element of a value at these indices."""
+        ...
+
+    def loops(self, shape: Sequence[int], order: Sequence[int], body: Sequence[str], hint: str = "FN_IVDEP") -> None:
+        """Loops over the axes in this order, with a hint for the innermost one."""
+        ...
+
+    def storage_order(self, value: Value) -> Sequence[int]:
+        """The axes of a value, the one of the longest stride first."""
+        ...
+
+    def refusal(self, call: Call, instead: str) -> str:
+        """A statement for where a call reads what is wrong: leave, or set a status and do something instead."""
+        ...
+
+
+def checked_label(e: Loops, call: Call, label: str, count: int) -> list[str]:
     """Lines that read a label into s."""
     return [f"long s = (long){label};", f"if (s < 0 || s >= {count}) {e.refusal(call, 's = 0;')}"]
 
 
-def pick(e: Writer, call: Any) -> bool:
+def pick(e: Loops, call: Any) -> bool:
     """The element of each row that its label names."""
     x, labels = call.inputs
     rows = INDICES[: labels.ndim]
@@ -27,7 +56,7 @@ def pick(e: Writer, call: Any) -> bool:
     return True
 
 
-def one_hot(e: Writer, call: Any) -> bool:
+def one_hot(e: Loops, call: Any) -> bool:
     """A 1 where the label says; `pick` has checked the labels."""
     (labels,), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
@@ -37,7 +66,7 @@ def one_hot(e: Writer, call: Any) -> bool:
     return True
 
 
-def labelled(e: Writer, call: Any) -> bool:
+def labelled(e: Loops, call: Any) -> bool:
     """1 for each label but one."""
     (labels,), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
@@ -46,21 +75,20 @@ def labelled(e: Writer, call: Any) -> bool:
     return True
 
 
-def limits(e: Writer, call: Any) -> bool:
+def limits(e: Loops, call: Any) -> bool:
     """Infinity where the mask is true, else minus infinity."""
     (mask,), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
     if mask.elements:
-        e.checks.append(call)
-        e.put("{ int any = 0;")
+        e.put("{", "int any = 0;")
         e.loops(mask.shape, e.storage_order(mask), [f"any |= {e.element(mask, indices)} != 0;"], "")
-        e.put(f"if (!any) *fn_status = {e.code}; }}")
+        e.put(f"if (!any) {e.refusal(call, '')}", "}")
     line = f"{e.element(y, indices)} = {e.element(mask, indices)} != 0 ? INFINITY : -INFINITY;"
     e.loops(y.shape, e.storage_order(y), [line])
     return True
 
 
-def known_labels(e: Writer, call: Any) -> bool:
+def known_labels(e: Loops, call: Any) -> bool:
     """The labels, but 0 for a label of weight 0 that is no class."""
     (labels, w), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
@@ -73,20 +101,19 @@ def known_labels(e: Writer, call: Any) -> bool:
     return True
 
 
-def total_weight(e: Writer, call: Any) -> bool:
+def total_weight(e: Loops, call: Any) -> bool:
     """The sum of all weights; infinity where all are 0."""
     (w,), y = call.inputs, call.output
     indices = INDICES[: w.ndim]
-    e.checks.append(call)
-    e.put("{ T sum = 0, size = 0;")
+    e.put("{", "T sum = 0, size = 0;")
     element = e.element(w, indices)
     size = f"fabs{e.suffix}({element})"
     e.loops(w.shape, e.storage_order(w), [f"sum += {element};", f"size += {size};"], "FN_SUM(sum, size)")
-    e.put(f"if (sum == 0 && size != 0) *fn_status = {e.code};", f"{e.element(y, ())} = sum == 0 ? INFINITY : sum; }}")
+    e.put(f"if (sum == 0 && size != 0) {e.refusal(call, '')}", f"{e.element(y, ())} = sum == 0 ? INFINITY : sum;", "}")
     return True
 
 
-def gather(e: Writer, call: Any) -> bool:
+def gather(e: Loops, call: Any) -> bool:
     """The rows of a table that integers name."""
     table, index = call.inputs
     rows = INDICES[: index.ndim]
@@ -98,7 +125,7 @@ def gather(e: Writer, call: Any) -> bool:
     return True
 
 
-def scatter_add(e: Writer, call: Any) -> bool:
+def scatter_add(e: Loops, call: Any) -> bool:
     """Each row of g added up where its integer says; `gather` has checked the integers."""
     g, index = call.inputs
     y = call.output
@@ -112,3 +139,15 @@ def scatter_add(e: Writer, call: Any) -> bool:
     ]
     e.loops(index.shape, range(index.ndim), lines, "")
     return True
+
+
+FORMS: dict[str, Callable[[Loops, Any], bool]] = {
+    PICK.name: pick,
+    ONE_HOT.name: one_hot,
+    LABELLED.name: labelled,
+    LIMITS.name: limits,
+    KNOWN_LABELS.name: known_labels,
+    TOTAL_WEIGHT.name: total_weight,
+    GATHER.name: gather,
+    SCATTER_ADD.name: scatter_add,
+}
