@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Never, NoReturn, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -34,7 +34,7 @@ from funcnet.arrays import (
     params_dtype,
     refuse_misplaced,
 )
-from funcnet.calling import refuse_attribute
+from funcnet.calling import APPLY, INIT, refuse_attribute, refuse_options
 from funcnet.display import Written, shown
 from funcnet.errors import CallError, FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
@@ -116,17 +116,23 @@ class Function(Generic[P, Y]):
         """A copy that shares what never changes: its function, and all that is nested in it."""
         return copy(self)
 
-    def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
+    def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None, **unknown: Never) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
+        if unknown:
+            refuse_options(self.kind, APPLY, unknown)
         arrays = self.accept(params, inputs, key)
         return copied(self.run(tree.map(contiguous, params), tuple(map(contiguous, arrays)), key)[0])
 
-    def vjp(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
+    def vjp(
+        self, params: P, *inputs: Array | Labels, key: Key | None = None, **unknown: Never
+    ) -> tuple[Y, Pullback[P]]:
         """Compute the output and its pullback: cotangent -> (params_cotangent, input_cotangents).
 
         The pullback may be called any number of times; what it returns is fresh. It works on copies of the params,
         the inputs and the key, so that later writes into them do not affect it.
         """
+        if unknown:
+            refuse_options(f"{self.kind}: vjp", "vjp(params, *inputs, key=None)", unknown)
         arrays = copied(self.accept(params, inputs, key))
         output, pull = self.run(copied(params), arrays, copied(key))
 
@@ -216,8 +222,10 @@ class LayerInit(Generic[P]):
         self.apply = apply
         self.draw: Callable[..., P] | None = draw
 
-    def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32) -> tuple[P, Shape]:
+    def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32, **unknown: Never) -> tuple[P, Shape]:
         """Draw the params, and trace the layer's function to learn the shape of its output."""
+        if unknown:
+            refuse_options(self.apply.kind, INIT, unknown)
         check_key(key)
         apply, shapes = self.apply, tuple(accept_shape(self.apply.kind, s) for s in input_shapes)
         apply.check_count(len(shapes), "init(key, *input_shapes)")
