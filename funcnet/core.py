@@ -73,7 +73,8 @@ class Function(Generic[P, Y]):
     integer_inputs, mask_inputs: which of its inputs may be integers, and which bools, whose cotangent is None.
     random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
     total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
-        rows or labels, or the sum of their weights. None for any other function; the losses of batches then add up.
+        rows or labels, or the sum of their weights. None for any other function.
+    adds_up: of a loss whose reduction is "sum": that of a batch is the sum of those of its parts.
     transposed: of a layer with one weight, the function of the same params that multiplies by the weight transposed.
     multi_output: whether the output is a tuple.      is_identity: whether it hands its input on as it is.
     parts: the layers that it was made of, by serial, parallel (the branches, then merge) or residual.
@@ -93,6 +94,7 @@ class Function(Generic[P, Y]):
         mask_inputs: Iterable[int] = (),
         random: bool = False,
         total_weight: Callable[..., float] | None = None,
+        adds_up: bool = False,
         transposed: Function[P, Y] | None = None,
     ) -> None:
         self.kind = kind
@@ -102,6 +104,7 @@ class Function(Generic[P, Y]):
         self.mask_inputs: frozenset[int] = frozenset(mask_inputs)
         self.random: bool = random
         self.total_weight: Callable[..., float] | None = total_weight
+        self.adds_up: bool = adds_up
         self.transposed: Function[P, Y] | None = transposed
         self.depth: int = 0
         """How many layers stand around the innermost one."""

@@ -118,6 +118,7 @@ FLOORS: dict[str, list[str]] = {
         "cells",
         "labels",
         "recurrence",
+        "images",
         "calls",
         "emission",
         "table",

@@ -51,6 +51,13 @@ def test_a_kernel_is_changed_in_one_place_at_a_time() -> None:
     assert not any(ast.unparse(mutated(KERNEL, m)).startswith(original) for m in mutants(KERNEL))
 
 
+def test_a_call_of_unpacked_arguments_stays_a_call() -> None:
+    source = "def f(shapes):\n    return np.broadcast_shapes(*shapes)\n"
+    for mutant in mutants(source):
+        compile(mutated(source, mutant), "mutant", "exec")
+    assert not mutants(source)
+
+
 def test_every_mutant_of_the_kernels_has_a_name_of_its_own() -> None:
     names = [
         f"{name.removeprefix('funcnet.')}.{m}"

@@ -10,14 +10,11 @@ call then handles them all. Nothing else ever lives in a packed buffer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from operator import methodcaller
 from typing import Any, NamedTuple, TypeAlias
-
-import numpy as np
 
 from funcnet.compiler.buffers import Buffer, ends_at, nbytes, same_form
 from funcnet.tracing.primitive import ADD, MATMUL, SUM
-from funcnet.tracing.shapes import Slice
+from funcnet.tracing.shapes import Reshape, Slice, Transpose
 from funcnet.tracing.trace import Call, Value
 
 ALL_BUT_LAST, LAST = Slice(slice(None, -1)), Slice(-1)
@@ -40,15 +37,13 @@ class Fused(NamedTuple):
 def fuse(calls: Sequence[Call]) -> Fused:
     """Join what can be fused; every `Value.use_count` tells how often the value is read."""
     fused = Fused([], [], {})
-    several = [alike for alike in by_form(calls) if len(alike) > 1]
-    made = {id(y): i for i, call in enumerate(calls) for y in call.outputs} if several else {}
-    readers: dict[int, Call] = {}
+    made = {id(y): i for i, call in enumerate(calls) for y in call.outputs}
+    readers = {id(x): call for call in calls for x in call.operands}
     instead: dict[int, list[Call]] = {}
-    for alike in several:
+    for alike in by_form(calls):
         members = ready_together(alike, made)
         if len(members) < 2 or sum(map(whole_size, members)) > SMALL:
             continue
-        readers = readers or {id(x): call for call in calls for x in call.operands}
         steps = [members, *steps_after(members, readers)]
         instead.update((id(call), []) for step in steps for call in step)
         instead[id(members[0])] = [step[0] for step in steps]
@@ -72,11 +67,8 @@ def form_of(call: Call) -> Form | None:
     """What the call does to the only value that it reads; None for a call that cannot be fused to others."""
     if not call.primitive.fusible:
         return None
-    reads, y = call.operands, call.output
-    if not reads or any(v is not reads[0] for v in reads):
-        return None
-    x = reads[0]
-    if x.call is None or not same_form(x, y) or any(v.base is not None or v.ndim < 2 for v in (x, y)):
+    x, y = call.operands[0], call.output
+    if x.call is None or x.ndim < 2 or not same_form(x, y):
         return None
     if y.ones is not None:  # written once, they would be written over
         return None
@@ -144,7 +136,7 @@ def settle(value: Value) -> None:
     if call is None or not call.primitive.elementwise or value.elements < 2:
         return
     for x in call.operands:
-        alone = x.use_count == 1 and x.call is not None and x.base is None and x.buffer is None
+        alone = x.use_count == 1 and x.call is not None and x.buffer is None
         if alone and same_form(x, value):
             x.buffer, x.offset = value.buffer, value.offset
             settle(x)
@@ -158,7 +150,7 @@ def fold_bias(calls: Sequence[Call]) -> list[Call]:
     for call in calls:
         if call.primitive is MATMUL:
             left, g = call.inputs
-            if left.view is np.transpose and holder(left.base) is not None:
+            if is_transposed(left) and holder(left.base) is not None:
                 products.setdefault(id(g), []).append(call)
         elif call.primitive is ADD:
             dropped.update(add_bias(call))
@@ -166,6 +158,11 @@ def fold_bias(calls: Sequence[Call]) -> list[Call]:
             stack_cotangents(products[id(call.inputs[0])].pop(), call.output)
             dropped.add(id(call))
     return [call for call in calls if id(call) not in dropped]
+
+
+def is_transposed(x: Value) -> bool:
+    """Whether it is the transpose of another value."""
+    return isinstance(x.view, Transpose) and x.view.reverses
 
 
 def add_bias(call: Call) -> list[int]:
@@ -204,7 +201,7 @@ def holder(x: Value) -> Value | None:
     It is x itself, or has axes between the batch and the features, such as times, which are rows of x too.
     """
     root = x
-    while root.base is not None and isinstance(root.view, methodcaller):  # a reshape
+    while root.base is not None and isinstance(root.view, Reshape):
         root = root.base
     plain = root.base is None and root.batch_axis == 0 and root.order is None
     return root if plain and x.ndim == 2 and x.batch_axis == 0 and root.shape[-1] == x.shape[1] else None

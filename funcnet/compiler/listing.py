@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import Plan
 from funcnet.display import one_line
-from funcnet.tracing.shapes import Slice
+from funcnet.tracing.shapes import Slice, Transpose
 from funcnet.tracing.trace import Call, Value
 
 SHOWN = frozenset({"axes", "axis", "data", "rate"})  # the attributes of calls that a reader needs
@@ -77,7 +75,7 @@ class Names:
         """The name of a view."""
         if value.view is None:
             return f"[{base} 1]"
-        if value.view is np.transpose:
+        if isinstance(value.view, Transpose) and value.view.reverses:
             return f"{base}.T"
         if isinstance(value.view, Slice):
             return f"{base}[{', '.join(map(slice_name, value.view.steps))}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import is_
 from typing import Any, Generic, NamedTuple
 from weakref import ref
@@ -20,16 +21,14 @@ RECENT = 8  # how many params are recognised at a time
 class Seen(NamedTuple):
     """The params that came last, or that a step has just made, if they are small; a call recognises them by identity.
 
-    keys, values: of their dict, if nothing else in them can change; else `nodes` are its dicts and lists.
-    leaves: the arrays in them; None if a step has just made them, and nobody listed them.
-    forms: FORM of each leaf, which may be assigned to.
+    items: of their dict, if nothing else in them can change; else None, and `nodes` are their dicts and lists.
+    leaves: the arrays in them.      forms: FORM of each, which may be assigned to.
     """
 
     params: Any
-    keys: list[Any] | None
-    values: list[Any]
+    items: list[Any] | None
     nodes: list[Node]
-    leaves: list[Any] | None
+    leaves: Sequence[Any]
     forms: list[Any]
     vector: Any
 
@@ -62,42 +61,46 @@ class ParamsCache(Generic[P]):
         self.older: tuple[Remembered, ...] = ()
         self.kept: Any = None
 
-    def remember(self, params: Any, vector: Any, leaves: list[Any] | None = None) -> None:
-        """Keep what tells these params from others: small ones themselves, weak references to what may come again.
-
-        leaves: those of params that were given; None for params that a step has just made.
-        """
+    def made(self, vector: Any) -> Any:
+        """The params as views of a vector that a step has made: they are recognised when they come again."""
         layout = self.layout
-        if leaves is not None or not self.small:
-            found = layout.leaves(params) if leaves is None else leaves
-            forms = [*map(FORM, found)]
-            self._add(found, forms, vector)
-            if not self.small:
-                return
+        leaves = layout.views(vector)
+        params = layout.build(leaves)
+        if self.small:
+            self._hold(params, leaves, layout.forms, vector)
         else:
-            forms = layout.forms
+            self._add(leaves, layout.forms, vector)
+        return params
+
+    def remember(self, params: Any, leaves: list[Any], vector: Any) -> None:
+        """Keep what tells params that were given from others: small ones, weak references to what may come again."""
+        forms = [*map(FORM, leaves)]
+        self._add(leaves, forms, vector)
+        if self.small:
+            self._hold(params, leaves, forms, vector)
+
+    def _hold(self, params: Any, leaves: Sequence[Any], forms: list[Any], vector: Any) -> None:
+        layout = self.layout
         if layout.only_dict:
-            self.last = tree.new_tuple(Seen, (params, [*params], [*params.values()], [], leaves, forms, vector))
+            self.last = tree.new_tuple(Seen, (params, [*params, *params.values()], [], leaves, forms, vector))
         else:
-            self.last = tree.new_tuple(Seen, (params, None, [], layout.nodes(params), leaves, forms, vector))
+            self.last = tree.new_tuple(Seen, (params, None, layout.nodes(params), leaves, forms, vector))
 
     def recognise(self, params: Any) -> tuple[Any, Any]:
         """(flat vector, leaves), or (None, leaves) where there is no vector. LookupError unless params are known."""
         last = self.last
         if last is None:
             return self._recall(params)
-        seen, keys, values, nodes, leaves, forms, vector = last
-        if keys is not None:
-            if len(params) != len(values) or not all(map(is_, params.values(), values)):
-                return self._recall(params)
-            if params.__class__ is not dict or not all(map(is_, params, keys)):
+        seen, items, nodes, leaves, forms, vector = last
+        if items is not None:
+            if params.__class__ is not dict:
                 raise LookupError
+            now = [*params, *params.values()]
+            if len(now) != len(items) or not all(map(is_, now, items)):
+                return self._recall(params)
         elif params is not seen or (nodes and not are_as_they_were(nodes)):
             return self._recall(params)
-        layout = self.layout
-        if leaves is None:
-            leaves = layout.leaves(params)
-        if [*map(FORM, leaves)] != forms or (vector is not None and FORM(vector) != layout.form):
+        if [*map(FORM, leaves)] != forms or (vector is not None and FORM(vector) != self.layout.form):
             raise LookupError
         return vector, leaves
 
@@ -113,24 +116,17 @@ class ParamsCache(Generic[P]):
                 if self.small:
                     self.set_aside()
                     self.kept = found.kept or self.kept
-                    self.remember(params, vector, leaves)
+                    self.remember(params, leaves, vector)
                 return vector, leaves
         raise LookupError
 
     def set_aside(self) -> None:
         """Hold the params last seen no longer, but remember them."""
         last, self.last = self.last, None
-        if last is None:
-            return
-        params, keys, values, nodes, leaves, forms, vector = last
-        if leaves is None and keys is not None:
-            leaves = self.layout.leaves(dict(zip(keys, values, strict=True)))
-        elif leaves is None and are_as_they_were(nodes):
-            leaves = tree.leaves(params)
-        if leaves is not None:
-            self._add(leaves, forms, vector)  # forms as they were when the vector was found, whatever they are now
+        if last is not None:
+            self._add(last.leaves, last.forms, last.vector)  # forms as they were then, whatever they are now
 
-    def _add(self, leaves: list[Any], forms: list[Any], vector: Any) -> None:
+    def _add(self, leaves: Sequence[Any], forms: list[Any], vector: Any) -> None:
         """Remember these params longest; those that are gone, and what was known of these before, no longer."""
         new = Remembered([*map(ref, leaves)], forms, None if vector is None else ref(vector), self.kept)
         others = [

@@ -173,7 +173,7 @@ class Compiled(Generic[P]):
         elif vector is not space.source():
             space.take(vector)
         space.params_cache.set_aside()
-        space.params_cache.remember(params, vector, leaves)
+        space.params_cache.remember(params, leaves, vector)
         for inside, x in zip(space.inside, arrays, strict=True):
             inside[...] = x
         if all(type(x) is np.ndarray for x in given):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from operator import methodcaller
 from typing import Any, TypeAlias
 from zlib import crc32
 
@@ -18,7 +17,6 @@ from funcnet.tracing import primitive, primitives
 from funcnet.tracing.masks import LIMITS, WHERE
 from funcnet.tracing.primitive import Primitive, of_ufunc
 from funcnet.tracing.products import CONTRACT, parsed
-from funcnet.tracing.shapes import Slice
 from funcnet.tracing.special import NORMAL_CDF
 from funcnet.tracing.trace import Call, Value
 
@@ -56,20 +54,9 @@ def value(arrays: dict[int, Any], x: Value) -> Any:
 
 
 def rule_of(call: Call) -> Rule | None:
-    """The rule of a call; None where there is none, or where it reads a view that JAX's arrays do not have."""
-    views = [v.view for x in call.operands for v in bases(x) if v.view is not None]
-    if not all(isinstance(v, (Slice, methodcaller)) or getattr(v, "func", v) is np.transpose for v in views):
-        return None
+    """The rule of a call; None where there is none."""
     found = RULES.get(call.primitive)
     return found or (_ufunc(call.primitive) if call.primitive.elementwise else None)
-
-
-def bases(x: Value) -> Iterable[Value]:
-    """The value, what it is a view of, and so on."""
-    yield x
-    while x.base is not None:
-        x = x.base
-        yield x
 
 
 def _ufunc(p: Primitive) -> Rule | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from funcnet.exports.protobuf import ELEMENT_TYPES, Attribute, graph, node, tensor, value_info
 from funcnet.exports.recording import OfRows
-from funcnet.tracing.shapes import BOOL, Slice
+from funcnet.tracing.shapes import BOOL, Slice, Transpose
 from funcnet.tracing.trace import Value
 
 INDEX = np.dtype(np.int64)
@@ -152,10 +151,8 @@ class Writer:
         view: Any = value.view
         if isinstance(view, Slice):
             return self._slice(view.steps, base, name)
-        if view is np.transpose:
-            return self.node("Transpose", name, perm=[*range(base.ndim)[::-1]])
-        if isinstance(view, partial):
-            return self.node("Transpose", name, perm=view.keywords["axes"])
+        if isinstance(view, Transpose):
+            return self.node("Transpose", name, perm=view.axes)
         return self.reshape(value, base, name)
 
     def reshape(self, value: Value, base: Value, name: str) -> str:

@@ -103,19 +103,19 @@ def gru_function(options: Options, params: GatedRecurrent, x: Array, *others: Ar
     if b_a.shape != (size,):
         raise ParamsError(f"its recurrent_bias is {b_a.shape}, but must be one number a unit, {(size,)}")
     r, z, a = _gates(R, size)
-    of_state = [np.concatenate([a, b_a[None]], axis=0)]
-    of_state += [np.concatenate([gate, (b_a * 0.0)[None]], axis=0) for gate in (r, z)]
-    of_input = _gates(np.concatenate([b[None], W], axis=0), size)
-    halved = np.concatenate([of_state[0], of_state[1] * 0.5, of_state[2] * 0.5], axis=1)
-    inputs = np.concatenate([of_input[0] * 0.5, of_input[1] * 0.5, of_input[2]], axis=1)
+    of_bias = np.concatenate([b_a, b_a * 0.0, b_a * 0.0])
+    plain = np.concatenate([np.concatenate([a, r, z], axis=1), of_bias[None]], axis=0)
+    plain_inputs = np.concatenate([b[None], W], axis=0)
+    halved = np.concatenate([plain[:, :size], plain[:, size:] * 0.5], axis=1)
+    inputs = np.concatenate([plain_inputs[:, : 2 * size] * 0.5, plain_inputs[:, 2 * size :]], axis=1)
     specs = _specs(x, options, size, (3 * size, 0), (size, 0), (size, 0))
     y, S, *steps = run(GRU, (x, halved, inputs, *others), specs, **_attributes(x, options))
-    plain, plain_inputs = np.concatenate(of_state, axis=1), np.concatenate(of_input, axis=1)
+    blocks = _blocks_of_gru(size)
 
     def pullback(g: Array) -> tuple[GatedRecurrent, tuple[Any, ...]]:
         kept = (g, plain, plain_inputs, *steps)
         dA, of_inputs = _back(GRU_BACKWARD, kept, (x, *others), options, 4 * size, size)
-        (dM,) = run(TIME_PRODUCT, (S, dA), [((size + 1 + x.shape[2], 4 * size), x.dtype, None)])
+        (dM,) = run(TIME_PRODUCT, (S, dA), [((size + 1 + x.shape[2], 4 * size), x.dtype, None)], blocks=blocks)
         a, r, z, n = _gates(dM, size)
         of_input, of_state, of_bias = _rows(size)
         dW, db = (np.concatenate([gate[rows] for gate in (r, z, n)], axis=-1) for rows in (of_input, of_bias))
@@ -139,6 +139,12 @@ def _back(
 def _gates(M: Any, size: int) -> list[Any]:
     """The columns of each gate."""
     return [M[:, k : k + size] for k in range(0, M.shape[1], size)]
+
+
+def _blocks_of_gru(size: int) -> tuple[tuple[slice, slice], ...]:
+    """Of the products of [h; 1; x] and [a r z n], those of h and 1 with a, r, z; of 1 with n; of x with r, z, n."""
+    h_and_1, one, x = slice(size + 1), slice(size, size + 1), slice(size + 1, None)
+    return (h_and_1, slice(3 * size)), (one, slice(3 * size, None)), (x, slice(size, None))
 
 
 def _rows(size: int) -> tuple[Any, ...]:

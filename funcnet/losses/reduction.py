@@ -93,7 +93,8 @@ def loss(
     if ignored is not None:
         function = partial(_labelled, ignored, options)
     total = partial(weight_of_batch, place, weighted, ignored) if reduction == "mean" else None
-    return layer(kind, function, arity=arity + weighted, integer_inputs=integer_inputs, total_weight=total)
+    facts: dict[str, Any] = {"integer_inputs": integer_inputs, "total_weight": total, "adds_up": reduction == "sum"}
+    return layer(kind, function, arity=arity + weighted, **facts)
 
 
 def weight_of_batch(place: Place, weighted: bool, ignored: int | None, *inputs: Array) -> float:

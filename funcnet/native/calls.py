@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from funcnet.native import labels, recurrence
+from funcnet.native import images, labels, recurrence
 from funcnet.native.writing import INDICES, Writer, row_major, tile_rows
 from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
@@ -36,9 +36,9 @@ def product(e: Writer, call: Call) -> bool:
     given_a, given_b = int(e.plan.is_param(a)), int(e.plan.is_param(b))
     e.scope(call)
     if m == 1 and ak == bk == 1 and (n == 1 or (yn == 1 and bn != 1)):
-        e.put(f"fn_inner_rows({pb}, {bn}, {pa}, {py}, {n}, {k});")
+        e.put(f"fn_inner_rows({pb}, {bn}, {pa}, {py}, 1, {n}, {k});")
     elif n == 1 and ak == bk == ym == 1:
-        e.put(f"fn_inner_rows({pa}, {am}, {pb}, {py}, {m}, {k});")
+        e.put(f"fn_inner_rows({pa}, {am}, {pb}, {py}, 1, {m}, {k});")
     elif (m == 1 or ym == 1) and (m > 1 or bn != 1) and (am == 1 or m == 1):
         rows = e.placement.form(y)[2] if y.batch_axis == 0 else m
         e.put(f"fn_product({pb}, {bn}, {bk}, {pa}, {ak}, {py}, {yn}, {n}, {k}, {rows}, {tile_rows(n)}, {given_a});")
@@ -47,8 +47,8 @@ def product(e: Writer, call: Call) -> bool:
     elif yn == 1 and bk == 1:
         padded = -(-n // 16) * 16
         e.turned = max(e.turned, padded * k)
-        e.put(f"fn_turn({pb}, {bn}, fn_turned, {padded}, {n}, {k});")
-        e.put(f"fn_product({pa}, {am}, {ak}, fn_turned, {padded}, {py}, {ym}, {m}, {k}, {n}, {tile_rows(m)}, 0);")
+        sizes = f"{m}, {k}, {n}, {tile_rows(m)}"
+        e.put(f"fn_rows_by_rows({pa}, {am}, {ak}, {pb}, {bn}, fn_turned, {padded}, {py}, {ym}, {sizes});")
     else:
         indices = "ij"
         line = f"s += {e.element(a, 'ik')} * {e.element(b, 'kj')};"
@@ -140,4 +140,5 @@ FORMS: dict[str, Callable[[Writer, Any], bool]] = {
     GATHER.name: labels.gather,
     SCATTER_ADD.name: labels.scatter_add,
     **recurrence.FORMS,
+    **images.FORMS,
 }

@@ -24,7 +24,6 @@ from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
 from funcnet.training.gradients import SGDStep, Step, ValueAndGrad
-from funcnet.training.nonfinite import all_finite
 from funcnet.training.steps import TrainStep
 
 P = TypeVar("P")
@@ -130,12 +129,7 @@ class NativeSGDStep(NativeStep[P], SGDStep[P]):
             refuse_options(self.kind, "step(params, *inputs, *targets, key=None)", unknown)
         space: Any = self.acquire(params, arrays, key)[0]
         vector = space.descended()
-        new, loss = space.layout.tree(vector), space.fresh[0]()
-        if self.check_finite and not all_finite(loss, vector):
-            raise self.not_finite(space, params, arrays, key, loss)
-        space.params_cache.remember(new, vector)
-        space.pool.append(space)
-        return new, loss
+        return self.finish(space, vector, params, arrays, key)
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """The new params."""
@@ -188,9 +182,9 @@ def jit(function: Any) -> Any:
     and gives the same results to rounding; a layer's VJP is as before. For each new shape of arrays its program is
     written as C, compiled, which takes from 0.2 seconds to a few, and kept in the user's cache folder. `fn.scan` makes
     all its steps in one call of native code, with schedules, metrics and check_finite too. `str(step)` is the C after
-    the first call, and names what stays with NumPy: calls of custom layers, of random numbers, of convolutions and
-    pools, large matrix products, and the updates of an optimizer that is a function of one's own or has masks, norms of
-    single arrays or accumulated gradients.
+    the first call, and names what stays with NumPy: calls of custom layers, of random numbers, large matrix products,
+    those of wide convolutions among them, and the updates of an optimizer that is a function of one's own or has masks,
+    norms of single arrays or accumulated gradients.
     The compiler is the one that the environment variable FUNCNET_CC names, else `cc`, else that of the package ziglang
     (`pip install "funcnet[native]"`).
     Raises OptionError for anything else, MissingPackageError where there is no compiler, and CompilerError, at the

@@ -2,7 +2,7 @@
    inlined) are defined before. Rows in the slab may be read up to one vector beyond their end, but not
    written.
 
-   A tile holds mr rows by nv vectors of the result in registers while k runs. */
+   A tile holds mr or mr - 1 rows by nv vectors of the result in registers while k runs. */
 #if defined(__AVX512F__) && FN_ROWS * FN_SIZE >= 64
 #define FN_BYTES 64
 #elif defined(__AVX__)
@@ -45,17 +45,12 @@ FN_INLINE void fn_tile(const T *restrict a, const long sm, const long sk, const 
 FN_INLINE void fn_rows(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
                        T *restrict y, const long ldy, const long M, const long K, const int mr, const int nv,
                        const int lanes, const long whole) {
+    const long last = (M + mr - 1) / mr * mr - M; /* tiles of one row less */
     long m = 0;
-    for (; m + mr <= M; m += mr) fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, mr, nv, lanes, whole);
-    a += m * sm; y += m * ldy;
-    switch (M - m) {
-    case 1: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 1, nv, lanes, whole); break;
-    case 2: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 2, nv, lanes, whole); break;
-    case 3: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 3, nv, lanes, whole); break;
-    case 4: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 4, nv, lanes, whole); break;
-    case 5: fn_tile(a, sm, sk, x, ldx, y, ldy, K, 5, nv, lanes, whole); break;
-    default: break;
-    }
+    for (; m + mr <= M - last * (mr - 1); m += mr)
+        fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, mr, nv, lanes, whole);
+    for (; m < M; m += mr - 1)
+        fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, mr - 1, nv, lanes, whole);
 }
 
 /* nv vectors of one row of Y, the last of them from element `last` on: two sums of each, so that no sum waits for the
@@ -156,8 +151,9 @@ FN_INLINE void fn_turn_eight(const T *restrict g, const long ldg, T *restrict t,
         *(fn_eight *)(t + (i + 4) * ldt) = FN_HIGH4(a[i], a[i + 4]);
     }
 }
-/* y[m] = sum_k w[m, k] g[k] for m < 8 and K >= 8; the last vector leaves out what the one before has read */
-FN_INLINE void fn_inner_eight(const T *restrict w, const long ldw, const T *restrict g, T *restrict y, const long K) {
+/* y[m sy] = sum_k w[m, k] g[k] for m < 8 and K >= 8; the last vector leaves out what the one before has read */
+FN_INLINE void fn_inner_eight(const T *restrict w, const long ldw, const T *restrict g, T *restrict y, const long sy,
+                              const long K) {
     fn_eight s[8];
     FN_UNROLL for (int i = 0; i < 8; i++) s[i] = (fn_eight){0};
     long k = 0;
@@ -173,24 +169,26 @@ FN_INLINE void fn_inner_eight(const T *restrict w, const long ldw, const T *rest
     }
     FN_UNROLL for (int i = 0; i < 8; i += 2) s[i] = FN_LOW(s[i], s[i + 1]) + FN_HIGH(s[i], s[i + 1]);
     FN_UNROLL for (int i = 0; i < 8; i += 4) s[i] = FN_LOW2(s[i], s[i + 2]) + FN_HIGH2(s[i], s[i + 2]);
-    *(fn_eight *)y = FN_LOW4(s[0], s[4]) + FN_HIGH4(s[0], s[4]);
+    const fn_eight sums = FN_LOW4(s[0], s[4]) + FN_HIGH4(s[0], s[4]);
+    if (sy == 1) *(fn_eight *)y = sums;
+    else FN_UNROLL for (int i = 0; i < 8; i++) y[i * sy] = sums[i];
 }
 #define FN_EIGHT 1
 #else
 #define FN_EIGHT 0
 #endif
-/* y[m] = sum_k w[m, k] g[k]: rows of w lie one behind the other */
-FN_PRODUCT void fn_inner_rows(const T *restrict w, const long ldw, const T *restrict g, T *restrict y, const long M,
-                              const long K) {
+/* y[m sy] = sum_k w[m, k] g[k]: the elements of a row of w lie one behind the other */
+FN_PRODUCT void fn_inner_rows(const T *restrict w, const long ldw, const T *restrict g, T *restrict y, const long sy,
+                              const long M, const long K) {
     long m = 0;
 #if FN_EIGHT
-    for (; K >= 8 && m + 8 <= M; m += 8) fn_inner_eight(w + m * ldw, ldw, g, y + m, K);
+    for (; K >= 8 && m + 8 <= M; m += 8) fn_inner_eight(w + m * ldw, ldw, g, y + m * sy, sy, K);
 #endif
     for (; m < M; m++) {
         T s = 0;
 #pragma omp simd reduction(+:s)
         for (long k = 0; k < K; k++) s += w[m * ldw + k] * g[k];
-        y[m] = s;
+        y[m * sy] = s;
     }
 }
 
@@ -206,4 +204,16 @@ FN_PRODUCT void fn_turn(const T *restrict g, const long ldg, T *restrict t, cons
     }
 #endif
     for (; m < M; m++) for (long n = 0; n < N; n++) t[n * ldt + m] = g[m * ldg + n];
+}
+
+/* Y (M, N) = A B^T for A (M, K) and B (N, K): B is turned, but for a few last columns of Y that fill no vector */
+FN_PRODUCT void fn_rows_by_rows(const T *restrict a, const long sm, const long sk, const T *restrict b, const long ldb,
+                                T *restrict turned, const long ldt, T *restrict y, const long ldy, const long M,
+                                const long K, const long N, const int mr) {
+    const long rest = N % VL, few = sk == 1 && rest * (K / VL + 3) < K ? rest : 0, n = N - few;
+    if (n) {
+        fn_turn(b, ldb, turned, ldt, n, K);
+        fn_product(a, sm, sk, turned, ldt, y, ldy, M, K, n, mr, 0);
+    }
+    for (long j = n; j < N; j++) fn_inner_rows(a, sm, b + j * ldb, y + j, ldy, M, K);
 }

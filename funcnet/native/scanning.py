@@ -62,10 +62,8 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
     if failed or found is None:
         return None  # the loop of steps raises the error where it comes
     (vectors, numbers), losses = found
-    made = space.layout.tree(vector)
     after = step.state_of(space, advanced(flat, len(arrays[0]), iter(vectors), iter(numbers)))
-    space.params_cache.remember(made, vector)
-    return made, after, losses
+    return space.params_cache.made(vector), after, losses
 
 
 def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, arrays: tuple[Any, ...]) -> Any:

@@ -16,6 +16,8 @@ from funcnet.native.calls import by_numpy
 from funcnet.native.emission import Emission
 from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
+from funcnet.native.images import FORMS as IMAGES
+from funcnet.native.images import IMAGES_H
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
 from funcnet.native.recurrence import FORMS as RECURRENT
@@ -102,6 +104,8 @@ class Code:
         ]
         if any(call.primitive.name in RECURRENT for call in plan.calls):
             parts += [f"#define FN_TANH fn_tanh{self.first.suffix}", RECURRENCE_H]
+        if any(call.primitive.name in IMAGES for call in plan.calls):
+            parts.append(IMAGES_H)
         for rows, emission in self.emissions.items():
             for i, lines in enumerate(emission.segments):
                 parts += [f"static void fn_rows{rows}_{i}({self._signature()}) {{", *self._body(emission, lines), "}"]

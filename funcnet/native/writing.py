@@ -15,6 +15,7 @@ from funcnet.native.memory import Placement
 from funcnet.tracing.trace import Call, Value
 
 INDICES = "ijklqrvw"
+MOST_ROWS = 6  # of a tile of two vectors, which then fits in sixteen registers
 TYPES = {"f": "T", "b": "unsigned char", "i": "int{bits}_t", "u": "uint{bits}_t"}
 
 
@@ -96,8 +97,8 @@ class Writer:
 
 
 def tile_rows(rows: int) -> int:
-    """How many rows of a product a tile has, so that the last tile wastes little."""
-    return rows if rows <= 6 else min((6, 5, 4), key=lambda r: (-(-rows // r), rows % r != 0))
+    """How many rows of a product the largest tiles have; there are as few tiles as six rows allow, of equal heights."""
+    return -(-rows // -(-rows // MOST_ROWS))
 
 
 def term(stride: int, index: str) -> str:

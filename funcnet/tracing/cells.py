@@ -23,10 +23,13 @@ from funcnet.tracing.recurrence import (
     numbers,
     over_time,
     results,
+    spans,
     states,
     steps_of,
     unpacked,
 )
+
+SPAN = 64  # times for which products and factors that need no state are computed at once
 
 
 def rnn_forward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
@@ -34,9 +37,11 @@ def rnn_forward(memory: Memory, attributes: Attributes, operands: Operands, outp
     x, M, lengths, initial = unpacked(operands, 2, attributes)
     size = M.shape[1]
     S, program = states(memory, x, size, outputs[1], attributes, lengths, initial)
+    product = M.T.dot
     for t in range(x.shape[1]):
         h = S[t + 1, :size]
-        program += [(M.T.dot, (S[t], h)), (np.tanh, (flat(h), flat(h)))]
+        new = flat(h)
+        program += [(product, (S[t], h)), (np.tanh, (new, new))]
     return program + results([S[:, :size]], outputs[0], lengths)
 
 
@@ -50,11 +55,13 @@ def rnn_backward(memory: Memory, attributes: Attributes, operands: Operands, out
     ((dh, G),), program = cotangents(memory, g, size, times, lengths)
     of_initial = outputs[2]
     program += [(np.square, (S[1:, :size], dz)), (np.subtract, (one, flat(dz), flat(dz)))]
+    product, d = M[:size].dot, flat(dh)
     for t in range(times - 1, -1, -1):
-        program.append((np.multiply, (flat(dh), flat(dz[t]), flat(dz[t]))))
+        at_time = flat(dz[t])
+        program.append((np.multiply, (d, at_time, at_time)))
         if t or of_initial is not None:
-            program.append((M[:size].dot, (dz[t], dh)))
-            program += arriving(dh, G, t)
+            program.append((product, (dz[t], dh)))
+            program += arriving(d, G, t)
     return program + input_cotangents(memory, M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh], of_initial)
 
 
@@ -69,21 +76,23 @@ def lstm_forward(memory: Memory, attributes: Attributes, operands: Operands, out
     S, program = states(memory, x, size, outputs[1], attributes, lengths, h0)
     Z = steps_of(memory, outputs[2], (times + 1, 5 * size, rows), x.dtype)  # o, i, f, g of this time, c before it
     tanh_c = steps_of(memory, outputs[3], (times, size, rows), x.dtype)
-    both = memory.empty((2 * size, rows), x.dtype)  # i g, f c
+    both = memory.empty((2 * size * rows,), x.dtype)  # i g, f c
+    new, carried = both[: size * rows], both[size * rows :]
     half, _ = numbers(x.dtype)
     program.append(begin(Z[0, 4 * size :], c0))
+    product = M.T.dot
     for t in range(times):
-        z, c, gates = Z[t], Z[t + 1, 4 * size :], flat(Z[t, : 3 * size])
-        all_gates = z[: 4 * size]
+        z, c, kept = Z[t], flat(Z[t + 1, 4 * size :]), flat(tanh_c[t])
+        gates, sigmoids = flat(z[: 4 * size]), flat(z[: 3 * size])
         program += [
-            (M.T.dot, (S[t], all_gates)),
-            (np.tanh, (flat(all_gates), flat(all_gates))),
-            (np.multiply, (gates, half, gates)),
-            (np.add, (gates, half, gates)),
-            (np.multiply, (flat(z[size : 3 * size]), flat(z[3 * size :]), flat(both))),
-            (np.add, (flat(both[:size]), flat(both[size:]), flat(c))),
-            (np.tanh, (flat(c), flat(tanh_c[t]))),
-            (np.multiply, (flat(z[:size]), flat(tanh_c[t]), flat(S[t + 1, :size]))),
+            (product, (S[t], z[: 4 * size])),
+            (np.tanh, (gates, gates)),
+            (np.multiply, (sigmoids, half, sigmoids)),
+            (np.add, (sigmoids, half, sigmoids)),
+            (np.multiply, (flat(z[size : 3 * size]), flat(z[3 * size :]), both)),
+            (np.add, (new, carried, c)),
+            (np.tanh, (c, kept)),
+            (np.multiply, (flat(z[:size]), kept, flat(S[t + 1, :size]))),
         ]
     return program + results([S[:, :size], Z[:, 4 * size :]], outputs[0], lengths)
 
@@ -94,38 +103,46 @@ def lstm_backward(memory: Memory, attributes: Attributes, operands: Operands, ou
     S, Z, tanh_c = map(over_time, kept)
     times, size, rows = tanh_c.shape
     dz = steps_of(memory, outputs[0], (times, 4 * size, rows), S.dtype)
-    _, one = numbers(S.dtype)
     of_initial = outputs[2]
     ((dh, Gh), *of_c), program = cotangents(memory, g, size, times, lengths)
     dc, Gc = of_c[0] if of_c else (memory.empty(dh.shape, dh.dtype), None)
-    gates, others = Z[:times, : 4 * size].reshape(times, 4, size, rows), Z[:times, 3 * size :]
-    A, D = memory.empty((times, size, rows), S.dtype), dz.reshape(times, 4, size, rows)
-    product = memory.empty((size, rows), S.dtype)
-    program += [
-        (np.square, (flat(tanh_c), flat(A))),
-        (np.subtract, (one, flat(A), flat(A))),
+    D, A = dz.reshape(times, 4, size, rows), memory.empty((min(times, SPAN), size, rows), S.dtype)
+    back, product, d, d_c = M[:size].dot, memory.empty((size * rows,), S.dtype), flat(dh), flat(dc)
+    program += [] if of_c else [(dc.fill, (0,))]
+    for span in reversed(spans(times, SPAN)):
+        program += lstm_factors(Z[span], tanh_c[span], A[: span.stop - span.start], D[span])
+        for t in range(span.stop - 1, span.start - 1, -1):
+            of_gates, of_o = D[t, 1:], flat(D[t, 0])
+            program += [
+                (np.multiply, (d, flat(A[t - span.start]), product)),
+                (np.add, (d_c, product, d_c)),
+                (np.multiply, (dc, of_gates, of_gates)),
+                (np.multiply, (d, of_o, of_o)),
+            ]
+            if t or of_initial is not None:
+                program += [(back, (dz[t], dh)), (np.multiply, (d_c, flat(Z[t, 2 * size : 3 * size]), d_c))]
+                program += arriving(d, Gh, t) + arriving(d_c, Gc, t)
+    return program + input_cotangents(memory, M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh, dc], of_initial)
+
+
+def lstm_factors(Z: Any, tanh_c: Any, A: Any, D: Any) -> Program:
+    """A = o (1 - tanh^2 c) and D = [tanh c o (1 - o)  g i (1 - i)  c f (1 - f)  i (1 - g^2)], at several times."""
+    times, size, rows = A.shape
+    gates = Z[:, : 4 * size].reshape(times, 4, size, rows)
+    g_and_c = Z[:, 3 * size :].reshape(times, 2, size, rows)
+    _, one = numbers(A.dtype)
+    return [
+        (np.square, (tanh_c, A)),
+        (np.subtract, (one, A, A)),
         (np.multiply, (A, gates[:, 0], A)),
         (np.subtract, (one, gates[:, :3], D[:, :3])),
         (np.multiply, (D[:, :3], gates[:, :3], D[:, :3])),
         (np.multiply, (D[:, 0], tanh_c, D[:, 0])),
-        (np.multiply, (D[:, 1:3], others.reshape(times, 2, size, rows), D[:, 1:3])),
+        (np.multiply, (D[:, 1:3], g_and_c, D[:, 1:3])),
         (np.square, (gates[:, 3], D[:, 3])),
         (np.subtract, (one, D[:, 3], D[:, 3])),
         (np.multiply, (D[:, 3], gates[:, 1], D[:, 3])),
-        *([] if of_c else [(dc.fill, (0,))]),
     ]
-    for t in range(times - 1, -1, -1):
-        d = D[t]
-        program += [
-            (np.multiply, (flat(dh), flat(A[t]), flat(product))),
-            (np.add, (flat(dc), flat(product), flat(dc))),
-            (np.multiply, (dc, d[1:], d[1:])),
-            (np.multiply, (flat(dh), flat(d[0]), flat(d[0]))),
-        ]
-        if t or of_initial is not None:
-            program += [(M[:size].dot, (dz[t], dh)), (np.multiply, (flat(dc), flat(gates[t, 2]), flat(dc)))]
-            program += arriving(dh, Gh, t) + arriving(dc, Gc, t)
-    return program + input_cotangents(memory, M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh, dc], of_initial)
 
 
 def gru_forward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> Program:
@@ -139,25 +156,28 @@ def gru_forward(memory: Memory, attributes: Attributes, operands: Operands, outp
     Y = steps_of(memory, outputs[2], (times, 3 * size, rows), x.dtype)
     N = steps_of(memory, outputs[3], (times, size, rows), x.dtype)
     difference = steps_of(memory, outputs[4], (times, size, rows), x.dtype)
-    Zx = memory.empty((times, 3 * size, rows), x.dtype)
+    parts = slice(size), slice(size, 2 * size), slice(size, None), slice(2 * size, None)
+    Zx = memory.empty((min(times, SPAN), 3 * size, rows), x.dtype)
     half, _ = numbers(x.dtype)
-    program.append((np.matmul, (W.T, S[:times, size:], Zx)))
-    for t in range(times):
-        a, rz, z = flat(Y[t, :size]), flat(Y[t, size:]), flat(Y[t, 2 * size :])
-        n, d, new = flat(N[t]), flat(difference[t]), flat(S[t + 1, :size])
-        program += [
-            (R.T.dot, (S[t, : size + 1], Y[t])),
-            (np.add, (rz, flat(Zx[t, : 2 * size]), rz)),
-            (np.tanh, (rz, rz)),
-            (np.multiply, (rz, half, rz)),
-            (np.add, (rz, half, rz)),
-            (np.multiply, (a, flat(Y[t, size : 2 * size]), n)),
-            (np.add, (n, flat(Zx[t, 2 * size :]), n)),
-            (np.tanh, (n, n)),
-            (np.subtract, (flat(S[t, :size]), n, d)),
-            (np.multiply, (d, z, new)),
-            (np.add, (new, n, new)),
-        ]
+    product = R.T.dot
+    for span in spans(times, SPAN):
+        program.append((np.matmul, (W.T, S[span, size:], Zx[: span.stop - span.start])))
+        for t in range(span.start, span.stop):
+            a, r, rz, z = (flat(Y[t, part]) for part in parts)
+            n, d, new, of_x = flat(N[t]), flat(difference[t]), flat(S[t + 1, :size]), Zx[t - span.start]
+            program += [
+                (product, (S[t, : size + 1], Y[t])),
+                (np.add, (rz, flat(of_x[: 2 * size]), rz)),
+                (np.tanh, (rz, rz)),
+                (np.multiply, (rz, half, rz)),
+                (np.add, (rz, half, rz)),
+                (np.multiply, (a, r, n)),
+                (np.add, (n, flat(of_x[2 * size :]), n)),
+                (np.tanh, (n, n)),
+                (np.subtract, (flat(S[t, :size]), n, d)),
+                (np.multiply, (d, z, new)),
+                (np.add, (new, n, new)),
+            ]
     return program + results([S[:, :size]], outputs[0], lengths)
 
 
@@ -167,15 +187,33 @@ def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, out
     Y, N, difference = map(over_time, kept)
     times, size, rows = N.shape
     dA = steps_of(memory, outputs[0], (times, 4 * size, rows), N.dtype)  # of a, r, z, n
-    _, one = numbers(N.dtype)
     of_initial = outputs[2]
     ((dh, G),), program = cotangents(memory, g, size, times, lengths)
-    D, other = dA.reshape(times, 4, size, rows), memory.empty(N.shape, N.dtype)
+    D, other = dA.reshape(times, 4, size, rows), memory.empty((min(times, SPAN), size, rows), N.dtype)
     carried = memory.empty(dh.shape, dh.dtype)
+    product, d, back = R[:size].dot, flat(dh), flat(carried)
+    for span in reversed(spans(times, SPAN)):
+        program += gru_factors(Y[span], N[span], difference[span], other[: span.stop - span.start], D[span])
+        for t in range(span.stop - 1, span.start - 1, -1):
+            program.append((np.multiply, (dh, D[t], D[t])))
+            if t or of_initial is not None:
+                program += [
+                    (product, (dA[t, : 3 * size], carried)),
+                    (np.multiply, (d, flat(Y[t, 2 * size :]), d)),
+                    (np.add, (d, back, d)),
+                    *arriving(d, G, t),
+                ]
+    return program + input_cotangents(memory, W[1:], dA[:, size:], outputs[1]) + initial_cotangents([dh], of_initial)
+
+
+def gru_factors(Y: Any, N: Any, difference: Any, other: Any, D: Any) -> Program:
+    """D = [r u'  a r (1 - r) u'  (h - n) z (1 - z)  u'], u' = (1 - z) (1 - n^2), at several times."""
+    size = N.shape[1]
     a, r, z = Y[:, :size], Y[:, size : 2 * size], Y[:, 2 * size :]
-    program += [
-        (np.square, (flat(N), flat(other))),
-        (np.subtract, (one, flat(other), flat(other))),
+    _, one = numbers(N.dtype)
+    return [
+        (np.square, (N, other)),
+        (np.subtract, (one, other, other)),
         (np.subtract, (one, z, D[:, 3])),
         (np.multiply, (D[:, 3], other, D[:, 3])),
         (np.multiply, (D[:, 3], r, D[:, 0])),
@@ -186,16 +224,6 @@ def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, out
         (np.subtract, (z, other, other)),
         (np.multiply, (other, difference, D[:, 2])),
     ]
-    for t in range(times - 1, -1, -1):
-        program.append((np.multiply, (dh, D[t], D[t])))
-        if t or of_initial is not None:
-            program += [
-                (R[:size].dot, (dA[t, : 3 * size], carried)),
-                (np.multiply, (flat(dh), flat(z[t]), flat(dh))),
-                (np.add, (flat(dh), flat(carried), flat(dh))),
-                *arriving(dh, G, t),
-            ]
-    return program + input_cotangents(memory, W[1:], dA[:, size:], outputs[1]) + initial_cotangents([dh], of_initial)
 
 
 def cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:

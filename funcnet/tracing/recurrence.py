@@ -16,7 +16,6 @@ is [h c], in one array.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +29,7 @@ from funcnet.tracing.shapes import Spec
 from funcnet.tracing.trace import Value
 
 Program: TypeAlias = list[Instruction]
+COLUMNS = 1024  # of copies of states and cotangents side by side, for which a product is as fast as for more
 
 
 def run(primitive: Primitive, operands: tuple[Any, ...], outputs: Sequence[Spec], **attributes: Any) -> tuple[Any, ...]:
@@ -156,8 +156,8 @@ def put_last(g: Any, lengths: Any, out: Any) -> None:
 
 
 def arriving(d: Any, G: Any, t: int) -> Program:
-    """Add the cotangent that arrives at the state before time t."""
-    return [] if G is None else [(np.add, (flat(d), flat(G[t]), flat(d)))]
+    """Add the cotangent that arrives at the state before time t, to d as a vector."""
+    return [] if G is None else [(np.add, (d, flat(G[t]), d))]
 
 
 def initial_cotangents(parts: Sequence[Any], out: Any) -> Program:
@@ -181,22 +181,41 @@ def unpacked(operands: Operands, count: int, attributes: Attributes) -> tuple[An
     return (*operands[:count], given.get("lengths"), given.get("state"))
 
 
+def spans(times: int, longest: int) -> list[slice]:
+    """The times in order, so many at once at most."""
+    return [slice(start, min(start + longest, times)) for start in range(0, times, longest)]
+
+
 def numbers(dtype: Any) -> tuple[Any, Any]:
     """1 / 2 and 1, as 0-d arrays, which NumPy takes in faster than Python's numbers."""
     return np.array(0.5, dtype), np.array(1, dtype)
 
 
 def time_product(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> Program:
-    """M = sum_t s_t dz_t^T, one product over time and batch."""
-    kept, dz = (over_time(x).transpose(1, 0, 2) for x in operands)
-    S = kept[:, : dz.shape[1]]
-    left, right = memory.empty(S.shape, S.dtype), memory.empty(dz.shape, dz.dtype)
-    length = prod(dz.shape[1:])
-    return [
-        (left.__setitem__, (..., S)),
-        (right.__setitem__, (..., dz)),
-        (left.reshape(len(S), length).dot, (right.reshape(len(dz), length).T, out)),
-    ]
+    """M = sum_t s_t dz_t^T, of so many times at once that copies of these in a row stay in the cache.
+
+    With the attribute `blocks`, pairs of slices of rows and of columns, only these blocks of M are computed.
+    """
+    kept, dz = map(over_time, operands)
+    times, gates, rows = dz.shape
+    count, size = max(1, min(times, COLUMNS // max(rows, 1))), len(out)
+    blocks = attributes.get("blocks", [(slice(size), slice(gates))])
+    copies = [memory.empty((n * count * rows,), dz.dtype) for n in (size, gates)]
+    products = [memory.empty(out[block].shape, dz.dtype) if times > count else None for block in blocks]
+    program: Program = [] if times else [(out.fill, (0,))]
+    for span in spans(times, count):
+        taken = span.stop - span.start
+        left, right = (
+            x[: n * taken * rows].reshape(n, taken * rows) for x, n in zip(copies, (size, gates), strict=True)
+        )
+        for to, x in ((left, kept), (right, dz)):
+            program.append((to.reshape(len(to), taken, rows).__setitem__, (..., x[span].transpose(1, 0, 2))))
+        for block, product in zip(blocks, products, strict=True):
+            result = product if span.start else out[block]
+            program.append((np.matmul, (left[block[0]], right[block[1]].T, result)))
+            if span.start:
+                program.append((np.add, (out[block], product, out[block])))
+    return program
 
 
 TIME_PRODUCT = Primitive("time_product", time_product, sums_rows=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from math import prod
+from types import EllipsisType
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -45,13 +47,38 @@ def refuse(what: str) -> NoReturn:
     raise TracingError(f"{what} cannot be recorded: {RECORDABLE}")
 
 
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """The view `array.transpose(axes)`."""
+
+    axes: Shape
+
+    def __call__(self, array: Any) -> Any:
+        """Transpose the array."""
+        return array.T if self.reverses else array.transpose(self.axes)
+
+    @property
+    def reverses(self) -> bool:
+        """Whether it is `array.T`."""
+        return self.axes == tuple(range(len(self.axes)))[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """The view `array.reshape(shape)`."""
+
+    shape: Shape
+
+    def __call__(self, array: Any) -> Any:
+        """Reshape the array."""
+        return array.reshape(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class Slice:
     """The view `array[index]`."""
 
-    index: slice | int | None | tuple[Any, ...]
-
-    def __init__(self, index: Any) -> None:
-        self.index = index
+    index: slice | int | EllipsisType | None | tuple[Any, ...]
 
     @property
     def steps(self) -> tuple[Any, ...]:
@@ -61,6 +88,9 @@ class Slice:
     def __call__(self, array: Any) -> Any:
         """Slice the array."""
         return array[self.index]
+
+
+View: TypeAlias = Transpose | Reshape | Slice
 
 
 def sliced_axis(index: tuple[Any, ...], ndim: int, axis: int) -> int:

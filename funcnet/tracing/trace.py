@@ -7,10 +7,8 @@ what, how long a value lives and what may be overwritten are facts that can be r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from math import prod
-from operator import methodcaller
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,8 +23,11 @@ from funcnet.tracing.shapes import (
     RECORDABLE,
     Axes,
     MissingAttributeError,
+    Reshape,
     Slice,
     Spec,
+    Transpose,
+    View,
     check_dtypes,
     common_axis,
     permutation,
@@ -162,7 +163,7 @@ class Value(NDArrayOperatorsMixin):
         self.batch_axis: int | None = batch_axis
         self.call: Call | None = None
         self.base: Value | None = None
-        self.view: Callable[[Any], Any] | None = None
+        self.view: View | None = None
         self.order: tuple[int, ...] | None = None
         self.offset: int = 0
         self.use_count: int = 0
@@ -198,16 +199,15 @@ class Value(NDArrayOperatorsMixin):
     @property
     def T(self) -> Value:
         """The matrix transposed, a view."""
-        axis = None if self.batch_axis is None else self.ndim - 1 - self.batch_axis
-        return self.as_view(np.transpose, self.shape[::-1], axis)
+        return self.transpose(tuple(range(self.ndim))[::-1])
 
     def transpose(self, axes: tuple[int, ...]) -> Value:
         """The axes in another order, a view."""
         axes = permutation(axes, self.ndim)
         axis = None if self.batch_axis is None else axes.index(self.batch_axis)
-        return self.as_view(partial(np.transpose, axes=axes), tuple(self.shape[i] for i in axes), axis)
+        return self.as_view(Transpose(axes), tuple(self.shape[i] for i in axes), axis)
 
-    def as_view(self, view: Callable[[Any], Any], shape: tuple[int, ...], batch_axis: int | None) -> Value:
+    def as_view(self, view: View, shape: tuple[int, ...], batch_axis: int | None) -> Value:
         """The value `view(self)`, which shares the memory of this one."""
         value = Value(self.trace, shape, self.dtype, batch_axis)
         value.base, value.view = self, view
@@ -271,7 +271,7 @@ class Value(NDArrayOperatorsMixin):
         if shape == self.shape:
             return self
         if shape[-1:] == self.shape[-1:] and self.root.order is None:  # features are stored first, see `Plan`
-            return self.as_view(methodcaller("reshape", shape), shape, self.batch_axis)
+            return self.as_view(Reshape(shape), shape, self.batch_axis)
         value = self.trace.emit(RESHAPE, (self,), shape, self.dtype, self.batch_axis)
         if self.ndim == 2 and shape[0] == self.shape[0]:
             value.order = rows_innermost(self.batch_axis, len(shape))

@@ -15,7 +15,7 @@ from funcnet.training.batches import Batch
 from funcnet.training.evaluation import Mean, compared, of_all_rows
 from funcnet.training.fit_result import Fit
 from funcnet.training.monitoring import Monitor
-from funcnet.training.scan import Run, begin, folded, has_state
+from funcnet.training.scan import Run, begin, folded
 from funcnet.training.steps import Metric
 from funcnet.training.weighing import Weigh
 
@@ -39,7 +39,7 @@ class Loop(NamedTuple):
 def after_epoch(loop: Loop, fitted: Fit[P], batches: Iterator[Batch], key: Key | None) -> tuple[P, Any, dict[str, Any]]:
     """(params, state, the loss and the metrics of the epoch) after one step on each batch."""
     step, params, state, mean = loop.step, fitted.last, fitted.state, Mean()
-    metrics: Mapping[str, Metric] = step.metrics if has_state(step) else {}
+    metrics: Mapping[str, Metric] = step.metrics
     parts: list[tuple[Any, ...]] = []
     if step.scans and not metrics and (key is None or not step.random):
         for group in alike(batches):
@@ -85,7 +85,7 @@ def stepped(
 ) -> tuple[Any, Any, list[tuple[Any, ...]]]:
     """(params, state, the outputs and targets where there are metrics) after one step after the other."""
     step, parts = loop.step, list[tuple[Any, ...]]()
-    with_metrics = has_state(step) and step.shows_outputs
+    with_metrics = step.shows_outputs
     run: Run | None = None
     for place, batch in enumerate(batches):
         own = folded(step, key, place)

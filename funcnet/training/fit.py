@@ -81,7 +81,7 @@ def fit(
     Example: `fitted = fn.fit(step, params, (x, target), 10, 32, fn.key(0)); params = fitted.params`.
     """
     loop = check_fit(step, params, data, count("epochs", epochs), batch_size, key, validation)
-    names = ["loss", *(step.metrics if has_state(step) else ())]
+    names = ["loss", *step.metrics]
     names += [f"validation_{name}" for name in names] if validation is not None else []
     waits = None if patience is None else count("patience", patience)
     listeners, shows = Listeners(callbacks), flag("fit: verbose", verbose)
@@ -180,9 +180,7 @@ def validated(loop: Loop, params: Any) -> dict[str, Any]:
     size = loop.batch_size if isinstance(data, Rows) else None
     if step.loss is None:
         return {"validation_loss": mean_loss(step.net, params, data, size, loop.weigh)}
-    functions: dict[str, Metric] = {"loss": partial(loss_of, step.loss)}
-    if has_state(step):
-        functions |= step.metrics
+    functions: dict[str, Metric] = {"loss": partial(loss_of, step.loss), **step.metrics}
     found = scores(step.net, functions, params, data, size, step.taken)
     return {f"validation_{name}": value for name, value in found.items()}
 

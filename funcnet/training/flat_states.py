@@ -79,7 +79,8 @@ def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node], arrays: list[A
         return tree.new_tuple(type(flat), [with_trees(layout, part, nodes, arrays) for part in flat])
     if not is_array(flat) or not flat.ndim:  # a number may be an array of no axes, as files give them
         return flat
-    made = layout.tree(flat)
+    leaves = layout.views(flat)
+    made = layout.build(leaves)
     nodes += layout.nodes(made)
-    arrays += [flat, *layout.leaves(made)]
+    arrays += [flat, *leaves]
     return made

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from types import MappingProxyType
 from typing import Any, Never, cast
 
 import numpy as np
@@ -22,7 +24,7 @@ from funcnet.random import Key
 from funcnet.tracing.forms import Instruction
 from funcnet.tracing.trace import Trace, Value
 from funcnet.training.mistakes import refuse_swapped, warn_of_activation, warn_of_targets
-from funcnet.training.nonfinite import all_finite, not_finite
+from funcnet.training.nonfinite import all_finite, not_finite, values
 from funcnet.training.splitting import inputs_taken
 
 P = TypeVar("P", default=Any)
@@ -90,8 +92,12 @@ class CompiledGradient(Compiled[P]):
         self, space: Workspace[P], params: P, arrays: tuple[Any, ...], key: Key | None, loss: Any
     ) -> NonFiniteError:
         """The error for what ran in this workspace, with these params."""
-        taken, gradient = self.taken(len(arrays)), space.layout.tree(space.gradient / self.scale)
-        return not_finite(self.kind, self.net, taken, params, arrays, key, loss, gradient)
+        gradient = tree.leaves_with_path(space.layout.tree(space.gradient / self.scale))
+        named = chain(
+            values(self.net, self.taken(len(arrays)), params, arrays, key),
+            [("the loss", loss), *((f"the gradient of params{path}", g) for path, g in gradient)],
+        )
+        return not_finite(self.kind, named)
 
     def results(
         self, trace: Trace, params: P, inputs: tuple[Value, ...], key: Any
@@ -188,10 +194,13 @@ class Step(CompiledGradient[P]):
     """Base of training steps: the compiled gradient, then an update of the params.
 
     flat: whether the update runs over flat vectors.
+    metrics: what is computed of the outputs beside the loss.      returns_metrics: whether a dict holds the loss too.
     scans: whether many steps are one call.
     """
 
     flat: bool
+    metrics: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+    returns_metrics: bool = False
     scans: bool = False
 
     def enter(
@@ -248,11 +257,17 @@ class SGDStep(Step[P]):
         space, vector = self.acquire(params, arrays, key)
         for f, args in space.program:
             f(*args)
-        vector = (space.layout.joined(params) if vector is None else vector) - space.gradient
-        new, loss = space.layout.tree(vector), space.fresh[0]()
+        before = space.layout.joined(params) if vector is None else vector
+        return self.finish(space, before - space.gradient, params, arrays, key)
+
+    def finish(
+        self, space: Workspace[P], vector: Any, params: P, arrays: tuple[Any, ...], key: Key | None
+    ) -> tuple[P, np.floating[Any]]:
+        """(new params, whose vector this is, the loss); the workspace goes back."""
+        loss = space.fresh[0]()
         if self.check_finite and not all_finite(loss, vector):
             raise self.not_finite(space, params, arrays, key, loss)
-        space.params_cache.remember(new, vector)
+        new = space.params_cache.made(vector)
         space.pool.append(space)
         return new, loss
 

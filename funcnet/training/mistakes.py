@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -42,10 +41,8 @@ def last_kinds(net: Function[Any, Any]) -> set[str]:
     graph = getattr(function, "graph", None)
     if graph is not None:
         return {kind for key in graph.outputs for kind in last_kinds(function.layer(key).apply)}
-    if net.kind == "serial" and isinstance(function, partial):
-        applies: Any = function.args[0]
-        if isinstance(applies, tuple):
-            return last_kinds(cast("Any", applies)[-1])
+    if net.kind == "serial" and net.parts:
+        return last_kinds(net.parts[-1].apply)
     return {net.kind}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,48 +20,28 @@ def all_finite(*arrays: Any) -> bool:
     return all(bool(np.isfinite(x).all()) for x in arrays)
 
 
-def not_finite(
-    kind: str,
-    net: Function[Any, Any],
-    taken: int,
-    params: Any,
-    arrays: tuple[Any, ...],
-    key: Key | None,
-    loss: Any,
-    gradient: Any,
-) -> NonFiniteError:
-    """The error that names the first array, in the order of computing, that is not finite, and how much of it.
-
-    taken: how many of the arrays are inputs of the network.
-    """
+def not_finite(kind: str, named: Iterable[tuple[str, Any]]) -> NonFiniteError:
+    """The error that names the first array, in the order of computing, that is not finite, and how much of it."""
     with np.errstate(all="ignore"):
-        for name, x in _values(net, taken, params, arrays, key, loss, gradient):
+        for name, x in named:
             if not all_finite(x):
                 return NonFiniteError(f"{kind}: {name} has {_count(np.asarray(x))}, the first that is not finite")
     return NonFiniteError(f"{kind}: the new params are not finite, though the gradient is: lower the learning rate")
 
 
-def _values(
-    net: Function[Any, Any],
-    taken: int,
-    params: Any,
-    arrays: tuple[Any, ...],
-    key: Key | None,
-    loss: Any,
-    gradient: Any,
-) -> Iterator[tuple[str, Array]]:
-    """What goes in, what every operator makes of it, the loss and the gradient, by name."""
+def values(
+    net: Function[Any, Any], inputs: int, params: Any, arrays: tuple[Any, ...], key: Key | None
+) -> Iterator[tuple[str, Any]]:
+    """What goes in, and what every operator makes of it, by name. inputs: how many of the arrays the network takes."""
     yield from ((f"params{path}", p) for path, p in tree.leaves_with_path(params))
     yield from ((f"input {i}", np.asarray(x)) for i, x in enumerate(arrays))
-    inputs = net.accept(params, arrays[:taken], key)
+    given = net.accept(params, arrays[:inputs], key)
     if isinstance(net.function, Network):
-        values, _ = net.function.forward(params, inputs, key)
+        outputs, _ = net.function.forward(params, given, key)
         kinds = {step.key: step.layer.apply.kind for step in net.function.steps}
-        yield from ((f"the output of operator {k!r} ({kinds[k]})", y) for k, y in values.items())
+        yield from ((f"the output of operator {k!r} ({kinds[k]})", y) for k, y in outputs.items())
     else:
-        yield f"the output of {net.kind}", net.compute(params, *inputs, key=key)[0]
-    yield "the loss", loss
-    yield from ((f"the gradient of params{path}", g) for path, g in tree.leaves_with_path(gradient))
+        yield f"the output of {net.kind}", net.compute(params, *given, key=key)[0]
 
 
 def _count(x: Array) -> str:

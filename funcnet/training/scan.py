@@ -103,9 +103,8 @@ class FlatRun(Generic[P]):
     def finish(self) -> tuple[P, Any]:
         """The params as views of the vector, in which nothing changes any more, and the state."""
         space = self.space
-        params = space.layout.tree(self.vector)
         state = self.step.state_of(space, self.state)
-        space.params_cache.remember(params, self.vector)
+        params = space.params_cache.made(self.vector)
         space.pool.append(space)
         return params, state
 
@@ -160,7 +159,6 @@ def scan(step: Any, params: Any, /, *given: Any, key: Key | None = None) -> tupl
 
 def run_all(step: Any, params: Any, state: Any, arrays: Arrays, key: Key | None) -> tuple[Any, Any, Any]:
     """(params, state, losses) after all steps."""
-    with_metrics = has_state(step) and step.returns_metrics
     losses: list[Any] = []
     place = 0
     try:
@@ -169,10 +167,10 @@ def run_all(step: Any, params: Any, state: Any, arrays: Arrays, key: Key | None)
         run = begin(step, params, state, tuple(x[0] for x in arrays), folded(step, key, 0), len(arrays[0]))
         for place, batch in enumerate(zip(*arrays, strict=True)):
             loss, outputs = run.advance(batch, folded(step, key, place))
-            losses.append(step.with_metrics(loss, outputs, batch) if with_metrics else loss)
+            losses.append(step.with_metrics(loss, outputs, batch) if step.returns_metrics else loss)
     except FuncnetError as error:
         raise located(error, place_of(error, place, arrays)) from None
-    return *run.finish(), losses_of(losses) if with_metrics else np.array(losses)
+    return *run.finish(), losses_of(losses) if step.returns_metrics else np.array(losses)
 
 
 def losses_of(dicts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -216,6 +214,6 @@ def begin(step: Step[P], params: P, state: Any, arrays: Arrays, key: Key | None,
 
     steps: how many there will be, if that is known; it makes no difference but in time.
     """
-    if has_state(step) and not step.flat:
-        return StepRun(step, params, state)
-    return FlatRun(step, params, state, arrays, key, steps)
+    if step.flat:
+        return FlatRun(step, params, state, arrays, key, steps)
+    return StepRun(cast("Any", step), params, state)

@@ -57,8 +57,8 @@ class TrainStep(Step[P], Generic[P, L]):
         super().__init__(net, loss, check_finite)
         check_optimizer("train_step: the optimizer", optimizer)
         self.optimizer: Optimizer = optimizer
-        self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
-        self.returns_metrics: bool = metrics is not None
+        self.metrics = {} if metrics is None else check_metrics("train_step", metrics)
+        self.returns_metrics = metrics is not None
         self.shows_outputs: bool = bool(self.metrics)
         self.takes_weight: bool = takes_weight(optimizer)
         self.flat: bool = isinstance(optimizer.update, Elementwise)
@@ -95,10 +95,10 @@ class TrainStep(Step[P], Generic[P, L]):
                 f(*args)
             updates, state = two(self.update_of(arrays)(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
-        new, (loss, *outputs) = layout.tree(vector), [take() for take in space.fresh]
+        loss, *outputs = [take() for take in space.fresh]
         if self.check_finite and not all_finite(loss, vector):
             raise self.not_finite(space, params, arrays, key, loss)
-        space.params_cache.remember(new, vector)
+        new = space.params_cache.made(vector)
         space.pool.append(space)
         return new, state, loss, outputs
 

@@ -25,20 +25,9 @@ def weigher(net: Function[Any, Any], loss: Function[Any, Any] | None, taken: Cal
     if loss is not None:
         if loss.total_weight is not None:
             return partial(_by_loss, loss, taken)
-        return _adds_up if is_sum(loss) else _by_rows
+        return _adds_up if loss.adds_up else _by_rows
     found = _loss_inside(net)
-    return _by_rows if found is None else _adds_up if is_sum(found[0]) else partial(_by_loss_inside, *found)
-
-
-def is_sum(loss: Function[Any, Any]) -> bool:
-    """Whether this loss was made with reduction "sum"."""
-    function: Any = loss.function
-    while isinstance(function, partial):
-        for option in function.args:
-            if any(type(name) is str and name == "sum" for name in (option, getattr(option, "reduction", None))):
-                return True
-        function = function.func
-    return False
+    return _by_rows if found is None else _adds_up if found[0].adds_up else partial(_by_loss_inside, *found)
 
 
 def _by_rows(arrays: tuple[Any, ...]) -> float:
@@ -72,7 +61,7 @@ def _loss_inside(net: Function[Any, Any]) -> tuple[Function[Any, Any], list[int]
         return None
     (output,), steps = function.graph.outputs, {step.key: step for step in function.steps}
     loss, sources = steps[output].layer.apply, steps[output].fed_by
-    if loss.total_weight is None and not is_sum(loss):
+    if loss.total_weight is None and not loss.adds_up:
         return None
     outside = [k for k in function.graph.inputs if steps[k].layer.apply.is_identity]
     targets = [k for k in sources if k in outside]

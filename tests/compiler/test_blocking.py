@@ -22,7 +22,7 @@ from funcnet.compiler.planning import make_plan
 from funcnet.core import layer
 from funcnet.tracing.forms import plain
 from funcnet.tracing.primitive import Primitive
-from funcnet.tracing.primitives import inner
+from funcnet.tracing.primitives import dropout_mask, inner
 from funcnet.tracing.trace import Trace
 from tests.compiler.test_plan import planned
 from tests.support.battery import subject_of
@@ -119,6 +119,10 @@ def test_the_length_of_blocks(rows: int, most: int, length: int) -> None:
     assert even(rows, most) == length
 
 
+def test_rows_of_no_features_have_one_block_or_more() -> None:
+    assert spans(planned(lambda x: x.sum(), (0,), rows=4000), 4000) == [(0, 4000)]
+
+
 def test_a_block_keeps_products_small() -> None:
     plan = planned(lambda W, x: x @ W, (50,), params=[(50, 50)], rows=2000)
     assert max(stop - start for start, stop in spans(plan, 2000)) * 2500 <= blocking.SMALL_PRODUCT
@@ -150,6 +154,11 @@ SEPARABLE: dict[str, Callable[..., Any]] = {
     "a sum of sums": lambda W, b, x: x.sum() + inner(x, x) - (-x.sum()),
     "rows and a sum": lambda W, b, x: (np.tanh(x), x.sum()),
     "a mean": lambda W, b, x: x.sum() * (1.0 / x.size),
+    "an array for each feature": lambda W, b, x: x * np.ones(3, x.dtype),
+    "an array for each feature of rows that lie along the second axis": lambda W, b, x: (
+        (x.T * np.ones((3, 1), x.dtype)).T
+    ),
+    "params by a 0-d array": lambda W, b, x: x @ (W * np.array(2.0, x.dtype)),
     "rows of a call of several outputs": several(*ROWS_AND_SUM, read=0),
     "a sum of a call of several outputs": several(*ROWS_AND_SUM, read=1, sums=True),
 }
@@ -158,6 +167,8 @@ MIXED: dict[str, Callable[..., Any]] = {
     "rows less the sum of all": lambda W, b, x: x - x.sum(),
     "the largest of the rows": lambda W, b, x: x.max(axis=0) * 1.0,
     "the largest of all": lambda W, b, x: x.max() * 1.0,
+    "an inner product of sums": lambda W, b, x: inner(s := x.sum(axis=0), s),
+    "random rows": lambda W, b, x: x * dropout_mask(x.trace.key(), 0.5, x),
     "a product of sums": lambda W, b, x: x.sum() * inner(x, x),
     "a square of a sum": lambda W, b, x: (s := x.sum()) * s,
     "a function of a sum": lambda W, b, x: np.exp(x.sum()),
@@ -170,6 +181,8 @@ MIXED: dict[str, Callable[..., Any]] = {
     "a product of a gradient": lambda W, b, x: (x.T @ x) @ W,
     "a number that is no sum, of a call of several outputs": several(*ROWS_AND_SUM, read=1),
     "an array for each row": lambda W, b, x: x * np.ones((x.shape[0], 1), x.dtype),
+    "an array for each row along the second axis": lambda W, b, x: (x.T * np.ones((1, x.shape[0]), x.dtype)).T,
+    "an array that may have rows beside params": lambda W, b, x: x @ (W * np.ones((3, 3), x.dtype)),
 }
 
 
@@ -502,7 +515,16 @@ def test_nan_in_one_row_stays_in_its_row() -> None:
 def test_a_number_that_depends_on_the_rows_is_that_of_the_whole_batch() -> None:
     layer = fn.elementwise(lambda x: (x / x.shape[0], lambda g: g / x.shape[0]), "share")
     x = np.ones((2000, 2))
-    np.testing.assert_allclose(fn.network({1: layer}, {}).apply({}, x), layer.apply((), x))
+    with limits(10, 1):
+        np.testing.assert_allclose(fn.network({1: layer}, {}).apply({}, x), layer.apply((), x))
+
+
+def test_an_array_that_a_layer_makes_anew_for_each_plan_is_the_same_number() -> None:
+    twice = fn.elementwise(lambda x: (x * np.full(2, 2.0, x.dtype), lambda g: g * 2.0), "twice")
+    net, x = fn.network({1: twice}, {}), np.ones((1001, 2))
+    with limits(10, 1):
+        np.testing.assert_array_equal(net.apply({}, x), 2 * x)
+    assert block_count(net.apply) > 1
 
 
 def test_a_sum_whose_factor_depends_on_the_rows_is_that_of_the_whole_batch() -> None:

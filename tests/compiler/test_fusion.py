@@ -153,6 +153,43 @@ def test_cotangents_of_params_stay_where_they_belong() -> None:
     assert_no_clobber(found)
 
 
+def test_cotangents_of_params_that_calls_read_stay_where_they_belong() -> None:
+    trace = Trace(np.dtype(np.float32), ROWS)
+    params, x = [trace.parameter((2, 3)) for _ in range(2)], trace.input((ROWS, 2), trace.dtype)
+    values: list[Any] = [np.tanh(p) for p in params]
+    found = make_plan(trace, [x.sum(), *(y * 2.0 for y in values)], values)
+    assert not found.parts
+    assert_no_clobber(found)
+
+
+def test_different_calls_that_follow_are_left_alone() -> None:
+    found = values_of(lambda a, b: (1.0 - a * a).sum() + (2.0 - b * b).sum())
+    assert [call.primitive.name for call in joined_calls(found)] == ["multiply"]
+    assert_no_clobber(found)
+
+
+def test_what_a_product_reads_is_not_where_the_product_goes() -> None:
+    found = planned(lambda W, a, b: squares(np.tanh(a) @ W, np.exp(b)), (WIDTH,), (WIDTH,), params=[(WIDTH, WIDTH)])
+    assert count(found) == 1
+    assert_no_clobber(found)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_row_of_ones_has_room_behind_what_is_joined(width: int) -> None:
+    def function(W: Any, b: Any, x: Any, z: Any) -> Any:
+        y, e = np.tanh(x), np.exp(z)
+        return (y @ W + b).sum() + squares(y, e)
+
+    found = planned(function, (width,), (width,), params=[(width, 2), (2,)])
+    assert (len(found.ones), count(found)) == (1, 1)
+    assert_no_clobber(found)
+
+
+def test_single_numbers_and_vectors_are_left_alone() -> None:
+    assert not values_of(lambda a, b: a.sum() * 2.0 + b.sum() * 2.0).parts
+    assert not values_of(lambda a, b: (a.sum(axis=0) * 2.0).sum() + (b.sum(axis=0) * 2.0).sum()).parts
+
+
 def test_joined_calls_stand_where_the_first_of_them_stood() -> None:
     def function(a: Any, b: Any) -> Any:
         y, z = np.tanh(a), np.exp(b)

@@ -222,6 +222,29 @@ def test_a_sequence_in_two_parts_is_the_sequence_whole(name: str, cut: int) -> N
 
 
 @every_layer
+@pytest.mark.parametrize("rows", [3, 40])
+def test_a_long_sequence_is_its_parts_one_after_another(name: str, rows: int) -> None:
+    layer, params, x = problem(name, rows, 150, **WHOLE[name])
+    continued = LAYERS[name](UNITS, initial_state=True, **WHOLE[name])
+    state: Any = np.zeros((rows, STATES[name]))
+    pulls: list[Any] = []
+    for part in np.split(x, 6, axis=1):
+        state, pull = continued.apply.vjp(params, part, state)
+        pulls.append(pull)
+    whole, pull = layer.apply.vjp(params, x)
+    np.testing.assert_allclose(whole, state, rtol=1e-11)
+    g: Any = np.random.default_rng(1).normal(size=whole.shape)
+    total, parts = tree.map(np.zeros_like, params), list[Any]()
+    expected, (dx,) = pull(g)
+    for pull in reversed(pulls):
+        of_params, (dx_part, g) = pull(g)
+        total, parts = tree.map(np.add, total, of_params), [dx_part, *parts]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), dx, rtol=1e-9, atol=1e-15)
+    for found, leaf in zip(tree.leaves(expected), tree.leaves(total), strict=True):
+        np.testing.assert_allclose(found, leaf, rtol=1e-9, atol=1e-12)
+
+
+@every_layer
 @pytest.mark.parametrize("sequences", [False, True])
 def test_a_sequence_of_length_0_gives_its_initial_state(name: str, sequences: bool) -> None:
     options = {"lengths": True, "initial_state": True, "return_sequences": sequences, **WHOLE[name]}

@@ -211,7 +211,8 @@ def calls(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
     if not isinstance(node.func, ast.Attribute):
         return
     method, of_numpy = node.func.attr, isinstance(node.func.value, ast.Name) and node.func.value.id == "np"
-    if of_numpy and node.args and len(node.args) <= 2 and method not in ("copyto", "full_like", "empty_like", "arange"):
+    plain = node.args and not any(isinstance(x, ast.Starred) for x in node.args)
+    if of_numpy and plain and len(node.args) <= 2 and method not in ("copyto", "full_like", "empty_like", "arange"):
         yield "dropped branch", node.args[0]
         if len(node.args) == 2:
             yield "dropped branch", node.args[1]
