@@ -65,7 +65,7 @@ def _recorded(where: str, function: Any, params: Any, arrays: Sequence[Any], pas
         )
     for i, x in enumerate(arrays):
         if isinstance(x, tuple):
-            shape = ", ".join(map(str, (1, *x)))
+            shape = ", ".join(map(str, [1, *cast("Any", x)]))
             raise DTypeError(
                 f"{where}: array {i} is the tuple {x!r:.60}: give an example of the array, such as "
                 f"np.zeros(({shape}), np.float32)"

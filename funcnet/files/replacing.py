@@ -37,14 +37,14 @@ def file_path(path: Any, call: str) -> str:
 
 
 def explained(name: str, path: str, error: OSError) -> OSError:
-    """The same error of the system, whose words say what to do. name: of the function that was given the path."""
+    """An error for a path with words that say what to do; any other as it is. name: of the function given the path."""
+    if error.errno not in (errno.ENOENT, errno.EISDIR):
+        return error
     folder, file = os.path.split(path)
     if not path:
         fix = "the path is empty: give the name of a file, such as 'model.npz'"
-    elif error.errno == errno.EISDIR or os.path.isdir(path):
+    elif error.errno == errno.EISDIR:
         fix = f"this is a folder: give the name of a file, such as {os.path.join(path, 'model.npz')!r}"
-    elif error.errno != errno.ENOENT:
-        fix = f"{error.strerror}"
     elif not os.path.isdir(folder or os.curdir):
         fix = f"there is no folder {folder!r}" + f": make it first, os.makedirs({folder!r})" * (name == "save")
     else:
