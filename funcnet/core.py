@@ -10,7 +10,7 @@ Given arrays it computes; given the symbolic values of `funcnet.tracing` it reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Never, NoReturn, Protocol, Self, TypeAlias, cast
 
@@ -80,7 +80,6 @@ class Function(Generic[P, Y]):
     parts: the layers that it was made of, by serial, parallel (the branches, then merge) or residual.
     """
 
-    multi_output: bool = False
     is_identity: bool = False
     parts: tuple[Layer[Any, Any], ...] = ()
 
@@ -95,6 +94,7 @@ class Function(Generic[P, Y]):
         random: bool = False,
         total_weight: Callable[..., float] | None = None,
         adds_up: bool = False,
+        multi_output: bool = False,
         transposed: Function[P, Y] | None = None,
     ) -> None:
         self.kind = kind
@@ -105,6 +105,7 @@ class Function(Generic[P, Y]):
         self.random: bool = random
         self.total_weight: Callable[..., float] | None = total_weight
         self.adds_up: bool = adds_up
+        self.multi_output: bool = multi_output
         self.transposed: Function[P, Y] | None = transposed
         self.depth: int = 0
         """How many layers stand around the innermost one."""
@@ -291,10 +292,17 @@ def layer(
 
 def output_shape(apply: Function[P, Any], params: P, shapes: tuple[Shape, ...], dtype: DType) -> Shape:
     """The shape that `function` gives, learnt by tracing it on one row."""
-    trace = Trace(np.dtype(dtype), rows=1, total=2)  # of a batch, for what refuses a single row
-    symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
     rank = max(1, len(shapes[0]))  # labels have fewer axes than the logits before them
     integers = [i for i in apply.integer_inputs if i < len(shapes) and len(shapes[i]) < rank]
-    inputs = [trace.input((1, *s), apply.dtype(i, trace.dtype, integers)) for i, s in enumerate(shapes)]
+    return trace_one_row(apply, params, shapes, np.dtype(dtype), integers)[0]
+
+
+def trace_one_row(
+    apply: Function[P, Any], params: P, shapes: Sequence[Shape], dtype: np.dtype[Any], integers: Collection[int]
+) -> tuple[Shape, Trace]:
+    """(the shape of the output, the trace) of one row; integers: which of the inputs are labels."""
+    trace = Trace(dtype, rows=1, total=2)  # of a batch, for what refuses a single row
+    symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
+    inputs = [trace.input((1, *s), apply.dtype(i, dtype, integers)) for i, s in enumerate(shapes)]
     output = cast(Value, apply.function(symbols, *inputs)[0])
-    return output.shape if output.batch_axis is None else output.shape[1:]
+    return output.shape if output.batch_axis is None else output.shape[1:], trace

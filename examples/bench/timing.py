@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Mapping
+from math import log
 from statistics import median, quantiles
 from time import perf_counter
 from typing import NamedTuple
@@ -58,11 +59,15 @@ def block_seconds(case: Case, steps: int, clock: Clock = perf_counter) -> float:
 
 
 def calibrate(case: Case, seconds: float) -> int:
-    """How many steps fill a block of that many seconds, a few at least."""
+    """How many steps fill a block of about that many seconds: at least five, or a power of 8.
+
+    JAX's scans are compiled for these lengths, so that a block is a single call, as it is in funcnet.
+    """
     steps = 1
-    while (each := block_seconds(case, steps)) * steps < seconds / 4:
-        steps *= 2
-    return max(5, round(seconds / each))
+    while (each := min(block_seconds(case, steps) for _ in range(2))) * steps < seconds / 4:
+        steps *= 8
+    count = seconds / each
+    return 8 ** round(log(count, 8)) if count >= 8 else max(5, round(count))
 
 
 def interleave(

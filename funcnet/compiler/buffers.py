@@ -41,8 +41,10 @@ class Free:
         self.by_size.setdefault(buffer.size, []).append(buffer)
 
     def take(self, value: Value) -> Buffer:
-        """The smallest free buffer that the value fits into, else a new one."""
-        buffer = self._find(value) if value.shape else None  # a number, often a loss, would hold a whole array's
+        """The smallest free buffer that the value fits into, else the largest one, which grows, else a new one."""
+        buffer = None  # of a number, often a loss, which would hold a whole array's
+        if value.shape:
+            buffer = self._find(value) or self._largest(value)
         if buffer is None:
             buffer = Buffer()
             self.made.append(buffer)
@@ -55,6 +57,14 @@ class Free:
             for i in range(len(buffers) - 1, -1, -1):
                 if buffers[i].fits(value):
                     return buffers.pop(i)
+        return None
+
+    def _largest(self, value: Value) -> Buffer | None:
+        """The largest free buffer, if neither it nor the value has a row of ones."""
+        for size in sorted((size for size, buffers in self.by_size.items() if buffers), reverse=True):
+            for i, buffer in enumerate(self.by_size[size]):
+                if value.ones is None and not buffer.row:
+                    return self.by_size[size].pop(i)
         return None
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Generic, Never, cast
+from collections.abc import Collection, Sequence
+from typing import Any, Generic, Never, Self, cast
 
 import numpy as np
 from numpy import ndarray
@@ -40,8 +40,11 @@ class Compiled(Generic[P]):
     passes: Collection[str] = PASSES
     """Those that its plans are made with."""
 
-    def __init__(self) -> None:
-        self.forget()
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """A new one, or a copy, has no programs; they are made when they are needed."""
+        made = super().__new__(cls)
+        made.forget()
+        return made
 
     def forget(self) -> None:
         """Let go of all programs."""
@@ -50,11 +53,6 @@ class Compiled(Generic[P]):
     def __getstate__(self) -> dict[str, Any]:
         """All but the programs."""
         return {name: value for name, value in self.__dict__.items() if name != "_programs"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore; programs are made when they are needed."""
-        self.__dict__.update(state)
-        self.forget()
 
     def __str__(self) -> str:
         """The program last made, a line a call."""
@@ -204,25 +202,7 @@ def traced(layout: Layout[P], arrays: Sequence[Array], rows: int, total: int) ->
 
 
 class CompiledFunction(Function[P, Y], Compiled[P]):
-    """A differentiable function whose call runs a program; its VJP runs the function itself, on fresh arrays.
-
-    multi_output: whether the output is a tuple.
-    """
-
-    def __init__(
-        self,
-        kind: str,
-        function: Callable[..., tuple[Y, Pullback[P]]],
-        arity: int | None = 1,
-        *,
-        multi_output: bool = False,
-        integer_inputs: Iterable[int] = (),
-        mask_inputs: Iterable[int] = (),
-        random: bool = False,
-    ) -> None:
-        super().__init__(kind, function, arity, integer_inputs=integer_inputs, mask_inputs=mask_inputs, random=random)
-        self.forget()
-        self.multi_output = multi_output
+    """A differentiable function whose call runs a program; its VJP runs the function itself, on fresh arrays."""
 
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None, **unknown: Never) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""

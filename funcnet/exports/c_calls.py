@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funcnet.errors import ExportError
 from funcnet.exports import c_images
+from funcnet.exports.c_recurrence import in_file
 from funcnet.exports.c_writer import BAD_LABEL, BAD_MASK, INDICES, NO_WEIGHT, Writer, row_major
-from funcnet.exports.described import located
-from funcnet.native import cells
+from funcnet.exports.described import refusal
+from funcnet.native import recurrence
 from funcnet.tracing.products import Term, parsed
 from funcnet.tracing.trace import Call, Value
 
 
 def write_call(w: Writer, call: Call) -> None:
     """The loops of one call. ExportError where there is no rule for it."""
-    rule = (RULES | c_images.RULES | cells.RULES).get(call.primitive.name)
+    rule = (RULES | c_images.RULES).get(call.primitive.name)
     if rule is None:
-        raise ExportError(
-            f"to_c: {located(call)}{call.attributes.get('name', call.primitive.name)} is not written in C"
-        )
+        raise refusal("to_c", call, "C")
     rule(w, call)
 
 
@@ -244,6 +242,14 @@ def _total_weight(w: Writer, call: Call) -> None:
     w.put(f"{y} = INFINITY;", "}")
 
 
+def _recurrent(w: Writer, call: Call) -> None:
+    """The steps of a recurrence over time, by functions of the file's own."""
+    start = len(w.lines)
+    recurrence.FORMS[call.primitive.name](w, call)
+    w.cells += w.lines[start:]
+    w.lines[start:] = [in_file(line, w.name) for line in w.lines[start:]]
+
+
 RULES: dict[str, Callable[[Writer, Any], None]] = {
     "matmul": _matmul,
     "contract": _contract,
@@ -262,4 +268,5 @@ RULES: dict[str, Callable[[Writer, Any], None]] = {
     "limits": _limits,
     "known_labels": _known_labels,
     "total_weight": _total_weight,
+    **dict.fromkeys(recurrence.FORMS, _recurrent),
 }

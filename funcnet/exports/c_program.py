@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnet.compiler.plan import Plan
-from funcnet.native.cells import made
+from funcnet.compiler.plan import Plan, storage_order
 from funcnet.tracing.special import NORMAL_CDF
 from funcnet.tracing.trace import Call, Value
 
@@ -114,12 +113,16 @@ class Program:
         return Where(root, int(offset), tuple(map(int, array.strides)), tuple(array.shape))
 
 
+def made(call: Call) -> list[Value]:
+    """The outputs that need memory: those that are read, and of recurrences what steps keep for the next ones."""
+    every = not call.primitive.multi_output or "backward" not in call.primitive.name
+    return [y for i, y in enumerate(call.outputs) if every or y.use_count or not i]
+
+
 def laid_out(root: Value) -> Any:
     """An array of bytes that lies as the value does: row by row, but for what recurrences keep of each time."""
-    if root.batch_axis != 1:
-        return np.empty(root.shape, np.int8)
-    features, rows, times = root.shape
-    return np.empty((rows, times, features), np.int8).transpose(2, 0, 1)
+    order = storage_order(root) if root.batch_axis == 1 else tuple(range(root.ndim))
+    return np.empty([root.shape[axis] for axis in order], np.int8).transpose(np.argsort(order))
 
 
 def is_elementwise(call: Call) -> bool:

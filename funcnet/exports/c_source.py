@@ -17,7 +17,7 @@ from funcnet.exports.c_names import c_name
 from funcnet.exports.c_program import Program
 from funcnet.exports.c_update import read_update, state_text, update_lines
 from funcnet.exports.c_writer import BAD_LABEL, BAD_MASK, INDICES, NO_WEIGHT, OWN_NAMES, Writer, row_major
-from funcnet.exports.described import Described, describe, is_integer, is_mask
+from funcnet.exports.described import Described, describe, is_integer, is_mask, printable
 from funcnet.native.updates import Update
 from funcnet.options import flag
 from funcnet.tracing.trace import Value
@@ -50,9 +50,9 @@ def to_c(function: Any, params: Any, *arrays: Array | Labels, name: str = "net",
     The file includes <math.h> alone and allocates nothing: its working memory is static, so that one thread at a time
     may call it. Its first comment says how it is called and what every array is; in it operators have their own keys.
     It computes what the function does without a random key, to rounding: sums are added up in another order, and
-    functions are the C library's. It returns 0, or a number above 0 for a label that is no class, for weights that add
-    up to 0, and for a mask that is 0 everywhere; params and state are then as they were. -std=c99 -Wall -Wextra
-    -pedantic gives no warning.
+    functions are the C library's. It returns 0, or a number above 0 for a label or a length out of range, for weights
+    that add up to 0, and for a mask that is 0 everywhere; params and state are then as they were. -std=c99 -Wall
+    -Wextra -pedantic gives no warning.
     Raises ExportError for a custom layer, for a function of NumPy that C has not, for an optimizer with a schedule, a
     mask or norms of single arrays, and for a name that means something else in C; and what the function itself would.
     """
@@ -125,7 +125,7 @@ class _File:
         writer.loops(y.shape, indices, lambda: writer.put(f"{there} = {scale}{writer.element(y, indices)};"))
 
     def _array(self, kind: str, name: str, shape: Sequence[int], comment: str) -> Argument:
-        return Argument(f"{kind} {name}[{prod(shape)}]", f"{name}: {comment}, shape {tuple(shape)}, row by row")
+        return Argument(f"{kind} {name}[{max(1, prod(shape))}]", f"{name}: {comment}, shape {tuple(shape)}, row by row")
 
     def arguments(self) -> list[Argument]:
         """What the function takes."""
@@ -159,7 +159,7 @@ class _File:
 
     def text(self) -> str:
         """The file."""
-        body = self._body()
+        body, w = self._body(), self.writer
         signature = f"int {self.name}({', '.join(argument.text for argument in self.arguments())})"
         parts = [
             self._comment(signature),
@@ -167,7 +167,9 @@ class _File:
             *(f"{line}\n" for line in self.writer.helpers()),
             state_text(self.writer, self.update, self.count) if self.update and self._has_state() else "",
             self._constants(),
-            f"static {self.T} {self.name}_memory[{self.writer.program.size}];\n" if self.writer.program.size else "",
+            f"static {self.T} {self.name}_memory[{w.program.size}];\n" if w.program.size else "",
+            f"static {self.T} {self.name}_scratch[{w.scratch_size}];\n" if w.scratch_size else "",
+            f"static long {self.name}_ends[{w.longest}];\n" if w.longest else "",
             f"static {self.T} {self.name}_gradient[{self.count}];\n" if self._updates() and self.count else "",
             f"\n{signature}\n{{\n",
             *(f"{line}\n" for line in body),
@@ -191,8 +193,8 @@ class _File:
         ]
         if self.writer.fails:
             lines.append(
-                f"It returns 0, or {BAD_LABEL} for a label that is no class, {NO_WEIGHT} for weights that add up to 0, "
-                f"{BAD_MASK} for a mask that is 0 everywhere."
+                f"It returns 0, or {BAD_LABEL} for a label or a length out of range, {NO_WEIGHT} for weights that add "
+                f"up to 0, {BAD_MASK} for a mask that is 0 everywhere."
             )
         else:
             lines.append("It returns 0.")
@@ -248,7 +250,7 @@ class _File:
 
 def in_comment(text: str) -> str:
     """The text without what would end a comment, begin another one, or be read as another character."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
+    return printable(text).replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
 
 
 def _literal(x: Any, writer: Writer) -> str:

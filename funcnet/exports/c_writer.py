@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.errors import ExportError
 from funcnet.exports.c_names import TAKEN
 from funcnet.exports.c_program import Group, Program
-from funcnet.exports.described import Described, Names, is_integer, is_mask, located
-from funcnet.native.cells import functions
+from funcnet.exports.c_recurrence import NAMES, cell_functions
+from funcnet.exports.described import Described, Names, is_integer, is_mask, refusal
 from funcnet.native.expressions import LIBM, expression, has_expression, literal
 from funcnet.tracing.trace import Call, Value
 
@@ -37,7 +36,8 @@ OWN_NAMES = frozenset(
 class Writer:
     """The text of one function's body, and what it needs around it.
 
-    lines: of the body.      own, cells: the file's own functions that are called, by NumPy's name, and of recurrences.
+    lines: of the body.      own: the file's own functions that are called, by NumPy's name.
+    cells: lines that call functions of recurrences.      scratch_size, longest: what they need of memory.
     fails: whether the body may return early, with a status.
     """
 
@@ -45,13 +45,15 @@ class Writer:
         self.described = described
         self.program = program
         self.name = name
-        self.names: Names = Names(described, TAKEN | OWN_NAMES | {"NAN", "INFINITY"}, f"{name}_")
+        self.names: Names = Names(described, TAKEN | OWN_NAMES | NAMES | {"NAN", "INFINITY"}, f"{name}_")
         self.dtype: np.dtype[Any] = described.plan.dtype
         self.T: str = "float" if self.dtype == np.float32 else "double"
         self.f: str = "f" if self.dtype == np.float32 else ""
         self.lines: list[str] = []
         self.own: set[str] = set()
-        self.cells: set[str] = set()
+        self.cells: list[str] = []
+        self.scratch_size: int = 0
+        self.longest: int = 0
         self.constants: dict[tuple[float, ...], str] = {}
         self.pointers: dict[int, str] = {}  # what of the arguments stands for a stored value
         self.used: set[str] = set()
@@ -62,7 +64,7 @@ class Writer:
         """Lines of the body, those between braces further in."""
         for line in lines:
             self.depth -= line.startswith("}")
-            self.lines.append("    " * self.depth + line)
+            self.lines.append("    " * self.depth + line.lstrip())
             self.depth += line.endswith("{")
 
     def loops(
@@ -85,19 +87,31 @@ class Writer:
         own = indices[len(indices) - len(at.shape) :]
         return f"{self.array(at.root)}[{place(at.offset, at.strides, own, at.shape)}]"
 
-    def steps(self, value: Value) -> Sequence[int]:
-        """How many elements apart in memory its elements are along each axis."""
-        return self.program.where(value).strides
+    def pointer(self, value: Value) -> tuple[str, Sequence[int]]:
+        """(the address of a value's first element, its strides in elements)."""
+        at = self.program.where(value)
+        name = self.array(at.root)
+        return f"{name} + {at.offset}" if at.offset else name, at.strides
 
-    def cell(self, name: str) -> str:
-        """The file's own name of a function for recurrences."""
-        self.cells.add(name)
-        return name.replace("fn_", f"{self.name}_")
+    def scratch(self, *sizes: int) -> list[str]:
+        """Addresses of memory for one call, for so many elements each."""
+        starts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+        self.scratch_size = max(self.scratch_size, starts[-1])
+        return [f"{self.name}_scratch + {start}" if start else f"{self.name}_scratch" for start in starts[:-1]]
 
-    def refuse(self, call: Call, wrong: str, instead: str) -> list[str]:
-        """Leave the function."""
+    def tiles(self, *rows: int) -> list[str]:
+        """Plain products have no tiles."""
+        return []
+
+    def ends(self, rows: int) -> str:
+        """The address of memory for so many whole numbers, until the next call."""
+        self.longest = max(self.longest, rows, 1)
+        return f"{self.name}_ends"
+
+    def refusal(self, call: Call, instead: str) -> str:
+        """A statement for where a call reads what is wrong: it leaves the function."""
         self.fails = True
-        return [f"if ({wrong}) return {BAD_LABEL};"]
+        return f"return {BAD_LABEL};"
 
     def array(self, root: Value) -> str:
         """The name of the array in which a value is stored."""
@@ -134,7 +148,7 @@ class Writer:
         if name == "normal_cdf":
             return NORMAL_CDF.format(*given, f=self.f)
         if not has_expression(name):
-            raise ExportError(f"to_c: {located(call)}np.{name} is not written in C")
+            raise refusal("to_c", call, "C")
         return re.sub(r"\bT\b", self.T, expression(name, given, self.function))
 
     def function(self, name: str) -> str:
@@ -153,12 +167,7 @@ class Writer:
             for numbers, name in self.constants.items()
         ]
         own = [OWN[name].format(T=self.T, name=f"{self.name}_{name}") for name in OWN if name in self.own]
-        return [*constants, *own, *map(self._cell_text, functions(self.cells))]
-
-    def _cell_text(self, text: str) -> str:
-        """A function of `cells.h` in this file's words."""
-        text = text.replace("fn_", f"{self.name}_").replace("FN_TANH", f"tanh{self.f}")
-        return re.sub(r"\bT\b", self.T, text)
+        return [*constants, *own, *cell_functions(self.cells, self.name, self.T, f"tanh{self.f}")]
 
     def group(self, group: Group) -> None:
         """A loop for elementwise calls."""

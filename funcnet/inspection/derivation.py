@@ -66,7 +66,7 @@ class Equations:
         names = {letter: Symbol(letter, self.place) for letter in letters.rule.names()}
         names |= {letter: self.parameter(letter, field) for letter, field in letters.params.items()}
         pairs = zip(letters.inputs, self.inputs, strict=False)
-        names |= {letter.partition("_")[0]: x for letter, x in pairs if letter != "x_i"}
+        names |= {letter.removesuffix("_t"): x for letter, x in pairs if letter != "x_i"}
         return {**names, **({} if self.a_loss else {"y": self.op.value}), "g": self.upstream}
 
     def parameter(self, letter: str, field: str) -> Symbol:

@@ -11,7 +11,7 @@ from funcnet.inspection.equations import FIELDS, Rule, Symbol, rule_of
 from funcnet.inspection.structure import Path, Place, Source, params_at, path_name, structure
 
 LOSS = "L"
-FURTHER = [("lengths", "l"), ("initial_state", "h_0"), ("masked", "m")]
+FURTHER = [("lengths", "l"), ("initial_state", "s_0"), ("masked", "m")]
 """Options by which a layer takes a further input, in the order of these, and what stands for it."""
 
 
@@ -127,12 +127,22 @@ def letters_of(op: Operation) -> Letters | None:
     of_params, of_inputs = letters[: len(letters) - count], letters[len(letters) - count :]
     fields = None if op.params is None else getattr(op.params, "_fields", ())
     of_inputs += [letter for _, letter in further]
-    rule = rule._replace(cotangents={**rule.cotangents, **{k: "dh_0" * (k == "h_0") for _, k in further}})
+    rule = rule._replace(cotangents={**rule.cotangents, **{letter: "" for _, letter in further}})
+    rule = _begun(rule) if option(op, "initial_state") else rule
     found = {letter: FIELDS.get(letter, letter) for letter in of_params}
     if op.apply.kind == "embedding transposed":
         found = {"W": "table"}
     known = fields is None or all(field.partition(".")[0] in fields for field in found.values())
     return Letters(rule, found, of_inputs) if known else None
+
+
+def _begun(rule: Rule) -> Rule:
+    """The equations of a recurrent layer that takes its initial state, s_0: h_0, or h_0 and then c_0."""
+    zeros = [step for step in rule.between if step.startswith("h_0 = ")]
+    both = any("c_0" in step for step in zeros)
+    given = ("h_0, c_0 = s_0 cut in two" if both else "h_0 = s_0",) if zeros else ()
+    between = (*given, *(step for step in rule.between if step not in zeros))
+    return rule._replace(between=between, cotangents={**rule.cotangents, "s_0": "[dh_0, dc_0]" if both else "dh_0"})
 
 
 def option(op: Operation, name: str) -> Any:

@@ -10,13 +10,12 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import DType, Shape
 from funcnet.calling import checks_call
-from funcnet.core import Function, Layer, OperatorKey
+from funcnet.core import Function, Layer, OperatorKey, trace_one_row
 from funcnet.display import aligned, key_name, one_line
 from funcnet.errors import DTypeError, ShapeError
 from funcnet.inspection.structure import Path, Place, Source, params_at, path_name, source_name, structure
 from funcnet.networks.combinators import check
 from funcnet.random import key as random_key
-from funcnet.tracing.trace import Trace
 
 
 class Operator(NamedTuple):
@@ -128,11 +127,7 @@ class _Outline:
     def _recorded(
         self, apply: Function[Any, Any], params: Any, shapes: Sequence[Shape], integers: Set[int]
     ) -> tuple[Shape, int]:
-        trace = Trace(np.dtype(self.dtype), rows=1, total=2)
-        symbols = tree.unflatten(tree.structure(params), [trace.parameter(x.shape) for x in tree.leaves(params)])
-        values = [trace.input((1, *s), apply.dtype(i, trace.dtype, integers)) for i, s in enumerate(shapes)]
-        output, _ = apply.function(symbols, *values)
-        shape = output.shape if output.batch_axis is None else output.shape[1:]
+        shape, trace = trace_one_row(apply, params, shapes, np.dtype(self.dtype), integers)
         return shape, sum(call.multiply_adds() for call in trace.calls)
 
 

@@ -46,7 +46,7 @@ def product(e: Writer, call: Call) -> bool:
         e.put(f"fn_product({pa}, {am}, {ak}, {pb}, {bk}, {py}, {ym}, {m}, {k}, {n}, {tile_rows(m)}, {given_b});")
     elif yn == 1 and bk == 1:
         padded = -(-n // 16) * 16
-        e.turned = max(e.turned, padded * k)
+        e.scratch(padded * k)
         sizes = f"{m}, {k}, {n}, {tile_rows(m)}"
         e.put(f"fn_rows_by_rows({pa}, {am}, {ak}, {pb}, {bn}, fn_turned, {padded}, {py}, {ym}, {sizes});")
     else:
@@ -124,6 +124,15 @@ def zeros(e: Writer, call: Call) -> bool:
     return True
 
 
+def recurrent(e: Writer, call: Call) -> bool:
+    """The steps of a recurrence over time."""
+    if not recurrence.is_faster(call):
+        return False
+    e.scope(call)
+    recurrence.FORMS[call.primitive.name](e, call)
+    return True
+
+
 FORMS: dict[str, Callable[[Writer, Any], bool]] = {
     MATMUL.name: product,
     SUM.name: reduction,
@@ -139,6 +148,6 @@ FORMS: dict[str, Callable[[Writer, Any], bool]] = {
     TOTAL_WEIGHT.name: labels.total_weight,
     GATHER.name: labels.gather,
     SCATTER_ADD.name: labels.scatter_add,
-    **recurrence.FORMS,
+    **dict.fromkeys(recurrence.FORMS, recurrent),
     **images.FORMS,
 }

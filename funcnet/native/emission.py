@@ -39,11 +39,20 @@ class Emission(Writer):
         for i, value in enumerate(self.plan.inputs):
             if id(value) not in self.grouping.stored:
                 continue
-            indices = INDICES[: value.ndim]
-            place = row_major(value.shape, indices)
-            line = f"{self.element(value, indices)} = fn_x{i}[{place}];"
-            self.loops(value.shape, self.storage_order(value), [line])
+            if self._is_turned(value):
+                (name, (_, stride)), (rows, features) = self.pointer(value), value.shape
+                self.put(f"fn_turn(fn_x{i}, {features}, {name}, {stride}, {rows}, {features});")
+            else:
+                indices = INDICES[: value.ndim]
+                place = row_major(value.shape, indices)
+                line = f"{self.element(value, indices)} = fn_x{i}[{place}];"
+                self.loops(value.shape, self.storage_order(value), [line])
             self._put_ones(value)
+
+    def _is_turned(self, value: Value) -> bool:
+        """Whether it is a table of numbers that is stored column by column."""
+        large = value.ndim == 2 and min(value.shape) >= 8 and value.dtype == self.plan.dtype
+        return large and self.pointer(value)[1][0] == 1
 
     def _put_ones(self, value: Value) -> None:
         """Fill the feature of ones behind a value."""
@@ -58,6 +67,10 @@ class Emission(Writer):
             indices = INDICES[: value.ndim]
             place = row_major(value.shape, indices)
             scale = "" if factor == 1.0 else f" * {literal(factor, self.suffix)}"
+            if factor == 1.0 and self._is_turned(value):
+                (name, (_, stride)), (rows, features) = self.pointer(value), value.shape
+                self.put(f"fn_turn({name}, {stride}, fn_y{i}, {features}, {features}, {rows});")
+                continue
             self.loops(
                 value.shape, range(value.ndim), [f"fn_y{i}[{place}] = {self.element(value, indices)}{scale};"], ""
             )

@@ -10,11 +10,13 @@ import numpy as np
 
 from funcnet.compiler.plan import Plan
 from funcnet.native.expressions import has_expression
+from funcnet.tracing.cells import GRU, LSTM, RNN
+from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitive import INNER, SUM
 from funcnet.tracing.primitives import GATHER, PICK, TOTAL_WEIGHT
 from funcnet.tracing.trace import Call, Value
 
-CHECKED = (PICK, GATHER, TOTAL_WEIGHT)  # calls that check what they read last, which stays for the error
+CHECKED = (PICK, GATHER, TOTAL_WEIGHT, LIMITS, RNN, LSTM, GRU)  # what they check of their operands stays for the error
 
 
 class Group:
@@ -42,6 +44,13 @@ def is_whole_sum(call: Call) -> bool:
     return whole and call.operands[0].ndim > 0 and all(v.base is None for v in call.operands)
 
 
+def checked(call: Call) -> list[Value]:
+    """Labels, lengths, masks and weights that the call refuses where they are wrong."""
+    if call.primitive not in CHECKED:
+        return []
+    return [v for v in call.operands if v.dtype.kind in "iub" or call.primitive is TOTAL_WEIGHT]
+
+
 class Grouping:
     """The groups of a plan, in order.
 
@@ -66,7 +75,7 @@ class Grouping:
             else:
                 self._place(call)
         self.stored: set[int] = self._find_stored()
-        self._kept = {id(call.operands[-1].root) for call in plan.calls if call.primitive in CHECKED}
+        self._kept = {id(v.root) for call in plan.calls for v in checked(call)}
         self._last: dict[int, int] = {
             id(v.root): i for i, group in enumerate(self.groups) for call in group.all() for v in call.operands
         }

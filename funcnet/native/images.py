@@ -42,9 +42,10 @@ def window(given: Window) -> str:
 def are_images(e: Writer, *values: Value) -> bool:
     """Whether all are stored with their rows innermost, whole rows of windows in one piece."""
     for value in values:
-        rows, *_ = value.shape
-        by_row, _, across, *_ = e.pointer(value)[1]
-        if not value.elements or (by_row != 1 and rows > 1) or across != rows or value.dtype != e.plan.dtype:
+        rows, _, width, _ = value.shape
+        by_row, _, across, _ = e.pointer(value)[1]
+        in_pieces = (by_row == 1 or rows == 1) and (across == rows or width == 1)
+        if not value.elements or not in_pieces or value.dtype != e.plan.dtype:
             return False
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, Generic, Never, TypeVar, cast, overload
 
 import numpy as np
@@ -19,7 +19,7 @@ from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, one_line, shows_call
 from funcnet.errors import ExportError, OptionError
 from funcnet.native.program import NativeProgram, NativeWorkspace
-from funcnet.native.scanning import advanced, as_written, numbers_of_steps, scanned, update_text
+from funcnet.native.scanning import advanced, as_written, scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
 from funcnet.random import Key
@@ -113,9 +113,11 @@ class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
         written = as_written(space, flat)
         if written is None or not isinstance(space, NativeWorkspace):
             return super().updated(space, before, flat, arrays, into)
-        numbers, after = numbers_of_steps(cast("Update", space.owner.code.update), written, 1)
-        new, made = space.updated(written.steps, written.vectors, numbers, into)
-        return new, advanced(flat, 1, iter(made), iter(after.tolist()))
+        new, made = space.updated(written.steps, written.vectors, written.numbers, into)
+        after = written.after(cast("Update", space.owner.code.update), made)
+        state = advanced(flat, 1, iter(made), iter(after.numbers))
+        space.made = (state, after) if space.params_cache.small else (None, None)
+        return new, state
 
 
 class NativeSGDStep(NativeStep[P], SGDStep[P]):
@@ -129,7 +131,8 @@ class NativeSGDStep(NativeStep[P], SGDStep[P]):
             refuse_options(self.kind, "step(params, *inputs, *targets, key=None)", unknown)
         space: Any = self.acquire(params, arrays, key)[0]
         vector = space.descended()
-        return self.finish(space, vector, params, arrays, key)
+        loss = space.fresh[0]()
+        return self.finish(space, vector, loss, params, arrays, key), loss
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """The new params."""
@@ -140,20 +143,8 @@ class NativeFunction(Native[P], CompiledFunction[P, Y]):
     """A layer's function whose call runs native code; its VJP is that of the layer."""
 
     def __init__(self, inner: Function[P, Y]) -> None:
-        super().__init__(
-            inner.kind,
-            inner.function,
-            inner.arity,
-            multi_output=inner.multi_output,
-            integer_inputs=inner.integer_inputs,
-            mask_inputs=inner.mask_inputs,
-            random=inner.random,
-        )
+        self.__dict__.update({name: fact for name, fact in vars(inner).items() if name != "_programs"})
         self.inner = inner
-        self.total_weight: Callable[..., float] | None = inner.total_weight
-        self.transposed: Function[P, Y] | None = inner.transposed
-        self.depth: int = inner.depth
-        self.parts: tuple[Layer[Any, Any], ...] = inner.parts
 
     def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:
         """Run the layer's own function."""
@@ -203,7 +194,7 @@ def jit(function: Any) -> Any:
             "fn.value_and_grad made, or a layer"
         )
     made = kind.__new__(kind)
-    made.__setstate__(function.__getstate__())
+    made.__dict__.update(function.__getstate__())
     return made
 
 

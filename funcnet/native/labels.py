@@ -14,8 +14,7 @@ from funcnet.tracing.trace import Call
 
 def checked_label(e: Writer, call: Call, label: str, count: int) -> list[str]:
     """Lines that read a label into s."""
-    e.checks.append(call)
-    return [f"long s = (long){label};", f"if (s < 0 || s >= {count}) {{ *fn_status = {e.code}; s = 0; }}"]
+    return [f"long s = (long){label};", f"if (s < 0 || s >= {count}) {e.refusal(call, 's = 0;')}"]
 
 
 def pick(e: Writer, call: Any) -> bool:

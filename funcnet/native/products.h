@@ -196,13 +196,13 @@ FN_PRODUCT void fn_inner_rows(const T *restrict w, const long ldw, const T *rest
 FN_PRODUCT void fn_turn(const T *restrict g, const long ldg, T *restrict t, const long ldt, const long M,
                         const long N) {
     long m = 0;
-#if FN_EIGHT
     for (; m + 8 <= M; m += 8) {
         long n = 0;
+#if FN_EIGHT
         for (; n + 8 <= N; n += 8) fn_turn_eight(g + m * ldg + n, ldg, t + n * ldt + m, ldt);
+#endif
         for (; n < N; n++) for (int i = 0; i < 8; i++) t[n * ldt + m + i] = g[(m + i) * ldg + n];
     }
-#endif
     for (; m < M; m++) for (long n = 0; n < N; n++) t[n * ldt + m] = g[m * ldg + n];
 }
 

@@ -66,6 +66,7 @@ class NativeWorkspace(Workspace[P]):
 
     Calls that NumPy makes and that read params are bound to where these are, unless to copy these takes less time.
     table: what the C functions are given: those arrays, the params, and what `step` hands out.
+    made: the state that the last step has made, and what C is given of it, where params are small.
     """
 
     def __init__(self, program: NativeProgram[P], pool: deque[Workspace[P]]) -> None:
@@ -98,6 +99,7 @@ class NativeWorkspace(Workspace[P]):
         fresh = [taker(y, 1.0) for y in outputs]
         super().__init__(program.params_cache, pool, own, gradient, inside, outputs, fresh, binding.program, binding)
         self.bound_to_params: bool = bool(binding.readers)
+        self.made: tuple[Any, Any] = (None, None)
 
     def take(self, vector: Any) -> None:
         """Have the params read where they are, in this flat vector, or from a copy."""

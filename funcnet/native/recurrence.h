@@ -1,7 +1,9 @@
 /* The steps of recurrent layers, forward and back in time; see tracing/cells.py for the equations.
 
    Values of all times lie as (time, features, rows): Z[t] is Z + t ldz. H units, G gates, I inputs, N rows, B times.
-   A state S[t] is [h; 1; x]. Elsewhere element (row, time, feature) of an array p is p[row * sn + t * st + f * sf]. */
+   A state S[t] is [h; 1; x]. Elsewhere element (row, time, feature) of an array p is p[row * sn + t * st + f * sf].
+   `ends` says where each sequence ends, if not after B times: x counts as 0 from there on, outputs are 0 there, and
+   cotangents arrive up to there. FN_INLINE, FN_IVDEP, FN_TANH, fn_product and fn_turn come from outside. */
 
 typedef struct { const T *p; long sn, st, sf; } fn_given;
 typedef struct { T *p; long sn, st, sf; } fn_wanted;
@@ -17,23 +19,43 @@ FN_INLINE void fn_give(const T *restrict from, const fn_wanted v, const long t, 
 }
 
 /* The state before the first time, 0 unless given, and what the steps read beside it */
-FN_INLINE void fn_states(T *restrict S, const long lds, const fn_given x, const fn_given initial, const long H,
-                         const long I, const long N, const long B) {
+FN_INLINE void fn_states(T *restrict S, const long lds, const fn_given x, const fn_given initial, const long *ends,
+                         const long H, const long I, const long N, const long B) {
     if (initial.p) fn_take(initial, 0, 0, S, H, N);
     else FN_EACH(H, N) S[f * N + n] = 0;
     for (long t = 0; t <= B; t++) {
         T *const s = S + t * lds + H * N;
         for (long n = 0; n < N; n++) s[n] = 1;
-        if (t < B) fn_take(x, t, 0, s + N, I, N);
-        else FN_EACH(I, N) s[N + f * N + n] = 0;
+        if (t == B) FN_EACH(I, N) s[N + f * N + n] = 0;
+        else if (ends) FN_EACH(I, N) s[N + f * N + n] = t < ends[n] ? FN_AT(x, n, t, f) : 0;
+        else fn_take(x, t, 0, s + N, I, N);
     }
 }
 
 /* The states after all times, or after the last; P: before the first one */
 FN_INLINE void fn_outputs(const T *P, const long ldp, const fn_wanted y, const long first, const int sequences,
-                          const long H, const long N, const long B) {
-    if (!sequences) fn_give(P + B * ldp, y, 0, first, H, N);
-    else for (long t = 0; t < B; t++) fn_give(P + (t + 1) * ldp, y, t, first, H, N);
+                          const long *ends, const long H, const long N, const long B) {
+    if (!sequences && ends) FN_EACH(H, N) FN_AT(y, n, 0, first + f) = P[ends[n] * ldp + f * N + n];
+    else if (!sequences) fn_give(P + B * ldp, y, 0, first, H, N);
+    else for (long t = 0; t < B; t++) {
+        const T *const now = P + (t + 1) * ldp;
+        if (ends) FN_EACH(H, N) FN_AT(y, n, t, first + f) = t < ends[n] ? now[f * N + n] : 0;
+        else fn_give(now, y, t, first, H, N);
+    }
+}
+
+/* The cotangent that arrives at the state after the last time, and what is added before time t */
+FN_INLINE void fn_begin(const fn_given g, const long first, const int sequences, const long *ends, T *restrict d,
+                        const long H, const long N, const long B) {
+    if (ends) FN_EACH(H, N) d[f * N + n] = B == ends[n] && (B || !sequences) ? FN_AT(g, n, B - 1, first + f) : 0;
+    else if (B || !sequences) fn_take(g, B - 1, first, d, H, N);
+    else FN_EACH(H, N) d[f * N + n] = 0;
+}
+FN_INLINE void fn_arrive(const fn_given g, const long t, const long first, const int sequences, const long *ends,
+                         T *restrict d, const long H, const long N) {
+    if (!ends && t && sequences) FN_EACH(H, N) d[f * N + n] += FN_AT(g, n, t - 1, first + f);
+    if (ends && (t || !sequences))
+        FN_EACH(H, N) d[f * N + n] += (sequences ? t <= ends[n] : t == ends[n]) ? FN_AT(g, n, t - 1, first + f) : 0;
 }
 
 #define FN_SIGMOID(z) ((T)0.5 * FN_TANH(z) + (T)0.5) /* of z halved */
@@ -48,15 +70,15 @@ FN_INLINE void fn_rnn(const T *M, T *restrict S, const long lds, const long H, c
 }
 
 FN_INLINE void fn_rnn_backward(const T *M, const T *S, const long lds, T *dz, const fn_given g, const int sequences,
-                           const fn_wanted dx, const fn_wanted d0, T *dh, const long H, const long I, const long N,
-                           const long B, const int mr, const int mx) {
-    fn_take(g, B - 1, 0, dh, H, N);
+                               const long *ends, const fn_wanted dx, const fn_wanted d0, T *dh, const long H,
+                               const long I, const long N, const long B, const int mr, const int mx) {
+    fn_begin(g, 0, sequences, ends, dh, H, N, B);
     for (long t = B - 1; t >= 0; t--) {
         const T *restrict const h = S + (t + 1) * lds;
         T *restrict const d = dz + t * H * N, *restrict const e = dh;
         FN_IVDEP for (long i = 0; i < H * N; i++) d[i] = e[i] * ((T)1 - h[i] * h[i]);
         if (t || d0.p) fn_product(M, H, 1, d, N, dh, N, H, H, N, mr, 0);
-        if (t && sequences) FN_EACH(H, N) dh[f * N + n] += FN_AT(g, n, t - 1, f);
+        fn_arrive(g, t, 0, sequences, ends, dh, H, N);
         if (dx.p) {
             fn_product(M + (H + 1) * H, H, 1, d, N, dh + H * N, N, I, H, N, mx, 0);
             fn_give(dh + H * N, dx, t, 0, I, N);
@@ -85,12 +107,12 @@ FN_INLINE void fn_lstm(const T *M, T *S, const long lds, T *Z, T *C, const fn_gi
 }
 
 FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const fn_given g, const int sequences,
-                            const int whole, const fn_wanted dx, const fn_wanted d0, T *dh, const long H, const long I,
-                            const long N, const long B, const int mr, const int mx) {
+                                const long *ends, const int whole, const fn_wanted dx, const fn_wanted d0, T *dh,
+                                const long H, const long I, const long N, const long B, const int mr, const int mx) {
     const long L = H * N;
     T *const dc = dh + L, *const row = dc + L;
-    fn_take(g, B - 1, 0, dh, H, N);
-    if (whole) fn_take(g, B - 1, H, dc, H, N);
+    fn_begin(g, 0, sequences, ends, dh, H, N, B);
+    if (whole) fn_begin(g, H, sequences, ends, dc, H, N, B);
     else FN_EACH(H, N) dc[f * N + n] = 0;
     for (long t = B - 1; t >= 0; t--) {
         const T *restrict const z = Z + 5 * t * L, *restrict const k = C + t * L;
@@ -105,8 +127,8 @@ FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const
             p[i] = q * b;
         }
         if (t || d0.p) fn_product(M, 4 * H, 1, d, N, dh, N, H, 4 * H, N, mr, 0);
-        if (t && sequences) FN_EACH(H, N) dh[f * N + n] += FN_AT(g, n, t - 1, f);
-        if (t && sequences && whole) FN_EACH(H, N) dc[f * N + n] += FN_AT(g, n, t - 1, H + f);
+        fn_arrive(g, t, 0, sequences, ends, dh, H, N);
+        if (whole) fn_arrive(g, t, H, sequences, ends, dc, H, N);
         if (dx.p) {
             fn_product(M + (H + 1) * 4 * H, 4 * H, 1, d, N, row, N, I, 4 * H, N, mx, 0);
             fn_give(row, dx, t, 0, I, N);
@@ -134,11 +156,11 @@ FN_INLINE void fn_gru(const T *R, const T *W, T *S, const long lds, T *Y, T *V, 
 }
 
 FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, const T *D, T *dA, const fn_given g,
-                           const int sequences, const fn_wanted dx, const fn_wanted d0, T *dh, const long H,
-                           const long I, const long N, const long B, const int mr, const int mx) {
+                               const int sequences, const long *ends, const fn_wanted dx, const fn_wanted d0, T *dh,
+                               const long H, const long I, const long N, const long B, const int mr, const int mx) {
     const long L = H * N;
     T *const carried = dh + L, *const row = carried + L;
-    fn_take(g, B - 1, 0, dh, H, N);
+    fn_begin(g, 0, sequences, ends, dh, H, N, B);
     for (long t = B - 1; t >= 0; t--) {
         const T *restrict const y = Y + 3 * t * L, *restrict const v = V + t * L, *restrict const b = D + t * L;
         T *restrict const d = dA + 4 * t * L, *restrict const e = dh, *restrict const p = carried;
@@ -153,7 +175,7 @@ FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, c
             fn_product(R, 3 * H, 1, d, N, carried, N, H, 3 * H, N, mr, 0);
             FN_IVDEP for (long i = 0; i < L; i++) e[i] = e[i] * y[2 * L + i] + p[i];
         }
-        if (t && sequences) FN_EACH(H, N) dh[f * N + n] += FN_AT(g, n, t - 1, f);
+        fn_arrive(g, t, 0, sequences, ends, dh, H, N);
         if (dx.p) {
             fn_product(W + 3 * H, 3 * H, 1, d + L, N, row, N, I, 3 * H, N, mx, 0);
             fn_give(row, dx, t, 0, I, N);
@@ -162,13 +184,21 @@ FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, c
     if (d0.p) fn_give(dh, d0, 0, 0, H, N);
 }
 
-/* out (K, G) = sum_t S[t] (K, N) dz[t]^T, which are turned first */
+/* out (K, G) = sum_t S[t] (K, N) times dz[t] (G, N) turned */
 FN_INLINE void fn_time_product(const T *S, const long lds, const T *dz, T *restrict out, const long ldo, T *turned,
                                T *part, const long K, const long G, const long N, const long B, const int mr) {
     const long ldt = (G + 15) / 16 * 16;
+    if (!B) FN_EACH(K, G) out[f * ldo + n] = 0;
     for (long t = 0; t < B; t++) {
         fn_turn(dz + t * G * N, N, turned, ldt, G, N);
         fn_product(S + t * lds, N, 1, turned, ldt, t ? part : out, t ? G : ldo, K, N, G, mr, 0);
         if (t) for (long k = 0; k < K; k++) FN_IVDEP for (long j = 0; j < G; j++) out[k * ldo + j] += part[k * G + j];
     }
+}
+
+/* Each sequence backward, and 0 past its end */
+FN_INLINE void fn_reverse(const fn_given x, const fn_wanted y, const long *ends, const long H, const long N,
+                          const long B) {
+    for (long t = 0; t < B; t++)
+        FN_EACH(H, N) FN_AT(y, n, t, f) = t < ends[n] ? FN_AT(x, n, ends[n] - 1 - t, f) : 0;
 }

@@ -97,11 +97,24 @@ def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, 
 
 
 class Written(NamedTuple):
-    """What the C is given of a state: how many steps came before, its vectors and its numbers, in order."""
+    """What the C is given of a state: how many steps came before, its vectors and its numbers, in order.
+
+    counts: whether the state counts steps; where it does not, there are none before.
+    """
 
     steps: int
     vectors: list[Any]
     numbers: list[float]
+    counts: bool
+
+    def after(self, update: Update, vectors: list[Any]) -> Written:
+        """That of the state after one more step."""
+        steps = self.steps + 1
+        numbers = [
+            x if schedule is None else at(schedule, steps)
+            for x, (_, schedule) in zip(self.numbers, update.numbers, strict=True)
+        ]
+        return Written(steps * self.counts, vectors, numbers, self.counts)
 
 
 def leaves(state: Any) -> list[Any]:
@@ -119,6 +132,9 @@ def as_written(space: Workspace[Any], flat: Any) -> Written | None:
     """The state, if it has vectors, counts and numbers where the first one has them, and one count in all."""
     if not isinstance(space, NativeWorkspace) or space.step is None:
         return None
+    known, written = space.made
+    if written is not None and flat is known:
+        return cast("Written", written)
     counts, vectors, numbers = set[int](), list[Any](), list[float]()
     for part, first in zip(leaves(flat), leaves(space.owner.start), strict=True):
         if is_array(part) and part.ndim:
@@ -129,7 +145,7 @@ def as_written(space: Workspace[Any], flat: Any) -> Written | None:
             numbers.append(float(part))
         elif part is not first:
             return None
-    return None if len(counts) > 1 else Written(sum(counts), vectors, numbers)
+    return None if len(counts) > 1 else Written(sum(counts), vectors, numbers, bool(counts))
 
 
 def is_count(x: Any) -> bool:
@@ -155,8 +171,13 @@ def numbers_of_steps(update: Update, written: Written, steps: int) -> Any:
 
 def advanced(flat: Any, steps: int, vectors: Iterator[Any], numbers: Iterator[float]) -> Any:
     """The state with so many steps more in its counts, and with these vectors and numbers."""
+    kind = cast("Any", type(flat))
+    if kind is int:
+        return flat + steps
+    if kind is float:
+        return next(numbers)
     if is_tuple(flat):
-        return new_tuple(type(flat), [advanced(part, steps, vectors, numbers) for part in flat])
+        return new_tuple(kind, [advanced(part, steps, vectors, numbers) for part in flat])
     if is_array(flat) and flat.ndim:
         return next(vectors)
     if is_count(flat):

@@ -29,6 +29,7 @@ from funcnet.tracing.primitive import MATMUL
 from funcnet.tracing.trace import Value
 
 PRODUCTS_H = files("funcnet.native").joinpath("products.h").read_text(encoding="utf-8")
+LONG = 8  # bytes of a whole number, at most
 STATUS = 8  # bytes of the status that calls set which find a wrong label
 PADDED = 32  # bytes that rows are padded to: a vector of most machines, half of the widest one
 INLINED = 40  # products in a program, up to which each is compiled for its own shape
@@ -74,7 +75,8 @@ class Code:
         size = max(e.placement.size for e in self.emissions.values())
         turned = max(e.turned for e in self.emissions.values()) * self.plan.dtype.itemsize
         self.turned: int = rounded(size)
-        self.total: int = rounded(self.turned + turned + OVERRUN)
+        self.ends: int = rounded(self.turned + turned + OVERRUN)
+        self.total: int = rounded(self.ends + LONG * max(e.longest for e in self.emissions.values()))
         count = self.plan.param_count
         self.status: int = rounded(self.total + (count * self.plan.dtype.itemsize if len(spans) > 1 else 0))
         self.status_text: str = f"*(int64_t *)(fn_slab + {self.status})"
@@ -118,6 +120,8 @@ class Code:
         head = [text for name, text in emission.declarations.items() if name in used]
         if any("fn_turned" in line for line in lines):
             head.append(f"T *const fn_turned = (T *)(fn_slab + {self.turned});")
+        if any("fn_ends" in line for line in lines):
+            head.append(f"long *const fn_ends = (long *)(fn_slab + {self.ends});")
         if any("fn_status" in line for line in lines):
             head.append(f"int64_t *const fn_status = (int64_t *)(fn_slab + {self.status});")
         return [f"    {line}" for line in (*head, *lines)]

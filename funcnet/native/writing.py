@@ -36,6 +36,7 @@ class Writer:
         self.segments: list[list[str]] = [[]]
         self.numpy_calls: list[Call] = []
         self.turned: int = 0
+        self.longest: int = 0  # how many ends of sequences are kept at a time
         self.checks: list[Call] = []  # those that set the status, for NumPy to make again and raise the error
         self.code: int = 1 + (plan.inputs[0].shape[0] if plan.inputs else 0)  # what they set it to
         self.parts: list[Value] = []  # views that are known by identity, so that they must not go
@@ -84,6 +85,26 @@ class Writer:
                 self.put(hint)
             self.put(f"for (long {i} = 0; {i} < {shape[axis]}; {i}++)" + " {" * (depth == len(axes) - 1))
         self.put(*(["{"] if not axes else []), *(f"    {line}" for line in body), "}")
+
+    def scratch(self, *sizes: int) -> list[str]:
+        """Addresses of memory for one call, for so many elements each."""
+        starts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+        self.turned = max(self.turned, starts[-1])
+        return [f"fn_turned + {start}" if start else "fn_turned" for start in starts[:-1]]
+
+    def tiles(self, *rows: int) -> list[str]:
+        """How many rows a tile of a product has, of products with so many rows."""
+        return [str(tile_rows(n)) for n in rows]
+
+    def ends(self, rows: int) -> str:
+        """The address of memory for so many whole numbers, until the next call."""
+        self.longest = max(self.longest, rows)
+        return "fn_ends"
+
+    def refusal(self, call: Call, instead: str) -> str:
+        """A statement for where a call reads what is wrong: it sets the status, and does something instead."""
+        self.checks.append(call)
+        return f"{{ *fn_status = {self.code}; {instead} }}"
 
     def storage_order(self, value: Value) -> list[int]:
         """The axes of a value, the one of the longest stride first."""

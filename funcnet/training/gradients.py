@@ -53,7 +53,6 @@ class CompiledGradient(Compiled[P]):
     """Whether the program hands out the network's outputs, behind the loss."""
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
-        super().__init__()
         self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
         check(self.kind, (net,) if loss is None else (net, loss), multi_output=True)
         self.net: Function[P, Any] = net.apply
@@ -221,6 +220,16 @@ class Step(CompiledGradient[P]):
         """(new params, new state) as flat vectors; the params are written into a vector if one is given."""
         raise NotImplementedError
 
+    def finish(
+        self, space: Workspace[P], vector: Any, loss: Any, params: P, arrays: tuple[Any, ...], key: Key | None
+    ) -> P:
+        """The new params, whose vector this is; the workspace goes back."""
+        if self.check_finite and not all_finite(loss, vector):
+            raise self.not_finite(space, params, arrays, key, loss)
+        new: P = space.params_cache.made(vector)
+        space.pool.append(space)
+        return new
+
     def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
         """What writes the new params over the old ones at the end of a program; none where `updated` has to run."""
         return []
@@ -258,18 +267,8 @@ class SGDStep(Step[P]):
         for f, args in space.program:
             f(*args)
         before = space.layout.joined(params) if vector is None else vector
-        return self.finish(space, before - space.gradient, params, arrays, key)
-
-    def finish(
-        self, space: Workspace[P], vector: Any, params: P, arrays: tuple[Any, ...], key: Key | None
-    ) -> tuple[P, np.floating[Any]]:
-        """(new params, whose vector this is, the loss); the workspace goes back."""
         loss = space.fresh[0]()
-        if self.check_finite and not all_finite(loss, vector):
-            raise self.not_finite(space, params, arrays, key, loss)
-        new = space.params_cache.made(vector)
-        space.pool.append(space)
-        return new, loss
+        return self.finish(space, before - space.gradient, loss, params, arrays, key), loss
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """The vector of params minus the gradient, which holds the learning rate."""

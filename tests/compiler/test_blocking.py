@@ -106,6 +106,11 @@ def test_a_block_is_not_short_however_wide_its_rows() -> None:
     assert min(stop - start for start, stop in spans(plan, 1000)[:-1]) >= blocking.FEWEST
 
 
+def test_a_batch_of_two_short_blocks_is_cut() -> None:
+    rows = 2 * blocking.FEWEST
+    assert len(spans(planned(lambda x: np.tanh(x), (40_000,), rows=rows), rows)) == 2
+
+
 @given(rows=st.integers(1, 200_000), most=st.integers(LINE, 5000))
 def test_features_of_a_block_do_not_share_their_places_in_the_cache(rows: int, most: int) -> None:
     length = even(rows, most)
@@ -114,7 +119,9 @@ def test_features_of_a_block_do_not_share_their_places_in_the_cache(rows: int, m
     assert length % (16 * LINE)
 
 
-@pytest.mark.parametrize(("rows", "most", "length"), [(2048, 1538, 1040), (64_000, 1538, 1504), (100, 47, 16)])
+@pytest.mark.parametrize(
+    ("rows", "most", "length"), [(2048, 1538, 1040), (64_000, 1538, 1504), (1000, 100, 80), (100, 47, 16)]
+)
 def test_the_length_of_blocks(rows: int, most: int, length: int) -> None:
     assert even(rows, most) == length
 

@@ -151,6 +151,9 @@ def test_cotangents_of_params_stay_where_they_belong() -> None:
     found = make_plan(trace, [x.sum()], [1.0 - y * y for y in values])
     assert [call.primitive.name for call in joined_calls(found)] == ["multiply"]
     assert_no_clobber(found)
+    found = make_plan(trace, [x.sum()], [y * 2.0 for y in values])
+    assert not found.parts
+    assert_no_clobber(found)
 
 
 def test_cotangents_of_params_that_calls_read_stay_where_they_belong() -> None:
@@ -159,6 +162,22 @@ def test_cotangents_of_params_that_calls_read_stay_where_they_belong() -> None:
     values: list[Any] = [np.tanh(p) for p in params]
     found = make_plan(trace, [x.sum(), *(y * 2.0 for y in values)], values)
     assert not found.parts
+    assert_no_clobber(found)
+
+
+def test_a_row_of_ones_behind_sequences_has_room_too() -> None:
+    def function(W: Any, b: Any, x: Any, z: Any) -> Any:
+        y, e = np.tanh(x), np.exp(z)
+        return (y.reshape(-1, 2) @ W + b).sum() + squares(y, e)
+
+    found = planned(function, (5, 2), (5, 2), params=[(2, 2), (2,)])
+    assert (len(found.ones), count(found)) == (1, 1)
+    assert_no_clobber(found)
+
+
+def test_what_is_broadcast_is_not_made_in_the_place_of_the_whole() -> None:
+    found = planned(lambda a, b, c: squares(np.tanh(c) + np.tanh(a), np.exp(b)), (WIDTH,), (WIDTH,), (1,))
+    assert count(found) == 1
     assert_no_clobber(found)
 
 
@@ -185,9 +204,14 @@ def test_a_row_of_ones_has_room_behind_what_is_joined(width: int) -> None:
     assert_no_clobber(found)
 
 
-def test_single_numbers_and_vectors_are_left_alone() -> None:
-    assert not values_of(lambda a, b: a.sum() * 2.0 + b.sum() * 2.0).parts
-    assert not values_of(lambda a, b: (a.sum(axis=0) * 2.0).sum() + (b.sum(axis=0) * 2.0).sum()).parts
+def test_single_numbers_vectors_and_masks_are_left_alone() -> None:
+    def twice(s: Any, t: Any) -> Any:
+        return (s * 2.0).sum() + (t * 2.0).sum()
+
+    assert values_of(twice).parts
+    assert not values_of(lambda a, b: twice(a.sum(), b.sum())).parts
+    assert not values_of(lambda a, b: twice(a.sum(axis=0), b.sum(axis=0))).parts
+    assert not values_of(lambda a, b: twice(a > 0.5, b > 0.5)).parts  # whose bools take less memory than the results
 
 
 def test_joined_calls_stand_where_the_first_of_them_stood() -> None:
@@ -207,9 +231,9 @@ def test_results_that_go_out_are_not_written_over() -> None:
     assert_no_clobber(found)
 
 
-@pytest.mark.parametrize(("rows", "joins"), [(SMALL // (2 * WIDTH * 4), 1), (SMALL // (2 * WIDTH * 4) + 1, 0)])
+@pytest.mark.parametrize(("rows", "joins"), [(SMALL // (2 * 4 * 4), 1), (SMALL // (2 * 4 * 4) + 1, 0)])
 def test_large_values_are_left_alone(rows: int, joins: int) -> None:
-    assert count(values_of(lambda a, b: squares(a, b), rows)) == joins
+    assert count(planned(lambda a, b: squares(np.tanh(a), np.exp(b)), (4,), (4,), rows=rows)) == joins
 
 
 def test_a_block_is_joined_where_the_whole_batch_would_be() -> None:

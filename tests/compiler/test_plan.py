@@ -709,6 +709,14 @@ def test_no_random_network_writes_over_what_is_read_later(problem: Problem) -> N
         assert_buffers_are_apart(plan)
 
 
+def test_a_free_buffer_grows_for_a_larger_value() -> None:
+    """x is read no more when the wider value is made, so that this lies in its memory too."""
+    plan = planned(lambda W, V, x: np.exp(np.exp(x @ W) @ V), (3,), params=[(3, 2), (2, 8)], passes=())
+    sizes = sorted(buffer.size for buffer in plan.working_buffers if buffer.size)
+    assert sum(sizes) < 4 * 4 * (3 + 2 + 2 + 8 + 8)
+    assert 4 * 4 * 3 not in sizes
+
+
 @every_case
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_no_operator_writes_over_what_is_read_later(case: Case, rows: int) -> None:

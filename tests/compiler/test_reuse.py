@@ -114,7 +114,7 @@ def test_memory_used_again_and_calls_fused_change_no_bit(name: str) -> None:
         np.testing.assert_array_equal(a, b, strict=True)
 
 
-@pytest.mark.parametrize(("rows", "blocks", "lengths"), [(4000, 1, 1), (8000, 2, 1), (20_000, 3, 2)])
+@pytest.mark.parametrize(("rows", "blocks", "lengths"), [(4000, 1, 1), (12_000, 2, 1), (20_000, 3, 2)])
 def test_rows_run_in_blocks_of_one_length_or_two(rows: int, blocks: int, lengths: int) -> None:
     program, _ = program_of("chain", rows)
     assert (len(program.spans), len(program.plans)) == (blocks, lengths)

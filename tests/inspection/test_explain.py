@@ -280,6 +280,22 @@ def test_both_directions_are_explained_with_the_inputs_that_the_layer_takes() ->
     assert tree.structure(values["dU"]) == tree.structure(params.forward)
 
 
+@pytest.mark.parametrize(
+    ("kind", "begins", "passed"),
+    [("rnn", "h_0 = x1", "dh_0"), ("gru", "h_0 = x1", "dh_0"), ("lstm", "h_0, c_0 = x1 cut in two", "[dh_0, dc_0]")],
+)
+@pytest.mark.parametrize("lengths", [False, True])
+def test_a_given_initial_state_stands_for_zeros(kind: str, begins: str, passed: str, lengths: bool) -> None:
+    layer = getattr(fn, kind)(2, lengths=lengths, initial_state=True)
+    found = re.sub(r" +", " ", str(fn.explain(layer)))
+    begins = begins.replace("x1", f"x{1 + lengths}")
+    assert f"with {begins}\n" in found
+    assert "h_0 = 0" not in found
+    assert "c_0 = 0" not in found
+    assert "y = h_T, or" in found
+    assert f"gx{1 + lengths} = {passed} ds_0 = {passed}" in found
+
+
 class Recurrence:
     """Computes the equations of a recurrent layer as they are written: values by name and time."""
 

@@ -143,6 +143,30 @@ def test_the_listing_of_a_step_does_not_grow_with_time(name: str) -> None:
     assert counts[0] == counts[1]
 
 
+KEPT = {"rnn": (2, 1), "lstm": (8, 4), "gru": (7, 4)}  # [h x], gates, [c, tanh c]; cotangents of gates: times the units
+
+
+def owner(array: Any) -> Any:
+    """The array whose memory this one is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+@every_layer
+def test_memory_is_that_of_the_states_and_of_one_set_of_cotangents(name: str) -> None:
+    rows, times, units = 32, 1000, 32
+    net = fn.serial(LAYERS[name](units), fn.linear(1))
+    params, _ = net.init(fn.key(0), (times, units))
+    compiled: Any = fn.value_and_grad(net, fn.mse())
+    compiled(params, np.zeros((rows, times, units), np.float32), np.zeros((rows, 1), np.float32))
+    (program,) = compiled._programs.by_signature.values()
+    arrays = [x for f, args in program.take().program for x in (getattr(f, "__self__", None), *args)]
+    owners = [owner(x) for x in arrays if isinstance(x, np.ndarray)]
+    held = sum({id(x): x.nbytes for x in owners}.values())
+    assert 1 < held / (4 * rows * times * units * sum(KEPT[name])) < 1.1
+
+
 @every_layer
 def test_the_multiply_adds_of_all_times_are_counted(name: str) -> None:
     gates = {"rnn": 1, "lstm": 4, "gru": 3}[name]

@@ -43,6 +43,17 @@ def without_nan(x: Any) -> Any:
     return np.where(np.equal(x, x), x, 1.0), lambda g: g
 
 
+def test_images_are_cut_into_blocks_of_rows_and_scanned() -> None:
+    net: Any = fn.serial(fn.conv(4, (3, 3)), fn.max_pool((2, 2)), fn.avg_pool((3, 3)), fn.flatten(), fn.linear(3))
+    params, _ = net.init(fn.key(0), (8, 8, 2))
+    step: Any = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
+    native: Any = fn.jit(step)
+    arrays = given(3900, np.float32, 8, 8, 2).reshape(3, 1300, 8, 8, 2), given(3900, np.float32, 3).reshape(3, 1300, 3)
+    assert_close(fn.scan(native, params, *arrays), fn.scan(step, params, *arrays), np.float32)
+    assert "for (long b = 0;" in str(native)
+    assert BY_NUMPY not in str(native)
+
+
 @pytest.mark.parametrize("number", [0.0, np.nan])
 def test_equal_elements_and_nan_share_the_gradient_as_in_numpy(number: float) -> None:
     pool = fn.max_pool((2, 3), strides=(1, 2), padding="same")

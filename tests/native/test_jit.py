@@ -322,3 +322,12 @@ def test_a_single_use_value_is_made_with_its_reader() -> None:
     ]
     assert squares
     assert not any(id(c.output) in grouping.stored for c in squares)
+
+
+@pytest.mark.parametrize("layer", [fn.mse(reduction="sum"), fn.dropout(0.5), fn.serial(fn.linear(2), fn.tanh())])
+def test_a_jitted_layer_has_all_facts_of_the_layer(layer: Any) -> None:
+    native, other = vars(fn.jit(layer).apply), ("_programs", "inner", "written")
+    assert native["inner"] is layer.apply
+    assert {k: native[k] for k in native if k not in other} == {
+        k: v for k, v in vars(layer.apply).items() if k not in other
+    }

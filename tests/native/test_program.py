@@ -155,3 +155,15 @@ def test_arrays_are_as_the_c_expects_them(monkeypatch: pytest.MonkeyPatch) -> No
         fn.jit(SMALL).apply(SMALL.init(fn.key(0), (2,))[0], batch(3)[0])
     monkeypatch.undo()
     table.check_arrays.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "features"), [(8, 8), (19, 13), (600, 9)])
+def test_tables_of_many_columns_are_turned_on_their_way_in_and_out(rows: int, features: int, dtype: Any) -> None:
+    net = fn.serial(fn.linear(features + 2), fn.tanh())
+    params, _ = net.init(fn.key(0), (features,), dtype=dtype)
+    rng = np.random.default_rng(0)
+    x, target = (rng.normal(size=(rows, n)).astype(dtype) for n in (features, features + 2))
+    assert_close(fn.jit(net).apply(params, x), net.apply(params, x), dtype)
+    function = fn.value_and_grad(net, fn.mse())
+    assert_close(fn.jit(function)(params, x, target), function(params, x, target), dtype)

@@ -67,13 +67,28 @@ def test_without_gradient_and_without_an_initial_state(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SIZES)
-def test_unequal_lengths_are_left_to_numpy(kind: str) -> None:
-    net = fn.serial(getattr(fn, kind)(4, lengths=True), fn.linear(1))
-    params, _ = net.init(fn.key(0), (5, 2), ())
-    x, n = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32), np.array([5, 0, 2])
-    native = fn.jit(net)
-    close(native.apply(params, x, n), net.apply(params, x, n), np.float32)
-    assert BY_NUMPY in str(native.apply)
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("both", [False, True], ids=["forward", "bidirectional"])
+def test_unequal_lengths(kind: str, sequences: bool, both: bool) -> None:
+    options: dict[str, Any] = {"return_state": True} if kind == "lstm" else {}
+    layer = getattr(fn, kind)(4, lengths=True, initial_state=True, return_sequences=sequences, **options)
+    size = (1 + both) * SIZES[kind] * 4
+    operators: dict[fn.OperatorKey, Any] = {"x": fn.linear(3), "n": fn.identity(), "h": fn.linear(size)}
+    operators["f"] = fn.bidirectional(layer) if both else layer
+    net = fn.network(operators, {"x": ["f"], "n": ["f"], "h": ["f"]}, inputs=["x", "n", "h"])
+    params, shape = net.init(fn.key(0), (5, 2), (), (2,))
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(4, *s)).astype(np.float32) for s in ((5, 2), (2,), shape)]
+    for lengths in (np.array([5, 0, 2, 1]), np.array([0, 0, 0, 0], np.uint8), np.array([3, 5, 5, 5], np.int32)):
+        given = arrays[0], lengths, *arrays[1:]
+        plain = fn.value_and_grad(net, fn.mse())
+        compiled = fn.jit(plain)
+        close(compiled(params, *given), plain(params, *given), np.float32)
+        assert BY_NUMPY not in str(compiled)
+        for wrong in (lengths.dtype.type(6), lengths.dtype.type(200)):
+            with pytest.raises(fn.LabelError, match=f"length {wrong} is none of 0 to 5"):
+                compiled(params, given[0], np.where(lengths == lengths.max(), wrong, lengths), *given[2:])
+        close(compiled(params, *given), plain(params, *given), np.float32)
 
 
 def test_many_units_are_left_to_numpy() -> None:

@@ -7,7 +7,36 @@ REASONS: dict[str, list[str]] = {
     "a value that is no view of another has no view function: what follows is asked for the type checker": [
         "compiler.planning.stored: value.base is not None and value.view is not None -> value.view is not None (condition)",
     ],
+    "how long a block is makes a difference in time alone, and a row takes more bytes than that": [
+        "compiler.blocking.SMALL_PRODUCT: 1000000 -> 1000001 (off by one)",
+        "compiler.blocking.spans: 1 -> 2 (off by one)",
+        "compiler.blocking.spans: 1 -> 2 (off by one) #2",
+        "compiler.blocking.product_size: 1 -> 2 (off by one)",
+        "compiler.blocking.product_size: 1 -> 2 (off by one) #2",
+    ],
+    "the rest of LINE and that of -LINE by 2 LINE are one number": [
+        "compiler.blocking.even: most - LINE -> most + LINE (sign)",
+    ],
+    "zeros are the only call that reads no value, and add up": [
+        "compiler.blocking.separable: call.primitive.sums_rows and (not call.operands) -> not call.operands (condition)",
+    ],
+    "a gap before the first value of a packed buffer does no harm": [
+        "compiler.fusion.packed_in: 0 -> 1 (off by one)",
+    ],
+    "the values of a packed buffer have one trace and one dtype": [
+        "compiler.fusion.packed_in: 0 -> 1 (off by one) #2",
+        "compiler.fusion.packed_in: 0 -> 1 (off by one) #3",
+    ],
+    "a value that is fused was made by a call: it is asked for the type checker": [
+        "compiler.fusion.settle: call is None or not call.primitive.elementwise or value.elements < 2 -> not call.primitive.elementwise or value.elements < 2 (condition)",
+    ],
+    "a value that is made where it stands takes less time if it is one element, and is the same number": [
+        "compiler.fusion.settle: call is None or not call.primitive.elementwise or value.elements < 2 -> call is None or not call.primitive.elementwise (condition)",
+        "compiler.fusion.settle: value.elements < 2 -> value.elements <= 2 (condition)",
+        "compiler.fusion.settle: 2 -> 3 (off by one)",
+    ],
     "only whether a value is read at all counts by then": [
+        "compiler.fusion.packed_in: 1 -> 2 (off by one) #3",
         "compiler.planning.place_gradient: 1 -> 2 (off by one) #2",
     ],
     "no call has a number below 0, so that -1 and -2 both come before all": [
@@ -136,9 +165,6 @@ REASONS: dict[str, list[str]] = {
     ],
     "NumPy, too, counts axes from either end, and these have been checked": [
         "layers.axes._max: places -> axes (wrong residual) #2",
-    ],
-    "the arrays have two axes, of which 1 is the last": [
-        "layers.recurring.gru_function: np.concatenate(of_state, axis=1) -> np.concatenate(of_state, axis=-1) (axis)",
     ],
     "a list has no dtype": [
         "layers.sliding._meant: [padding] * axes (upcast)",
