@@ -103,6 +103,11 @@ def refuse_attribute(thing: object, name: str) -> Any:
     raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
 
+def refuse_call(layer: Any, *args: object, **options: object) -> NoReturn:
+    """Raise an error: a layer is a pair, of which `apply` is the function."""
+    raise CallError(f"{layer.apply.kind}: a layer is a pair (init, apply): call layer.apply(params, *inputs)")
+
+
 def checks_call(function: F) -> F:
     """The function, whose error for arguments that it does not take is a `CallError`."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Never, NoReturn, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Never, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -34,9 +34,9 @@ from funcnet.arrays import (
     params_dtype,
     refuse_misplaced,
 )
-from funcnet.calling import APPLY, INIT, refuse_attribute, refuse_options
+from funcnet.calling import APPLY, INIT, refuse_attribute, refuse_call, refuse_options
 from funcnet.display import Written, shown
-from funcnet.errors import CallError, FuncnetError, OptionError, ParamsError, ShapeError, located
+from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
 from funcnet.tracing.primitives import folded
 from funcnet.tracing.trace import Trace, Value
@@ -241,11 +241,6 @@ class LayerInit(Generic[P]):
             raise located(error, f"{apply.kind}: {listed_shapes(shapes)}") from None
 
 
-def refuse_call(layer: Layer[Any, Any], *args: object, **options: object) -> NoReturn:
-    """Raise an error: a layer is a pair, of which `apply` is the function."""
-    raise CallError(f"{layer.apply.kind}: a layer is a pair (init, apply): call layer.apply(params, *inputs)")
-
-
 if not TYPE_CHECKING:  # type checkers refuse the call by themselves
     Layer.__call__, Layer.__getattr__ = refuse_call, refuse_attribute
 
@@ -254,14 +249,6 @@ def listed_shapes(shapes: Iterable[Shape]) -> str:
     """The shapes of some inputs, for a message."""
     names = [str(shape) for shape in shapes]
     return f"input shape{'s' if len(names) > 1 else ''} {', '.join(names)}"
-
-
-def pair(result: Any) -> Any:
-    """What a layer's function returned, if it is a pair."""
-    kind = cast("Any", type(result))
-    if kind is not tuple or len(result) != 2:
-        raise OptionError(f"its function must return (output, pullback), not {kind.__name__}")
-    return result
 
 
 def unpack(kind: type[P], params: Any) -> P:
