@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funcnet.errors import ExportError
 from funcnet.exports import c_images
 from funcnet.exports.c_recurrence import in_file
 from funcnet.exports.c_writer import BAD_LABEL, BAD_MASK, INDICES, NO_WEIGHT, Writer, row_major
-from funcnet.exports.described import located
+from funcnet.exports.described import refusal
 from funcnet.native import recurrence
 from funcnet.tracing.products import Term, parsed
 from funcnet.tracing.trace import Call, Value
@@ -19,9 +18,7 @@ def write_call(w: Writer, call: Call) -> None:
     """The loops of one call. ExportError where there is no rule for it."""
     rule = (RULES | c_images.RULES).get(call.primitive.name)
     if rule is None:
-        raise ExportError(
-            f"to_c: {located(call)}{call.attributes.get('name', call.primitive.name)} is not written in C"
-        )
+        raise refusal("to_c", call, "C")
     rule(w, call)
 
 

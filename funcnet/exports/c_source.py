@@ -17,7 +17,7 @@ from funcnet.exports.c_names import c_name
 from funcnet.exports.c_program import Program
 from funcnet.exports.c_update import read_update, state_text, update_lines
 from funcnet.exports.c_writer import BAD_LABEL, BAD_MASK, INDICES, NO_WEIGHT, OWN_NAMES, Writer, row_major
-from funcnet.exports.described import Described, describe, is_integer, is_mask
+from funcnet.exports.described import Described, describe, is_integer, is_mask, printable
 from funcnet.native.updates import Update
 from funcnet.options import flag
 from funcnet.tracing.trace import Value
@@ -250,7 +250,7 @@ class _File:
 
 def in_comment(text: str) -> str:
     """The text without what would end a comment, begin another one, or be read as another character."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
+    return printable(text).replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
 
 
 def _literal(x: Any, writer: Writer) -> str:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.errors import ExportError
 from funcnet.exports.c_names import TAKEN
 from funcnet.exports.c_program import Group, Program
 from funcnet.exports.c_recurrence import NAMES, cell_functions
-from funcnet.exports.described import Described, Names, is_integer, is_mask, located
+from funcnet.exports.described import Described, Names, is_integer, is_mask, refusal
 from funcnet.native.expressions import LIBM, expression, has_expression, literal
 from funcnet.tracing.trace import Call, Value
 
@@ -149,7 +148,7 @@ class Writer:
         if name == "normal_cdf":
             return NORMAL_CDF.format(*given, f=self.f)
         if not has_expression(name):
-            raise ExportError(f"to_c: {located(call)}np.{name} is not written in C")
+            raise refusal("to_c", call, "C")
         return re.sub(r"\bT\b", self.T, expression(name, given, self.function))
 
     def function(self, name: str) -> str:

@@ -147,9 +147,24 @@ def located(call: Call) -> str:
     return f"operator {call.scope}: " if call.scope else ""
 
 
-def refused(call: Call) -> str:
-    """What cannot be written: a layer of a user's own, or a call, by its operator."""
-    return f"{located(call)}{call.attributes.get('name', call.primitive.name)}"
+def refusal(where: str, call: Call, language: str) -> ExportError:
+    """The error for a call that is not written in a language: its operator, what it is, and the fix."""
+    name = call.primitive.name
+    if call.primitive.opaque:
+        kind = call.attributes.get("name", name).removesuffix(" forward")
+        return ExportError(
+            f"{where}: {located(call) or f'{kind}: '}a custom layer is a function that cannot be looked into, and "
+            f"is not written in {language}: make it of fn.elementwise and the other layers"
+        )
+    return ExportError(
+        f"{where}: {located(call)}np.{name} is not written in {language}: make the layer of other functions of "
+        "NumPy, or leave the operator out and compute it outside"
+    )
+
+
+def printable(text: str) -> str:
+    """The text without characters that a comment may not have, or that nobody sees."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def is_integer(value: Value) -> bool:

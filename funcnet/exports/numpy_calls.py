@@ -13,7 +13,7 @@ from funcnet import arrays, errors
 from funcnet.arrays import is_array
 from funcnet.compiler.plan import storage_order
 from funcnet.errors import ExportError
-from funcnet.exports.described import Names, refused, wish_of
+from funcnet.exports.described import Names, refusal, wish_of
 from funcnet.exports.numpy_arrays import VECTORS, Named, named, number_text, unrolled
 from funcnet.exports.numpy_lines import rolled
 from funcnet.tracing import cells, forms, masks, primitives, products, recurrence, special, windows
@@ -167,7 +167,7 @@ class Recorder:
         operands = tuple(self.value(x) if isinstance(x, Value) else x for x in call.inputs)
         form: Any = call.primitive.form
         if not form.__module__.startswith("funcnet.tracing."):
-            raise ExportError(f"to_numpy: {refused(call)} is not written in NumPy")
+            raise refusal("to_numpy", call, "NumPy")
         outputs = tuple(self.value(y) if y.use_count else None for y in call.outputs)
         self._wish = wish_of(call)
         instructions = form(self, call.attributes, operands, outputs if call.primitive.multi_output else outputs[0])

@@ -16,7 +16,7 @@ from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES
 from funcnet.errors import ExportError
-from funcnet.exports.described import Described, Names, describe, plan_of
+from funcnet.exports.described import Described, Names, describe, plan_of, printable
 from funcnet.exports.numpy_arrays import named
 from funcnet.exports.numpy_calls import CONSTANT, TAKEN, Recorder, sources
 from funcnet.exports.numpy_lines import broken
@@ -134,7 +134,8 @@ class _File:
             "",
             "",
         ]
-        return "\n".join(line.replace("\\", "\\\\") for line in lines)
+        text = "\n".join(lines[1:-3]).replace("\\", "\\\\").replace('"""', '\\"' * 3)
+        return "\n".join([lines[0], text, *lines[-3:]])
 
     def kinds(self) -> list[str]:
         """The NamedTuples of the params."""
@@ -172,7 +173,7 @@ class _File:
         for call in plan.calls:
             if call.scope != scope:
                 scope = call.scope
-                w.lines.append(f"# {' '.join(scope.split())}")
+                w.lines.append(f"# {printable(' '.join(scope.split()))}")
             for output in written(call):
                 self._place(w, plan, output)
             w.write(call)

@@ -12,7 +12,7 @@ from funcnet.arrays import Array, DType, Shape, accept_shape
 from funcnet.core import Function, Layer, Result
 from funcnet.display import shows_call
 from funcnet.errors import GraphError, ParamsError, ShapeError
-from funcnet.layers.recurring import Options, options_of
+from funcnet.layers.recurring import Options, options_of, state_size
 from funcnet.random import Key, check_key, split
 from funcnet.tracing.recurrence import reverse
 
@@ -80,16 +80,25 @@ def _unpack(params: Any) -> Bidirectional[Any]:
     return cast("Bidirectional[Any]", params)
 
 
+def _of_forward(of_forward: Any, x: Array, state: Array) -> int:
+    """How many numbers of an initial state that fits are of the forward direction."""
+    shape: Shape = getattr(getattr(of_forward, "recurrent_weight", None), "shape", ())
+    if len(shape) != 2 or not shape[0]:
+        return 0  # the layer refuses such params
+    size = state_size(shape[1] // shape[0], shape[0])
+    if state.shape != (wanted := (x.shape[0], 2 * size)):
+        raise ShapeError(
+            f"its initial state has shape {state.shape}, but must be {wanted}: that of each direction side by side"
+        )
+    return size
+
+
 def _bidirectional(
     apply: Function[P, Any], options: Options, params: Bidirectional[P], x: Array, *others: Array
 ) -> Result[Bidirectional[P]]:
     of_forward, of_backward = _unpack(params)
     lengths, state = others[: options.lengths], others[options.lengths :]
-    if any(s.ndim != 2 or s.shape[1] % 2 for s in state):
-        raise ShapeError(
-            f"its initial state has shape {state[0].shape}, but must be one of each direction side by side"
-        )
-    middle = state[0].shape[1] // 2 if state else 0
+    middle = _of_forward(of_forward, x, state[0]) if state else 0
     forward, pull_forward = apply.function(of_forward, x, *lengths, *(s[:, :middle] for s in state))
     turned = reverse(x, *lengths)
     backward, pull_backward = apply.function(of_backward, turned, *lengths, *(s[:, middle:] for s in state))

@@ -163,7 +163,13 @@ def _checked(gates: int, W: Any, R: Any, b: Any, x: Any, others: tuple[Any, ...]
         wanted = f"(inputs, {gates} units), (units, {gates} units) and ({gates} units,)"
         raise ParamsError(f"its weight, recurrent_weight and bias are {W.shape}, {R.shape} and {b.shape}, not {wanted}")
     if x.ndim != 3 or x.shape[2] != W.shape[0]:
-        hint = " One sequence is x[None]." if x.ndim == 2 else ""
+        hint = (
+            ""
+            if x.ndim != 2
+            else " One sequence is x[None]."
+            if x.shape[1] == W.shape[0]
+            else " One feature is x[..., None]."
+        )
         raise ShapeError(f"its weight is {W.shape}, so it takes rows of sequences (time, {W.shape[0]}).{hint}")
     wanted_state = (x.shape[0], state_size(gates, R.shape[0]))
     for name, array in zip(options.given, others, strict=True):

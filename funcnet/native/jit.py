@@ -126,7 +126,8 @@ class NativeSGDStep(NativeStep[P], SGDStep[P]):
         """Return (new params, loss); C writes the new params."""
         space: Any = self.acquire(params, arrays, key)[0]
         vector = space.descended()
-        return self.finish(space, vector, params, arrays, key)
+        loss = space.fresh[0]()
+        return self.finish(space, vector, loss, params, arrays, key), loss
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """The new params."""

@@ -216,6 +216,16 @@ class Step(CompiledGradient[P]):
         """(new params, new state) as flat vectors; the params are written into a vector if one is given."""
         raise NotImplementedError
 
+    def finish(
+        self, space: Workspace[P], vector: Any, loss: Any, params: P, arrays: tuple[Any, ...], key: Key | None
+    ) -> P:
+        """The new params, whose vector this is; the workspace goes back."""
+        if self.check_finite and not all_finite(loss, vector):
+            raise self.not_finite(space, params, arrays, key, loss)
+        new: P = space.params_cache.made(vector)
+        space.pool.append(space)
+        return new
+
     def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
         """What writes the new params over the old ones at the end of a program; none where `updated` has to run."""
         return []
@@ -249,18 +259,8 @@ class SGDStep(Step[P]):
         for f, args in space.program:
             f(*args)
         before = space.layout.joined(params) if vector is None else vector
-        return self.finish(space, before - space.gradient, params, arrays, key)
-
-    def finish(
-        self, space: Workspace[P], vector: Any, params: P, arrays: tuple[Any, ...], key: Key | None
-    ) -> tuple[P, np.floating[Any]]:
-        """(new params, whose vector this is, the loss); the workspace goes back."""
         loss = space.fresh[0]()
-        if self.check_finite and not all_finite(loss, vector):
-            raise self.not_finite(space, params, arrays, key, loss)
-        new = space.params_cache.made(vector)
-        space.pool.append(space)
-        return new, loss
+        return self.finish(space, before - space.gradient, loss, params, arrays, key), loss
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """The vector of params minus the gradient, which holds the learning rate."""

@@ -25,7 +25,6 @@ from funcnet.options import brief
 from funcnet.random import Key
 from funcnet.training.flat_states import Kept, flat_state, vector_of, with_trees
 from funcnet.training.gradients import Step
-from funcnet.training.nonfinite import all_finite
 from funcnet.training.weighing import Weigh, weigher
 
 P = TypeVar("P", default=Any)
@@ -90,11 +89,7 @@ class TrainStep(Step[P], Generic[P, L]):
             updates, state = two(self.update_of(arrays)(layout.tree(space.gradient.copy()), state, params))
             vector = vector_of(layout, apply_updates(params, updates))
         loss, *outputs = [take() for take in space.fresh]
-        if self.check_finite and not all_finite(loss, vector):
-            raise self.not_finite(space, params, arrays, key, loss)
-        new = space.params_cache.made(vector)
-        space.pool.append(space)
-        return new, state, loss, outputs
+        return self.finish(space, vector, loss, params, arrays, key), state, loss, outputs
 
     def enter(
         self, params: P, state: Any, arrays: tuple[Array | Labels, ...], key: Key | None

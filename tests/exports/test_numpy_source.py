@@ -13,10 +13,11 @@ from hypothesis import given, settings
 
 import funcnet as fn
 from funcnet.exports.numpy_lines import broken, rolled
-from tests.exports.test_c_source import CUSTOM, NET, OPTIMIZERS, ROWS, inputs_of, problem, trained
+from tests.exports.test_c_source import CUSTOM, HOSTILE, NET, OPTIMIZERS, ROWS, hostile, inputs_of, problem, trained
 from tests.support.budget import examples
 from tests.support.cases import CASES, Case
-from tests.support.strategies import Problem, problems
+from tests.support.recurrences import with_recurrence
+from tests.support.strategies import Problem, problems, with_images
 
 
 def run(function: Any, params: Any, *arrays: Any) -> dict[str, Any]:
@@ -64,10 +65,20 @@ def test_every_operator_and_its_gradient(case: Case, dtype: Any) -> None:
 
 
 @settings(max_examples=examples(40))
-@given(problem=problems())
+@given(problem=problems(size=8) | problems(size=6).flatmap(with_images) | problems(size=6).flatmap(with_recurrence))
 def test_random_networks(problem: Problem) -> None:
     net, params, inputs = problem.made()
-    same(run(net, params, *inputs)["apply"](params, *inputs), net.apply(params, *inputs))
+    y = net.apply(params, *inputs)
+    same(run(net, params, *inputs)["apply"](params, *inputs), y)
+    if not isinstance(y, tuple):
+        gradient, arrays = fn.value_and_grad(net, fn.mse()), (*inputs, np.zeros_like(y))
+        same(run(gradient, params, *arrays)["value_and_grad"](params, *arrays), gradient(params, *arrays))
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+def test_hostile_keys(key: str) -> None:
+    gradient, params, x, t = hostile(key)
+    same(run(gradient, params, x, t)["value_and_grad"](params, x, t), gradient(params, x, t))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -150,7 +161,9 @@ def test_what_is_refused() -> None:
     with pytest.raises(fn.ExportError, match="a schedule"):
         fn.to_numpy(trained(fn.sgd(fn.linear_schedule(1.0, 0.1, 9))), params, x, t)
     custom = fn.serial(CUSTOM)
-    with pytest.raises(fn.ExportError, match="scale forward is not written in NumPy"):
+    with pytest.raises(
+        fn.ExportError, match="operator 0 scale: a custom layer .* not written in NumPy: make it of fn.elementwise"
+    ):
         fn.to_numpy(custom, custom.init(fn.key(0), (2,))[0], x)
 
 
