@@ -30,11 +30,17 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 Y = TypeVar("Y")
 
 
+def as_shape(shape: Any) -> Shape | None:
+    """A tuple or list of ints of at least 0 as a tuple of ints; None for anything else."""
+    lengths = [as_int(n) for n in cast("list[Any]", shape)] if isinstance(shape, (tuple, list)) else [None]
+    found = tuple(n for n in lengths if n is not None and n >= 0)
+    return found if len(found) == len(lengths) else None
+
+
 def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
     """A shape as a tuple of lengths, none negative."""
-    lengths = [as_int(n) for n in shape] if isinstance(shape, (tuple, list)) else [None]
-    found = tuple(n for n in lengths if n is not None and n >= 0)
-    if len(found) != len(lengths):
+    found = as_shape(shape)
+    if found is None:
         raise ShapeError(
             f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not {shape!r:.60}"
         )
