@@ -108,6 +108,8 @@ def params_dtype(params: Any, leaves: Sequence[Any]) -> np.dtype[np.floating[Any
     """The one dtype of all arrays in params, whose leaves they are; None where there are no arrays."""
     if getattr(params, "_fields", ())[:2] == ("params", "state"):
         raise ParamsError(f"this is a {type(params).__name__}, which holds params: pass its .params")
+    if getattr(params, "_fields", ()) == ("init", "apply"):
+        raise ParamsError("this is a layer, which holds no params: params, shape = layer.init(fn.key(0), input_shape)")
     dtypes = {leaf.dtype for leaf in leaves if is_array(leaf)}
     plain = all(type(leaf) is np.ndarray or (is_array(leaf) and not _subclass(leaf)) for leaf in leaves)
     if not plain or len(dtypes) > 1 or not dtypes.issubset(DTYPES):
