@@ -74,6 +74,7 @@ REASONS: dict[str, list[str]] = {
         "layers.attention._draw: arity - 1 (upcast)",
         "layers.attention.attend: 1.0 / sqrt(q.shape[-1] // heads) (upcast)",
         "layers.bidirectional._draw: 2 * shape[-1] (upcast)",
+        "layers.bidirectional._of_forward: 2 * size (upcast)",
         "layers.group_norm._mean_of_groups: (None,) * len(places) (upcast)",
         "layers.group_norm._mean_of_groups: a.ndim - 1 (upcast)",
         "layers.group_norm._mean_of_groups: groups / (prod(lengths) * channels) (upcast)",
@@ -163,6 +164,13 @@ REASONS: dict[str, list[str]] = {
         "layers.position.waves: (i - i % 2) / max(features, 1) (upcast)",
         "layers.position.waves: i - i % 2 (upcast)",
         "layers.position.waves: np.arange(length)[:, None] / 10000.0 ** ((i - i % 2) / max(features, 1)) (upcast)",
+    ],
+    "such params or inputs are refused later, whatever is returned": [
+        "layers.attention._draw: 0 -> 1 (off by one)",
+        "layers.bidirectional._of_forward: 0 -> 1 (off by one) #2",
+    ],
+    "without an initial state nothing is cut": [
+        "layers.bidirectional._bidirectional: 0 -> 1 (off by one) #2",
     ],
     "of one feature the exponent is 0, whatever it is divided by": [
         "layers.position.waves: 1 -> 2 (off by one)",
