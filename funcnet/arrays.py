@@ -30,11 +30,17 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 Y = TypeVar("Y")
 
 
+def as_shape(shape: Any) -> Shape | None:
+    """A tuple or list of ints of at least 0 as a tuple of ints; None for anything else."""
+    lengths = [as_int(n) for n in cast("list[Any]", shape)] if isinstance(shape, (tuple, list)) else [None]
+    found = tuple(n for n in lengths if n is not None and n >= 0)
+    return found if len(found) == len(lengths) else None
+
+
 def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
     """A shape as a tuple of lengths, none negative."""
-    lengths = [as_int(n) for n in shape] if isinstance(shape, (tuple, list)) else [None]
-    found = tuple(n for n in lengths if n is not None and n >= 0)
-    if len(found) != len(lengths):
+    found = as_shape(shape)
+    if found is None:
         raise ShapeError(
             f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not {shape!r:.60}"
         )
@@ -102,6 +108,8 @@ def params_dtype(params: Any, leaves: Sequence[Any]) -> np.dtype[np.floating[Any
     """The one dtype of all arrays in params, whose leaves they are; None where there are no arrays."""
     if getattr(params, "_fields", ())[:2] == ("params", "state"):
         raise ParamsError(f"this is a {type(params).__name__}, which holds params: pass its .params")
+    if getattr(params, "_fields", ()) == ("init", "apply"):
+        raise ParamsError("this is a layer, which holds no params: params, shape = layer.init(fn.key(0), input_shape)")
     dtypes = {leaf.dtype for leaf in leaves if is_array(leaf)}
     plain = all(type(leaf) is np.ndarray or (is_array(leaf) and not _subclass(leaf)) for leaf in leaves)
     if not plain or len(dtypes) > 1 or not dtypes.issubset(DTYPES):

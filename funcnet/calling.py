@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from funcnet.errors import AbsentError, CallError
 
@@ -32,9 +32,18 @@ ELSEWHERE: dict[str, Any] = {  # what other libraries call an option
     **dict.fromkeys(("negative_slope", "alpha"), ("slope", "weight_decay")),
     **dict.fromkeys(("beta_1", "betas"), ("b1",)),
     "beta_2": ("b2",),
+    **dict.fromkeys(("rng", "rngs", "seed", "random_state"), ("key",)),
+    "epochs": ("max_iter",),
+    "learning_rate_init": ("learning_rate",),
+    "solver": ("optimizer",),
+    "activation": ("network",),
+    **dict.fromkeys(("hidden", "hidden_layer_sizes", "module"), ("network",)),
     "T_max": ("decay_steps",),
     **dict.fromkeys(("kernel", "pool_size"), ("kernel_size",)),
 }
+TRAINING = "a layer such as dropout is on where a key is passed, apply(params, x, key=key)"
+RATE = "the learning rate is an option of the optimizer, fn.adam(learning_rate)"
+SIZES = "the layers are those of the network, FuncnetClassifier(MLP((100,), activation=fn.relu))"
 FROM_INIT = "the number of inputs is known from init"
 LAST_AXIS = "it works along the last axis"
 LOGITS = "it takes logits, without a softmax or sigmoid before it"
@@ -47,12 +56,14 @@ REMARKS = {  # where the option of another library is
     "bidirectional": "a layer in both directions is fn.bidirectional(fn.lstm(8))",
     "from_logits": LOGITS,
     "keep_prob": "the rate is the probability to drop, 1 - keep_prob",
-    "learning_rate": "the learning rate is an option of the optimizer, fn.adam(learning_rate)",
+    **dict.fromkeys(("learning_rate", "lr"), RATE),
+    **dict.fromkeys(("hidden", "hidden_layer_sizes"), SIZES),
+    "mask": "a mask is an input, of layers made with masked=True such as fn.attention(4, masked=True)",
     "metrics": "metrics are given to fn.train_step and to fn.evaluate",
     "num_layers": "one layer after another: fn.serial(fn.lstm(8, return_sequences=True), fn.lstm(8))",
     "params": "optimizers hold no params: step.init(params) gives the first state",
     "shuffle": "a key shuffles the rows, key=fn.key(0)",
-    "training": "a layer such as dropout is on where a key is passed, apply(params, x, key=key)",
+    **dict.fromkeys(("training", "train", "is_training", "deterministic"), TRAINING),
     **dict.fromkeys(
         ("weight", "class_weight", "pos_weight"),
         "with weighted=True the loss takes weights, one a row, as its last input",
@@ -67,11 +78,12 @@ NOTES = {
     "minibatches": [DATA],
 }
 
+INIT, APPLY = "init(key, *input_shapes, dtype=np.float32)", "apply(params, *inputs, key=None)"
 HELD = "params are no part of it: params, shape = layer.init(fn.key(0), input_shape) gives them"
 METHODS = {  # what stands here for a method of other libraries
     **dict.fromkeys(("params", "parameters", "weights", "state_dict", "get_weights"), HELD),
     **dict.fromkeys(("forward", "predict"), "layer.apply(params, x)"),
-    **dict.fromkeys(("train", "eval"), REMARKS["training"]),
+    **dict.fromkeys(("train", "eval"), TRAINING),
     **dict.fromkeys(("backward", "grad"), "fn.value_and_grad(net, loss)(params, x, target)"),
     "compile": "fn.train_step(net, loss, optimizer)",
     "evaluate": "fn.evaluate(net, metrics, params, data)",
@@ -89,6 +101,11 @@ def refuse_attribute(thing: object, name: str) -> Any:
     if name in METHODS:
         raise AbsentError(f"a{'n' * (kind[0] in 'AEIO')} {kind} has no {name}: {METHODS[name]}")
     raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+
+
+def refuse_call(layer: Any, *args: object, **options: object) -> NoReturn:
+    """Raise an error: a layer is a pair, of which `apply` is the function."""
+    raise CallError(f"{layer.apply.kind}: a layer is a pair (init, apply): call layer.apply(params, *inputs)")
 
 
 def checks_call(function: F) -> F:
@@ -110,15 +127,25 @@ def refused(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     try:
         found.bind(*args, **kwargs)
     except TypeError as refusal:
-        name, parameters = function.__name__, [*found.parameters]
+        *_, owner, name = ["", *function.__qualname__.split(".")]
+        name, shown = owner if name == "__init__" else name, dict(found.parameters)
+        shown.pop("self", None)
+        parameters = [*shown]
         unknown = [_unknown(given, parameters) for given in kwargs if given not in parameters]
-        plain = f"it is {name}({', '.join(_listed(found.parameters.values()))})"
+        plain = f"it is {name}({', '.join(_listed(shown.values()))})"
         remarks = [REMARKS[given] for given in kwargs if given in REMARKS and given not in parameters]
         if any(hasattr(arg, "__array__") for arg in args) and not parameters:
             remarks.append(f"it makes a layer, which computes by its apply: fn.{name}().apply((), x)")
         notes = dict.fromkeys([*remarks, *NOTES.get(name, [])])
         return CallError("; ".join([f"{name}: {', '.join(unknown) or refusal}", plain, *notes]))
     return error
+
+
+def refuse_options(name: str, call: str, options: Mapping[str, object]) -> NoReturn:
+    """Raise the error for keywords that are none of a function of arrays, which takes a key alone. call: how it is."""
+    unknown = ", ".join(_unknown(given, ["key"]) for given in options)
+    remarks = dict.fromkeys(REMARKS[given] for given in options if given in REMARKS)
+    raise CallError("; ".join([f"{name}: {unknown}", f"it is {call}", *remarks]))
 
 
 def check_takes(name: str, function: Callable[..., Any], *arguments: str, **options: str) -> None:

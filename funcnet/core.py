@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Never, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 from typing_extensions import TypeVar
@@ -34,9 +34,9 @@ from funcnet.arrays import (
     params_dtype,
     refuse_misplaced,
 )
-from funcnet.calling import refuse_attribute
+from funcnet.calling import APPLY, INIT, refuse_attribute, refuse_call, refuse_options
 from funcnet.display import Written, shown
-from funcnet.errors import CallError, FuncnetError, OptionError, ParamsError, ShapeError, located
+from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key
 from funcnet.tracing.primitives import folded
 from funcnet.tracing.trace import Trace, Value
@@ -120,17 +120,23 @@ class Function(Generic[P, Y]):
         """A copy that shares what never changes: its function, and all that is nested in it."""
         return copy(self)
 
-    def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
+    def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None, **unknown: Never) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
+        if unknown:
+            refuse_options(self.kind, APPLY, unknown)
         arrays = self.accept(params, inputs, key)
         return copied(self.run(tree.map(contiguous, params), tuple(map(contiguous, arrays)), key)[0])
 
-    def vjp(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> tuple[Y, Pullback[P]]:
+    def vjp(
+        self, params: P, *inputs: Array | Labels, key: Key | None = None, **unknown: Never
+    ) -> tuple[Y, Pullback[P]]:
         """Compute the output and its pullback: cotangent -> (params_cotangent, input_cotangents).
 
         The pullback may be called any number of times; what it returns is fresh. It works on copies of the params,
         the inputs and the key, so that later writes into them do not affect it.
         """
+        if unknown:
+            refuse_options(f"{self.kind}: vjp", "vjp(params, *inputs, key=None)", unknown)
         arrays = copied(self.accept(params, inputs, key))
         output, pull = self.run(copied(params), arrays, copied(key))
 
@@ -220,8 +226,10 @@ class LayerInit(Generic[P]):
         self.apply = apply
         self.draw: Callable[..., P] | None = draw
 
-    def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32) -> tuple[P, Shape]:
+    def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32, **unknown: Never) -> tuple[P, Shape]:
         """Draw the params, and trace the layer's function to learn the shape of its output."""
+        if unknown:
+            refuse_options(self.apply.kind, INIT, unknown)
         check_key(key)
         apply, shapes = self.apply, tuple(accept_shape(self.apply.kind, s) for s in input_shapes)
         apply.check_count(len(shapes), "init(key, *input_shapes)")
@@ -233,11 +241,6 @@ class LayerInit(Generic[P]):
             raise located(error, f"{apply.kind}: {listed_shapes(shapes)}") from None
 
 
-def refuse_call(layer: Layer[Any, Any], *args: object, **options: object) -> NoReturn:
-    """Raise an error: a layer is a pair, of which `apply` is the function."""
-    raise CallError(f"{layer.apply.kind}: a layer is a pair (init, apply): call layer.apply(params, *inputs)")
-
-
 if not TYPE_CHECKING:  # type checkers refuse the call by themselves
     Layer.__call__, Layer.__getattr__ = refuse_call, refuse_attribute
 
@@ -246,14 +249,6 @@ def listed_shapes(shapes: Iterable[Shape]) -> str:
     """The shapes of some inputs, for a message."""
     names = [str(shape) for shape in shapes]
     return f"input shape{'s' if len(names) > 1 else ''} {', '.join(names)}"
-
-
-def pair(result: Any) -> Any:
-    """What a layer's function returned, if it is a pair."""
-    kind = cast("Any", type(result))
-    if kind is not tuple or len(result) != 2:
-        raise OptionError(f"its function must return (output, pullback), not {kind.__name__}")
-    return result
 
 
 def unpack(kind: type[P], params: Any) -> P:

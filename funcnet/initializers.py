@@ -20,10 +20,11 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from funcnet.arrays import DTYPES, Array, Shape, as_shape
 from funcnet.calling import check_takes
 from funcnet.display import call_forgotten, shows_call
 from funcnet.errors import DTypeError, OptionError, ShapeError
-from funcnet.options import as_int, brief, finite, not_negative
+from funcnet.options import brief, finite, not_negative
 from funcnet.random import Key, generator
 
 __all__ = [
@@ -42,12 +43,8 @@ __all__ = [
     "zeros",
 ]
 
-Array: TypeAlias = npt.NDArray[np.floating[Any]]
-Shape: TypeAlias = tuple[int, ...]
 DType: TypeAlias = np.dtype[np.float32] | np.dtype[np.float64]
 Variance: TypeAlias = Callable[[float, float], float]
-
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Initializer(Protocol):
@@ -270,9 +267,8 @@ def _matrix(shape: Shape) -> Shape:
 
 def _shape(shape: Shape) -> Shape:
     """`shape` as a tuple of ints of at least 0."""
-    lengths = [as_int(n) for n in shape] if isinstance(cast("object", shape), (tuple, list)) else [None]
-    found = tuple(n for n in lengths if n is not None and n >= 0)
-    if len(found) != len(lengths):
+    found = as_shape(shape)
+    if found is None:
         raise ShapeError(f"a shape is a tuple of ints of at least 0; got {shape!r}.")
     return found
 
@@ -281,7 +277,7 @@ def _dtype(dtype: Any) -> DType:
     """`dtype`, one that networks compute in."""
     try:
         # None means float64 to NumPy: here it is a mistake.
-        if dtype is not None and np.dtype(dtype) in _DTYPES:
+        if dtype is not None and np.dtype(dtype) in DTYPES:
             return cast("DType", np.dtype(dtype))
     except TypeError:
         pass

@@ -136,4 +136,5 @@ def _integer(name: str, value: int) -> int:
     if number is not None:
         return number
     kinds = "an int or a str" if name == "data" else "an int"
-    raise KeyTypeError(f"{name} must be {kinds}; got {value!r} ({type(value).__name__}).")
+    order = "; the key comes first, fold_in(key, data)" if name == "data" and _is_key(value) else ""
+    raise KeyTypeError(f"{name} must be {kinds}; got {value!r} ({type(value).__name__}){order}.")

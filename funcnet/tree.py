@@ -72,6 +72,8 @@ def map(function: Callable[..., Any], tree: T, *rest: object) -> T:
 
     Example: `map(lambda p, g: p - 0.1 * g, params, gradients)`.
     """
+    if not callable(function):
+        raise ParamsError(f"tree.map takes the function first, map(function, tree), not {function!r:.60}")
     xs, s = flatten(tree)
     columns = [_aligned(s, other, f"tree {place}") for place, other in enumerate(rest, 2)]
     return unflatten(s, starmap(function, zip(xs, *columns, strict=True)))

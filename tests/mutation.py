@@ -105,9 +105,10 @@ def tests_of(module: str) -> list[str]:
         "norm": ["calibration"],
         "linear": ["bad_input"],
         "pooling": ["convolution"],
-        "position": ["attention"],
-        "recurring": ["recurrent", "bidirectional"],
-        "sliding": ["convolution"],
+        "position": ["attention", "bad_sequences"],
+        "recurring": ["recurrent", "bidirectional", "bad_sequences"],
+        "bidirectional": ["bad_sequences"],
+        "sliding": ["convolution", "bad_input"],
     }
     names = [last, *also.get(last, [])]
     files = [str(file) for name in names for file in sorted((ROOT / "tests").rglob(f"test_{name}.py"))]

@@ -242,7 +242,7 @@ def writes(params: Any, x: Any) -> Any:
 class Leaky(core.Function[Any, Any]):
     """Its output is its input."""
 
-    def __call__(self, params: Any, *inputs: Any, key: Any = None) -> Any:
+    def __call__(self, params: Any, *inputs: Any, key: Any = None, **unknown: Any) -> Any:
         return inputs[0]
 
 
@@ -253,7 +253,7 @@ def in_order_of_memory(params: Any, x: Any) -> Any:
 class Unprepared(core.Function[Any, Any]):
     """It is given arrays as they lie in memory."""
 
-    def vjp(self, params: Any, *inputs: Any, key: Any = None) -> Any:
+    def vjp(self, params: Any, *inputs: Any, key: Any = None, **unknown: Any) -> Any:
         return self.function(params, *inputs)
 
 

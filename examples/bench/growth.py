@@ -19,6 +19,7 @@ from bench.timing import Clock, interleave
 from bench.workloads import Workload, make_data
 
 BATCH = 64
+LSTM_UNITS, LSTM_ROWS = 32, 32
 BLOCK_SECONDS = 0.005
 COMPILING_SHARE = 4
 """Compiling is timed in one round where steps are timed in so many."""
@@ -193,6 +194,42 @@ def compile_seconds(n: int, setting: Setting) -> float:
     return clock() - start
 
 
+def recurrent(n: int, dtype: np.dtype[Any]) -> tuple[Any, Any, tuple[Array, Array]]:
+    """A step of an LSTM over so many times, its first params, and a batch."""
+    net = fn.serial(fn.lstm(LSTM_UNITS), fn.linear(1))
+    params, _ = net.init(fn.key(0), (n, LSTM_UNITS), dtype=dtype)
+    x = normal(LSTM_ROWS, n * LSTM_UNITS, dtype).reshape(LSTM_ROWS, n, LSTM_UNITS)
+    return fn.sgd_step(net, fn.mse(), learning_rate=0.01), params, (x, normal(LSTM_ROWS, 1, dtype))
+
+
+def times(n: int, dtype: np.dtype[Any]) -> Case:
+    """A step over so many times."""
+    step, params, arrays = recurrent(n, dtype)
+    return training_case(step, lambda: params, lambda params: [], arrays)
+
+
+def compiling_times(sizes: Sequence[int], setting: Setting) -> list[float]:
+    """Seconds that the first step over so many times takes longer than the next ones."""
+    rounds = -(-setting.rounds // COMPILING_SHARE)
+    taken = []
+    for turn in range(rounds):
+        setting.progress(f"round {turn + 1} of {rounds}")
+        taken.append([compile_times_seconds(n, setting) for n in sizes])
+    return [min(seconds) for seconds in zip(*taken, strict=True)]
+
+
+def compile_times_seconds(n: int, setting: Setting) -> float:
+    """Of one fresh step."""
+    step, params, arrays = recurrent(n, setting.dtype)
+    gc.collect()
+    seconds = []
+    for _ in range(4):
+        start = setting.clock()
+        step(params, *arrays)
+        seconds.append(setting.clock() - start)
+    return max(seconds[0] - min(seconds[1:]), 0.0)
+
+
 def geometric(first: int, ratio: float, count: int) -> tuple[int, ...]:
     """Whole numbers, each about so many times the one before."""
     return tuple(round(first * ratio**place) for place in range(count))
@@ -206,9 +243,12 @@ def itself(n: int) -> float:
 DOUBLING, HALF_DECADES, QUARTER_DECADES = 2.0, 10**0.5, 10**0.25
 DEPTHS, WIDTHS, BRANCHES = geometric(8, DOUBLING, 5), geometric(16, DOUBLING, 8), geometric(2, DOUBLING, 8)
 ROWS, OPERATORS = geometric(1, HALF_DECADES, 11), geometric(100, QUARTER_DECADES, 9)
+TIMES = geometric(10, HALF_DECADES, 5)
 MACS = "million multiply-adds"
 LAYERS_OF_64, HIDDEN_LAYERS = f"step: n layers of 64, batch {BATCH}", f"step: 2 hidden layers of n, batch {BATCH}"
 ADDED_UP, COMPILED = f"step: n branches added up, batch {BATCH}", "network and first step: n operators"
+LSTM_STEP = f"step: an LSTM of {LSTM_UNITS} units over n times, batch {LSTM_ROWS}"
+LSTM_COMPILED = "its first step, less a later one"
 DISK_STEP, DISK_APPLY = "step: the disk network, n rows", "apply: the disk network, n rows"
 
 SERIES = (
@@ -217,5 +257,7 @@ SERIES = (
     Series("batch", "batch", DISK_STEP, ROWS, "row", itself, stepping(batch)),
     Series("batch-apply", "batch", DISK_APPLY, ROWS, "row", itself, stepping(batch_apply)),
     Series("fan-out", "fan-out", ADDED_UP, BRANCHES, "branch", itself, stepping(fan_out)),
+    Series("times", "times", LSTM_STEP, TIMES, "time", itself, stepping(times)),
+    Series("times-compile", "times", LSTM_COMPILED, TIMES, "time", itself, compiling_times),
     Series("compile", "compile", COMPILED, OPERATORS, "operator", itself, compiling),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Generic, Self, cast
+from typing import Any, Generic, Never, Self, cast
 
 import numpy as np
 from numpy import ndarray
@@ -11,6 +11,7 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels, accept_array, cast_inputs, common_dtype, params_dtype, refuse_misplaced
+from funcnet.calling import APPLY, refuse_options
 from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.layout import Layout, key_types
 from funcnet.compiler.listing import listing
@@ -203,8 +204,10 @@ def traced(layout: Layout[P], arrays: Sequence[Array], rows: int, total: int) ->
 class CompiledFunction(Function[P, Y], Compiled[P]):
     """A differentiable function whose call runs a program; its VJP runs the function itself, on fresh arrays."""
 
-    def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None) -> Y:
+    def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None, **unknown: Never) -> Y:
         """Compute the output. Floating inputs are cast to the dtype of the params; the output is a fresh array."""
+        if unknown:
+            refuse_options(self.kind, APPLY, unknown)
         space, vector = self.acquire(params, inputs, key)
         for f, args in space.program:
             f(*args)

@@ -16,7 +16,7 @@ from funcnet.compiler.planning import make_plan
 from funcnet.compiler.programs import traced
 from funcnet.core import Function, Layer
 from funcnet.display import first_line
-from funcnet.errors import ExportError
+from funcnet.errors import DTypeError, ExportError, ShapeError
 from funcnet.tracing.trace import Call, Value
 from funcnet.training.gradients import CompiledGradient
 
@@ -59,6 +59,17 @@ def describe(where: str, function: Any, params: Any, arrays: Sequence[Any], pass
 
 
 def _recorded(where: str, function: Any, params: Any, arrays: Sequence[Any], passes: Collection[str]) -> Described:
+    if not arrays:
+        raise ShapeError(
+            f"{where}: give examples of the arrays that the function takes: {where}(function, params, *arrays)"
+        )
+    for i, x in enumerate(arrays):
+        if isinstance(x, tuple):
+            shape = ", ".join(map(str, [1, *cast("Any", x)]))
+            raise DTypeError(
+                f"{where}: array {i} is the tuple {x!r:.60}: give an example of the array, such as "
+                f"np.zeros(({shape}), np.float32)"
+            )
     function.check_count(len(arrays))
     given = [accept_array(f"{where}: array {i}", x, function.kinds(i)) for i, x in enumerate(arrays)]
     leaves, structure = tree.flatten(params)

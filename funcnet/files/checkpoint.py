@@ -16,7 +16,7 @@ from funcnet.calling import checks_call
 from funcnet.errors import CheckpointError
 from funcnet.files import archive
 from funcnet.files.manifest import ARRAYS, NUMBERS, Entry, Node, described, entries, not_too_deep, parsed, text
-from funcnet.files.replacing import file_path, replace
+from funcnet.files.replacing import explained, file_path, replace
 from funcnet.options import flag
 
 P = TypeVar("P", default=Any)
@@ -67,11 +67,14 @@ def save(path: FilePath, params: Any, *, state: Any = None, metadata: dict[str, 
     refuses, and for a FIFO or a device. Nothing is written then.
     Example: `fn.save("model.npz", params)`.
     """
-    target = file_path(path)
+    target = file_path(path, "save(path, params)")
     found = [*entries("params", params), *entries("state", state)]
     manifest = text(found, {} if metadata is None else metadata)
     arrays = {entry.path: _stored(entry) for entry in found if entry.dtype is not None}
-    replace(target, partial(archive.write, manifest=manifest, arrays=arrays))
+    try:
+        replace(target, partial(archive.write, manifest=manifest, arrays=arrays))
+    except OSError as error:
+        raise explained("save", target, error) from None
 
 
 @overload
@@ -102,7 +105,7 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
     a file that `save` has not written, and, unless `partial`, where anything else differs, with every difference;
     OSError where the file cannot be read.
     """
-    source, partial = file_path(path), flag("load: partial", partial)
+    source, partial = file_path(path, "load(path, like)"), flag("load: partial", partial)
     try:
         for name, pytree in (("like", like), ("state", state)):
             entries(name, pytree)
@@ -121,6 +124,8 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
             params, states = tree.unflatten(tree.structure(asked), restored)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from None
+    except OSError as error:
+        raise explained("load", source, error) from None
     if left_out:
         named = ", ".join(left_out[:SHOWN]) + ", ..." * (len(left_out) > SHOWN)
         warnings.warn(f"{source}: `like` does not name {named} of the file: left out", stacklevel=2)

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, BinaryIO, cast
 
@@ -16,12 +17,15 @@ RANDOM = 8  # bytes in the name of an unfinished file
 SHORT = 64  # bytes of a name that every file system takes
 
 
-def file_path(path: Any) -> str:
-    """A path as str. CheckpointError unless it is a str or gives one, as a Path does, that the system can express."""
+def file_path(path: Any, call: str) -> str:
+    """A path as str. CheckpointError unless it is a str or gives one, as a Path does, that the system can express.
+
+    call: how the function is called that is given it.
+    """
     kind = cast("Any", type(path))
     found = path.__fspath__() if hasattr(kind, "__fspath__") else path
     if not isinstance(found, str):
-        fix = ": os.fsdecode gives a str" if type(found) is bytes else ": it comes first, save(path, params)"
+        fix = ": os.fsdecode gives a str" if type(found) is bytes else f": it comes first, {call}"
         raise CheckpointError(f"a path is a str or a pathlib.Path; got {type(found).__name__}{fix}")
     try:
         encoded = os.fsencode(found)
@@ -30,6 +34,24 @@ def file_path(path: Any) -> str:
     if b"\0" in encoded:
         raise CheckpointError(f"the path {found!r} cannot be a file's name: it holds a NUL")
     return found
+
+
+def explained(name: str, path: str, error: OSError) -> OSError:
+    """An error for a path with words that say what to do; any other as it is. name: of the function given the path."""
+    if error.errno not in (errno.ENOENT, errno.EISDIR):
+        return error
+    folder, file = os.path.split(path)
+    if not path:
+        fix = "the path is empty: give the name of a file, such as 'model.npz'"
+    elif error.errno == errno.EISDIR:
+        fix = f"this is a folder: give the name of a file, such as {os.path.join(path, 'model.npz')!r}"
+    elif not os.path.isdir(folder or os.curdir):
+        fix = f"there is no folder {folder!r}" + f": make it first, os.makedirs({folder!r})" * (name == "save")
+    else:
+        near = get_close_matches(file, os.listdir(folder or os.curdir), 1)
+        meant = f"did you mean {os.path.join(folder, near[0])!r}?" if near else "give the path that save was given"
+        fix = f"there is no such file in {folder or os.getcwd()!r}: {meant}"
+    return type(error)(error.errno, f"{name}: {fix}", path)
 
 
 def replace(path: str, write: Callable[[BinaryIO], None]) -> None:

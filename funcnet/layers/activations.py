@@ -14,7 +14,7 @@ import numpy as np
 
 from funcnet.arrays import Array
 from funcnet.calling import check_takes
-from funcnet.core import Layer, NoParams, Result, layer, pair
+from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, FuncnetError, OptionError, TracingError
 from funcnet.options import flag, fraction, positive
@@ -259,3 +259,11 @@ def exp() -> Layer[NoParams]:
 def _exp(x: Array) -> ScalarResult:
     y = np.exp(x)
     return y, lambda g: g * y
+
+
+def pair(result: Any) -> Any:
+    """What a layer's function returned, if it is a pair."""
+    kind = cast("Any", type(result))
+    if kind is not tuple or len(result) != 2:
+        raise OptionError(f"its function must return (output, pullback), not {kind.__name__}")
+    return result

@@ -12,9 +12,10 @@ from typing_extensions import TypeVar
 from funcnet import random, tree
 from funcnet.arrays import Array, DType, Shape, accept_shape, is_array, is_tuple
 from funcnet.calling import check_takes
-from funcnet.core import Function, Init, Layer, Pullback, pair
+from funcnet.core import Function, Init, Layer, Pullback
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
+from funcnet.layers.activations import pair
 from funcnet.options import count
 from funcnet.tracing.forms import Attributes, Instruction, Memory, Operands
 from funcnet.tracing.primitive import Primitive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -94,9 +94,21 @@ def concatenation(e: Writer, call: Call) -> bool:
 
 
 def reshaping(e: Writer, call: Call) -> bool:
-    """The elements in row-major order under another shape."""
+    """The elements in row-major order under another shape: by axes of which those of both are made, where there are."""
     (x,) = call.inputs
     y = call.output
+    parts = common_parts(x.shape, y.shape) if x.elements else None
+    if parts is not None and len(parts[0]) <= len(INDICES):
+        lengths, of_x, of_y = parts
+        to, source = (e.element(v, indices_of(v.ndim, own, lengths)) for v, own in ((y, of_y), (x, of_x)))
+        steps = e.pointer(y)[1]
+        inner = [
+            prod(n for n, axis in zip(lengths[i + 1 :], of_y[i + 1 :], strict=True) if axis == of_y[i])
+            for i in range(len(lengths))
+        ]
+        order = sorted(range(len(lengths)), key=lambda i: -steps[of_y[i]] * inner[i])
+        e.loops(lengths, order, [f"{to} = {source};"])
+        return True
     indices = INDICES[: x.ndim]
     there = [f"fn_at / {prod(y.shape[axis + 1 :])} % {n}" for axis, n in enumerate(y.shape)]
     body = [
@@ -105,6 +117,32 @@ def reshaping(e: Writer, call: Call) -> bool:
     ]
     e.loops(x.shape, range(x.ndim), body, "")
     return True
+
+
+def common_parts(a: Sequence[int], b: Sequence[int]) -> tuple[list[int], list[int], list[int]] | None:
+    """(lengths of axes, which axis of a each is a part of, and which of b); None where axes of both do not fit so."""
+    lengths, of_a, of_b = list[int](), list[int](), list[int]()
+    i, j, rest_a, rest_b = len(a), len(b), 1, 1
+    while True:
+        while rest_a == 1 and i:
+            i, rest_a = i - 1, a[i - 1]
+        while rest_b == 1 and j:
+            j, rest_b = j - 1, b[j - 1]
+        length = min(rest_a, rest_b)
+        if length == 1:
+            return lengths[::-1], of_a[::-1], of_b[::-1]
+        if rest_a % length or rest_b % length:
+            return None
+        rest_a, rest_b = rest_a // length, rest_b // length
+        lengths, of_a, of_b = [*lengths, length], [*of_a, i], [*of_b, j]
+
+
+def indices_of(ndim: int, own: Sequence[int], lengths: Sequence[int]) -> list[str]:
+    """The index along each axis, from those along its parts."""
+    found = [""] * ndim
+    for i, (axis, length) in enumerate(zip(own, lengths, strict=True)):
+        found[axis] = f"({found[axis]} * {length} + {INDICES[i]})" if found[axis] else INDICES[i]
+    return [index or "0" for index in found]
 
 
 def zeros(e: Writer, call: Call) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Never, TypeVar, cast, overload
 
 import numpy as np
 
 from funcnet.arrays import Array, Labels
+from funcnet.calling import refuse_options
 from funcnet.compiler.blocking import alike, separable
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
@@ -122,8 +123,12 @@ class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
 class NativeSGDStep(NativeStep[P], SGDStep[P]):
     """See `jit`."""
 
-    def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
+    def __call__(
+        self, params: P, *arrays: Array | Labels, key: Key | None = None, **unknown: Never
+    ) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); C writes the new params."""
+        if unknown:
+            refuse_options(self.kind, "step(params, *inputs, *targets, key=None)", unknown)
         space: Any = self.acquire(params, arrays, key)[0]
         vector = space.descended()
         loss = space.fresh[0]()
@@ -181,6 +186,8 @@ def jit(function: Any) -> Any:
     if is_native(function):
         return function
     kind: Any = KINDS.get(cast("Any", type(function)))
+    if isinstance(function, Function):
+        raise OptionError("jit: this is the apply of a layer: give the layer, net = fn.jit(net), and call net.apply")
     if kind is None:
         raise OptionError(
             f"jit: the function is {first_line(function):.60}: give a step of fn.sgd_step or fn.train_step, what "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, cast, overload
+from typing import Any, Never, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 from typing_extensions import TypeIs
@@ -100,11 +100,11 @@ def _serial(
 
 
 def _init_serial(
-    layers: tuple[AnyLayer, ...], key: Key, *shapes: Shape, dtype: DType = np.float32
+    layers: tuple[AnyLayer, ...], key: Key, *shapes: Shape, dtype: DType = np.float32, **unknown: Never
 ) -> tuple[tuple[Any, ...], Shape]:
     params: list[Any] = []
     for i, layer in enumerate(layers):
-        own, shape = layer.init(fold_in(key, i), *shapes, dtype=dtype)
+        own, shape = layer.init(fold_in(key, i), *shapes, dtype=dtype, **unknown)
         params.append(own)
         shapes = (shape,)
     return tuple(params), shapes[0]
@@ -175,9 +175,9 @@ def _parallel(
 
 
 def _init_parallel(
-    layers: tuple[AnyLayer, ...], merge: AnyLayer, key: Key, *shapes: Shape, dtype: DType = np.float32
+    layers: tuple[AnyLayer, ...], merge: AnyLayer, key: Key, *shapes: Shape, dtype: DType = np.float32, **unknown: Never
 ) -> tuple[tuple[Any, ...], Shape]:
-    branches = [layer.init(fold_in(key, i), *shapes, dtype=dtype) for i, layer in enumerate(layers)]
+    branches = [layer.init(fold_in(key, i), *shapes, dtype=dtype, **unknown) for i, layer in enumerate(layers)]
     _, shape = merge.init(key, *(shape for _, shape in branches), dtype=dtype)
     return tuple(params for params, _ in branches), shape
 
@@ -219,12 +219,12 @@ def _residual(
 
 
 def _init_residual(
-    chain: Layer[tuple[Any, ...], Any], key: Key, *shapes: Shape, dtype: DType = np.float32
+    chain: Layer[tuple[Any, ...], Any], key: Key, *shapes: Shape, dtype: DType = np.float32, **unknown: Never
 ) -> tuple[tuple[Any, ...], Shape]:
     if len(shapes) != 1:
         raise ShapeError(f"residual takes 1 input, but init was given {len(shapes)} shapes")
     (shape,) = shapes
-    params, output = chain.init(key, shape, dtype=dtype)
+    params, output = chain.init(key, shape, dtype=dtype, **unknown)
     same(shape, output)
     return params, output
 

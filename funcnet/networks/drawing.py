@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Never, TypeAlias
 
 import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import DType, Shape, accept_dtype, accept_shape
+from funcnet.calling import INIT, refuse_options
 from funcnet.compiler.layout import contiguous
 from funcnet.core import Layer, OperatorKey, listed_shapes, output_shape
 from funcnet.errors import FuncnetError, ShapeError, located
@@ -37,8 +38,12 @@ class NetworkInit:
         self.graph = graph
         self.steps: tuple[Step, ...] = tuple(steps)
 
-    def __call__(self, key: Key, *input_shapes: Shape, dtype: DType = np.float32) -> tuple[NetworkParams, Any]:
+    def __call__(
+        self, key: Key, *input_shapes: Shape, dtype: DType = np.float32, **options: Never
+    ) -> tuple[NetworkParams, Any]:
         """Draw the params of all operators; an error lists every operator whose inputs do not fit."""
+        if options:
+            refuse_options("network", INIT, options)
         check_key(key)
         graph, draws = self.graph, accept_dtype(dtype)
         given = [accept_shape("network", shape) for shape in input_shapes]

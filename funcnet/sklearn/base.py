@@ -12,7 +12,9 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from funcnet.arrays import Array
+from funcnet.calling import checks_call
 from funcnet.core import Layer
+from funcnet.errors import ShapeError
 from funcnet.native.jit import jit
 from funcnet.optimizers.algorithms import adam
 from funcnet.optimizers.base import Optimizer
@@ -38,6 +40,7 @@ class Estimator(BaseEstimator):
     _numeric: bool
     """Whether targets are numbers, and not classes."""
 
+    @checks_call
     def __init__(
         self,
         network: Any = None,
@@ -91,6 +94,7 @@ class Estimator(BaseEstimator):
         """Draw the params if there are none to go on from, then train: for one epoch if this is a part of a fit."""
         options = options_of(self)
         begins = not (hasattr(self, "params_") and (is_part or self.warm_start))
+        refuse_images(X)
         checks = {**FEATURES, "multi_output": True, "y_numeric": self._numeric}
         x, y = validate_data(self, X, y, reset=begins, **checks)
         y = dense(y)
@@ -153,6 +157,7 @@ class Estimator(BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """The network's outputs, a row each."""
         check_is_fitted(self, "params_")
+        refuse_images(X)
         x: Any = validate_data(self, X, reset=False, **FEATURES)
         outputs: Array = self.network_.apply(self.params_, dense(x).astype(self._dtype, copy=False))
         return outputs
@@ -174,6 +179,17 @@ class Estimator(BaseEstimator):
     def _usual_loss(self) -> Callable[..., Layer[Any, Any]]:
         """The loss where none is given."""
         raise NotImplementedError
+
+
+def refuse_images(X: Any) -> None:
+    """Refuse what is no table of rows, with what a network of images or of sequences does."""
+    shape: Any = np.shape(X) if hasattr(X, "shape") else ()
+    if len(shape) > 2:
+        axes = ", ".join(map(str, shape[1:]))
+        raise ShapeError(
+            f"X has shape {shape}, but an estimator takes rows of features, (n, features): give "
+            f"X.reshape({shape[0]}, -1), and begin the network with fn.reshape({axes})"
+        )
 
 
 def dense(x: Any) -> Any:

@@ -10,6 +10,7 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from funcnet.arrays import Array
+from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.errors import LabelError, OptionError
 from funcnet.layers.activations import sigmoid
@@ -51,6 +52,7 @@ class FuncnetClassifier(ClassifierMixin, Estimator):
 
     _numeric = False
 
+    @checks_call
     def __init__(
         self,
         network: Any = None,

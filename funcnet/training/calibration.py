@@ -14,7 +14,7 @@ from funcnet.core import Function, Layer
 from funcnet.errors import OptionError, ShapeError
 from funcnet.layers.norm import BatchNorm, Probe, Reached
 from funcnet.networks.combinators import check
-from funcnet.training.batches import Data, accept_data, can_be_read_again, whole_or_batches
+from funcnet.training.batches import Data, accept_data, can_be_read_again, refuse_swapped_data, whole_or_batches
 from funcnet.training.fit_result import Fit, params_of
 from funcnet.training.splitting import inputs_taken
 
@@ -45,6 +45,7 @@ def calibrate(net: Layer[P, Any], params: P | Fit[Any], data: Data, batch_size: 
     """
     check("calibrate", (net,), multi_output=True)
     own: P = params_of(params)
+    refuse_swapped_data("calibrate", own, data, "calibrate(net, params, data)")
     return with_statistics(net.apply, own, _inputs_alone(data), batch_size, partial(_taken, net.apply))
 
 

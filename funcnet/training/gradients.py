@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Never, cast
 
 import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels
-from funcnet.calling import checks_call
+from funcnet.calling import checks_call, refuse_options
 from funcnet.compiler.programs import Compiled
 from funcnet.compiler.workspace import Workspace
 from funcnet.core import Function, Layer, Pullback
@@ -156,8 +156,12 @@ class ValueAndGrad(CompiledGradient[P]):
 
     kind = "value_and_grad"
 
-    def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[np.floating[Any], P]:
+    def __call__(
+        self, params: P, *arrays: Array | Labels, key: Key | None = None, **unknown: Never
+    ) -> tuple[np.floating[Any], P]:
         """Return (loss, gradient); the gradient has the structure, shapes and dtype of params."""
+        if unknown:
+            refuse_options(self.kind, "value_and_grad(net, loss)(params, *inputs, *targets, key=None)", unknown)
         space, _ = self.acquire(params, arrays, key)
         for f, args in space.program:
             f(*args)
@@ -253,8 +257,12 @@ class SGDStep(Step[P]):
             )
         self.scale: float = positive("sgd_step: learning_rate", learning_rate)
 
-    def __call__(self, params: P, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, np.floating[Any]]:
+    def __call__(
+        self, params: P, *arrays: Array | Labels, key: Key | None = None, **unknown: Never
+    ) -> tuple[P, np.floating[Any]]:
         """Return (new params, loss); the loss is that of the params given."""
+        if unknown:
+            refuse_options(self.kind, "step(params, *inputs, *targets, key=None)", unknown)
         space, vector = self.acquire(params, arrays, key)
         for f, args in space.program:
             f(*args)

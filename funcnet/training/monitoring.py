@@ -64,5 +64,6 @@ def monitor_of(name: Any, mode: object, min_delta: object, names: Iterable[str],
             if needed:
                 raise OptionError("fit: patience waits for a smaller validation loss: give validation data")
             return None
-        raise OptionError(f"fit: monitor {name!r} will not be in the history, of {', '.join(known)}")
+        fix = "" if "metrics" in name else ": fn.train_step takes metrics, and fit validation data"
+        raise OptionError(f"fit: monitor must be one of {', '.join(known)}, not {name!r}{fix}")
     return Monitor(name, sign_of("fit: monitor", name, mode), least)

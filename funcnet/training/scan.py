@@ -10,12 +10,12 @@ from typing import Any, Generic, TypeAlias, cast, overload
 import numpy as np
 from typing_extensions import TypeIs, TypeVar
 
-from funcnet.arrays import Array, Labels, Vector, accept_array
+from funcnet.arrays import Array, Labels, Vector, accept_array, is_array
 from funcnet.calling import checks_call
 from funcnet.compiler.program_cache import SPEC
 from funcnet.compiler.workspace import Workspace
 from funcnet.display import first_line
-from funcnet.errors import FuncnetError, OptionError, ShapeError, located
+from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key, fold_in
 from funcnet.tracing.forms import Instruction
 from funcnet.training.gradients import SGDStep, Step
@@ -25,6 +25,7 @@ from funcnet.training.steps import TrainStep
 P = TypeVar("P", default=Any)
 S = TypeVar("S", default=Any)
 Arrays: TypeAlias = tuple[Any, ...]
+WITH_STATE = "fn.scan(step, params, step.init(params), *arrays)"
 
 
 def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
@@ -150,7 +151,9 @@ def scan(step: Any, params: Any, /, *given: Any, key: Key | None = None) -> tupl
         new, _, losses = run_all(checked, params, None, accept_steps(checked, given), key)
         return new, losses
     if not given:
-        raise OptionError("scan: a train_step takes a state: fn.scan(step, params, step.init(params), *arrays)")
+        raise OptionError(f"scan: a train_step takes a state: {WITH_STATE}")
+    if is_array(given[0]) and not is_array(checked.init(params)):
+        raise ParamsError(f"scan: an array stands where the state belongs: {WITH_STATE}")
     return run_all(checked, params, given[0], accept_steps(checked, given[1:]), key)
 
 

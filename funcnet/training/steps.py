@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Generic, TypeAlias, cast, overload
+from typing import Any, Generic, Never, TypeAlias, cast, overload
 
 import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import Array, Labels, is_array, is_tuple
+from funcnet.calling import checks_call, refuse_options
 from funcnet.compiler.layout import Node
 from funcnet.compiler.workspace import Workspace
 from funcnet.core import Layer
@@ -64,12 +65,17 @@ class TrainStep(Step[P], Generic[P, L]):
         if self.shows_outputs and loss is None:
             raise OptionError("train_step: metrics compare outputs with targets: give the loss beside the network")
 
+    @checks_call
     def init(self, params: P) -> Any:
         """The optimizer's first state, the same as `optimizer.init(params)`."""
         return self.optimizer.init(params)
 
-    def __call__(self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None) -> tuple[P, S, L]:
+    def __call__(
+        self, params: P, state: S, *arrays: Array | Labels, key: Key | None = None, **unknown: Never
+    ) -> tuple[P, S, L]:
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
+        if unknown:
+            refuse_options(self.kind, "step(params, state, *inputs, *targets, key=None)", unknown)
         new, state, loss, outputs = self.advance(params, state, arrays, key)
         return new, state, cast(L, self.with_metrics(loss, outputs, arrays) if self.returns_metrics else loss)
 

@@ -72,6 +72,8 @@ def test_large_batches_give_the_same_whole_and_in_blocks(rows: int) -> None:
     [
         (lambda: fn.attention(3), [(5, 4)], "3 heads do not divide 4 features"),
         (lambda: fn.attention(1), [(4,)], r"\(batch, length, features\)"),
+        (lambda: fn.attention(1), [()], r"input shape \(\)"),
+        (lambda: fn.attention(1), [(5, 0)], "heads do not divide 0 features"),
         (lambda: fn.dot_product_attention(heads=2), [(5, 4), (5, 4), (5, 3)], "2 heads do not divide 3 features"),
         (fn.dot_product_attention, [(5, 4), (5, 3), (5, 3)], "equally many features"),
         (fn.dot_product_attention, [(5, 4), (5, 4), (6, 4)], "one value for each key"),
@@ -238,6 +240,11 @@ def test_shorter_sequences_use_the_first_positions() -> None:
     np.testing.assert_array_equal(y, x + params.table[:4])
     d, _ = pull(np.ones_like(x))
     np.testing.assert_array_equal(d.table[:, 0], [3, 3, 3, 3, 0, 0])
+    as_many, (d, _) = draw(4, 4, 4), net.apply.vjp(params, draw(4, 4, 4))[1](np.ones((4, 4, 4)))
+    assert net.apply(params, as_many).shape == as_many.shape
+    np.testing.assert_array_equal(d.table[:, 0], [4, 4, 4, 4, 0, 0])
+    with pytest.raises(fn.ParamsError, match=r"its table is \(6, 4, 1\)"):
+        net.apply(params._replace(table=params.table[..., None]), x)
     with pytest.raises(fn.ShapeError, match="6 rows, the sequence 7"):
         net.apply(params, draw(3, 7, 4))
     with pytest.raises(fn.ParamsError, match="5 features"):

@@ -95,6 +95,16 @@ def test_what_is_refused() -> None:
     for wrong_length in (-1, TIMES + 1):
         with pytest.raises(fn.LabelError, match=f"length {wrong_length} is none of 0 to {TIMES}"):
             layer.apply(params, x, np.array([0, 1, wrong_length, 2]), state)
-    for shapes in (((TIMES, INPUTS), ()), ((TIMES, INPUTS), (), (UNITS,)), ((TIMES, INPUTS), (), (2 * UNITS + 1,))):
-        with pytest.raises(fn.ShapeError):
-            layer.init(fn.key(0), *shapes)
+    for shape in ((3 * UNITS,), (0, 3 * UNITS), (0, 0)):
+        broken = params._replace(forward=params.forward._replace(recurrent_weight=np.zeros(shape)))
+        with pytest.raises(fn.ParamsError, match="its weight, recurrent_weight and bias are"):
+            layer.apply(broken, x, n, state)
+    x_and_n: list[fn.Shape] = [(TIMES, INPUTS), ()]
+    for state_shapes, words in (
+        ([], "takes 3 inputs|3 inputs"),
+        ([(UNITS,)], "state of shape"),
+        ([(2 * UNITS + 1,)], "twice the numbers of one direction"),
+        ([(2 * UNITS, 1)], "twice the numbers of one direction"),
+    ):
+        with pytest.raises(fn.ShapeError, match=words):
+            layer.init(fn.key(0), *x_and_n, *state_shapes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 from funcnet.compiler.layout import contiguous
+from funcnet.core import layer
 from funcnet.native import table
 from tests.exports.running import has_compiler
 from tests.native.test_jit import assert_close, batch
@@ -167,3 +169,23 @@ def test_tables_of_many_columns_are_turned_on_their_way_in_and_out(rows: int, fe
     assert_close(fn.jit(net).apply(params, x), net.apply(params, x), dtype)
     function = fn.value_and_grad(net, fn.mse())
     assert_close(fn.jit(function)(params, x, target), function(params, x, target), dtype)
+
+
+def reshaped(shape: tuple[int, ...], params: Any, x: Any) -> Any:
+    return x.reshape(x.shape[0], *shape), lambda g: ((), (g.reshape(*x.shape),))  # pyright: ignore[reportUnknownLambdaType]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((4, 6), (6, 4)), ((2, 3, 4), (12, 2)), ((6, 4), (6, 2, 2)), ((1, 8), (2, 1, 4)), ((1,), (1, 1))],
+)
+def test_shapes_are_changed_in_row_major_order(before: tuple[int, ...], after: tuple[int, ...]) -> None:
+    change = layer("change", partial(reshaped, after))
+    net: Any = fn.serial(fn.linear(before[-1]), fn.tanh(), change, fn.linear(3))
+    params, shape = net.init(fn.key(0), before)
+    rng = np.random.default_rng(0)
+    x, target = (rng.normal(size=(9, *each)).astype(np.float32) for each in (before, shape))
+    function = fn.value_and_grad(net, fn.mse())
+    native = fn.jit(function)
+    assert_close(native(params, x, target), function(params, x, target), np.float32)
+    assert "NumPy, after function" not in str(native)

@@ -46,6 +46,8 @@ REASONS: dict[str, list[str]] = {
     "an int is not changed in place, and has no dtype to be widened": [
         "layers.attention._attention: arity - 1 (in place)",
         "layers.attention._attention: arity - 1 (in place) #2",
+        "layers.attention._draw: arity - 1 (in place)",
+        "layers.recurrent._draw: gates * units (in place)",
         "layers.recurring._specs: size + 1 (upcast)",
     ],
     "the length of the batch, of which only the axis counts": [
@@ -66,6 +68,31 @@ REASONS: dict[str, list[str]] = {
         "layers.activations._gelu_tanh: 2.0 / pi (upcast)",
         "layers.activations._gelu_tanh: 6.0 * a * c (upcast)",
         "layers.activations._gelu_tanh: 6.0 * a (upcast)",
+        "layers.attention._attention: (None,) * len(masks) (upcast)",
+        "layers.attention._attention: arity - 1 (upcast)",
+        "layers.attention._attention: arity - 1 (upcast) #2",
+        "layers.attention._draw: arity - 1 (upcast)",
+        "layers.attention.attend: 1.0 / sqrt(q.shape[-1] // heads) (upcast)",
+        "layers.bidirectional._draw: 2 * shape[-1] (upcast)",
+        "layers.bidirectional._of_forward: 2 * size (upcast)",
+        "layers.group_norm._mean_of_groups: (None,) * len(places) (upcast)",
+        "layers.group_norm._mean_of_groups: a.ndim - 1 (upcast)",
+        "layers.group_norm._mean_of_groups: groups / (prod(lengths) * channels) (upcast)",
+        "layers.group_norm._mean_of_groups: prod(lengths) * channels (upcast)",
+        "layers.pooling._upsample: height * window.size[0] (upcast)",
+        "layers.pooling._upsample: width * window.size[1] (upcast)",
+        "layers.recurrent._draw: 1 + len(options.given) (upcast)",
+        "layers.recurrent._draw: 2 * units (upcast)",
+        "layers.recurrent._draw: gates * units (upcast)",
+        "layers.sliding._same: (-(-length // stride) - 1) * stride (upcast)",
+        "layers.sliding._same: (-(-length // stride) - 1) * stride + (size - 1) * dilation (upcast)",
+        "layers.sliding._same: (-(-length // stride) - 1) * stride + (size - 1) * dilation + 1 (upcast)",
+        "layers.sliding._same: (-(-length // stride) - 1) * stride + (size - 1) * dilation + 1 - length (upcast)",
+        "layers.sliding._same: (size - 1) * dilation (upcast)",
+        "layers.sliding._same: -(-length // stride) - 1 (upcast)",
+        "layers.sliding._same: missing - missing // 2 (upcast)",
+        "layers.sliding._same: size - 1 (upcast)",
+        "layers.sliding.each: [value] * axes (upcast)",
         "layers.merge._add: (g,) * len(inputs) (upcast)",
         "tracing.primitives.broadcast_to: value.batch_axis + len(shape) (upcast)",
         "tracing.primitives.broadcast_to: value.batch_axis + len(shape) - value.ndim (upcast)",
@@ -105,6 +132,12 @@ REASONS: dict[str, list[str]] = {
     ],
     "the array was made by the function, or in its own call of the pullback, and is not read again": [
         "layers.attention.attend: dP - contract('nq(hv),nq(hv)->nqh', g, y, heads=heads)[:, None] (in place)",
+        "layers.attention._attention: dx + dz (in place)",
+        "layers.attention._attention: of_keys + of_values (in place)",
+        "layers.attention.attend: dP * m (in place)",
+        "layers.attention.attend: scores - largest (in place)",
+        "layers.attention.attend: total + (total == 0.0) (in place)",
+        "layers.position.waves: np.sin(angle) (in place)",
         "layers.merge._maximum: g * (a > b) (in place)",
         "layers.softmax._log_softmax: shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)) (in place)",
         "layers.activations._logistic: e / (e + 1.0) (in place)",
@@ -126,6 +159,44 @@ REASONS: dict[str, list[str]] = {
     "a view of a whole array is that array": [
         "losses.reduction.column: g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] if g.ndim < like.ndim else g -> g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] (dropped branch)",
         "layers.axes._mask: m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] if m.ndim < x.ndim else m -> m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] (dropped branch)",
+    ],
+    "computed in float64, and rounded at the end": [
+        "layers.position.waves: (i - i % 2) / max(features, 1) (upcast)",
+        "layers.position.waves: i - i % 2 (upcast)",
+        "layers.position.waves: np.arange(length)[:, None] / 10000.0 ** ((i - i % 2) / max(features, 1)) (upcast)",
+    ],
+    "such params or inputs are refused later, whatever is returned": [
+        "layers.attention._draw: 0 -> 1 (off by one)",
+        "layers.bidirectional._of_forward: 0 -> 1 (off by one) #2",
+    ],
+    "without an initial state nothing is cut": [
+        "layers.bidirectional._bidirectional: 0 -> 1 (off by one) #2",
+    ],
+    "of one feature the exponent is 0, whatever it is divided by": [
+        "layers.position.waves: 1 -> 2 (off by one)",
+    ],
+    "a gradient padded by nothing is that gradient": [
+        "layers.position._positional: dE if length == E.shape[0] else pad(dE, index, E) -> pad(dE, index, E) (dropped branch)",
+        "layers.position._positional: length -> index (wrong residual)",
+    ],
+    "the last axis of a matrix is its axis 1": [
+        "layers.recurrent._draw: np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=1) -> np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=-1) (axis)",
+        "layers.recurrent._draw: np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=1) -> np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=-1) (axis)",
+        "layers.bidirectional._bidirectional: np.concatenate([from_forward[-1], from_backward[-1]], axis=1) -> np.concatenate([from_forward[-1], from_backward[-1]], axis=-1) (axis)",
+    ],
+    "the sum over no axes is the array, that of one channel the channel": [
+        "layers.group_norm._mean_of_groups: a.sum(axis=places) if places else a -> a.sum(axis=places) (dropped branch)",
+        "layers.group_norm._mean_of_groups: groups < channels -> groups <= channels (condition)",
+    ],
+    "dropped at the rate 0, each weight is multiplied by 1": [
+        "layers.attention.attend: key is not None and rate -> key is not None (condition)",
+    ],
+    "where no mask hides a key the largest score is finite, and the sum of weights at least 1": [
+        "layers.attention.attend: np.maximum(largest, float(np.finfo(k.dtype).min)) if masks else largest -> np.maximum(largest, float(np.finfo(k.dtype).min)) (dropped branch)",
+        "layers.attention.attend: total + (total == 0.0) if masks else total -> total + (total == 0.0) (dropped branch)",
+    ],
+    "0 divided by -1 is 0 too": [
+        "layers.attention.attend: total + (total == 0.0) -> total - (total == 0.0) (sign)",
     ],
     "the label 0 becomes 0": [
         "tracing.primitives.known_labels_into: 0 -> 1 (off by one) #2",

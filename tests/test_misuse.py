@@ -1,0 +1,135 @@
+"""More mistakes: unknown keywords where arrays go in, arguments in another order, files, exports, estimators."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import funcnet as fn
+from tests.test_mistakes import Mistake, net, params, state, step, untyped, x
+
+labels = (x[:, 0] > 0).astype(int)
+descent: Any = fn.sgd_step(net, fn.softmax_cross_entropy(), learning_rate=0.1)
+typeless: Any = net
+call: Any = step
+gradient: Any = fn.value_and_grad(net, fn.mse())
+attend: Any = fn.attention(2)
+series = np.zeros((4, 5, 8), np.float32)
+seen, _ = attend.init(fn.key(0), (5, 8))
+TRAINING = ("training", "apply(params, x, key=key)")
+APPLY = "it is apply(params, *inputs, key=None)"
+MISTAKES: dict[str, Mistake] = {
+    "apply(training=)": Mistake(
+        lambda: typeless.apply(params, x, training=True), TypeError, ("serial: ", APPLY, *TRAINING)
+    ),
+    "apply(train=)": Mistake(lambda: typeless.apply(params, x, train=True), TypeError, ("train", TRAINING[1])),
+    "apply(rng=)": Mistake(lambda: typeless.apply(params, x, rng=None), TypeError, ("did you mean key?", APPLY)),
+    "apply(mask=)": Mistake(lambda: attend.apply(seen, series, mask=None), TypeError, ("attention: ", "masked=True")),
+    "vjp(training=)": Mistake(
+        lambda: typeless.apply.vjp(params, x, training=True), TypeError, ("vjp(params", *TRAINING)
+    ),
+    "step(training=)": Mistake(
+        lambda: call(params, state, x, labels, training=True), TypeError, ("step(params, state, *inputs", *TRAINING)
+    ),
+    "step(lr=)": Mistake(lambda: descent(params, x, labels, lr=0.1), TypeError, ("lr", "step(params, *inputs", "rate")),
+    "value_and_grad()(x=)": Mistake(
+        lambda: gradient(params, x=x), TypeError, ("argument x", "value_and_grad(net, loss)")
+    ),
+    "init(seed=)": Mistake(
+        lambda: typeless.init(fn.key(0), (2,), seed=1), TypeError, ("linear: ", "did you mean key?")
+    ),
+    "init(input_shape=)": Mistake(
+        lambda: typeless.init(fn.key(0), input_shape=(2,)), TypeError, ("input_shape", "init(key, *input_shapes")
+    ),
+    "init(rngs=) of dicts": Mistake(
+        lambda: untyped.network({1: net}, {1: []}).init(fn.key(0), (2,), rngs=1), TypeError, ("network: ", "key?")
+    ),
+    "step.init()": Mistake(lambda: call.init(), TypeError, ("'params'", "it is init(params)")),
+    "step.init(net)": Mistake(lambda: call.init(net), ValueError, ("a layer", "params, shape = layer.init")),
+    "fit(monitor='accuracy')": Mistake(
+        lambda: untyped.fit(step, params, (x, labels), 1, 4, monitor="accuracy"), ValueError, ("loss", "metrics")
+    ),
+    "scan without a state": Mistake(
+        lambda: untyped.scan(step, params, x[None], labels[None]), ValueError, ("step.init(params), *arrays",)
+    ),
+    "jit(net.apply)": Mistake(lambda: fn.jit(net.apply), ValueError, ("net = fn.jit(net)",)),
+    "calibrate(net, data, params)": Mistake(
+        lambda: untyped.calibrate(net, (x, labels), params), ValueError, ("calibrate(net, params, data)",)
+    ),
+    "tree.map(params, f)": Mistake(lambda: untyped.tree.map(params, abs), ValueError, ("map(function, tree)",)),
+    "fold_in(data, key)": Mistake(lambda: untyped.fold_in(3, fn.key(0)), TypeError, ("fold_in(key, data)",)),
+    "to_c of a shape": Mistake(
+        lambda: untyped.to_c(net, params, (2,)), TypeError, ("(2,)", "np.zeros((1, 2), np.float32)")
+    ),
+    "to_c of nothing": Mistake(lambda: untyped.to_c(net, params), ValueError, ("to_c(function, params, *arrays)",)),
+    "to_numpy of a shape": Mistake(
+        lambda: untyped.to_numpy(net, params, (2,)), TypeError, ("array 0", "np.zeros((1, 2)")
+    ),
+    "to_onnx of a step": Mistake(lambda: untyped.to_onnx(step, params, (2,)), ValueError, ("the network that it was",)),
+    "save a network": Mistake(lambda: untyped.save("unwritten.npz", net), ValueError, ("params", "what computes")),
+    "load(like, path)": Mistake(lambda: untyped.load(params, "a.npz"), ValueError, ("tuple", "load(path, like)")),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_the_answer_names_the_fix(name: str) -> None:
+    mistaken, error, words = MISTAKES[name]
+    with pytest.raises(error) as caught:
+        mistaken()
+    assert isinstance(caught.value, fn.FuncnetError)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def make_saved(folder: Path) -> None:
+    fn.save(folder / "model.npz", params)
+    (folder / "inner").mkdir()
+
+
+FILES: dict[str, tuple[str, type[OSError], int, tuple[str, ...]]] = {
+    "load a name that is near": ("load:modle.npz", FileNotFoundError, errno.ENOENT, ("did you mean", "model.npz'?")),
+    "load another name": ("load:zzz", FileNotFoundError, errno.ENOENT, ("there is no such file in", "save was given")),
+    "load from no folder": ("load:none/m.npz", FileNotFoundError, errno.ENOENT, ("there is no folder", "none'")),
+    "load a folder": ("load:inner", IsADirectoryError, errno.EISDIR, ("this is a folder", "inner/model.npz")),
+    "save into no folder": ("save:none/m.npz", FileNotFoundError, errno.ENOENT, ("make it first, os.makedirs(",)),
+    "save over a folder": ("save:inner", IsADirectoryError, errno.EISDIR, ("this is a folder", "inner/model.npz")),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_error_of_the_system_says_what_to_do(name: str, tmp_path: Path) -> None:
+    make_saved(tmp_path)
+    (function, _, given), error, number, words = FILES[name][0].partition(":"), *FILES[name][1:]
+    with pytest.raises(error) as caught:
+        getattr(untyped, function)(tmp_path / given, params)
+    assert caught.value.errno == number
+    assert caught.value.filename == str(tmp_path / given)
+    assert [word for word in (f"{function}: ", *words) if word not in str(caught.value)] == []
+
+
+def test_an_empty_path() -> None:
+    with pytest.raises(FileNotFoundError, match="load: the path is empty: give the name of a file"):
+        fn.load("", params)
+
+
+def test_a_file_of_numpy_is_sent_to_numpy(tmp_path: Path) -> None:
+    np.savez(tmp_path / "plain.npz", x=x)
+    with pytest.raises(fn.CheckpointError, match="no checkpoint of fn.save.*np.load reads other npz"):
+        fn.load(tmp_path / "plain.npz", params)
+
+
+def test_an_estimator_answers_the_options_of_others() -> None:
+    pytest.importorskip("sklearn")
+    from funcnet.sklearn import FuncnetClassifier, FuncnetRegressor
+
+    classifier: Any = FuncnetClassifier
+    for option, near in {"hidden_layer_sizes": "network", "epochs": "max_iter", "solver": "optimizer"}.items():
+        with pytest.raises(fn.CallError, match=rf"^FuncnetClassifier: .*{option}, did you mean {near}\?"):
+            classifier(**{option: 1})
+    images = np.zeros((4, 8, 8, 3), np.float32)
+    for estimator in (classifier(), FuncnetRegressor()):
+        with pytest.raises(fn.ShapeError, match=r"X.reshape\(4, -1\).*fn.reshape\(8, 8, 3\)"):
+            estimator.fit(images, np.arange(4))
