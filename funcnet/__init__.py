@@ -81,10 +81,10 @@ from funcnet.random import Key, fold_in, key, split
 from funcnet.training.gradients import sgd_step, value_and_grad, vjp
 
 if _typing.TYPE_CHECKING:
-    from funcnet.exports.c_source import to_c
-    from funcnet.exports.jax import to_jax
-    from funcnet.exports.numpy_source import to_numpy
-    from funcnet.exports.onnx import to_onnx
+    from funcnet.exports.c.source import to_c
+    from funcnet.exports.jax.layer import to_jax
+    from funcnet.exports.numpy.source import to_numpy
+    from funcnet.exports.onnx.model import to_onnx
     from funcnet.files.checkpoint import Checkpoint, PartialCheckpoint, load, save
     from funcnet.inspection.diagrams import to_dot, to_mermaid
     from funcnet.inspection.explain import Explanation, explain
@@ -321,10 +321,10 @@ __all__ = [
 ]
 
 _LATER = {  # module: the public names that it has
-    "exports.jax": "to_jax",
-    "exports.c_source": "to_c",
-    "exports.numpy_source": "to_numpy",
-    "exports.onnx": "to_onnx",
+    "exports.jax.layer": "to_jax",
+    "exports.c.source": "to_c",
+    "exports.numpy.source": "to_numpy",
+    "exports.onnx.model": "to_onnx",
     "training.batches": "minibatches",
     "training.calibration": "calibrate",
     "native.jit": "jit",

@@ -1,1 +1,1 @@
-"""Networks in other forms. Imports arrays, errors, tree, tracing, layers and networks."""
+"""Networks in other forms: a package for each, and what they share. Imports all floors below."""

@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 
 import funcnet as fn
 from funcnet.core import layer
-from funcnet.exports.c_names import TAKEN
+from funcnet.exports.c.names import TAKEN
 from funcnet.native.toolchain import find_compiler
 from funcnet.tracing.products import contract
 from tests.exports.running import STRICT, Run, has_compiler, run_all

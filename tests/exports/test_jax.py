@@ -213,7 +213,7 @@ def test_what_is_no_layer_is_refused() -> None:
 
 
 def test_without_jax_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("funcnet.exports.jax.find_spec", lambda name: None)
+    monkeypatch.setattr("funcnet.exports.jax.layer.find_spec", lambda name: None)
     with pytest.raises(fn.MissingPackageError, match=r"the package jax: pip install 'funcnet\[jax\]'"):
         fn.to_jax(fn.tanh())
 
@@ -222,9 +222,9 @@ def test_without_jax_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 @every_case
 def test_only_these_run_in_numpy(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
-        pytest.fail("a call of this layer has no rule in exports/jax_rules.py")
+        pytest.fail("a call of this layer has no rule in exports/jax/rules.py")
 
     layer, params, inputs = subject_of(case)
     if not case.name.startswith(IN_NUMPY):
-        monkeypatch.setattr("funcnet.exports.jax._on_host", refuse)
+        monkeypatch.setattr("funcnet.exports.jax.layer._on_host", refuse)
     fn.to_jax(layer)(params, *inputs)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 import funcnet as fn
-from funcnet.exports.numpy_lines import broken, rolled
+from funcnet.exports.numpy.lines import broken, rolled
 from tests.exports.test_c_source import CUSTOM, HOSTILE, NET, OPTIMIZERS, ROWS, hostile, inputs_of, problem, trained
 from tests.support.budget import examples
 from tests.support.cases import CASES, Case

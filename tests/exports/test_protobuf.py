@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from funcnet.exports.protobuf import attribute, dimensions, message, tensor, value_info, varint
+from funcnet.exports.onnx.protobuf import attribute, dimensions, message, tensor, value_info, varint
 
 
 @pytest.mark.parametrize(

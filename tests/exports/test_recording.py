@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.exports.recording import OfRows, record, subsets
+from funcnet.exports.onnx.recording import OfRows, record, subsets
 
 FLOAT = np.dtype(np.float32)
 

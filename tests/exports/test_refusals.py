@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-import funcnet.exports.onnx as exports
+import funcnet.exports.onnx.model as exports
 from tests.support.cases import CASES, Case, init_scale, scale
 
 

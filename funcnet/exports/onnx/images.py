@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
-from funcnet.exports.recording import located
-from funcnet.exports.writer import Writer
+from funcnet.exports.onnx.recording import located
+from funcnet.exports.onnx.writer import Writer
 from funcnet.tracing import images
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.trace import Call

@@ -130,7 +130,7 @@ def _second(_: Any, second: Any) -> Any:
 
 def _in_jax(r: _Recorded) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
     """(run, pull): the calls made with JAX's arrays; None where JAX has no counterpart for one of them."""
-    rules: Any = importlib.import_module("funcnet.exports.jax_rules")
+    rules: Any = importlib.import_module("funcnet.exports.jax.rules")
     if not all(rules.rule_of(call) for call in [*r.forward, *r.backward]):
         return None
     written = {id(y) for call in r.backward for y in call.outputs} | {id(g) for g in r.cotangents}

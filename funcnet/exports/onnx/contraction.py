@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from funcnet.exports.writer import Writer
+from funcnet.exports.onnx.writer import Writer
 from funcnet.tracing.products import parsed
 from funcnet.tracing.trace import Call
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcnet.exports.c_writer import OWN, Writer
+from funcnet.exports.c.writer import OWN, Writer
 from funcnet.native.updates import Language, Places, Update, loops_of, update_of
 from funcnet.training.steps import TrainStep
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from funcnet.exports import c_images
-from funcnet.exports.c_recurrence import in_file
-from funcnet.exports.c_writer import INDICES, Writer, row_major
+from funcnet.exports.c import images
+from funcnet.exports.c.recurrence import in_file
+from funcnet.exports.c.writer import INDICES, Writer, row_major
 from funcnet.exports.described import refusal
 from funcnet.native import labels, recurrence
 from funcnet.tracing.products import Term, parsed
@@ -17,7 +17,7 @@ from funcnet.tracing.trace import Call, Value
 
 def write_call(w: Writer, call: Call) -> None:
     """The loops of one call. ExportError where there is no rule for it."""
-    rule = (RULES | c_images.RULES).get(call.primitive.name)
+    rule = (RULES | images.RULES).get(call.primitive.name)
     if rule is None:
         raise refusal("to_c", call, "C")
     rule(w, call)

@@ -11,11 +11,11 @@ from funcnet.arrays import DType, Shape, accept_dtype, accept_shape, params_dtyp
 from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.errors import DTypeError, ExportError, OptionError
-from funcnet.exports.operators import write_call
-from funcnet.exports.patterns import needed, recognised
-from funcnet.exports.protobuf import dimensions, graph, model, value_info
-from funcnet.exports.recording import ROWS, Recorded, record
-from funcnet.exports.writer import Writer
+from funcnet.exports.onnx.operators import write_call
+from funcnet.exports.onnx.patterns import needed, recognised
+from funcnet.exports.onnx.protobuf import dimensions, graph, model, value_info
+from funcnet.exports.onnx.recording import ROWS, Recorded, record
+from funcnet.exports.onnx.writer import Writer
 from funcnet.layers.norm import BatchNorm
 from funcnet.networks.combinators import check
 from funcnet.options import as_int

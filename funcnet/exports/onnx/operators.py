@@ -14,11 +14,11 @@ from typing import TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
-from funcnet.exports import images, masks, recurrence
-from funcnet.exports.contraction import contraction
-from funcnet.exports.patterns import Standard
-from funcnet.exports.recording import located
-from funcnet.exports.writer import INDEX, Writer
+from funcnet.exports.onnx import images, masks, recurrence
+from funcnet.exports.onnx.contraction import contraction
+from funcnet.exports.onnx.patterns import Standard
+from funcnet.exports.onnx.recording import located
+from funcnet.exports.onnx.writer import INDEX, Writer
 from funcnet.tracing import primitive, primitives
 from funcnet.tracing.primitive import Primitive, of_ufunc
 from funcnet.tracing.products import CONTRACT

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from funcnet.errors import ExportError
-from funcnet.exports.recording import located
-from funcnet.exports.writer import INDEX, Writer
+from funcnet.exports.onnx.recording import located
+from funcnet.exports.onnx.writer import INDEX, Writer
 from funcnet.tracing import cells
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.recurrence import REVERSE

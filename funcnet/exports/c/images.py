@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from funcnet.exports.c_writer import Writer
+from funcnet.exports.c.writer import Writer
 from funcnet.tracing.trace import Call, Value
 from funcnet.tracing.windows import Window
 

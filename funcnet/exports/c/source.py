@@ -12,11 +12,11 @@ from funcnet import tree
 from funcnet.arrays import Array, Labels
 from funcnet.calling import checks_call
 from funcnet.errors import ExportError
-from funcnet.exports.c_calls import write_call
-from funcnet.exports.c_names import c_name
-from funcnet.exports.c_program import Program
-from funcnet.exports.c_update import read_update, state_text, update_lines
-from funcnet.exports.c_writer import BAD_LABEL, BAD_MASK, INDICES, NO_WEIGHT, OWN_NAMES, Writer, row_major
+from funcnet.exports.c.calls import write_call
+from funcnet.exports.c.names import c_name
+from funcnet.exports.c.program import Program
+from funcnet.exports.c.update import read_update, state_text, update_lines
+from funcnet.exports.c.writer import BAD_LABEL, BAD_MASK, INDICES, NO_WEIGHT, OWN_NAMES, Writer, row_major
 from funcnet.exports.described import Described, describe, is_integer, is_mask, printable
 from funcnet.native.updates import Update
 from funcnet.options import flag

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
-from funcnet.exports import jax_images, jax_recurrence
+from funcnet.exports.jax import images, recurrence
 from funcnet.tracing import primitive, primitives
 from funcnet.tracing.masks import LIMITS, WHERE
 from funcnet.tracing.primitive import Primitive, of_ufunc
@@ -201,7 +201,7 @@ RULES: dict[Primitive, Rule] = {
     primitives.FOLD_IN: _fold_in,
     primitives.DROPOUT_MASK: _dropout_mask,
     NORMAL_CDF: _of_operands(ndtr),
-    **jax_images.RULES,
-    **jax_recurrence.RULES,
+    **images.RULES,
+    **recurrence.RULES,
 }
 """The rules of all primitives but NumPy's own ufuncs, which JAX has by the same names."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.exports.protobuf import ELEMENT_TYPES, Attribute, graph, node, tensor, value_info
-from funcnet.exports.recording import OfRows
+from funcnet.exports.onnx.protobuf import ELEMENT_TYPES, Attribute, graph, node, tensor, value_info
+from funcnet.exports.onnx.recording import OfRows
 from funcnet.tracing.shapes import BOOL, Slice, Transpose
 from funcnet.tracing.trace import Value
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.exports.c_names import TAKEN
-from funcnet.exports.c_program import Group, Program
-from funcnet.exports.c_recurrence import NAMES, cell_functions
+from funcnet.exports.c.names import TAKEN
+from funcnet.exports.c.program import Group, Program
+from funcnet.exports.c.recurrence import NAMES, cell_functions
 from funcnet.exports.described import Described, Names, is_integer, is_mask, refusal
 from funcnet.native.expressions import LIBM, expression, has_expression, literal
 from funcnet.native.writing import INDICES as LABELS

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from funcnet.exports.writer import Writer
+from funcnet.exports.onnx.writer import Writer
 from funcnet.tracing.masks import LIMITS, WHERE
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.trace import Call

@@ -17,10 +17,10 @@ from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES
 from funcnet.errors import ExportError
 from funcnet.exports.described import Described, Names, describe, plan_of, printable
-from funcnet.exports.numpy_arrays import named
-from funcnet.exports.numpy_calls import CONSTANT, TAKEN, Recorder, sources
-from funcnet.exports.numpy_lines import broken
-from funcnet.exports.numpy_trees import built, listed, position, size
+from funcnet.exports.numpy.arrays import named
+from funcnet.exports.numpy.calls import CONSTANT, TAKEN, Recorder, sources
+from funcnet.exports.numpy.lines import broken
+from funcnet.exports.numpy.trees import built, listed, position, size
 from funcnet.native.updates import Language, Update, update_of
 from funcnet.tracing.trace import Value
 from funcnet.training.gradients import SGDStep

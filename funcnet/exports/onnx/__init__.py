@@ -1,0 +1,1 @@
+"""Networks as ONNX models. Imports arrays, errors, tree, tracing, layers and networks."""
