@@ -20,7 +20,7 @@ from funcnet.errors import DTypeError, ExportError, ShapeError
 from funcnet.tracing.trace import Call, Value
 from funcnet.training.gradients import CompiledGradient
 
-PARTS = {
+PARTS: dict[bool, tuple[str, ...]] = {
     False: ("", "_states", "_gates", "_kept", "_differences"),
     True: ("_gates", "", "_start"),
 }

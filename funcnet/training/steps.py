@@ -56,8 +56,8 @@ class TrainStep(Step[P], Generic[P, L]):
         super().__init__(net, loss, check_finite)
         check_optimizer("train_step: the optimizer", optimizer)
         self.optimizer: Optimizer = optimizer
-        self.metrics = {} if metrics is None else check_metrics("train_step", metrics)
-        self.returns_metrics = metrics is not None
+        self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
+        self.returns_metrics: bool = metrics is not None
         self.shows_outputs: bool = bool(self.metrics)
         self.takes_weight: bool = takes_weight(optimizer)
         self.flat: bool = isinstance(optimizer.update, Elementwise)
