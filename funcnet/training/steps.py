@@ -114,8 +114,11 @@ class TrainStep(Step[P], Generic[P, L]):
 
     def are_swapped(self, params: Any, state: Any) -> bool:
         """Whether what is given as params is a state of what is given as the state."""
-        arrays = all(map(is_array, tree.leaves(state))) and bool(tree.leaves(state))
-        return arrays and tree.structure(self.init(state)) == tree.structure(params) != tree.structure(state)
+        leaves = tree.leaves(state)
+        dtypes = {leaf.dtype for leaf in leaves if is_array(leaf)}
+        if not all(map(is_array, leaves)) or len(dtypes) != 1 or not dtypes.issubset(DTYPES):
+            return False
+        return tree.structure(self.init(state)) == tree.structure(params) != tree.structure(state)
 
     def update_of(self, arrays: tuple[Array | Labels, ...]) -> Any:
         """The optimizer's update for this batch, whose weight it is told if it takes that."""
