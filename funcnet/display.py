@@ -60,6 +60,8 @@ def how_to_make(given: object, name: str = "serial") -> str:
         return f": pass the layers one by one, {name}(*layers)"
     if hasattr(given, "net") and hasattr(given, "loss"):
         return ": give the network that it was made of"
+    if hasattr(given, "key") and hasattr(given, "transposed"):
+        return ": give it a key of its own in fn.network(operators, connectivity)"
     if callable(given) and not isinstance(given, type):
         return call_forgotten(given) or ": fn.elementwise or fn.custom_layer makes a layer of a function"
     return ": a function such as fn.linear(25) makes one"

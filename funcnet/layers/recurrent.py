@@ -159,13 +159,16 @@ def _draw(
 ) -> tuple[Any, Shape]:
     """Its own `init`, since `LayerInit` traces floating inputs."""
     check_key(key)
-    if len(shapes) != 1 + len(options.given):
-        raise ShapeError(f"{kind} takes {1 + len(options.given)} inputs, but init was given {len(shapes)} shapes")
-    shape, *others = (accept_shape(kind, shape) for shape in shapes)
     state = state_size(gates, units)
     known = {"lengths": (), "state": (state,)}
+    further = "".join(f", {name} of shape {known[name]}" for name in options.given)
+    if len(shapes) != (takes := 1 + len(options.given)):
+        raise ShapeError(
+            f"{kind} takes {takes} input{'s' * (takes > 1)}, but init was given {len(shapes)} "
+            f"shape{'s' * (len(shapes) != 1)}: give that of the sequences, (time, inputs){further}"
+        )
+    shape, *others = (accept_shape(kind, shape) for shape in shapes)
     if len(shape) != 2 or others != [known[name] for name in options.given]:
-        further = "".join(f", {name} of shape {known[name]}" for name in options.given)
         raise ShapeError(f"{kind} takes sequences of shape (time, inputs){further}, not {shapes}")
     dtype = accept_dtype(dtype)
     weight_keys, recurrent_keys = (split(k, gates) for k in split(key))

@@ -62,7 +62,8 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
     for later in applies[1:]:
         if later.arity not in (1, None):
             raise GraphError(
-                f"{later.kind} takes {later.arity} inputs, but in a series each layer is fed by the one before it"
+                f"{later.kind} takes {later.arity} inputs, but in a series each layer is fed by the one before it: "
+                "write a network, fn.network(operators, connectivity)"
             )
     apply: CompiledFunction[Any, Any] = CompiledFunction(
         "serial",

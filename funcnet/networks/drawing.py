@@ -49,7 +49,7 @@ class NetworkInit:
         given = [accept_shape("network", shape) for shape in input_shapes]
         if len(given) != len(graph.inputs):
             takes = f"{len(graph.inputs)} input{'s' * (len(graph.inputs) != 1)}"
-            raise ShapeError(f"the network has {takes}, but init was given {len(given)} shapes")
+            raise ShapeError(f"the network has {takes}, but init was given {len(given)} shape{'s' * (len(given) != 1)}")
         drawn = Drawn(graph, dict(zip(graph.inputs, given, strict=True)), key, draws)
         waiting = self.steps
         while waiting:

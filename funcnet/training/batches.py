@@ -63,7 +63,8 @@ def minibatches(
     given = accept_data("data", data, batch_size)
     if not isinstance(given, Rows):
         if batch_size is not None:
-            raise OptionError("batch_size is for arrays, a tuple (input, target); these data are batches already")
+            fix = ": several inputs are one tuple with the target, (x, lengths, target)" * isinstance(given, tuple)
+            raise OptionError(f"batch_size is for arrays, a tuple (input, target); these data are batches already{fix}")
         return map(accept_batch, given)
     if batch_size is None:
         raise OptionError("batch_size is needed for data in arrays: for instance batch_size=32")

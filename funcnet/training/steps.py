@@ -14,7 +14,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.arrays import Array, Labels, is_array, is_tuple
+from funcnet.arrays import DTYPES, Array, Labels, is_array, is_tuple
 from funcnet.calling import checks_call, refuse_options
 from funcnet.compiler.layout import Node
 from funcnet.compiler.workspace import Workspace

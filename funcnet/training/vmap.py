@@ -252,7 +252,10 @@ def member_count(where: str, trees: dict[str, Any]) -> int:
     for name, given in trees.items():
         for path, leaf in tree.leaves_with_path(given):
             if not is_array(leaf):
-                raise ParamsError(f"{where}: {name}{path} is {leaf!r:.60} and not an array with an axis of members")
+                fix = ": fn.vmap(step).init(params) makes the states of all members" * (name == "state")
+                raise ParamsError(
+                    f"{where}: {name}{path} is {leaf!r:.60} and not an array with an axis of members{fix}"
+                )
             if not leaf.ndim:
                 raise ShapeError(f"{where}: {name}{path} has no axes; axis 0 is the members")
             lengths.setdefault(len(leaf), f"{name}{path} of shape {leaf.shape}")

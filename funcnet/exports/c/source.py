@@ -140,7 +140,7 @@ class _File:
         for i, (name, x) in enumerate(zip(self.writer.names.inputs, d.plan.inputs, strict=True)):
             kind, what = f"const {T}", ""
             if is_integer(x):
-                kind, what = "const int", ", of labels"
+                kind, what = "const int", ", of labels or lengths"
             elif is_mask(x):
                 kind, what = "const unsigned char", ", a mask of 0 and 1"
             found.append(self._array(kind, name, x.shape, f"array {i}{what}"))
