@@ -145,7 +145,7 @@ def test_mistakes_of_monitoring_are_told() -> None:
         ({"monitor": "validation_m", **held}, 'whether validation_m should be small or large.*mode="min" or "max"'),
         ({"monitor": "m", "mode": "up", **held}, "mode must be"),
         ({"monitor": "m", "mode": np.array(["min", "max"]), **held}, "mode must be"),
-        ({"monitor": "validation_m", "mode": "max"}, "'validation_m' will not be in the history, of loss, m, matrix"),
+        ({"monitor": "validation_m", "mode": "max"}, "monitor must be one of loss, m, matrix, not 'validation_m'"),
         ({"monitor": 3}, "monitor must be a name in the history"),
         ({"monitor": "matrix", "mode": "max"}, "matrix is no single number an epoch"),
         ({"min_delta": -1, **held}, "min_delta must be at least 0"),
