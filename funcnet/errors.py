@@ -59,7 +59,7 @@ class WeightError(FuncnetError, ValueError):
 
 
 class CallError(FuncnetError, TypeError):
-    """A call with arguments that the function does not take, or of what is no function."""
+    """A call with arguments that the function does not take, or of an object that is no function."""
 
 
 class AbsentError(FuncnetError, AttributeError):
@@ -71,7 +71,7 @@ class TracingError(FuncnetError, TypeError):
 
 
 class KeyTypeError(FuncnetError, TypeError):
-    """What was given as a random key is not one."""
+    """A random key was expected, and something else was given."""
 
 
 class OptionError(FuncnetError, ValueError):
@@ -87,7 +87,7 @@ class ExportError(FuncnetError, ValueError):
 
 
 class CompilerError(FuncnetError, RuntimeError):
-    """A C compiler that fails, or a folder in which what it makes cannot be kept safely."""
+    """A C compiler that fails, or a folder in which a compiled library cannot be kept safely."""
 
 
 class NonFiniteError(FuncnetError, FloatingPointError):

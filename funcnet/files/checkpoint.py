@@ -27,7 +27,7 @@ SHOWN = 10  # keys listed in a warning
 
 
 class Checkpoint(NamedTuple, Generic[P, S]):
-    """What `load` returns: the params, the state and the metadata that were saved."""
+    """The result of `load`: the params, the state and the metadata that were saved."""
 
     params: P
     state: S
@@ -35,7 +35,7 @@ class Checkpoint(NamedTuple, Generic[P, S]):
 
 
 class PartialCheckpoint(NamedTuple, Generic[P, S]):
-    """What `load` returns with `partial=True`.
+    """The result of `load` with `partial=True`.
 
     params, state: the leaves of the file where they fit, else copies of those of `like` and `state`.
     missing: the paths of the leaves that were asked for and not taken from the file.
@@ -51,7 +51,7 @@ class PartialCheckpoint(NamedTuple, Generic[P, S]):
 
 @checks_call
 def save(path: FilePath, params: Any, *, state: Any = None, metadata: dict[str, Any] | None = None) -> None:
-    """Write params, and what else a training needs to go on, to one file. Equal content gives equal files.
+    """Write params, or all that is needed to resume a training, to one file. Equal content gives equal files.
 
     params, state: pytrees of arrays, NumPy scalars, floats, and ints of up to 64 bits, with int and str as dict keys;
     any NamedTuple, a `Fit` for instance; a state may be `(optimizer_state, key, epoch)`.
@@ -87,7 +87,7 @@ def load(path: FilePath, like: P, *, partial: Literal[True]) -> PartialCheckpoin
 def load(path: FilePath, like: P, *, state: S, partial: Literal[True]) -> PartialCheckpoint[P, S]: ...
 @checks_call
 def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False) -> Any:
-    """Read what `save` has written: a Checkpoint(params, state, metadata).
+    """Read a file of `save`: a Checkpoint(params, state, metadata).
 
     like, state: pytrees with the structure, shapes and dtypes of what was saved, as `net.init` and `optimizer.init`
     give them. Their elements are not read; what comes back has their types and the order of their keys. NamedTuples

@@ -28,7 +28,7 @@ LEGEND = (
 
 
 class Explanation(NamedTuple):
-    """What `explain` gives: printed, it is text; in a notebook, formulas.
+    """The result of `explain`: printed, it is text; in a notebook, formulas.
 
     given: params, inputs and targets, where there are numbers.      forward, backward: an equation a line.
     """

@@ -52,7 +52,7 @@ class Operator(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What `summary` gives; its text is a table.
+    """The result of `summary`; its text is a table.
 
     rows: every operator in forward order; what one is made of comes right after it.
     inputs, output: the shapes of what goes in and comes out, without the batch axis.

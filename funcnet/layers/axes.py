@@ -57,7 +57,7 @@ def _sum(axes: tuple[int, ...], keepdims: bool, params: NoParams, x: Array) -> R
 
 @shows_call
 def masked_mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
-    """Mean over one axis or several of what a mask keeps: of sequences that are padded to one length, for instance.
+    """Mean over one axis or several of the values that a mask keeps, such as those of padded sequences.
 
     y = sum m x / sum m        dx = g m / sum m        dm = sum g (x - y) / sum m, 0 where m = 0
 
@@ -76,7 +76,7 @@ def masked_mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
 @shows_call
 def masked_sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
-    """Sum over one axis or several of what a mask keeps: of sequences that are padded to one length, for instance.
+    """Sum over one axis or several of the values that a mask keeps, such as those of padded sequences.
 
     y = sum m x        dx = g m        dm = sum g x, 0 where m = 0
 

@@ -17,7 +17,7 @@ SHOWN = 12  # keys listed in a message
 
 
 class Graph:
-    """What the two dicts say.
+    """The graph of the two dicts: order, predecessors, inputs and outputs.
 
     operators: key -> layer, tuple of layers in series, or `shared(key)`.
     connectivity: key -> the keys that it feeds, in the order of the dict given; those left out of it come last.

@@ -11,12 +11,12 @@ P = TypeVar("P", default=Any)
 
 
 class Fit(NamedTuple, Generic[P]):
-    """What `fit` returns, and takes to go on: a pytree, which can be saved as one.
+    """The result of `fit`, from which it can resume: a pytree, which can be saved as one.
 
     params: the best where there was validation, else the last; every batch_norm calibrated.
     state: the optimizer's, after the last epoch; None for `sgd_step`.
     history: name -> an array, an element an epoch: "loss" and the metrics, and "validation_loss" and so on.
-    last: the params after the last epoch, from which training goes on. No two of these share memory.
+    last: the params after the last epoch, from which training resumes. No two of these share memory.
     """
 
     params: P

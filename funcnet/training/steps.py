@@ -179,9 +179,9 @@ def train_step(
     metrics: Mapping[str, Metric] | None = None,
     check_finite: bool = False,
 ) -> TrainStep[P, Any]:
-    """A training step with any optimizer, as one compiled closure.
+    """A training step with any optimizer, compiled to one list of calls.
 
-    (params, state, *inputs, *targets, key=None) -> (new params, new state, loss), in one compiled closure.
+    (params, state, *inputs, *targets, key=None) -> (new params, new state, loss), in one compiled call.
 
     g = dL / dparams, L = loss(net(params, *inputs), *targets)        u, state' = update(g, state, params)
     params' = params + u
