@@ -48,6 +48,7 @@ def test_each_row_is_that_of_what_is_kept(make: Any, dtype: Any, data: st.DataOb
         count = len(kept) if make is fn.masked_mean and len(kept) else 1
         np.testing.assert_allclose(y[n], kept.sum(axis=0) / count, rtol=1e-5)
         np.testing.assert_allclose(dx[n, mask[n]], np.broadcast_to(g[n] / count, kept.shape), rtol=1e-5)
+    assert not np.signbit(y[~mask.any(axis=1)]).any()  # of nothing: 0, not -0
     assert not dx[~mask].any()
     assert not dm[~mask].any()
     assert np.isfinite(dm).all()
