@@ -20,6 +20,9 @@ gradient: Any = fn.value_and_grad(net, fn.mse())
 attend: Any = fn.attention(2)
 series = np.zeros((4, 5, 8), np.float32)
 seen, _ = attend.init(fn.key(0), (5, 8))
+padded: Any = fn.lstm(4, lengths=True)
+members: Any = fn.vmap(step, in_axes=(0, 0, None, None))
+pairs = fn.tree.map(lambda leaf: np.stack([leaf, leaf]), params)
 TRAINING = ("training", "apply(params, x, key=key)")
 APPLY = "it is apply(params, *inputs, key=None)"
 MISTAKES: dict[str, Mistake] = {
@@ -71,6 +74,24 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "to_onnx of a step": Mistake(lambda: untyped.to_onnx(step, params, (2,)), ValueError, ("the network that it was",)),
     "save a network": Mistake(lambda: untyped.save("unwritten.npz", net), ValueError, ("params", "what computes")),
+    "lengths without a shape": Mistake(
+        lambda: padded.init(fn.key(0), (5, 2)), ValueError, ("takes 2 inputs", "given 1 shape:", "lengths of shape ()")
+    ),
+    "lengths in a series": Mistake(
+        lambda: untyped.serial(fn.linear(2), padded), ValueError, ("lstm takes 2 inputs", "fn.network(operators, con")
+    ),
+    "shared in a series": Mistake(
+        lambda: untyped.serial(fn.linear(2), fn.shared(0)), ValueError, ("shared(0)", "a key of its own in fn.network")
+    ),
+    "inputs within inputs": Mistake(
+        lambda: untyped.fit(step, params, ((x, x), labels), 1, 4), ValueError, ("(x, lengths, target)",)
+    ),
+    "one state for all members": Mistake(
+        lambda: members(pairs, state, x, labels), ValueError, ("state", "fn.vmap(step).init(params)")
+    ),
+    "members and a wrong batch": Mistake(
+        lambda: members(pairs, members.init(pairs), x[:, :1], labels), ValueError, ("member 0", f"{x[:, :1].shape}")
+    ),
     "load(like, path)": Mistake(lambda: untyped.load(params, "a.npz"), ValueError, ("tuple", "load(path, like)")),
 }
 

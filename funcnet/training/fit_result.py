@@ -29,6 +29,11 @@ class Fit(NamedTuple, Generic[P]):
         """How many epochs there were."""
         return len(next(iter(self.history.values()), ()))
 
+    def __repr__(self) -> str:
+        """The epochs, and what the numbers of the history are after the last: all params would fill the screen."""
+        numbers = {name: values[-1] for name, values in self.history.items() if len(values) and values.ndim == 1}
+        return f"Fit({', '.join([f'epochs={self.epochs}', *(f'{name}={x:.4g}' for name, x in numbers.items())])})"
+
 
 def params_of(params: Any) -> Any:
     """The params of a `Fit`; anything else is itself."""

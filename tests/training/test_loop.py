@@ -156,6 +156,14 @@ def test_mistakes_of_monitoring_are_told() -> None:
             fn.fit(step, PARAMS, (X, LABELS), 2, 5, KEY, **options)
 
 
+def test_a_fit_is_printed_in_a_line() -> None:
+    step = step_of(NET, metrics={"m": fn.accuracy, "matrix": fn.confusion_matrix})
+    fitted = fn.fit(step, PARAMS, (X, LABELS), 2, 5, KEY)
+    loss, m = fitted.history["loss"][-1], fitted.history["m"][-1]
+    assert repr(fitted) == f"Fit(epochs=2, loss={loss:.4g}, m={m:.4g})"
+    assert repr(fn.Fit(PARAMS, None, {}, PARAMS)) == "Fit(epochs=0)"
+
+
 # --- callbacks
 
 
