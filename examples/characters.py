@@ -73,11 +73,11 @@ class Trained(NamedTuple):
 
 
 def prose() -> tuple[Labels, Labels]:
-    """The paragraphs of the docs to learn from and, each tenth, those to test with; without code, tables and links."""
+    """Paragraphs and items of the docs to learn from and, each tenth, to test with; without code, tables and links."""
     found: list[str] = []
     for file in (*sorted(DOCS.rglob("*.md")), *(DOCS.parent / name for name in ("README.md", "CHANGELOG.md"))):
         page = re.sub(r"^```.*?^```", "", file.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-        for paragraph in page.split("\n\n"):
+        for paragraph in re.split(r"\n\n|\n(?=- )", page):
             line = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
             line = "".join(letter for letter in line if letter in LETTERS)
             if len(line) > 80 and not paragraph.lstrip().startswith(("|", "#", "<", "{")):
