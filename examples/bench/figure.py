@@ -26,6 +26,7 @@ def draw(path: Path, results: Results, facts: Mapping[str, Any]) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.patches import Patch
 
     bar = next(iter(next(iter(results.values()))))
     names = [name for name in dict.fromkeys(n for timings in results.values() for n in timings) if name != bar]
@@ -37,7 +38,7 @@ def draw(path: Path, results: Results, facts: Mapping[str, Any]) -> None:
         _draw_bars(axes, {workload: results[workload] for workload in part}, names)
         _dress(axes, {workload: results[workload] for workload in part}, bar)
     _draw_ticks(panels, [t.ratio for timings in results.values() for t in timings.values()])
-    handles = [mpl.patches.Patch(color=_COLOURS.get(name, OTHER), label=name) for name in names]
+    handles = [Patch(color=_COLOURS.get(name, OTHER), label=name) for name in names]
     figure.legend(handles=handles, loc="outside upper left", ncols=len(names), frameon=False, fontsize=9)
     machine = f"{facts['cpu']}, {facts['vectors']}, {facts['dtype']}, threads: {facts['threads']}"
     figure.supxlabel(f"time of a step, as a multiple of the {bar} NumPy step (log scale); {machine}", fontsize=9)
