@@ -39,7 +39,8 @@ from tests.support.watching import Chosen, Replaced, Seen, Test, Watcher, watche
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 20  # seconds of the processor, and three times what its tests take: a mutant that comes to no end is caught
-PYTEST = ["--assert=plain", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
+WITHOUT = ("cacheprovider", "xdist", "unraisableexception", "threadexception")  # plugins that take time
+PYTEST = ["--assert=plain", "--hypothesis-profile=mutants", *(f"-pno:{plugin}" for plugin in WITHOUT)]
 settings.register_profile(  # that of the full run, but a failing example is not made smaller
     "mutants",
     derandomize=True,
@@ -55,13 +56,13 @@ FAST = 30  # one mutant in so many
 KINDS = ["tracing/primitives", "tracing/masks", "tracing/special", "losses", "layers"]
 RULES = {
     "planning": ["plan", "passes"],
-    "buffers": ["plan", "passes"],
+    "buffers": ["buffers", "plan", "passes"],
     "plan": ["plan", "listing", "passes"],
     "fusion": ["fusion", "passes", "plan"],
     "blocking": ["blocking"],
     "layout": ["layout", "workspace", "programs"],
     "binding": ["binding", "programs"],
-    "workspace": ["workspace", "blocking", "held"],
+    "workspace": ["rebinding", "workspace", "blocking", "held"],
     "params_cache": ["workspace", "held", "reuse"],
     "program_cache": ["reuse", "held", "programs"],
     "programs": ["programs", "reuse", "warm"],
@@ -149,7 +150,6 @@ def install(codes: dict[str, ast.Module], files: dict[str, Path], seen: Seen | N
     """Have these modules imported from this code."""
     compiled = {name: compile(tree, files[name], "exec") for name, tree in codes.items()}
     sys.meta_path.insert(0, Replaced(compiled, seen))
-    sys.dont_write_bytecode = True
 
 
 def watch_rows(pipe: Any, files: dict[str, Path]) -> None:
@@ -186,9 +186,9 @@ def judged(pipe: Any, name: str, mutant: Mutant, rows: list[int], tests: dict[st
     file = kernels()[name]
     install({name: mutated(file.read_text(encoding="utf-8"), mutant)}, {name: file})
     try:
-        from tests.support.battery import battery
-        from tests.support.cases import CASES
-
+        if rows:
+            from tests.support.battery import battery
+            from tests.support.cases import CASES
         for row in rows:
             battery(CASES[row])
     except BaseException:  # a mutant may do anything at all
@@ -286,7 +286,9 @@ def main() -> int:
         parser.error(f"no module with kernels is called {', '.join(unknown)}: there are {', '.join(modules)}")
     print(f"{'module':30}" + "".join(f"{word:>10}" for word in ("mutants", *COLUMNS)))
     asked = options.modules or [name.rsplit(".", 1)[-1] for name in kernels() if not (options.fast and is_rule(name))]
-    verdicts = run(asked, FAST if options.fast else 1, options.jobs, lambda text: print(text, flush=True))
+    with TemporaryDirectory() as folder:  # where each module is compiled once, not in each process anew
+        sys.dont_write_bytecode, sys.pycache_prefix = False, folder
+        verdicts = run(asked, FAST if options.fast else 1, options.jobs, lambda text: print(text, flush=True))
     print(line("all", verdicts))
     for kind, count in sorted(Counter(v.kind for v in verdicts).items()):
         survived = [v for v in verdicts if v.kind == kind and not v.by]

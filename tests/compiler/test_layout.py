@@ -35,7 +35,8 @@ def a(*shape: int) -> Any:
 
 MAKERS: dict[str, Callable[[], Any]] = {
     "dict of named tuples": lambda: {1: Weights(a(2, 3), a(3)), "x": Weights(a(1), a())},
-    "dict of tuples of other sizes": lambda: {1: (a(2, 3),), "x": (a(3), a(1), a())},
+    "dict of uneven tuples": lambda: {1: (a(2, 3),), "x": (a(3), a(1), a())},
+    "dict of tuples, uneven otherwise": lambda: {1: (a(2, 3), a(3), a(1)), "x": (a(),)},
     "dict of other named tuples": lambda: {1: Others(a(2, 3), a(3)), "x": Weights(a(1), a())},
     "dict of the keys in another order": lambda: {"x": Weights(a(2, 3), a(3)), 1: Weights(a(1), a())},
     "dict with an equal key of another type": lambda: {True: Weights(a(2, 3), a(3)), "x": Weights(a(1), a())},
@@ -103,6 +104,14 @@ def test_no_other_tree_is_taken(name: str) -> None:
 def test_the_leaves_of_a_tree_from_elsewhere_are_taken_in_their_order(name: str) -> None:
     params = MAKERS[name]()
     assert [*map(id, layout_of(params).exact_leaves(params))] == [*map(id, tree.leaves(params))]
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if "tuples" in name])
+def test_trees_of_tuples_are_looked_through_without_being_flattened(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = MAKERS[name]()
+    layout = layout_of(params)
+    monkeypatch.delattr(tree, "flatten")
+    assert layout.exact_leaves(params)
 
 
 @every_tree
@@ -174,11 +183,20 @@ def test_a_vector_of_another_form_is_no_source(vector: Any) -> None:
     assert layout.source([flat[:3], flat[3:6]]) is None
 
 
-def test_a_vector_with_gaps_is_no_source() -> None:
-    layout = layout_of([a(3), a(3)])
-    own = np.ndarray((6,), F32, bytearray(48), 0, (8,))
-    leaves = [np.ndarray.__getitem__(own, slice(start, start + 3)) for start in (0, 3)]
-    assert layout.source(leaves) is None
+@pytest.mark.parametrize(
+    ("start", "step", "found"),
+    [
+        pytest.param(0, 4, True, id="plain"),
+        pytest.param(0, 8, False, id="with gaps"),
+        pytest.param(1, 4, False, id="not aligned"),
+    ],
+)
+def test_a_vector_with_gaps_or_not_aligned_is_no_source(start: int, step: int, found: bool) -> None:
+    vector = np.ndarray((6,), F32, bytearray(64), start, (step,))
+    leaves = [vector[:3], vector[3:]]
+    assert leaves[0].base is vector
+    assert (vector.flags.aligned, vector.flags.c_contiguous) == (start == 0, step == 4)
+    assert (layout_of([a(3), a(3)]).source(leaves) is vector) == found
 
 
 def test_params_without_leaves_are_contiguous_as_they_are() -> None:
