@@ -30,6 +30,7 @@ from funcnet.training.scan import FlatRun, has_state
 Q = ParamSpec("Q")
 Axes: TypeAlias = "int | None | Sequence[int | None]"
 FUNCTIONS = (Step, ValueAndGrad, Function)
+FIX = "a step, a gradient, or net.apply of a layer (init gives the params of one member at a time)"
 
 
 class VMap(Generic[Q]):
@@ -224,7 +225,7 @@ def vmap(function: Callable[Q, Any], in_axes: Axes = 0) -> VMap[Q]:
 def check_function(function: object) -> None:
     """Refuse what does not take params and then arrays."""
     if not isinstance(function, FUNCTIONS):
-        fix = "net.apply of a layer" if hasattr(function, "apply") else "a step, a gradient, or net.apply of a layer"
+        fix = "net.apply of a layer" if hasattr(function, "apply") else FIX
         raise OptionError(f"vmap: the function is {first_line(function):.60}: give {fix}")
 
 
