@@ -58,6 +58,8 @@ def methods() -> tuple[Method, Method] | None:
         Method(name.encode(), ctypes.cast(library[f"funcnet_{name}"], ctypes.c_void_p).value, FASTCALL, None)
         for name in ("accept", "call")
     )
+    for method in (accept, call):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # functions that are let go as Python ends read it still
     check(accept)
     return accept, call
 
