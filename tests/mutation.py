@@ -293,9 +293,10 @@ def main() -> int:
     for kind, count in sorted(Counter(v.kind for v in verdicts).items()):
         survived = [v for v in verdicts if v.kind == kind and not v.by]
         print(f"  {kind:16}{count - len(survived):6} of {count} killed")
-    if not options.fast:
-        for reason, names in REASONS.items():
-            print(f"equivalent, for {reason}:", *names, sep="\n    ")
+    survivors = {v.name for v in verdicts if not v.by}
+    for reason, names in REASONS.items():
+        if found := [name for name in names if name in survivors]:
+            print(f"equivalent, for {reason}:", *found, sep="\n    ")
     wrong = problems(verdicts, not options.modules and not options.fast)
     print(*wrong, sep="\n")
     print(score(verdicts, len(wrong)))
