@@ -67,7 +67,7 @@ RULES = {
     "compiler.program_cache": ["reuse", "held", "programs"],
     "compiler.programs": ["programs", "reuse", "warm"],
     "tracing.images": ["convolution", "blocking"],
-    "tracing.windows": ["convolution"],
+    "tracing.windows": ["windows", "convolution"],
     "tracing.products": ["attention", "passes"],
     "tracing.cells": ["recurrent", "bidirectional", "sequences"],
     "tracing.recurrence": ["recurrent", "bidirectional", "bad_sequences", "sequences"],
