@@ -42,6 +42,9 @@ REASONS: dict[str, list[str]] = {
         "compiler.fusion.settle: value.elements < 2 -> value.elements <= 2 (condition)",
         "compiler.fusion.settle: 2 -> 3 (off by one)",
     ],
+    "a result is read by nobody else, or is counted more than once anyway": [
+        "compiler.planning.eliminate_dead_code: 1 -> 2 (off by one)",
+    ],
     "only whether a value is read at all counts by then": [
         "compiler.fusion.packed_in: 1 -> 2 (off by one) #3",
         "compiler.planning.place_gradient: 1 -> 2 (off by one) #2",
