@@ -192,12 +192,12 @@ def value_and_grad(
 class Step(CompiledGradient[P]):
     """Base of training steps: the compiled gradient, then an update of the params.
 
-    flat: whether the update runs over flat vectors.
+    flat: whether the update runs over flat vectors, and not over trees, which may keep the vector of params for good.
     metrics: what is computed of the outputs beside the loss.      returns_metrics: whether a dict holds the loss too.
     scans: whether many steps are one call.
     """
 
-    flat: bool
+    flat: bool = True
     metrics: Mapping[str, Callable[..., Any]] = MappingProxyType({})
     returns_metrics: bool = False
     scans: bool = False
@@ -217,8 +217,12 @@ class Step(CompiledGradient[P]):
         return None
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
-        """(new params, new state) as flat vectors; the params are written into a vector if one is given."""
+        """Run the program: (new params, new state) as flat vectors. The params may be written into a vector given."""
         raise NotImplementedError
+
+    def with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> Any:
+        """The loss, or a dict of it and of metrics."""
+        return loss
 
     def finish(
         self, space: Workspace[P], vector: Any, loss: Any, params: P, arrays: tuple[Any, ...], key: Key | None
@@ -244,7 +248,6 @@ class SGDStep(Step[P]):
 
     kind = "sgd_step"
     ending = "new params = params - d params; the learning rate is in the cotangent of the loss"
-    flat = True
 
     def __init__(
         self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float, check_finite: bool
