@@ -121,6 +121,7 @@ FLOORS: dict[str, list[str]] = {
         "calls",
         "emission",
         "table",
+        "entry",
         "members",
         "source",
         "program",
