@@ -75,7 +75,7 @@ class Run(Generic[P]):
         loss, *outputs = [take() for take in space.fresh]
         if step.check_finite and not all_finite(loss, new):
             raise step.not_finite(space, space.layout.tree(self.vector), arrays, key, loss)
-        if not step.flat:
+        if not step.flat:  # the optimizer may keep the params before
             self.vector = new
             if not self.copies:
                 space.read_from(new)
