@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -101,8 +101,12 @@ def shown(x: Any, levels: int = LEVELS) -> str:
         return f"{{{items}}}"
     if carrier is not x:
         return f"<{getattr(carrier, 'kind', getattr(carrier, '__name__', type(carrier).__name__))}>"
+    if isinstance(x, partial):
+        return shown(x.func, levels)
     if callable(x) and hasattr(x, "__name__"):
         return str(x.__name__)
+    if kind.__repr__ is object.__repr__:  # it would be an address
+        return f"a {kind.__name__}"
     return repr(plain(x))
 
 

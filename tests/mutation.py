@@ -3,16 +3,15 @@
     python -m tests.mutation [--fast] [--jobs N] [module ...]
 
 Each mutant runs in a process of its own, forked from one that has NumPy and pytest loaded: first the battery of laws on
-the rows of the table that call the function, then, where that lets it pass, the tests of the module. Survivors must
-stand in EQUIVALENT, each with the reason why nobody could tell it from the original; any other makes the command fail.
-`--fast` takes a fixed part.
+the rows of the table that call the function, then, where that lets it pass, those tests of the module that call it, the
+quickest first. Survivors must stand in EQUIVALENT, each with the reason why nobody could tell it from the original; any
+other makes the command fail. `--fast` takes a fixed part.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.abc
-import importlib.util
+import ast
 import io
 import multiprocessing
 import os
@@ -24,33 +23,49 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from types import CodeType, FrameType
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import hypothesis  # noqa: F401 (loaded before the processes are forked)
-import numpy as np  # noqa: F401
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
+from tests.support.budget import FULL
 from tests.support.equivalent import EQUIVALENT, REASONS
-from tests.support.mutants import Mutant, mutants, mutated
+from tests.support.mutants import OF_ARRAYS, Mutant, mutants, mutated
+from tests.support.watching import Chosen, Replaced, Seen, Test, Watcher, watched
 
 ROOT = Path(__file__).parents[1]
-LONGEST = 60  # seconds of the processor after which a mutant counts as caught: it does not come to an end
+LONGEST = 20  # seconds of the processor, and three times what its tests take: a mutant that comes to no end is caught
+WITHOUT = ("cacheprovider", "xdist", "unraisableexception", "threadexception")  # plugins that take time
+PYTEST = ["--assert=plain", "--hypothesis-profile=mutants", *(f"-pno:{plugin}" for plugin in WITHOUT)]
+settings.register_profile(  # that of the full run, but a failing example is not made smaller
+    "mutants",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=FULL,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 KILLERS = ("", "laws", "tests", "time")
 COLUMNS = ("by laws", "by tests", "by time", "survive", "explained")
 FAST = 30  # one mutant in so many
 KINDS = ["tracing/primitives", "tracing/masks", "tracing/special", "losses", "layers"]
 RULES = {
     "planning": ["plan", "passes"],
-    "buffers": ["plan", "passes"],
+    "buffers": ["buffers", "plan", "passes"],
     "plan": ["plan", "listing", "passes"],
     "fusion": ["fusion", "passes", "plan"],
     "blocking": ["blocking"],
-    "layout": ["workspace", "programs"],
-    "workspace": ["workspace", "blocking", "held"],
+    "layout": ["layout", "workspace", "programs"],
+    "binding": ["binding", "programs"],
+    "workspace": ["rebinding", "workspace", "blocking", "held"],
+    "params_cache": ["workspace", "held", "reuse"],
+    "program_cache": ["reuse", "held", "programs"],
+    "programs": ["programs", "reuse", "warm"],
 }
 """Modules of the compiler, and the tests that see their rules, which decide and count: no law of a layer sees these."""
 
@@ -116,21 +131,6 @@ def tests_of(module: str) -> list[str]:
     return files
 
 
-class Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module from code in hand."""
-
-    def __init__(self, name: str, code: CodeType) -> None:
-        self.name, self.code = name, code
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        """The module's spec, if it is the one."""
-        return importlib.util.spec_from_loader(fullname, self) if fullname == self.name else None
-
-    def exec_module(self, module: Any) -> None:
-        """Run the code."""
-        exec(self.code, module.__dict__)  # noqa: S102
-
-
 @contextmanager
 def forked(work: Callable[..., None], *arguments: Any) -> Iterator[Any]:
     """The end of a pipe from a process that does the work, gone when the block ends."""
@@ -146,76 +146,82 @@ def forked(work: Callable[..., None], *arguments: Any) -> Iterator[Any]:
         process.join()
 
 
-def called_by_row(pipe: Any, files: dict[str, Path]) -> None:
-    """Send, for each row of the table, the (module, line) of the functions that its battery calls."""
+def install(codes: dict[str, ast.Module], files: dict[str, Path], seen: Seen | None = None) -> None:
+    """Have these modules imported from this code."""
+    compiled = {name: compile(tree, files[name], "exec") for name, tree in codes.items()}
+    sys.meta_path.insert(0, Replaced(compiled, seen))
+
+
+def watch_rows(pipe: Any, files: dict[str, Path]) -> None:
+    """Send, for each row of the table, the functions that its battery calls, and the operations that see no array."""
+    seen = Seen()
+    install({name: watched(file.read_text(encoding="utf-8"), name) for name, file in files.items()}, files, seen)
     from tests.support.battery import battery
     from tests.support.cases import CASES
 
-    names = {str(file): name for name, file in files.items()}
-    rows: list[set[tuple[str, int]]] = []
+    at_import = seen.take()
+    rows: list[frozenset[tuple[str, int]]] = []
     for case in CASES:
-        called: set[tuple[str, int]] = set()
-
-        def note(frame: FrameType, event: str, _: Any, called: set[tuple[str, int]] = called) -> None:
-            if event == "call" and frame.f_code.co_filename in names:
-                called.add((names[frame.f_code.co_filename], frame.f_code.co_firstlineno))
-
-        sys.setprofile(note)
-        try:
-            battery(case)
-        finally:
-            sys.setprofile(None)
-        rows.append(called)
-    pipe.send(rows)
+        battery(case)
+        rows.append(seen.take() | at_import)
+    pipe.send((rows, seen.of_numbers, seen.of_arrays))
 
 
-def judged(pipe: Any, name: str, broken: CodeType, rows: list[int]) -> None:
+def watch_tests(pipe: Any, name: str) -> None:
+    """Send the tests of a module, the quickest first, with what they call, and the operations that see no array."""
+    seen, file = Seen(), kernels()[name]
+    install({name: watched(file.read_text(encoding="utf-8"), name)}, {name: file}, seen)
+    watcher = Watcher(seen)
+    words = io.StringIO()
+    with redirect_stdout(words):
+        code = pytest.main([*PYTEST, *tests_of(name)], [watcher])
+    tests = dict(sorted(watcher.tests.items(), key=lambda item: item[1].seconds))
+    pipe.send((tests, seen.of_numbers, seen.of_arrays) if code == 0 else words.getvalue())
+
+
+def judged(pipe: Any, name: str, mutant: Mutant, rows: list[int], tests: dict[str, Test], folder: str) -> None:
     """Send who kills the mutant: "laws", "tests" or nobody."""
-    resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
-    sys.meta_path.insert(0, Replaced(name, broken))
-    sys.dont_write_bytecode = True
+    longest = LONGEST + 3 * int(sum(test.seconds for test in tests.values()))
+    resource.setrlimit(resource.RLIMIT_CPU, (longest, longest))
+    file = kernels()[name]
+    install({name: mutated(file.read_text(encoding="utf-8"), mutant)}, {name: file})
     try:
-        from tests.support.battery import battery
-        from tests.support.cases import CASES
-
+        if rows:
+            from tests.support.battery import battery
+            from tests.support.cases import CASES
         for row in rows:
             battery(CASES[row])
     except BaseException:  # a mutant may do anything at all
         pipe.send("laws")
         return
+    files = dict.fromkeys(test.file for test in tests.values())
     with redirect_stdout(io.StringIO()):
-        code = pytest.main(
-            ["-x", "--assert=plain", "-p", "no:cacheprovider", "--hypothesis-profile=full", *tests_of(name)]
-        )
-    pipe.send({0: "", 1: "tests"}.get(int(code), f"pytest ended with {code!r}"))
+        code = pytest.main([*PYTEST, "-x", f"--basetemp={folder}/pytest", *files], [Chosen([*tests])]) if tests else 0
+    pipe.send({0: "", int(pytest.ExitCode.NO_TESTS_COLLECTED): "no test"}.get(int(code), "tests"))
 
 
-def killer(name: str, mutant: Mutant | None, rows: list[int]) -> str:
+def killer(name: str, mutant: Mutant, rows: list[int], tests: dict[str, Test]) -> str:
     """Who kills a module with this change: "time" where it comes to no end, or ends the process."""
-    file = kernels()[name]
-    source = file.read_text(encoding="utf-8")
-    code = compile(mutated(source, mutant) if mutant else source, file, "exec")
-    with forked(judged, name, code, rows) as pipe:
+    with TemporaryDirectory() as folder, forked(judged, name, mutant, rows, tests, folder) as pipe:
         try:
-            by = str(pipe.recv()) if pipe.poll(10 * LONGEST) else "time"
+            by = str(pipe.recv()) if pipe.poll(5 * LONGEST + 10 * sum(t.seconds for t in tests.values())) else "time"
         except EOFError:
             by = "time"
     if by not in KILLERS:
-        raise RuntimeError(f"{name}: {by}")
+        raise RuntimeError(f"{name}.{mutant}: {by}")
     return by
 
 
-def rows_of(mutant: Mutant, name: str, called: list[set[tuple[str, int]]]) -> list[int]:
-    """The rows whose battery calls the mutated function; for a constant, anything in its module."""
-    first, last = mutant.lines if mutant.lines[1] else (1, 10**9)
-    return [i for i, row in enumerate(called) if any(m == name and first <= line <= last for m, line in row)]
+def calls(mutant: Mutant, name: str, called: frozenset[tuple[str, int]]) -> bool:
+    """Whether the mutated function is among those called; for a constant, any of its module."""
+    return any(module == name and mutant.lines[0] in (0, line) for module, line in called)
 
 
 def run(modules: list[str], every: int, jobs: int, report: Callable[[str], None]) -> list[Verdict]:
     """The verdicts on every so-manieth mutant."""
     files = {name: file for name, file in kernels().items() if not modules or name.rsplit(".", 1)[-1] in modules}
-    with forked(called_by_row, kernels()) as pipe:
-        called = pipe.recv()
+    with forked(watch_rows, {name: file for name, file in files.items() if not is_rule(name)}) as pipe:
+        called, of_numbers, of_arrays = pipe.recv()
     verdicts: list[Verdict] = []
     number = 0
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
@@ -224,12 +230,20 @@ def run(modules: list[str], every: int, jobs: int, report: Callable[[str], None]
             found = mutants(file.read_text(encoding="utf-8"), is_rule(name))
             taken = [mutant for i, mutant in enumerate(found, start=number + 1) if i % every == 0]
             number += len(found)
-            # the laws have just let every row pass, to see what it calls
-            if taken and (by := pool.submit(killer, name, None, []).result()):
-                raise RuntimeError(f"{name} is killed by {by} as it is")
-            rows = [[] if is_rule(name) else rows_of(mutant, name, called) for mutant in taken]
-            for mutant, by in zip(taken, pool.map(killer, [name] * len(taken), taken, rows), strict=True):
+            if not taken:
+                continue
+            with forked(watch_tests, name) as pipe:
+                answer = pipe.recv()
+            if isinstance(answer, str):
+                raise RuntimeError(f"the tests of {name} fail as it is:\n{answer}")
+            numbers = (of_numbers | answer[1]) - of_arrays - answer[2]
+            taken = [x for x in taken if x.kind not in OF_ARRAYS or (name, x.node) not in numbers]
+            rows = [[i for i, row in enumerate(called) if calls(x, name, row)] for x in taken]
+            tests = [{k: test for k, test in answer[0].items() if calls(x, name, test.calls)} for x in taken]
+            for mutant, by in zip(taken, pool.map(killer, [name] * len(taken), taken, rows, tests), strict=True):
                 verdicts.append(Verdict(f"{name.removeprefix('funcnet.')}.{mutant}", mutant.kind, by))
+                if not by and verdicts[-1].name not in EQUIVALENT:
+                    report(f"survived: {verdicts[-1].name}")
             report(line(name, verdicts[before:]) + f"  {time.perf_counter() - began:5.0f} s")
     return verdicts
 
@@ -272,7 +286,9 @@ def main() -> int:
         parser.error(f"no module with kernels is called {', '.join(unknown)}: there are {', '.join(modules)}")
     print(f"{'module':30}" + "".join(f"{word:>10}" for word in ("mutants", *COLUMNS)))
     asked = options.modules or [name.rsplit(".", 1)[-1] for name in kernels() if not (options.fast and is_rule(name))]
-    verdicts = run(asked, FAST if options.fast else 1, options.jobs, lambda text: print(text, flush=True))
+    with TemporaryDirectory() as folder:  # where each module is compiled once, not in each process anew
+        sys.dont_write_bytecode, sys.pycache_prefix = False, folder
+        verdicts = run(asked, FAST if options.fast else 1, options.jobs, lambda text: print(text, flush=True))
     print(line("all", verdicts))
     for kind, count in sorted(Counter(v.kind for v in verdicts).items()):
         survived = [v for v in verdicts if v.kind == kind and not v.by]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests import mutation
-from tests.mutation import Verdict, is_rule, kernels, problems
+from tests.mutation import Verdict, calls, is_rule, kernels, problems
 from tests.support.equivalent import EQUIVALENT, REASONS
 from tests.support.mutants import mutants, mutated
+from tests.support.watching import Seen, watched
 
 KERNEL = """
 import numpy as np
@@ -56,6 +59,44 @@ def test_a_call_of_unpacked_arguments_stays_a_call() -> None:
     for mutant in mutants(source):
         compile(mutated(source, mutant), "mutant", "exec")
     assert not mutants(source)
+
+
+WATCHED = """
+def called(n, x):
+    return [n + 1, x * 2]
+def not_called(x):
+    return x / 2
+class Rule:
+    def holds(self, n):
+        "A docstring."
+        return n - 1 > 0
+"""
+
+
+def test_a_watched_module_tells_what_was_called_and_which_operations_saw_arrays() -> None:
+    seen, space = Seen(), dict[str, Any]()
+    space["_seen_"] = seen
+    exec(compile(watched(WATCHED, "m"), "m", "exec"), space)  # noqa: S102
+    assert not seen.take()
+    n, x = space["called"](1, np.ones(2))
+    assert (n, *x) == (2, 2.0, 2.0)
+    assert seen.take() == {("m", 2)}
+    assert space["Rule"]().holds(2)
+    assert seen.take() == {("m", 7)}
+    assert not seen.take()
+    nodes = {ast.unparse(node): ("m", i) for i, node in enumerate(ast.walk(ast.parse(WATCHED)))}
+    assert seen.numbers() == {nodes["n + 1"], nodes["n - 1"]}
+    assert seen.of_arrays == {nodes["x * 2"]}
+    space["called"](np.ones(2), np.ones(2))
+    assert seen.numbers() == {nodes["n - 1"]}
+
+
+def test_a_mutant_is_put_to_what_calls_it() -> None:
+    in_called, *_ = (m for m in mutants(WATCHED, rules=True) if m.function == "called")
+    assert calls(in_called, "m", frozenset({("m", 2), ("m", 7)}))
+    assert not calls(in_called, "m", frozenset({("m", 7), ("other", 2)}))
+    (constant, *_) = mutants("LIMIT = 3\n")
+    assert calls(constant, "m", frozenset({("m", 7)}))
 
 
 def test_every_mutant_of_the_kernels_has_a_name_of_its_own() -> None:

@@ -39,15 +39,16 @@ class Layout(Generic[T]):
         self.dtype = dtype
         self.count: int = sum(map(prod, shapes))
         starts = [*accumulate(map(prod, shapes), initial=0)]
+        names = [str(i) for i in range(len(shapes))]
         self.record: np.dtype[np.void] = np.dtype(
             {
-                "names": [str(i) for i in range(len(shapes))],
+                "names": names,
                 "formats": [(dtype, shape) for shape in shapes],
                 "offsets": [start * dtype.itemsize for start in starts[:-1]],
                 "itemsize": self.count * dtype.itemsize,
             }
         )
-        self._fields = fields_getter(self.record.names or ())
+        self._fields = fields_getter(names)
         self.build: Callable[[Any], T] = builder(structure, 0)
         self._nodes = [*mutable_nodes(structure)]
         self.only_dict: bool = self._nodes == [()] and structure.kind is dict

@@ -82,7 +82,7 @@ class Plan:
     @property
     def has_gradient(self) -> bool:
         """Whether it computes the cotangents of its params."""
-        return self.gradient_buffer.size > 0
+        return bool(self.gradient_buffer.size)
 
     def is_param(self, value: Value) -> bool:
         """Whether the value is a parameter, a stack of some, or a view of either."""
@@ -106,8 +106,8 @@ def storage_order(value: Value) -> tuple[int, ...]:
 def place_of(value: Value) -> Place:
     """The place of a value that is no view, whose elements lie side by side; or of [x 1], in the memory of x."""
     root, size = value.root, value.dtype.itemsize
-    strides, step = [0] * value.ndim, size
+    strides, step = [size] * value.ndim, size
     for axis in reversed(storage_order(value)):
         strides[axis] = step
-        step *= value.shape[axis] or 1
+        step *= value.shape[axis]
     return Place(root.buffer, root.offset * size, value.shape, tuple(strides))

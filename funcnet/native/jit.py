@@ -50,6 +50,22 @@ class Native(Compiled[P]):
                 return NativeProgram(plans, cuts, params_cache, *ending)
         return NativeProgram({rows: whole}, [(0, rows)], params_cache, *ending)
 
+    def acquire(
+        self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None
+    ) -> tuple[Workspace[P], Any]:
+        """The same, in C where the arrays are as the latest program takes them and the params came last."""
+        latest = self._programs.latest[0]
+        if key is None and found is None and latest is not None:
+            space = latest.take()
+            seen, accept = space.params_cache.last, space.accept
+            if accept is not None and seen is not None and accept(seen, params, given):
+                vector = seen.vector
+                if space.copies or vector is not space.source():
+                    space.take(vector)
+                return space, vector
+            space.pool.append(space)
+        return super().acquire(params, given, key, found)
+
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """(what follows the program as a step ends, the optimizer's first state for a number, why NumPy does it)."""
         return None, (), ""

@@ -17,6 +17,7 @@ from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.program_cache import Program
 from funcnet.compiler.workspace import Workspace, taker
+from funcnet.native.entry import Accept, acceptor, caller
 from funcnet.native.members import run_members
 from funcnet.native.source import Code
 from funcnet.native.table import FIRST, NEW, PARAMS, STEPS, Table
@@ -54,7 +55,7 @@ class NativeProgram(Program[P]):
         """Memory for one more call at the same time."""
         return NativeWorkspace(self, self.pool)
 
-    def function(self, name: str, *types: Any) -> Callable[..., None]:
+    def function(self, name: str, *types: Any) -> Any:
         """A function of the library that takes the address of a table, and then these types."""
         found = self.loaded[name]
         found.restype, found.argtypes = None, (ctypes.c_void_p, *types)
@@ -66,6 +67,7 @@ class NativeWorkspace(Workspace[P]):
 
     Calls that NumPy makes and that read params are bound to where these are, unless to copy these takes less time.
     table: what the C functions are given: those arrays, the params, and what `step` hands out.
+    accept: what copies arrays in, and recognises params, in C; None where that stays with Python.
     made: the state that the last step has made, and what C is given of it, where params are small.
     """
 
@@ -84,22 +86,25 @@ class NativeWorkspace(Workspace[P]):
         self.numbers: Any = np.empty(numbers)
         self.table: Table = Table([self.slab, own, own, *arrays, *[own] * vectors, self.numbers])
         self.slots: Any = self.table.slots
-        self.address: int = self.table.address
         for i, call in enumerate(code.first.numpy_calls):
-            binding.program.append((program.function(f"funcnet_run{i}"), (self.address,)))
+            binding.program.append((self._caller(f"funcnet_run{i}"), ()))
             binding.add(call)
         self.before_last: int = len(binding.program)
-        binding.program.append((program.function(f"funcnet_run{code.stretches - 1}"), (self.address,)))
-        self.step: Any = None if code.update is None else program.function("funcnet_step")
+        binding.program.append((self._caller(f"funcnet_run{code.stretches - 1}"), ()))
+        self.step: Any = None if code.update is None else self._caller("funcnet_step")
         plain = not self.before_last and not code.checks
-        self.descent: Any = len(own), own.dtype, self.slots, self.step if plain else None, self.address
+        self.descent: Any = len(own), own.dtype, self.slots, self.step if plain else None
         self.status: Any = np.ndarray((1,), np.int64, self.slab, code.status)
         if code.checks:
             binding.program.append((self._check, ()))
         fresh = [taker(y, 1.0) for y in outputs]
         super().__init__(program.params_cache, pool, own, gradient, inside, outputs, fresh, binding.program, binding)
+        self.accept: Accept | None = acceptor(inside, self.layout)
         self.bound_to_params: bool = bool(binding.readers)
         self.made: tuple[Any, Any] = (None, None)
+
+    def _caller(self, name: str) -> Callable[[], Any]:
+        return caller(self.owner.function(name), self.table.address)
 
     def take(self, vector: Any) -> None:
         """Have the params read where they are, in this flat vector, or from a copy."""
@@ -132,19 +137,19 @@ class NativeWorkspace(Workspace[P]):
 
     def descended(self) -> Any:
         """The new params as a vector, where there is no state: in few calls, which are most of a small step."""
-        count, dtype, slots, step, address = self.descent
+        count, dtype, slots, step = self.descent
         new = empty(count, dtype)
         slots[NEW] = id(new)
         if step is None:
             self._run_step()
         else:
-            step(address)
+            step()
         return new
 
     def _run_step(self) -> None:
         for f, args in self.program[: self.before_last]:
             f(*args)
-        self.step(self.address)
+        self.step()
         if self.owner.code.checks:
             self._check()
 

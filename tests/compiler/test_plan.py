@@ -288,6 +288,13 @@ def test_what_is_left_out_is_told() -> None:
     assert [call.primitive.name for call in plan.left_out if call.output.shape == (3, 7)] == ["matmul"]
 
 
+def test_what_is_left_out_has_no_place() -> None:
+    plan = planned(lambda W, x: ((x @ W).sum(), np.exp(x))[0], (2,), params=[(2, 3)])
+    (call,) = plan.left_out
+    assert not plan.is_param(call.output)
+    assert not plan.is_gradient(call.output)
+
+
 def test_a_prefix_without_params_is_not_gone_back_through() -> None:
     net = fn.network({1: fn.tanh(), 2: fn.sigmoid(), 3: fn.linear(2)}, {1: [2], 2: [3]})
     plan = step_plan(net, (3,))
@@ -654,7 +661,13 @@ def test_the_gradient_is_written_over_params_that_no_call_reads() -> None:
 
 
 def test_a_forward_pass_has_no_memory_for_a_gradient() -> None:
-    assert apply_plan(fn.serial(fn.linear(3)), (2,)).gradient_buffer.size == 0
+    plan = apply_plan(fn.serial(fn.linear(3)), (2,))
+    assert plan.gradient_buffer.size == 0
+    assert not plan.has_gradient
+
+
+def test_a_step_has_memory_for_the_gradient_of_one_number() -> None:
+    assert step_plan(fn.serial(fn.linear(1, use_bias=False)), (1,)).has_gradient
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -61,6 +61,10 @@ def new(closure: Any) -> Any:
     return pickle.loads(pickle.dumps(closure))
 
 
+def as_it_is(closure: Any) -> Any:
+    return closure
+
+
 def set_quietly(array: Any, name: str, value: Any) -> None:
     """Assign to an attribute of an array, if NumPy lets it be done."""
     with warnings.catch_warnings():
@@ -136,14 +140,14 @@ class Machine(RuleBasedStateMachine):
     """One set of params goes through used closures and through new ones."""
 
     @initialize(form=st.sampled_from(["dict", "nested", "serial"]), held=st.sampled_from([0, 1 << 15]))
-    def start(self, form: str, held: int) -> None:
+    def start(self, form: str, held: int, jitted: bool = False) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(params_cache, "MAX_HELD_BYTES", held)
         self.patch.setattr(workspace, "REBIND_COST", 0 if held else 1 << 17)
-        net = network(form)
-        self.step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)
-        self.trained = fn.train_step(net, fn.mse(), fn.adam(0.1))
-        self.net, self.form = net, form
+        net, compiled = network(form), fn.jit if jitted else as_it_is
+        self.step = compiled(fn.sgd_step(net, fn.mse(), learning_rate=0.1))
+        self.trained = compiled(fn.train_step(net, fn.mse(), fn.adam(0.1)))
+        self.net, self.form = compiled(net), form
         self.good = net.init(fn.key(0), (F,))[0]
         self.state = self.trained.init(self.good)
         self.x, self.t = np.ones((3, F), np.float32), np.zeros((3, 1), np.float32)

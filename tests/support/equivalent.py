@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 REASONS: dict[str, list[str]] = {
+    "NumPy makes the dtype of the dict at each call, which takes longer": [
+        "compiler.layout.Layout.__init__: np.dtype({'names': names, 'formats': [(dtype, shape) for shape in shapes], 'offsets': [start * dtype.itemsize for start in starts[:-1]], 'itemsize': self.count * dtype.itemsize}) -> {'names': names, 'formats': [(dtype, shape) for shape in shapes], 'offsets': [start * dtype.itemsize for start in starts[:-1]], 'itemsize': self.count * dtype.itemsize} (dropped branch)",
+    ],
     "a value that is no view of another has no view function: what follows is asked for the type checker": [
         "compiler.planning.stored: value.base is not None and value.view is not None -> value.view is not None (condition)",
     ],

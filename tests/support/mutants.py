@@ -30,6 +30,8 @@ COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }
 OF_RULES = frozenset({"condition", "off by one", "dropped branch", "sign", "neighbour", "order"})
 """The kinds of change that the rules of the compiler are given: they decide and count, and compute with no arrays."""
+OF_ARRAYS = frozenset({"upcast", "in place"})
+"""The kinds that change nothing where an operation is one of numbers."""
 NEIGHBOURS = {"maximum": "minimum", "minimum": "maximum", "expm1": "exp", "log1p": "log", "max": "min", "sum": "max"}
 HELPERS = '''
 def _upcast_(x):
@@ -88,16 +90,24 @@ def mutated(source: str, mutant: Mutant) -> ast.Module:
     return ast.fix_missing_locations(tree)
 
 
-def _mutants(tree: ast.Module, rules: bool) -> Iterator[Mutant]:
-    places = {id(node): i for i, node in enumerate(ast.walk(tree))}
+def functions_of(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, str]]:
+    """The functions of a module and the methods of its classes, by name."""
     for statement in tree.body:
-        if isinstance(statement, ast.FunctionDef) and is_kernel(statement):
-            yield from _of_function(statement, places, statement.name)
-        elif rules and isinstance(statement, ast.ClassDef):
+        if isinstance(statement, ast.FunctionDef):
+            yield statement, statement.name
+        elif isinstance(statement, ast.ClassDef):
             for method in statement.body:
                 if isinstance(method, ast.FunctionDef):
-                    yield from _of_function(method, places, f"{statement.name}.{method.name}")
-        elif isinstance(statement, ast.Assign) and is_number(statement.value):
+                    yield method, f"{statement.name}.{method.name}"
+
+
+def _mutants(tree: ast.Module, rules: bool) -> Iterator[Mutant]:
+    places = {id(node): i for i, node in enumerate(ast.walk(tree))}
+    for function, name in functions_of(tree):
+        if rules or (is_kernel(function) and name == function.name):
+            yield from _of_function(function, places, name)
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and is_number(statement.value):
             target = ast.unparse(statement.targets[0])
             for number in ast.walk(statement.value):
                 if isinstance(number, ast.Constant):

@@ -193,6 +193,11 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
         "vmap: the function is tanh: give a step, a gradient, or net.apply",
     ),
     (lambda: untyped.vmap(NET), fn.OptionError, "give net.apply of a layer"),
+    (
+        lambda: untyped.vmap(NET.init),
+        fn.OptionError,
+        "NetworkInit: .*init gives the params of one member",
+    ),
     (lambda: fn.vmap(STEP, in_axes=1), fn.OptionError, "in_axes must be 0 or None .* not 1; .*moveaxis"),
     (lambda: untyped.vmap(STEP, in_axes="x"), fn.OptionError, "in_axes must be 0 or None .* not 'x'"),
     (lambda: untyped.vmap(STEP, in_axes=False), fn.OptionError, "not False"),

@@ -15,6 +15,10 @@ X = np.ones((3, 2), np.float32)
 KEY = fn.key(0)
 
 
+def names() -> None:
+    fn.adamm(1e-3)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
 def options() -> None:
     fn.linear("25")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     fn.linear(25, bias=False)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
