@@ -231,7 +231,7 @@ def calls(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
         yield "dropped branch", node.args[0]
         if len(node.args) == 2:
             yield "dropped branch", node.args[1]
-        elif isinstance(node.args[0], ast.Name):
+        elif isinstance(node.args[0], ast.Name) and isinstance(getattr(np, method), np.ufunc):
             yield "in place", ast.Call(ast.Name("_written_", ast.Load()), [node.func, node.args[0]], [])
     if not of_numpy and method in ("sum", "max"):
         yield "missing sum", node.func.value
