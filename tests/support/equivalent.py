@@ -63,8 +63,6 @@ REASONS: dict[str, list[str]] = {
         "layers.recurring._blocks_of_gru: size + 1 (upcast) #3",
         "layers.recurring._checked: gates * R.shape[0] (in place)",
         "layers.recurring._checked: gates * R.shape[0] (upcast)",
-        "layers.recurring._gates: k + size (in place)",
-        "layers.recurring._gates: k + size (upcast)",
         "layers.recurring._rows: size + 1 (in place)",
         "layers.recurring._rows: size + 1 (upcast)",
         "layers.recurring._specs: 1 + options.return_state (upcast)",
@@ -195,9 +193,6 @@ REASONS: dict[str, list[str]] = {
         "losses.regression._pinball: sign * sign (in place)",
         "losses.regression._log_cosh: size + np.log1p(np.expm1(size * -2.0) * 0.5) (in place)",
         "layers.convolution._conv: y + b (in place)",
-        "layers.recurring.lstm_function: f * 0.5 (in place)",
-        "layers.recurring.lstm_function: i * 0.5 (in place)",
-        "layers.recurring.lstm_function: o * 0.5 (in place)",
     ],
     "a view of a whole array is that array": [
         "losses.reduction.column: g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] if g.ndim < like.ndim else g -> g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] (dropped branch)",
@@ -226,8 +221,7 @@ REASONS: dict[str, list[str]] = {
         "layers.recurrent._draw: np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=1) -> np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=-1) (axis)",
         "layers.recurrent._draw: np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=1) -> np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=-1) (axis)",
         "layers.bidirectional._bidirectional: np.concatenate([from_forward[-1], from_backward[-1]], axis=1) -> np.concatenate([from_forward[-1], from_backward[-1]], axis=-1) (axis)",
-        "layers.recurring.lstm_function: np.concatenate([o * 0.5, i * 0.5, f * 0.5, g], axis=1) -> np.concatenate([o * 0.5, i * 0.5, f * 0.5, g], axis=-1) (axis)",
-        "layers.recurring.lstm_function: np.concatenate([o, i, f, g], axis=1) -> np.concatenate([o, i, f, g], axis=-1) (axis)",
+        "layers.recurring.lstm_function: np.concatenate([M[:, :3 * size] * 0.5, M[:, 3 * size:]], axis=1) -> np.concatenate([M[:, :3 * size] * 0.5, M[:, 3 * size:]], axis=-1) (axis)",
     ],
     "the sum over no axes is the array, that of one channel the channel": [
         "layers.group_norm._mean_of_groups: a.sum(axis=places) if places else a -> a.sum(axis=places) (dropped branch)",
