@@ -7,6 +7,17 @@ REASONS: dict[str, list[str]] = {
     "NumPy makes the dtype of the dict at each call, which takes longer": [
         "compiler.layout.Layout.__init__: np.dtype({'names': names, 'formats': [(dtype, shape) for shape in shapes], 'offsets': [start * dtype.itemsize for start in starts[:-1]], 'itemsize': self.count * dtype.itemsize}) -> {'names': names, 'formats': [(dtype, shape) for shape in shapes], 'offsets': [start * dtype.itemsize for start in starts[:-1]], 'itemsize': self.count * dtype.itemsize} (dropped branch)",
     ],
+    "the fields are got one after the other, which takes longer": [
+        "compiler.layout.fields_getter: 1 -> 2 (off by one)",
+        "compiler.layout.fields_getter: itemgetter(*names) if len(names) > 1 else lambda record: tuple([record[name] for name in names]) -> lambda record: tuple([record[name] for name in names]) (dropped branch)",
+    ],
+    "what is kept is made anew at each call, which takes longer": [
+        "compiler.workspace.Workspace.read: self.places or self.layout.views(self.own) -> self.layout.views(self.own) (condition)",
+    ],
+    "a number times 1 is that number; it takes longer": [
+        "compiler.workspace.taker: partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor -> lambda: y[()] * factor (dropped branch)",
+        "compiler.workspace.Blocks._hand_out: total if total.ndim else total[()] * self.plan.factors[place] -> total[()] * self.plan.factors[place] (dropped branch)",
+    ],
     "a value that is no view of another has no view function: what follows is asked for the type checker": [
         "compiler.planning.stored: value.base is not None and value.view is not None -> value.view is not None (condition)",
     ],
@@ -37,6 +48,9 @@ REASONS: dict[str, list[str]] = {
         "compiler.fusion.settle: call is None or not call.primitive.elementwise or value.elements < 2 -> call is None or not call.primitive.elementwise (condition)",
         "compiler.fusion.settle: value.elements < 2 -> value.elements <= 2 (condition)",
         "compiler.fusion.settle: 2 -> 3 (off by one)",
+    ],
+    "a result is read by nobody else, or is counted more than once anyway": [
+        "compiler.planning.eliminate_dead_code: 1 -> 2 (off by one)",
     ],
     "only whether a value is read at all counts by then": [
         "compiler.fusion.packed_in: 1 -> 2 (off by one) #3",
