@@ -14,6 +14,10 @@ REASONS: dict[str, list[str]] = {
     "what is kept is made anew at each call, which takes longer": [
         "compiler.workspace.Workspace.read: self.places or self.layout.views(self.own) -> self.layout.views(self.own) (condition)",
     ],
+    "how many rows are copied at a time makes a difference in time alone": [
+        "compiler.workspace.(ROWS_AT_ONCE, FEWEST_FEATURES): 32 -> 33 (off by one)",
+        "compiler.workspace.(ROWS_AT_ONCE, FEWEST_FEATURES): 64 -> 65 (off by one)",
+    ],
     "a number times 1 is that number; it takes longer": [
         "compiler.workspace.taker: partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor -> lambda: y[()] * factor (dropped branch)",
         "compiler.workspace.Blocks._hand_out: total if total.ndim else total[()] * self.plan.factors[place] -> total[()] * self.plan.factors[place] (dropped branch)",
