@@ -145,6 +145,7 @@ REASONS: dict[str, list[str]] = {
         "layers.recurrent._draw: np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=1) -> np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=-1) (axis)",
         "layers.recurrent._draw: np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=1) -> np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=-1) (axis)",
         "layers.bidirectional._bidirectional: np.concatenate([from_forward[-1], from_backward[-1]], axis=1) -> np.concatenate([from_forward[-1], from_backward[-1]], axis=-1) (axis)",
+        "layers.recurring.lstm_function: np.concatenate([M[:, :3 * size] * 0.5, M[:, 3 * size:]], axis=1) -> np.concatenate([M[:, :3 * size] * 0.5, M[:, 3 * size:]], axis=-1) (axis)",
     ],
     "the sum over no axes is the array, that of one channel the channel": [
         "layers.group_norm._mean_of_groups: a.sum(axis=places) if places else a -> a.sum(axis=places) (dropped branch)",
