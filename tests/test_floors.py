@@ -154,7 +154,7 @@ FLOORS: dict[str, list[str]] = {
         "model",
     ],
     "exports.jax": ["images", "recurrence", "rules", "layer"],
-    "exports.c": ["names", "program", "recurrence", "writer", "images", "calls", "update", "source"],
+    "exports.c": ["names", "functions", "writer", "update", "source"],
     "exports.numpy": ["arrays", "lines", "calls", "trees", "source"],
     "testing": ["subject", "derivatives", "conduct", "program"],
     "sklearn": ["bases", "builder", "accepting", "base", "classifier", "regressor"],

@@ -99,7 +99,7 @@ FN_INLINE void fn_lower(const fn_image x, T *restrict to, const fn_window k, con
         for (long c = q * (x.C / groups); c < (q + 1) * (x.C / groups); c++, to += across * x.N) {
             for (long e = 0; e < start * x.N; e++) to[e] = 0;
             const T *from = fn_at(x, h, fn_place(k, 1, start, b), c);
-            if (k.step[1] == 1 && start < stop) memcpy(to + start * x.N, from, (stop - start) * x.N * sizeof(T));
+            if (k.step[1] == 1) for (long e = start * x.N; e < stop * x.N; e++) to[e] = from[e - start * x.N];
             else for (long j = start; j < stop; j++, from += k.step[1] * x.w) FN_ROWS_OF(x) to[j * x.N + n] = from[n];
             for (long e = stop * x.N; e < across * x.N; e++) to[e] = 0;
         }

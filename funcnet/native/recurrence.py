@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from importlib.resources import files
-from typing import Protocol
 
+from funcnet.native.writing import Writer
 from funcnet.tracing.cells import GRU, GRU_BACKWARD, LSTM, LSTM_BACKWARD, RNN, RNN_BACKWARD
 from funcnet.tracing.recurrence import REVERSE, TIME_PRODUCT, unpacked
 from funcnet.tracing.trace import Call, Value
@@ -17,39 +17,7 @@ LARGEST = 256  # units up to which these loops are faster than NumPy's calls
 MANY = 1 << 15  # weights from which NumPy's product over all times is the faster one
 
 
-class Lines(Protocol):
-    """Where lines of C go, and how values are called there."""
-
-    def put(self, *lines: str) -> None:
-        """Lines of C."""
-        ...
-
-    def pointer(self, value: Value) -> tuple[str, Sequence[int]]:
-        """(the address of a value's first element, its strides in elements)."""
-        ...
-
-    def element(self, value: Value, indices: Sequence[str]) -> str:
-        """The element of a value at these indices."""
-        ...
-
-    def scratch(self, *sizes: int) -> list[str]:
-        """Addresses of memory for one call, for so many elements each."""
-        ...
-
-    def tiles(self, *rows: int) -> list[str]:
-        """How many rows a tile of a product has, of products with so many rows; nothing where they have no tiles."""
-        ...
-
-    def ends(self, rows: int) -> str:
-        """The address of memory for so many whole numbers, until the next call."""
-        ...
-
-    def refusal(self, call: Call, instead: str) -> str:
-        """A statement for where a call reads what is wrong: leave, or set a status and do something instead."""
-        ...
-
-
-def forward(w: Lines, call: Call) -> None:
+def forward(w: Writer, call: Call) -> None:
     """The steps forward in time."""
     x, *matrices, lengths, first = unpacked(call.inputs, KEPT[call.primitive], call.attributes)
     y, S, *kept = call.outputs
@@ -73,7 +41,7 @@ def forward(w: Lines, call: Call) -> None:
             w.put(f"fn_outputs({z} + {4 * units * rows}, {steps[2]}, {wanted(w, y)}, {units}, {rest});")
 
 
-def backward(w: Lines, call: Call) -> None:
+def backward(w: Writer, call: Call) -> None:
     """The steps back in time."""
     g, *others, lengths, _ = unpacked(call.inputs, KEPT[call.primitive], call.attributes)
     dz, dx, of_initial = call.outputs
@@ -90,7 +58,7 @@ def backward(w: Lines, call: Call) -> None:
     w.put(f"fn_{name}({', '.join(arguments)});")
 
 
-def time_product(w: Lines, call: Call) -> None:
+def time_product(w: Writer, call: Call) -> None:
     """The gradient of the weights, a sum over time."""
     S, dz = call.operands
     (features, rows, _), (gates, _, times) = S.shape, dz.shape
@@ -101,7 +69,7 @@ def time_product(w: Lines, call: Call) -> None:
     w.put(f"fn_time_product({', '.join(arguments)});")
 
 
-def reverse(w: Lines, call: Call) -> None:
+def reverse(w: Writer, call: Call) -> None:
     """Each sequence backward, and 0 past its end."""
     (x, lengths), y = call.operands, call.output
     rows, times, features = x.shape
@@ -110,7 +78,7 @@ def reverse(w: Lines, call: Call) -> None:
     w.put(f"fn_reverse({x_given}, {to}, {ends}, {features}, {rows}, {times});")
 
 
-def ends_of(w: Lines, call: Call, lengths: Value | None, times: int) -> str:
+def ends_of(w: Writer, call: Call, lengths: Value | None, times: int) -> str:
     """Where each sequence ends, once it is checked; 0 where all are of one length."""
     if lengths is None:
         return "0"
@@ -125,22 +93,22 @@ def ends_of(w: Lines, call: Call, lengths: Value | None, times: int) -> str:
     return ends
 
 
-def addresses(w: Lines, values: Iterable[Value]) -> list[str]:
+def addresses(w: Writer, values: Iterable[Value]) -> list[str]:
     """Of values without gaps."""
     return [w.pointer(value)[0] for value in values]
 
 
-def given(w: Lines, value: Value | None) -> str:
+def given(w: Writer, value: Value | None) -> str:
     """An array that is read, by its strides over rows, times and features."""
     return strided(w, value, "fn_given")
 
 
-def wanted(w: Lines, value: Value) -> str:
+def wanted(w: Writer, value: Value) -> str:
     """An array that is written; none where nothing reads it."""
     return strided(w, value if value.use_count else None, "fn_wanted")
 
 
-def strided(w: Lines, value: Value | None, kind: str) -> str:
+def strided(w: Writer, value: Value | None, kind: str) -> str:
     """Its address and strides; one without times has the stride 0 there."""
     if value is None:
         return f"({kind}){{0, 0, 0, 0}}"
@@ -157,7 +125,7 @@ def is_faster(call: Call) -> bool:
     return x.elements > 0 and all(v.shape[1] // GATES[call.primitive] <= LARGEST for v in matrices)
 
 
-FORMS: dict[str, Callable[[Lines, Call], None]] = {
+FORMS: dict[str, Callable[[Writer, Call], None]] = {
     **{primitive.name: forward for primitive in (RNN, LSTM, GRU)},
     **{primitive.name: backward for primitive in (RNN_BACKWARD, LSTM_BACKWARD, GRU_BACKWARD)},
     TIME_PRODUCT.name: time_product,

@@ -11,9 +11,11 @@ import pytest
 import funcnet as fn
 from funcnet.compiler.binding import Binding, aligned
 from funcnet.compiler.planning import make_plan
-from funcnet.tracing.forms import Instruction, is_dense, short_of_kernels
+from funcnet.tracing.forms import ROW, Instruction, is_dense, short_of_kernels, unbuffered
+from funcnet.tracing.images import image, window_max
 from funcnet.tracing.primitives import inner, relu_grad
 from funcnet.tracing.trace import Trace
+from funcnet.tracing.windows import Window
 
 DTYPES = [np.float32, np.float64]
 ROWS = [0, 1, 2, 7]
@@ -184,6 +186,9 @@ SUMS: dict[str, Callable[..., Any]] = {
     "over rows of sequences": lambda x, s: s.sum(axis=0),
     "over rows and places of sequences": lambda x, s: s.reshape(-1, 3).sum(axis=0),
     "over places": lambda x, s: s.sum(axis=1),
+    "over rows and places": lambda x, s: s.sum(axis=(0, 1)),
+    "over rows and places of a slice": lambda x, s: s[:, ::2].sum(axis=(0, 1)),
+    "over rows and places of the transposed": lambda x, s: s.transpose((1, 0, 2)).sum(axis=(0, 1)),
     "over features": lambda x, s: x.sum(axis=-1),
     "over features of sequences": lambda x, s: s.sum(axis=-1, keepdims=True),
     "over the second of the transposed": lambda x, s: x.T.sum(axis=1),
@@ -210,6 +215,12 @@ def test_a_sum_over_rows_is_a_product_with_ones() -> None:
     ((f, (ones, _)),) = program(lambda x: x.sum(axis=0), [whole(7, 4)])
     assert f.__name__ == "dot"
     np.testing.assert_array_equal(ones, np.ones(7, np.float32), strict=True)
+
+
+def test_a_sum_over_rows_and_places_of_sequences_is_a_product_with_ones() -> None:
+    (f, (ones, sums)), (reduce, _) = program(lambda x: x.sum(axis=(0, 1)), [whole(7, 5, 3)])
+    assert (f.__name__, reduce.__name__, sums.shape) == ("dot", "reduce", (3 * 7,))
+    np.testing.assert_array_equal(ones, np.ones(5, np.float32), strict=True)
 
 
 @both_dtypes
@@ -371,6 +382,37 @@ def test_the_slope_of_relu_at_nan_is_that_of_the_pure_function(width: int, dtype
     at = np.full((1, width), np.nan, dtype)
     _, pullback = fn.relu().apply.vjp((), at)
     np.testing.assert_array_equal(relu_gradient(at), pullback(np.ones_like(at))[1][0])
+
+
+# --- long rows
+
+
+def wide(rows: int) -> list[Any]:
+    """The program of a pool over images whose rows have gaps between them."""
+    window = Window((2, 1), (2, 1), (1, 1), ((0, 0), (0, 0)))
+    return program(lambda x: window_max(image(x), window), [numbers(rows, 4, 4, 2)])
+
+
+def test_rows_of_128_numbers_are_read_where_they_lie() -> None:
+    (_, (short, _)), (_, (long, instructions)) = wide(8), wide(32)
+    assert (short.func, long) == (np.maximum, unbuffered)
+    assert [f.func for f, _ in instructions] == [np.maximum]
+
+
+@pytest.mark.parametrize("size", [8192, 1024])
+def test_the_buffer_of_numpy_is_the_callers_again(size: int) -> None:
+    sizes: list[int] = []
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with np.errstate():
+        np.setbufsize(size)
+        unbuffered((lambda: sizes.append(np.getbufsize()), ()))
+        with pytest.raises(ZeroDivisionError):
+            unbuffered((fail, ()))
+        assert np.getbufsize() == size
+    assert sizes == [ROW]
 
 
 # --- memory

@@ -730,6 +730,18 @@ def test_a_free_buffer_grows_for_a_larger_value() -> None:
     assert 4 * 4 * 3 not in sizes
 
 
+def test_a_small_value_leaves_a_large_buffer_to_a_large_one() -> None:
+    """The mean of each row would fit where x was, which the last value then could not have."""
+
+    def function(W: Any, x: Any) -> Any:
+        y = np.exp(x).sum(axis=1, keepdims=True)
+        return np.tanh(y) @ W + y
+
+    plan = planned(function, (999,), params=[(1, 999)], passes=())
+    sizes = sorted(buffer.size for buffer in plan.working_buffers if buffer.size > 4 * 4)
+    assert sizes == [4 * 4 * 999] * 2
+
+
 @every_case
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_no_operator_writes_over_what_is_read_later(case: Case, rows: int) -> None:

@@ -355,6 +355,15 @@ def test_keys_and_functions_called_like_words_of_c(tmp_path: Path) -> None:
         assert_close(arrays[1:], [y], np.float32, "")
 
 
+def test_a_key_that_looks_like_an_element_of_another_value(tmp_path: Path) -> None:
+    operators: Any = {"a": fn.tanh(), "a_i": fn.tanh(), "both": fn.concatenate()}
+    net: Any = fn.network(operators, {"a": ["a_i", "both"], "a_i": ["both"]})
+    x = np.ones((ROWS, 2))
+    y = net.apply({}, x)
+    ((_, found),) = run_all([Run(fn.to_c(net, {}, x), "net", (x, np.zeros_like(y)))], tmp_path)
+    assert_close(found[1:], [y], np.float64, "")
+
+
 def called(name: str) -> Any:
     """A layer whose function has this name."""
 

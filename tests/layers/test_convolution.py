@@ -223,7 +223,7 @@ NETWORKS: dict[str, tuple[fn.Layer[Any], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("rows", [0, 1, 5])
+@pytest.mark.parametrize("rows", [0, 1, 5, 150])
 def test_the_program_agrees_with_the_pure_functions_however_images_lie(name: str, rows: int) -> None:
     net, shape = NETWORKS[name]
     params, _ = net.init(fn.key(1), shape, dtype=np.float64)
