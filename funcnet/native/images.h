@@ -56,7 +56,7 @@ FN_INLINE void fn_window_max_grad(const fn_image x, const fn_image y, const fn_i
             const T *from = fn_at(x, h, w, c);
             T *const to = fn_at(d, h, w, c);
             FN_ROWS_OF(y) {
-                const T part = (from[n] == most[n]) | (from[n] != from[n]) ? share[n] : 0;
+                const T part = ((from[n] == most[n]) | (from[n] != from[n])) ? share[n] : 0;
                 to[n] = apart ? part : to[n] + part;
             }
         }
