@@ -27,6 +27,7 @@ FLOORS: dict[str, list[str]] = {
         "forms",
         "primitive",
         "windows",
+        "kernels",
         "trace",
         "eager",
         "primitives",

@@ -52,12 +52,10 @@ class Free:
         return buffer.admit(value)
 
     def _find(self, value: Value) -> Buffer | None:
-        need = nbytes(value)
-        for size in sorted(size for size, buffers in self.by_size.items() if buffers and need <= size <= MOST * need):
-            buffers = self.by_size[size]
-            for i in range(len(buffers) - 1, -1, -1):
-                if buffers[i].fits(value):
-                    return buffers.pop(i)
+        most = MOST * nbytes(value)
+        for size, buffers in sorted(self.by_size.items()):
+            if buffers and size <= most and buffers[-1].fits(value):
+                return buffers.pop()
         return None
 
     def _largest(self, value: Value) -> Buffer | None:

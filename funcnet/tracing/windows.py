@@ -143,15 +143,6 @@ def product(memory: Memory, attributes: Attributes, operands: Operands, out: Any
     return [(np.matmul, (matrices(weight, groups).swapaxes(2, 3), view, by_rows(out, groups)))]
 
 
-def weight_grad(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """dW = sum over the rows of the output of L g^T."""
-    lowered, g = operands
-    groups, count = lowered.shape[1], g.shape[1]
-    view, g = windows(lowered, attributes["window"], count), by_rows(g, groups).swapaxes(2, 3)
-    each = memory.scratch((groups, count, view.shape[2], g.shape[3]))
-    return [(np.matmul, (view, g, each)), (np.add.reduce, (each, 1, None, matrices(out, groups)[:, 0]))]
-
-
 def spread(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """D = W g: what each element of the window is to add to the image."""
     g, weight = operands
