@@ -67,11 +67,11 @@ RULES = {
     "compiler.params_cache": ["workspace", "held", "reuse"],
     "compiler.program_cache": ["reuse", "held", "programs"],
     "compiler.programs": ["programs", "reuse", "warm"],
-    "tracing.images": ["convolution", "blocking"],
+    "tracing.images": ["images", "convolution"],
     "tracing.windows": ["windows", "convolution"],
     "tracing.products": ["attention", "passes"],
-    "tracing.cells": ["recurrent", "bidirectional", "sequences"],
-    "tracing.recurrence": ["recurrent", "bidirectional", "bad_sequences", "sequences"],
+    "tracing.cells": ["cells", "recurrent", "bidirectional", "sequences"],
+    "tracing.recurrence": ["cells", "recurrent", "bidirectional", "bad_sequences", "sequences"],
 }
 """Modules that decide, count and put calls together, and the tests that see their rules."""
 ALSO = {
