@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import io
 import multiprocessing
 import os
@@ -34,7 +35,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from tests.support.budget import FULL
 from tests.support.equivalent import EQUIVALENT, REASONS
-from tests.support.mutants import OF_ARRAYS, Mutant, mutants, mutated
+from tests.support.mutants import HELPERS, OF_ARRAYS, Mutant, mutants, mutated
 from tests.support.watching import Chosen, Replaced, Seen, Test, Watcher, watched
 
 ROOT = Path(__file__).parents[1]
@@ -140,16 +141,19 @@ def forked(work: Callable[..., None], *arguments: Any) -> Iterator[Any]:
         process.join()
 
 
-def install(codes: dict[str, ast.Module], files: dict[str, Path], seen: Seen | None = None) -> None:
-    """Have these modules imported from this code."""
+def install(codes: dict[str, ast.Module], files: dict[str, Path], names: dict[str, Any]) -> None:
+    """Have these modules imported from this code, and these names known in every one."""
     compiled = {name: compile(tree, files[name], "exec") for name, tree in codes.items()}
-    sys.meta_path.insert(0, Replaced(compiled, seen))
+    sys.meta_path.insert(0, Replaced(compiled))
+    builtins.__dict__.update(names)
 
 
 def watch_rows(pipe: Any, files: dict[str, Path]) -> None:
     """Send, for each row of the table, the functions that its battery calls, and the operations that see no array."""
     seen = Seen()
-    install({name: watched(file.read_text(encoding="utf-8"), name) for name, file in files.items()}, files, seen)
+    install(
+        {name: watched(file.read_text(encoding="utf-8"), name) for name, file in files.items()}, files, {"_seen_": seen}
+    )
     from tests.support.battery import battery
     from tests.support.cases import CASES
 
@@ -164,7 +168,7 @@ def watch_rows(pipe: Any, files: dict[str, Path]) -> None:
 def watch_tests(pipe: Any, name: str) -> None:
     """Send the tests of a module, the quickest first, with what they call, and the operations that see no array."""
     seen, file = Seen(), kernels()[name]
-    install({name: watched(file.read_text(encoding="utf-8"), name)}, {name: file}, seen)
+    install({name: watched(file.read_text(encoding="utf-8"), name)}, {name: file}, {"_seen_": seen})
     watcher = Watcher(seen)
     words = io.StringIO()
     with redirect_stdout(words):
@@ -178,7 +182,7 @@ def judged(pipe: Any, name: str, mutant: Mutant, rows: list[int], tests: dict[st
     longest = LONGEST + 3 * int(sum(test.seconds for test in tests.values()))
     resource.setrlimit(resource.RLIMIT_CPU, (longest, longest))
     file = kernels()[name]
-    install({name: mutated(file.read_text(encoding="utf-8"), mutant)}, {name: file})
+    install({name: mutated(file.read_text(encoding="utf-8"), mutant)}, {name: file}, HELPERS)
     try:
         if rows:
             from tests.support.battery import battery

@@ -6,7 +6,6 @@ Each C function takes one argument, a table of pointers: the slab, the arrays gi
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from funcnet.tracing.products import CONTRACT
 from funcnet.tracing.trace import Call, Value
 
 FEW, WIDE = 32, 128  # numbers up to which C is as fast as a large library's product
-MOST_ROWS = 6  # of a tile of two vectors, which then fits in sixteen registers
 TYPES = {"f": "T", "b": "unsigned char", "i": "int{bits}_t", "u": "uint{bits}_t"}
 
 
@@ -79,10 +77,6 @@ class Emission(Writer):
     def constant(self, array: Any) -> str:
         """None: calls with arrays of constants are NumPy's."""
         raise AssertionError(array)
-
-    def tiles(self, *rows: int) -> Sequence[str]:
-        """How many rows a tile of a product has, of products with so many rows."""
-        return [str(tile_rows(n)) for n in rows]
 
     def refusal(self, call: Call, instead: str) -> str:
         """A statement for where a call reads what is wrong: it sets the status, and does something instead."""
@@ -174,21 +168,15 @@ def product(e: Emission, call: Any) -> None:
         e.put(f"fn_inner_rows({pa}, {am}, {pb}, {py}, 1, {m}, {k});")
     elif (m == 1 or ym == 1) and (m > 1 or bn != 1) and (am == 1 or m == 1):
         rows = e.placement.form(y)[2] if y.batch_axis == 0 else m
-        e.put(f"fn_product({pb}, {bn}, {bk}, {pa}, {ak}, {py}, {yn}, {n}, {k}, {rows}, {tile_rows(n)}, {given_a});")
+        e.put(f"fn_product_given({pb}, {bn}, {bk}, {pa}, {ak}, {py}, {yn}, {n}, {k}, {rows}, {given_a});")
     elif (n == 1 or yn == 1) and (bn == 1 or n == 1):
-        e.put(f"fn_product({pa}, {am}, {ak}, {pb}, {bk}, {py}, {ym}, {m}, {k}, {n}, {tile_rows(m)}, {given_b});")
+        e.put(f"fn_product_given({pa}, {am}, {ak}, {pb}, {bk}, {py}, {ym}, {m}, {k}, {n}, {given_b});")
     elif yn == 1 and bk == 1:
         padded = -(-n // 16) * 16
         (turned,) = e.scratch(padded * k)
-        sizes = f"{m}, {k}, {n}, {tile_rows(m)}"
-        e.put(f"fn_rows_by_rows({pa}, {am}, {ak}, {pb}, {bn}, {turned}, {padded}, {py}, {ym}, {sizes});")
+        e.put(f"fn_rows_by_rows({pa}, {am}, {ak}, {pb}, {bn}, {turned}, {padded}, {py}, {ym}, {m}, {k}, {n});")
     else:
         plain_product(e, call)
-
-
-def tile_rows(rows: int) -> int:
-    """How many rows of a product the largest tiles have; there are as few tiles as six rows allow, of equal heights."""
-    return -(-rows // -(-rows // MOST_ROWS))
 
 
 def c_type(value: Value) -> str:

@@ -108,7 +108,7 @@ def scatter(e: Writer, call: Any) -> None:
 def convolve(e: Writer, call: Any) -> None:
     """The products of a convolution."""
     (L, weight), y = call.inputs, call.output
-    sizes = ", ".join([steps(L, call.attributes["window"], weight), *e.tiles(y.shape[3] // L.shape[1])])
+    sizes = steps(L, call.attributes["window"], weight)
     e.put(f"fn_convolve({e.pointer(L)[0]}, {e.pointer(weight)[0]}, {image(e, y)}, {sizes});")
 
 
@@ -117,15 +117,14 @@ def kernel_grad(e: Writer, call: Any) -> None:
     (L, g), weight = call.inputs, call.output
     elements, features, columns = prod(weight.shape[:3]), g.shape[3] // L.shape[1], g.shape[2] * g.shape[0]
     (turned,) = e.scratch(-(-features // 16) * 16 * columns + elements * features)
-    sizes = ", ".join([steps(L, call.attributes["window"], weight), *e.tiles(elements)])
+    sizes = steps(L, call.attributes["window"], weight)
     e.put(f"fn_kernel_grad({e.pointer(L)[0]}, {image(e, g)}, {e.pointer(weight)[0]}, {turned}, {sizes});")
 
 
 def spread(e: Writer, call: Any) -> None:
     """The products that go back through a convolution."""
     (g, weight), D = call.inputs, call.output
-    elements = prod(weight.shape[:3])
-    sizes = ", ".join([str(D.shape[1]), str(elements), *e.tiles(elements)])
+    sizes = f"{D.shape[1]}, {prod(weight.shape[:3])}"
     e.put(f"fn_spread({image(e, g)}, {e.pointer(weight)[0]}, {e.pointer(D)[0]}, {sizes});")
 
 

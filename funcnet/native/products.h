@@ -106,9 +106,9 @@ FN_PRODUCT void fn_row(const T *restrict a, const long sk, const T *restrict x, 
 
 /* Y (M, N) = A X (K, N); element (m, k) of A is a[m sm + k sk]. `given`: X is the caller's, so that nothing behind its
    last element is read. */
-FN_PRODUCT void fn_product(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
-                           T *restrict y, const long ldy, const long M, const long K, const long N, const int mr,
-                           const int given) {
+FN_PRODUCT void fn_tiles(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
+                         T *restrict y, const long ldy, const long M, const long K, const long N, const int mr,
+                         const int given) {
     long n = 0;
     if (M == 1 && N >= VL && K > 1) { fn_row(a, sk, x, ldx, y, K, N); return; }
     for (; n + 2 * VL <= N; n += 2 * VL) fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 2, VL, K);
@@ -118,6 +118,12 @@ FN_PRODUCT void fn_product(const T *restrict a, const long sm, const long sk, co
     const long over = !given ? 0 : ldx > 0 ? (VL - N + ldx - 1) / ldx : K, whole = over < K ? K - over : 0;
     fn_rows(a, sm, sk, x, ldx, y, ldy, M, K, mr, 1, (int)N, whole);
 }
+
+/* As few tiles as six rows allow, of equal heights: six by two vectors fit in sixteen registers */
+#define FN_TILE(M) ((int)(((M) + ((M) + 5) / 6 - 1) / (((M) + 5) / 6)))
+#define fn_product_given(a, sm, sk, x, ldx, y, ldy, M, K, N, given) \
+    fn_tiles(a, sm, sk, x, ldx, y, ldy, M, K, N, FN_TILE(M), given)
+#define fn_product(...) fn_product_given(__VA_ARGS__, 0)
 
 /* Eight vectors of eight: their transpose, and their sums */
 #if FN_SIZE == 4 && defined(__AVX__)
@@ -207,13 +213,15 @@ FN_PRODUCT void fn_turn(const T *restrict g, const long ldg, T *restrict t, cons
 }
 
 /* Y (M, N) = A B^T for A (M, K) and B (N, K): B is turned, but for a few last columns of Y that fill no vector */
-FN_PRODUCT void fn_rows_by_rows(const T *restrict a, const long sm, const long sk, const T *restrict b, const long ldb,
+FN_PRODUCT void fn_tiles_turned(const T *restrict a, const long sm, const long sk, const T *restrict b, const long ldb,
                                 T *restrict turned, const long ldt, T *restrict y, const long ldy, const long M,
                                 const long K, const long N, const int mr) {
     const long rest = N % VL, few = sk == 1 && rest * (K / VL + 3) < K ? rest : 0, n = N - few;
     if (n) {
         fn_turn(b, ldb, turned, ldt, n, K);
-        fn_product(a, sm, sk, turned, ldt, y, ldy, M, K, n, mr, 0);
+        fn_tiles(a, sm, sk, turned, ldt, y, ldy, M, K, n, mr, 0);
     }
     for (long j = n; j < N; j++) fn_inner_rows(a, sm, b + j * ldb, y + j, ldy, M, K);
 }
+#define fn_rows_by_rows(a, sm, sk, b, ldb, turned, ldt, y, ldy, M, K, N) \
+    fn_tiles_turned(a, sm, sk, b, ldb, turned, ldt, y, ldy, M, K, N, FN_TILE(M))

@@ -61,26 +61,26 @@ FN_INLINE void fn_arrive(const fn_given g, const long t, const long first, const
 #define FN_SIGMOID(z) ((T)0.5 * FN_TANH(z) + (T)0.5) /* of z halved */
 
 FN_INLINE void fn_rnn(const T *M, T *restrict S, const long lds, const long H, const long I, const long N,
-                      const long B, const int mr) {
+                      const long B) {
     for (long t = 0; t < B; t++) {
         T *restrict const h = S + (t + 1) * lds;
-        fn_product(M, 1, H, S + t * lds, N, h, N, H, H + 1 + I, N, mr, 0);
+        fn_product(M, 1, H, S + t * lds, N, h, N, H, H + 1 + I, N);
         FN_IVDEP for (long i = 0; i < H * N; i++) h[i] = FN_TANH(h[i]);
     }
 }
 
 FN_INLINE void fn_rnn_backward(const T *M, const T *S, const long lds, T *dz, const fn_given g, const int sequences,
                                const long *ends, const fn_wanted dx, const fn_wanted d0, T *dh, const long H,
-                               const long I, const long N, const long B, const int mr, const int mx) {
+                               const long I, const long N, const long B) {
     fn_begin(g, 0, sequences, ends, dh, H, N, B);
     for (long t = B - 1; t >= 0; t--) {
         const T *restrict const h = S + (t + 1) * lds;
         T *restrict const d = dz + t * H * N, *restrict const e = dh;
         FN_IVDEP for (long i = 0; i < H * N; i++) d[i] = e[i] * ((T)1 - h[i] * h[i]);
-        if (t || d0.p) fn_product(M, H, 1, d, N, dh, N, H, H, N, mr, 0);
+        if (t || d0.p) fn_product(M, H, 1, d, N, dh, N, H, H, N);
         fn_arrive(g, t, 0, sequences, ends, dh, H, N);
         if (dx.p) {
-            fn_product(M + (H + 1) * H, H, 1, d, N, dh + H * N, N, I, H, N, mx, 0);
+            fn_product(M + (H + 1) * H, H, 1, d, N, dh + H * N, N, I, H, N);
             fn_give(dh + H * N, dx, t, 0, I, N);
         }
     }
@@ -89,14 +89,14 @@ FN_INLINE void fn_rnn_backward(const T *M, const T *S, const long lds, T *dz, co
 
 /* Z[t]: o, i, f, g of this time, c before it; C[t]: tanh c */
 FN_INLINE void fn_lstm(const T *M, T *S, const long lds, T *Z, T *C, const fn_given initial, const long H,
-                       const long I, const long N, const long B, const int mr) {
+                       const long I, const long N, const long B) {
     const long L = H * N;
     if (initial.p) fn_take(initial, 0, H, Z + 4 * L, H, N);
     else FN_EACH(H, N) Z[4 * L + f * N + n] = 0;
     for (long t = 0; t < B; t++) {
         T *restrict const z = Z + 5 * t * L, *restrict const c = z + 9 * L, *restrict const h = S + (t + 1) * lds;
         T *restrict const k = C + t * L;
-        fn_product(M, 1, 4 * H, S + t * lds, N, z, N, 4 * H, H + 1 + I, N, mr, 0);
+        fn_product(M, 1, 4 * H, S + t * lds, N, z, N, 4 * H, H + 1 + I, N);
         FN_IVDEP for (long i = 0; i < L; i++) {
             const T o = FN_SIGMOID(z[i]), a = FN_SIGMOID(z[L + i]), b = FN_SIGMOID(z[2 * L + i]);
             const T u = FN_TANH(z[3 * L + i]), now = b * z[4 * L + i] + a * u, e = FN_TANH(now);
@@ -108,7 +108,7 @@ FN_INLINE void fn_lstm(const T *M, T *S, const long lds, T *Z, T *C, const fn_gi
 
 FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const fn_given g, const int sequences,
                                 const long *ends, const int whole, const fn_wanted dx, const fn_wanted d0, T *dh,
-                                const long H, const long I, const long N, const long B, const int mr, const int mx) {
+                                const long H, const long I, const long N, const long B) {
     const long L = H * N;
     T *const dc = dh + L, *const row = dc + L;
     fn_begin(g, 0, sequences, ends, dh, H, N, B);
@@ -126,11 +126,11 @@ FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const
             d[3 * L + i] = q * a * ((T)1 - u * u);
             p[i] = q * b;
         }
-        if (t || d0.p) fn_product(M, 4 * H, 1, d, N, dh, N, H, 4 * H, N, mr, 0);
+        if (t || d0.p) fn_product(M, 4 * H, 1, d, N, dh, N, H, 4 * H, N);
         fn_arrive(g, t, 0, sequences, ends, dh, H, N);
         if (whole) fn_arrive(g, t, H, sequences, ends, dc, H, N);
         if (dx.p) {
-            fn_product(M + (H + 1) * 4 * H, 4 * H, 1, d, N, row, N, I, 4 * H, N, mx, 0);
+            fn_product(M + (H + 1) * 4 * H, 4 * H, 1, d, N, row, N, I, 4 * H, N);
             fn_give(row, dx, t, 0, I, N);
         }
     }
@@ -139,14 +139,14 @@ FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const
 
 /* Y[t]: a, r, z; V[t]: n; D[t]: h - n; X: the input's part of r, z, n of one time */
 FN_INLINE void fn_gru(const T *R, const T *W, T *S, const long lds, T *Y, T *V, T *D, T *X, const long H, const long I,
-                      const long N, const long B, const int mr) {
+                      const long N, const long B) {
     const long L = H * N;
     for (long t = 0; t < B; t++) {
         T *restrict const y = Y + 3 * t * L, *restrict const v = V + t * L, *restrict const d = D + t * L;
         T *restrict const x = X, *restrict const new = S + (t + 1) * lds;
         const T *restrict const h = S + t * lds;
-        fn_product(R, 1, 3 * H, h, N, y, N, 3 * H, H + 1, N, mr, 0);
-        fn_product(W, 1, 3 * H, h + L, N, x, N, 3 * H, 1 + I, N, mr, 0);
+        fn_product(R, 1, 3 * H, h, N, y, N, 3 * H, H + 1, N);
+        fn_product(W, 1, 3 * H, h + L, N, x, N, 3 * H, 1 + I, N);
         FN_IVDEP for (long i = 0; i < L; i++) {
             const T r = FN_SIGMOID(y[L + i] + x[i]), z = FN_SIGMOID(y[2 * L + i] + x[L + i]);
             const T n = FN_TANH(y[i] * r + x[2 * L + i]), e = h[i] - n;
@@ -157,7 +157,7 @@ FN_INLINE void fn_gru(const T *R, const T *W, T *S, const long lds, T *Y, T *V, 
 
 FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, const T *D, T *dA, const fn_given g,
                                const int sequences, const long *ends, const fn_wanted dx, const fn_wanted d0, T *dh,
-                               const long H, const long I, const long N, const long B, const int mr, const int mx) {
+                               const long H, const long I, const long N, const long B) {
     const long L = H * N;
     T *const carried = dh + L, *const row = carried + L;
     fn_begin(g, 0, sequences, ends, dh, H, N, B);
@@ -172,12 +172,12 @@ FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, c
             d[3 * L + i] = u;
         }
         if (t || d0.p) {
-            fn_product(R, 3 * H, 1, d, N, carried, N, H, 3 * H, N, mr, 0);
+            fn_product(R, 3 * H, 1, d, N, carried, N, H, 3 * H, N);
             FN_IVDEP for (long i = 0; i < L; i++) e[i] = e[i] * y[2 * L + i] + p[i];
         }
         fn_arrive(g, t, 0, sequences, ends, dh, H, N);
         if (dx.p) {
-            fn_product(W + 3 * H, 3 * H, 1, d + L, N, row, N, I, 3 * H, N, mx, 0);
+            fn_product(W + 3 * H, 3 * H, 1, d + L, N, row, N, I, 3 * H, N);
             fn_give(row, dx, t, 0, I, N);
         }
     }
@@ -186,12 +186,12 @@ FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, c
 
 /* out (K, G) = sum_t S[t] (K, N) times dz[t] (G, N) turned */
 FN_INLINE void fn_time_product(const T *S, const long lds, const T *dz, T *restrict out, const long ldo, T *turned,
-                               T *part, const long K, const long G, const long N, const long B, const int mr) {
+                               T *part, const long K, const long G, const long N, const long B) {
     const long ldt = (G + 15) / 16 * 16;
     if (!B) FN_EACH(K, G) out[f * ldo + n] = 0;
     for (long t = 0; t < B; t++) {
         fn_turn(dz + t * G * N, N, turned, ldt, G, N);
-        fn_product(S + t * lds, N, 1, turned, ldt, t ? part : out, t ? G : ldo, K, N, G, mr, 0);
+        fn_product(S + t * lds, N, 1, turned, ldt, t ? part : out, t ? G : ldo, K, N, G);
         if (t) for (long k = 0; k < K; k++) FN_IVDEP for (long j = 0; j < G; j++) out[k * ldo + j] += part[k * G + j];
     }
 }

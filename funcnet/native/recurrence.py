@@ -31,7 +31,7 @@ def forward(w: Writer, call: Call) -> None:
         arguments.append(initial)
     if call.primitive is GRU:
         arguments += w.scratch(3 * units * rows)
-    arguments += [sizes, *w.tiles(matrices[0].shape[1])]
+    arguments.append(sizes)
     w.put(f"fn_{call.primitive}({', '.join(arguments)});")
     if y.use_count:
         rest = f"{int(y.ndim == 3)}, {ends}, {units}, {rows}, {times}"
@@ -54,7 +54,7 @@ def backward(w: Writer, call: Call) -> None:
         arguments.append(str(int(g.shape[-1] > units)))
     arguments += [wanted(w, dx), wanted(w, of_initial), *w.scratch((2 * units + inputs) * rows)]
     name = str(call.primitive).replace(" ", "_")
-    arguments += [*map(str, (units, inputs, rows, times)), *w.tiles(units, inputs)]
+    arguments += map(str, (units, inputs, rows, times))
     w.put(f"fn_{name}({', '.join(arguments)});")
 
 
@@ -64,7 +64,7 @@ def time_product(w: Writer, call: Call) -> None:
     (features, rows, _), (gates, _, times) = S.shape, dz.shape
     (out, strides), (s, steps), (d, _) = w.pointer(call.output), w.pointer(S), w.pointer(dz)
     turned, part = w.scratch(-(-gates // 16) * 16 * rows, features * gates)
-    sizes = [*map(str, (features, gates, rows, times)), *w.tiles(features)]
+    sizes = [*map(str, (features, gates, rows, times))]
     arguments = [s, str(steps[2]), d, out, str(strides[0]), turned, part, *sizes]
     w.put(f"fn_time_product({', '.join(arguments)});")
 

@@ -66,10 +66,6 @@ class Writer(ABC):
     def refusal(self, call: Call, instead: str) -> str:
         """A statement for where a call reads what is wrong: leave, or set a status and do something instead."""
 
-    @abstractmethod
-    def tiles(self, *rows: int) -> Sequence[str]:
-        """How many rows a tile of a product has, of products with so many rows; nothing where they have no tiles."""
-
     def scratch(self, *sizes: int) -> list[str]:
         """Addresses of memory for one call, for so many elements each."""
         starts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]

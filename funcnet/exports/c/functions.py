@@ -43,9 +43,7 @@ OWN = {
     "normal_cdf": "static {T} {name}({T} x) {{ return 0.5{f} * erfc{f}(-0.70710678118654752{f} * x); }}",
 }
 """Functions of the file's own, by NumPy's names."""
-TILES = re.compile(r",\s*const int m[rx]\b|,\s*m[rx](, 0)?(?=\))")
-"""How large the tiles of products are, which plain ones do not ask."""
-TEXT = PRODUCTS + TILES.sub("", RECURRENCE_H + IMAGES_H)
+TEXT = PRODUCTS + RECURRENCE_H + IMAGES_H
 
 
 def named(part: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -133,10 +133,6 @@ class C99(Writer):
         """A statement for where a call reads what is wrong: it leaves the function."""
         self.fails = True
         return f"return {STATUS.get(call.primitive, BAD_LABEL)};"
-
-    def tiles(self, *rows: int) -> Sequence[str]:
-        """Plain products have no tiles."""
-        return ()
 
     def helpers(self) -> list[str]:
         """The file's own constants and functions that are read and called."""
