@@ -28,9 +28,6 @@ REASONS: dict[str, list[str]] = {
     "of rows alone it is asked where they are": [
         "tracing.windows.lower: 1 -> 2 (off by one) #6",
     ],
-    "the first two places are taken in by one call each": [
-        "tracing.windows.over_windows: 2 -> 3 (off by one)",
-    ],
     "what windows that lie side by side write is added to zeros, which takes longer": [
         "tracing.windows.maximum_grad: step >= window.extent(axis) -> step > window.extent(axis) (condition)",
     ],
