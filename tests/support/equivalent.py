@@ -37,6 +37,18 @@ REASONS: dict[str, list[str]] = {
     "both are equal only where each axis has one element": [
         "tracing.products.calls: abs(z.strides[at(c)]) > abs(z.strides[at(r)]) -> abs(z.strides[at(c)]) >= abs(z.strides[at(r)]) (condition)",
     ],
+    "operands are all recorded or all arrays, and those of calls that ask for memory have one dtype": [
+        "tracing.recurrence.run: 0 -> 1 (off by one)",
+        "tracing.recurrence.run: 0 -> 1 (off by one) #2",
+        "tracing.recurrence.run: 0 -> 1 (off by one) #3",
+    ],
+    "past the end of a sequence no state is read, and no cotangent meets the 1": [
+        "tracing.recurrence.states: size + 1 -> size (dropped branch) #3",
+    ],
+    "NumPy takes Python's number in the dtype of the array, which takes longer": [
+        "tracing.recurrence.numbers: np.array(0.5, dtype) -> 0.5 (dropped branch)",
+        "tracing.recurrence.numbers: np.array(1, dtype) -> 1 (dropped branch)",
+    ],
     "a view has a base: it is asked for the type checker": [
         "tracing.images.image: base is not None and base.order is not None -> base.order is not None (condition)",
     ],
@@ -223,6 +235,7 @@ REASONS: dict[str, list[str]] = {
         "layers.norm._by_batch: 1 -> 2 (off by one) #3",
     ],
     "NumPy takes any length below 0 for the one that it is to find, -2 as -1": [
+        "tracing.recurrence.flat: 1 -> 2 (off by one)",
         "tracing.windows.matrices: 1 -> 2 (off by one) #2",
         "tracing.primitives.scatter_add_into: 1 -> 2 (off by one) #2",
     ],
