@@ -33,6 +33,14 @@ REASONS: dict[str, list[str]] = {
     ],
     "how many times are computed at once makes a difference in time alone": [
         "tracing.cells.SPAN: 64 -> 65 (off by one)",
+        "tracing.recurrence.COLUMNS: 1024 -> 1025 (off by one)",
+        "tracing.recurrence.time_product: 1 -> 2 (off by one)",
+        "tracing.recurrence.time_product: 1 -> 2 (off by one) #2",
+    ],
+    "what it does besides takes time or memory, and nobody reads it": [
+        "tracing.recurrence.time_product: [] if times else [(out.fill, (0,))] -> [(out.fill, (0,))] (dropped branch)",
+        "tracing.recurrence.time_product: memory.empty(out[block].shape, dz.dtype) if times > count else None -> memory.empty(out[block].shape, dz.dtype) (dropped branch)",
+        "tracing.recurrence.time_product: times > count -> times >= count (condition)",
     ],
     "both are equal only where each axis has one element": [
         "tracing.products.calls: abs(z.strides[at(c)]) > abs(z.strides[at(r)]) -> abs(z.strides[at(c)]) >= abs(z.strides[at(r)]) (condition)",
