@@ -13,6 +13,7 @@ from funcnet.native.calls import FORMS
 from funcnet.native.expressions import expression, fast, literal
 from funcnet.native.grouping import Group, Grouping
 from funcnet.native.memory import Placement, rounded
+from funcnet.native.recurrence import reads_as_given
 from funcnet.native.writing import INDICES, Writer, c_type, row_major
 from funcnet.tracing.trace import Call, Value
 
@@ -37,7 +38,7 @@ class Emission(Writer):
     def _copy_inputs(self) -> None:
         """Bring each floating input from its rows to its features."""
         for i, value in enumerate(self.plan.inputs):
-            if id(value) not in self.grouping.stored:
+            if id(value) not in self.grouping.stored or self._is_read_as_given(value):
                 continue
             if self._is_turned(value):
                 (name, (_, stride)), (rows, features) = self.pointer(value), value.shape
@@ -48,6 +49,13 @@ class Emission(Writer):
                 line = f"{self.element(value, indices)} = fn_x{i}[{place}];"
                 self.loops(value.shape, self.storage_order(value), [line])
             self._put_ones(value)
+
+    def _is_read_as_given(self, value: Value) -> bool:
+        """Whether all that reads it reads it where the caller has it."""
+        readers = [call for call in self.plan.calls if any(v.root is value for v in call.operands)]
+        if value.dtype != self.plan.dtype or any(y.root is value for y in self.plan.outputs):
+            return False
+        return all(reads_as_given(call, value) for call in readers)
 
     def _is_turned(self, value: Value) -> bool:
         """Whether it is a table of numbers that is stored column by column."""

@@ -68,6 +68,13 @@ class Writer:
         name = self.name(value.root)
         return f"{name} + {offset}" if offset else name, [stride // size for stride in array.strides]
 
+    def given(self, value: Value) -> tuple[str, list[int]]:
+        """The same, of an array from the caller where the caller has it."""
+        for i, x in enumerate(self.plan.inputs):
+            if x is value and x.dtype == self.plan.dtype:
+                return f"fn_x{i}", [prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
+        return self.pointer(value)
+
     def element(self, value: Value, indices: Sequence[str]) -> str:
         """The element of a value at these indices of a result, to whose shape it is broadcast."""
         pointer, strides = self.pointer(value)

@@ -25,6 +25,22 @@ FN_INLINE void fn_turn(const T *g, const long ldg, T *t, const long ldt, const l
     for (long m = 0; m < M; m++)
         for (long n = 0; n < N; n++) t[n * ldt + m] = g[m * ldg + n];
 }
+
+/* out (K, G) = sum_t S[t] (K, N) times dz[t] (G, N) turned */
+FN_INLINE void fn_time_product(const T *S, const long lds, const T *dz, const long ldd, T *restrict out,
+                               const long ldo, T *restrict turned, const long K, const long G, const long N,
+                               const long B) {
+    for (long k = 0; k < K; k++)
+        for (long g = 0; g < G; g++) out[k * ldo + g] = 0;
+    for (long t = 0; t < B; t++) {
+        fn_turn(dz + t * ldd, N, turned, G, G, N);
+        for (long k = 0; k < K; k++)
+            for (long n = 0; n < N; n++) {
+                const T e = S[t * lds + k * N + n];
+                for (long g = 0; g < G; g++) out[k * ldo + g] += e * turned[n * G + g];
+            }
+    }
+}
 """
 TILES = re.compile(r",\s*const int m[rx]\b|, m[rx], 0(?=\))")
 """How large the tiles of products are, which plain ones do not ask."""

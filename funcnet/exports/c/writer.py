@@ -99,6 +99,10 @@ class Writer:
         name = self.array(at.root)
         return f"{name} + {at.offset}" if at.offset else name, at.strides
 
+    def given(self, value: Value) -> tuple[str, Sequence[int]]:
+        """The same: all arrays lie where the caller has them."""
+        return self.pointer(value)
+
     def scratch(self, *sizes: int) -> list[str]:
         """Addresses of memory for one call, for so many elements each."""
         starts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
