@@ -127,6 +127,11 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+def printable(text: str) -> str:
+    """The text without characters that a comment may not have, or that nobody sees."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
 def first_line(x: Any) -> str:
     """The first line of what shows x."""
     return shown(x).partition("\n")[0]

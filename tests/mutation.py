@@ -55,19 +55,41 @@ COLUMNS = ("by laws", "by tests", "by time", "survive", "explained")
 FAST = 30  # one mutant in so many
 KINDS = ["tracing/primitives", "tracing/masks", "tracing/special", "losses", "layers"]
 RULES = {
-    "planning": ["plan", "passes"],
-    "buffers": ["buffers", "plan", "passes"],
-    "plan": ["plan", "listing", "passes"],
-    "fusion": ["fusion", "passes", "plan"],
-    "blocking": ["blocking"],
-    "layout": ["layout", "workspace", "programs"],
-    "binding": ["binding", "programs"],
-    "workspace": ["rebinding", "workspace", "blocking", "held"],
-    "params_cache": ["workspace", "held", "reuse"],
-    "program_cache": ["reuse", "held", "programs"],
-    "programs": ["programs", "reuse", "warm"],
+    "compiler.planning": ["plan", "passes"],
+    "compiler.buffers": ["buffers", "plan", "passes"],
+    "compiler.plan": ["plan", "listing", "passes"],
+    "compiler.fusion": ["fusion", "passes", "plan"],
+    "compiler.blocking": ["blocking"],
+    "compiler.layout": ["layout", "workspace", "programs"],
+    "compiler.binding": ["binding", "programs"],
+    "compiler.workspace": ["rebinding", "workspace", "blocking", "held"],
+    "compiler.params_cache": ["workspace", "held", "reuse"],
+    "compiler.program_cache": ["reuse", "held", "programs"],
+    "compiler.programs": ["programs", "reuse", "warm"],
+    "tracing.images": ["convolution", "blocking"],
+    "tracing.windows": ["windows", "convolution"],
+    "tracing.products": ["attention", "passes"],
+    "tracing.cells": ["recurrent", "bidirectional", "sequences"],
+    "tracing.recurrence": ["recurrent", "bidirectional", "bad_sequences", "sequences"],
 }
-"""Modules of the compiler, and the tests that see their rules, which decide and count: no law of a layer sees these."""
+"""Modules that decide, count and put calls together, and the tests that see their rules."""
+ALSO = {
+    "primitives": ["losses", "labels", "activations", "dropout", "embedding", "norm", "reduction", "weights", "masked"],
+    "masks": ["attention", "masked", "primitives"],
+    "special": ["activations"],
+    "classification": ["losses", "labels", "weights"],
+    "regression": ["losses", "weights"],
+    "reduction": ["weights"],
+    "axes": ["masked"],
+    "norm": ["calibration"],
+    "linear": ["bad_input"],
+    "pooling": ["convolution"],
+    "position": ["attention", "bad_sequences"],
+    "recurring": ["recurrent", "bidirectional", "bad_sequences"],
+    "bidirectional": ["bad_sequences"],
+    "sliding": ["convolution", "bad_input"],
+}
+"""Modules of kernels, and the tests that are about them besides those of their own name."""
 
 
 class Verdict(NamedTuple):
@@ -86,48 +108,20 @@ def kernels() -> dict[str, Path]:
         files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         found |= {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
     found = {name: file for name, file in found.items() if not name.endswith(("__init__", "custom"))}
-    return found | {f"funcnet.compiler.{name}": ROOT / f"funcnet/compiler/{name}.py" for name in RULES}
+    return found | {f"funcnet.{name}": ROOT / f"funcnet/{name.replace('.', '/')}.py" for name in RULES}
 
 
 def is_rule(name: str) -> bool:
-    """Whether a module belongs to the compiler."""
-    return name.startswith("funcnet.compiler.")
+    """Whether a module has rules; others have kernels."""
+    return name.removeprefix("funcnet.") in RULES
 
 
 def tests_of(module: str) -> list[str]:
     """The files of tests that are about a module."""
     last = module.rsplit(".", 1)[-1]
-    if is_rule(module):
-        return [str(ROOT / f"tests/compiler/test_{name}.py") for name in RULES[last]]
-    also = {
-        "primitives": [
-            "losses",
-            "labels",
-            "activations",
-            "dropout",
-            "embedding",
-            "norm",
-            "reduction",
-            "weights",
-            "masked",
-        ],
-        "masks": ["attention", "masked", "primitives"],
-        "special": ["activations"],
-        "classification": ["losses", "labels", "weights"],
-        "regression": ["losses", "weights"],
-        "reduction": ["weights"],
-        "axes": ["masked"],
-        "norm": ["calibration"],
-        "linear": ["bad_input"],
-        "pooling": ["convolution"],
-        "position": ["attention", "bad_sequences"],
-        "recurring": ["recurrent", "bidirectional", "bad_sequences"],
-        "bidirectional": ["bad_sequences"],
-        "sliding": ["convolution", "bad_input"],
-    }
-    names = [last, *also.get(last, [])]
+    names = RULES[module.removeprefix("funcnet.")] if is_rule(module) else [last, *ALSO.get(last, [])]
     files = [str(file) for name in names for file in sorted((ROOT / "tests").rglob(f"test_{name}.py"))]
-    assert files, f"no tests are about {module}: name some in `also`"  # of no files, pytest would take all
+    assert files, f"no tests are about {module}: name some in ALSO"  # of no files, pytest would take all
     return files
 
 
@@ -220,7 +214,8 @@ def calls(mutant: Mutant, name: str, called: frozenset[tuple[str, int]]) -> bool
 def run(modules: list[str], every: int, jobs: int, report: Callable[[str], None]) -> list[Verdict]:
     """The verdicts on every so-manieth mutant."""
     files = {name: file for name, file in kernels().items() if not modules or name.rsplit(".", 1)[-1] in modules}
-    with forked(watch_rows, {name: file for name, file in files.items() if not is_rule(name)}) as pipe:
+    seen_by_laws = {name: file for name, file in files.items() if not name.startswith("funcnet.compiler.")}
+    with forked(watch_rows, seen_by_laws) as pipe:
         called, of_numbers, of_arrays = pipe.recv()
     verdicts: list[Verdict] = []
     number = 0
@@ -293,9 +288,10 @@ def main() -> int:
     for kind, count in sorted(Counter(v.kind for v in verdicts).items()):
         survived = [v for v in verdicts if v.kind == kind and not v.by]
         print(f"  {kind:16}{count - len(survived):6} of {count} killed")
-    if not options.fast:
-        for reason, names in REASONS.items():
-            print(f"equivalent, for {reason}:", *names, sep="\n    ")
+    survivors = {v.name for v in verdicts if not v.by}
+    for reason, names in REASONS.items():
+        if found := [name for name in names if name in survivors]:
+            print(f"equivalent, for {reason}:", *found, sep="\n    ")
     wrong = problems(verdicts, not options.modules and not options.fast)
     print(*wrong, sep="\n")
     print(score(verdicts, len(wrong)))

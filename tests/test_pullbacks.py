@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import funcnet as fn
-from funcnet import tree
+from funcnet import core, tree
 from funcnet.testing.subject import Point
 from tests.support.budget import examples
 from tests.support.cases import CASES, Case
@@ -47,7 +47,7 @@ def uncompiled(layer: fn.Layer[Any, Any]) -> Any:
     """The plain function of a layer, run on arrays."""
     apply = layer.apply
     kinds: Any = {"integer_inputs": apply.integer_inputs, "mask_inputs": apply.mask_inputs}
-    return fn.core.Function(apply.kind, apply.function, apply.arity, random=apply.random, **kinds)
+    return core.Function(apply.kind, apply.function, apply.arity, random=apply.random, **kinds)
 
 
 def bits(found: Any) -> list[bytes]:

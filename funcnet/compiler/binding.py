@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.compiler.buffers import ALIGNMENT, Buffer, written
 from funcnet.compiler.plan import Place, Plan
-from funcnet.tracing.forms import Instruction, is_dense
+from funcnet.tracing.forms import ROW, Instruction, is_dense, unbuffered
 from funcnet.tracing.trace import Call, Value
 
 
@@ -110,6 +110,10 @@ class Binding:
     def bits(self, array: Any) -> Any:
         """The bits of an array of numbers as unsigned integers."""
         return self.same(array.view(f"u{array.dtype.itemsize}"), array)
+
+    def in_rows(self, program: list[Instruction], length: int) -> list[Instruction]:
+        """The same calls, which read rows of so many numbers where they lie."""
+        return [(unbuffered, tuple(program))] if length >= ROW else program
 
     def same(self, view: Any, array: Any) -> Any:
         """The view, or the same one made before of the same array."""

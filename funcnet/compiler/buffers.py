@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from funcnet.tracing.trace import Call, Value
 
+MOST = 64  # times its own bytes: a value never takes a larger buffer, which a large value may need
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -51,17 +52,16 @@ class Free:
         return buffer.admit(value)
 
     def _find(self, value: Value) -> Buffer | None:
-        need = nbytes(value)
-        for size in sorted(size for size, buffers in self.by_size.items() if buffers and size >= need):
-            buffers = self.by_size[size]
-            for i in range(len(buffers) - 1, -1, -1):
-                if buffers[i].fits(value):
-                    return buffers.pop(i)
+        most = MOST * nbytes(value)
+        for size, buffers in sorted(self.by_size.items()):
+            if buffers and size <= most and buffers[-1].fits(value):
+                return buffers.pop()
         return None
 
     def _largest(self, value: Value) -> Buffer | None:
         """The largest free buffer, if neither it nor the value has a row of ones."""
-        for size in sorted((size for size, buffers in self.by_size.items() if buffers), reverse=True):
+        most = MOST * nbytes(value)
+        for size in sorted((size for size, buffers in self.by_size.items() if buffers and size <= most), reverse=True):
             for i, buffer in enumerate(self.by_size[size]):
                 if value.ones is None and not buffer.row:
                     return self.by_size[size].pop(i)

@@ -173,11 +173,6 @@ def refusal(where: str, call: Call, language: str) -> ExportError:
     )
 
 
-def printable(text: str) -> str:
-    """The text without characters that a comment may not have, or that nobody sees."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-
-
 def is_integer(value: Value) -> bool:
     """Whether it holds labels."""
     return np.dtype(value.dtype).kind in "iu" and value.call is None

@@ -80,8 +80,8 @@ def lstm_function(options: Options, params: Recurrent, x: Array, *others: Array)
     """(output, pullback) of `lstm`, with the rows [R; b; W] in one matrix, whose gates are o, i, f, g."""
     W, R, b = unpack(Recurrent, params)
     size = _checked(4, W, R, b, x, others, options)
-    i, f, g, o = _gates(np.concatenate([R, b[None], W], axis=0), size)
-    M, halved = np.concatenate([o, i, f, g], axis=1), np.concatenate([o * 0.5, i * 0.5, f * 0.5, g], axis=1)
+    M = _rolled(np.concatenate([R, b[None], W], axis=0), 3 * size)
+    halved = np.concatenate([M[:, : 3 * size] * 0.5, M[:, 3 * size :]], axis=1)
     specs = _specs(x, options, size, (5 * size, 1), (size, 0))
     y, S, Z, tanh_c = run(LSTM, (x, halved, *others), specs, **_attributes(x, options))
 
@@ -89,9 +89,7 @@ def lstm_function(options: Options, params: Recurrent, x: Array, *others: Array)
         kept = (g, M, S, Z, tanh_c)
         dz, of_inputs = _back(LSTM_BACKWARD, kept, (x, *others), options, 4 * size, 2 * size)
         (dM,) = run(TIME_PRODUCT, (S, dz), [(M.shape, x.dtype, None)])
-        o, i, f, c = _gates(dM, size)
-        parts = [np.concatenate([gate[rows] for gate in (i, f, c, o)], axis=-1) for rows in _rows(size)]
-        return Recurrent(*parts), of_inputs
+        return Recurrent(*(_rolled(dM[rows], size) for rows in _rows(size))), of_inputs
 
     return y, pullback
 
@@ -102,9 +100,8 @@ def gru_function(options: Options, params: GatedRecurrent, x: Array, *others: Ar
     size = _checked(3, W, R, b, x, others, options)
     if b_a.shape != (size,):
         raise ParamsError(f"its recurrent_bias is {b_a.shape}, but must be one number a unit, {(size,)}")
-    r, z, a = _gates(R, size)
     of_bias = np.concatenate([b_a, b_a * 0.0, b_a * 0.0])
-    plain = np.concatenate([np.concatenate([a, r, z], axis=1), of_bias[None]], axis=0)
+    plain = np.concatenate([_rolled(R, 2 * size), of_bias[None]], axis=0)
     plain_inputs = np.concatenate([b[None], W], axis=0)
     halved = np.concatenate([plain[:, :size], plain[:, size:] * 0.5], axis=1)
     inputs = np.concatenate([plain_inputs[:, : 2 * size] * 0.5, plain_inputs[:, 2 * size :]], axis=1)
@@ -116,11 +113,10 @@ def gru_function(options: Options, params: GatedRecurrent, x: Array, *others: Ar
         kept = (g, plain, plain_inputs, *steps)
         dA, of_inputs = _back(GRU_BACKWARD, kept, (x, *others), options, 4 * size, size)
         (dM,) = run(TIME_PRODUCT, (S, dA), [((size + 1 + x.shape[2], 4 * size), x.dtype, None)], blocks=blocks)
-        a, r, z, n = _gates(dM, size)
         of_input, of_state, of_bias = _rows(size)
-        dW, db = (np.concatenate([gate[rows] for gate in (r, z, n)], axis=-1) for rows in (of_input, of_bias))
-        dR = np.concatenate([gate[of_state] for gate in (r, z, a)], axis=-1)
-        return GatedRecurrent(dW, dR, db, a[size]), of_inputs
+        dW, db = dM[of_input, size:], dM[of_bias, size:]
+        dR = _rolled(dM[of_state, : 3 * size], size)
+        return GatedRecurrent(dW, dR, db, dM[of_bias, :size]), of_inputs
 
     return y, pullback
 
@@ -136,9 +132,9 @@ def _back(
     return dz, (dx, *(None for _ in lengths), *((of_state,) if options.initial_state else ()))
 
 
-def _gates(M: Any, size: int) -> list[Any]:
-    """The columns of each gate."""
-    return [M[:, k : k + size] for k in range(0, M.shape[1], size)]
+def _rolled(M: Any, first: int) -> Any:
+    """The columns from that one on, and behind them those before it."""
+    return np.concatenate([M[..., first:], M[..., :first]], axis=-1)
 
 
 def _blocks_of_gru(size: int) -> tuple[tuple[slice, slice], ...]:

@@ -1,4 +1,4 @@
-"""Calls that are not elementwise, as C: one form a `Primitive`."""
+"""Calls that are not elementwise, as loops in C: one form a `Primitive`, of which `jit` and `to_c` make their texts."""
 
 from __future__ import annotations
 
@@ -6,117 +6,135 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from funcnet.native import images, labels, recurrence
-from funcnet.native.writing import INDICES, Writer, row_major, tile_rows
-from funcnet.tracing.primitive import CONCATENATE, MATMUL, MAX, RESHAPE, SUM
-from funcnet.tracing.primitives import ZERO
-from funcnet.tracing.trace import Call
+from funcnet.native import labels, recurrence
+from funcnet.native.writing import INDICES, Writer, row_major
+from funcnet.tracing.primitive import CONCATENATE, INNER, MATMUL, MAX, RESHAPE, SUM
+from funcnet.tracing.primitives import PAD, ZERO
+from funcnet.tracing.products import CONTRACT, Term, parsed
+from funcnet.tracing.trace import Value
 
-FEW, WIDE = 32, 128  # numbers up to which C is as fast as a large library's product
 
-
-def product(e: Writer, call: Call) -> bool:
-    """a b: features by rows, the cotangent of a weight, or, of one row, sums along the weight's rows."""
-    a, b = call.inputs
-    y = call.output
-    if a.ndim != 2 or b.ndim != 2 or y.dtype != e.plan.dtype or by_numpy(call):
-        return False
-    (pa, (am, ak)), (pb, (bk, bn)), (py, (ym, yn)) = e.pointer(a), e.pointer(b), e.pointer(y)
-    (m, k), n = a.shape, b.shape[1]
-    given_a, given_b = int(e.plan.is_param(a)), int(e.plan.is_param(b))
-    e.scope(call)
-    if m == 1 and ak == bk == 1 and (n == 1 or (yn == 1 and bn != 1)):
-        e.put(f"fn_inner_rows({pb}, {bn}, {pa}, {py}, 1, {n}, {k});")
-    elif n == 1 and ak == bk == ym == 1:
-        e.put(f"fn_inner_rows({pa}, {am}, {pb}, {py}, 1, {m}, {k});")
-    elif (m == 1 or ym == 1) and (m > 1 or bn != 1) and (am == 1 or m == 1):
-        rows = e.placement.form(y)[2] if y.batch_axis == 0 else m
-        e.put(f"fn_product({pb}, {bn}, {bk}, {pa}, {ak}, {py}, {yn}, {n}, {k}, {rows}, {tile_rows(n)}, {given_a});")
-    elif (n == 1 or yn == 1) and (bn == 1 or n == 1):
-        e.put(f"fn_product({pa}, {am}, {ak}, {pb}, {bk}, {py}, {ym}, {m}, {k}, {n}, {tile_rows(m)}, {given_b});")
-    elif yn == 1 and bk == 1:
-        padded = -(-n // 16) * 16
-        e.scratch(padded * k)
-        sizes = f"{m}, {k}, {n}, {tile_rows(m)}"
-        e.put(f"fn_rows_by_rows({pa}, {am}, {ak}, {pb}, {bn}, fn_turned, {padded}, {py}, {ym}, {sizes});")
+def product(e: Writer, call: Any) -> None:
+    """By rows of the right operand where these lie one behind the other, else by inner products."""
+    (a, b), y = call.inputs, call.output
+    shape, j, k = (*y.shape, a.shape[-1]), y.ndim - 1, y.ndim
+    *lead, row, column, middle = [*INDICES[: y.ndim + 1]]
+    factors = f"{e.element(a, [*lead, row, middle])} * {e.element(b, [*lead, middle, column])}"
+    target = e.element(y, [*lead, row, column])
+    if e.strides(b)[-1] == 1 and y.shape[-1] > 1:
+        with e.each(shape, range(j)):
+            e.loops(shape, [j], [f"{target} = 0;"])
+            e.loops(shape, [k, j], [f"{target} += {factors};"], "")
     else:
-        indices = "ij"
-        line = f"s += {e.element(a, 'ik')} * {e.element(b, 'kj')};"
-        e.put(f"for (long i = 0; i < {m}; i++) for (long j = 0; j < {n}; j++) {{ T s = 0;")
-        e.put(f"for (long k = 0; k < {k}; k++) {line}", f"{e.element(y, indices)} = s; }}")
-    return True
+        total(e, shape, range(k), [k], factors, target)
 
 
-def by_numpy(call: Call) -> bool:
-    """Whether NumPy's product is the faster one."""
-    fewest, middle, _ = sorted((*call.inputs[0].shape, call.output.shape[1]))
-    return bool(fewest >= FEW and middle > WIDE)
+def contraction(e: Writer, call: Any) -> None:
+    """A sum of products for each element, each letter an index."""
+    spec, (a, b) = parsed(call.attributes["subscripts"]), call.inputs
+    lengths = spec.lengths(a.shape, b.shape, call.attributes["heads"])
+    names = dict(zip(lengths, INDICES, strict=False))
+    places = {letter: place for place, letter in enumerate(lengths)}
+
+    def at(value: Value, term: Term) -> str:
+        return e.element(value, [beside(letters, lengths, names) for letters in term.axes])
+
+    kept, summed = ([places[q] for q in letters] for letters in (spec.output.letters, spec.summed))
+    factors = f"{at(a, spec.left)} * {at(b, spec.right)}"
+    total(e, [*lengths.values()], kept, summed, factors, at(call.output, spec.output))
 
 
-def reduction(e: Writer, call: Call) -> bool:
+def beside(letters: str, lengths: dict[str, int], names: dict[str, str]) -> str:
+    """The index along an axis of which each part has an index of its own."""
+    if len(letters) == 1:
+        return names[letters]
+    outer, inner = letters[0], letters[1]
+    terms = [f"{lengths[inner]} * {names[outer]}"] * (lengths[outer] != 1) + [names[inner]] * (lengths[inner] != 1)
+    return f"({' + '.join(terms) or '0'})"
+
+
+def total(
+    e: Writer, shape: Sequence[int], kept: Sequence[int], summed: Sequence[int], term: str, target: str, hint: str = ""
+) -> None:
+    """A sum over some axes for each element along others."""
+    with e.each(shape, kept, block=True):
+        e.put("T s = 0;")
+        e.loops(shape, summed, [f"s += {term};"], hint)
+        e.put(f"{target} = s;")
+
+
+def inner(e: Writer, call: Any) -> None:
+    """The sum of the products of all elements."""
+    a, b = call.inputs
+    indices = INDICES[: a.ndim]
+    factors = f"{e.element(a, indices)} * {e.element(b, indices)}"
+    total(e, a.shape, (), e.storage_order(a), factors, e.element(call.output, ()), "FN_SUM(s)")
+
+
+def reduction(e: Writer, call: Any) -> None:
     """A sum, or the largest element, along axes."""
     (x,), axes = call.inputs, call.attributes["axes"]
-    if x.dtype.kind not in "fb":
-        return False
+    indices, order = INDICES[: x.ndim], e.storage_order(x)
+    kept, reduced = [axis for axis in order if axis not in axes], [axis for axis in order if axis in axes]
+    target, source = e.element(call.output, [indices[axis] for axis in sorted(kept)]), e.element(x, indices)
     is_max = call.primitive is MAX
-    indices = INDICES[: x.ndim]
-    order = e.storage_order(x)
-    kept = [axis for axis in order if axis not in axes]
-    target = e.element(call.output, [indices[axis] for axis in sorted(kept)])
-    source = e.element(x, indices)
-    combine = f"fn_maximum{e.suffix}({{0}}, {source})" if is_max else f"{{0}} + {source}"
-    first = "-INFINITY" if is_max else "0"
-    if order[-1] in axes or not kept:
-        inner = [axis for axis in order if axis in axes]
-        e.put(*(f"for (long {indices[a]} = 0; {indices[a]} < {x.shape[a]}; {indices[a]}++)" for a in kept))
-        e.put("{", f"T s = {first};")
-        e.loops(x.shape, inner, [f"s = {combine.format('s')};"], "" if is_max else "FN_SUM(s)")
-        e.put(f"{target} = s;", "}")
+    start, line = "0", "{0} += {1};"
+    if is_max:
+        start, line = "-INFINITY", f"{{0}} = {e.function('maximum')}({{0}}, {{1}});"
+    if not kept or order[-1] in axes:
+        with e.each(x.shape, kept, block=True):
+            e.put(f"T s = {start};")
+            e.loops(x.shape, reduced, [line.format("s", source)], "" if is_max else "FN_SUM(s)")
+            e.put(f"{target} = s;")
     else:
-        e.loops(x.shape, kept, [f"{target} = {first};"])
-        reduced = [axis for axis in order if axis in axes]
-        e.loops(x.shape, [*kept[:-1], *reduced, kept[-1]], [f"{target} = {combine.format(target)};"])
-    return True
+        e.loops(x.shape, kept, [f"{target} = {start};"])
+        e.loops(x.shape, [*kept[:-1], *reduced, kept[-1]], [line.format(target, source)])
 
 
-def concatenation(e: Writer, call: Call) -> bool:
+def concatenation(e: Writer, call: Any) -> None:
     """Values joined along an axis."""
     start, axis = 0, call.attributes["axis"]
     for x in call.inputs:
         index = [slice(None)] * x.ndim
         index[axis] = slice(start, start + x.shape[axis])
-        part = call.output[tuple(index)]
-        e.parts.append(part)
-        indices = INDICES[: x.ndim]
-        e.loops(x.shape, e.storage_order(x), [f"{e.element(part, indices)} = {e.element(x, indices)};"])
+        copy(e, x, call.output[tuple(index)])
         start += x.shape[axis]
-    return True
 
 
-def reshaping(e: Writer, call: Call) -> bool:
-    """The elements in row-major order under another shape: by axes of which those of both are made, where there are."""
-    (x,) = call.inputs
+def padding(e: Writer, call: Any) -> None:
+    """A value, and zeros around it."""
+    zeros(e, call)
+    copy(e, call.inputs[0], call.output[call.attributes["index"]])
+
+
+def copy(e: Writer, x: Value, there: Value) -> None:
+    """Copy a value to where another one of its shape is."""
+    e.parts.append(there)
+    indices = INDICES[: x.ndim]
+    e.loops(x.shape, e.storage_order(x), [f"{e.element(there, indices)} = {e.element(x, indices)};"])
+
+
+def zeros(e: Writer, call: Any) -> None:
+    """Zeros."""
     y = call.output
+    e.loops(y.shape, e.storage_order(y), [f"{e.element(y, INDICES[: y.ndim])} = 0;"])
+
+
+def reshaping(e: Writer, call: Any) -> None:
+    """The elements in row-major order under another shape: by axes of which those of both are made, where there are."""
+    (x,), y = call.inputs, call.output
     parts = common_parts(x.shape, y.shape) if x.elements else None
     if parts is not None and len(parts[0]) <= len(INDICES):
         lengths, of_x, of_y = parts
-        to, source = (e.element(v, indices_of(v.ndim, own, lengths)) for v, own in ((y, of_y), (x, of_x)))
-        steps = e.pointer(y)[1]
-        inner = [
-            prod(n for n, axis in zip(lengths[i + 1 :], of_y[i + 1 :], strict=True) if axis == of_y[i])
-            for i in range(len(lengths))
-        ]
-        order = sorted(range(len(lengths)), key=lambda i: -steps[of_y[i]] * inner[i])
-        e.loops(lengths, order, [f"{to} = {source};"])
-        return True
+        to, source = (steps_along(e.strides(v), own, lengths) for v, own in ((y, of_y), (x, of_x)))
+        order = sorted(range(len(lengths)), key=lambda i: -to[i])
+        indices = INDICES[: len(lengths)]
+        e.loops(lengths, order, [f"{e.at(y, to, indices)} = {e.at(x, source, indices)};"])
+        return
     indices = INDICES[: x.ndim]
-    there = [f"fn_at / {prod(y.shape[axis + 1 :])} % {n}" for axis, n in enumerate(y.shape)]
-    body = [
-        f"const long fn_at = {row_major(x.shape, indices)};",
-        f"{e.element(y, [f'({i})' for i in there])} = {e.element(x, indices)};",
-    ]
+    there = [f"(at / {prod(y.shape[axis + 1 :])} % {n})" for axis, n in enumerate(y.shape)]
+    body = [f"const long at = {row_major(x.shape, indices)};", f"{e.element(y, there)} = {e.element(x, indices)};"]
     e.loops(x.shape, range(x.ndim), body, "")
-    return True
 
 
 def common_parts(a: Sequence[int], b: Sequence[int]) -> tuple[list[int], list[int], list[int]] | None:
@@ -137,38 +155,25 @@ def common_parts(a: Sequence[int], b: Sequence[int]) -> tuple[list[int], list[in
         lengths, of_a, of_b = [*lengths, length], [*of_a, i], [*of_b, j]
 
 
-def indices_of(ndim: int, own: Sequence[int], lengths: Sequence[int]) -> list[str]:
-    """The index along each axis, from those along its parts."""
-    found = [""] * ndim
-    for i, (axis, length) in enumerate(zip(own, lengths, strict=True)):
-        found[axis] = f"({found[axis]} * {length} + {INDICES[i]})" if found[axis] else INDICES[i]
-    return [index or "0" for index in found]
+def steps_along(strides: Sequence[int], own: Sequence[int], lengths: Sequence[int]) -> list[int]:
+    """The strides along parts of axes, where `own` says of which axis each is a part."""
+    inner = [
+        prod(n for n, axis in zip(lengths[i + 1 :], own[i + 1 :], strict=True) if axis == own[i])
+        for i in range(len(own))
+    ]
+    return [strides[axis] * n for axis, n in zip(own, inner, strict=True)]
 
 
-def zeros(e: Writer, call: Call) -> bool:
-    """Zeros."""
-    indices = INDICES[: call.output.ndim]
-    e.loops(call.output.shape, e.storage_order(call.output), [f"{e.element(call.output, indices)} = 0;"])
-    return True
-
-
-def recurrent(e: Writer, call: Call) -> bool:
-    """The steps of a recurrence over time."""
-    if not recurrence.is_faster(call):
-        return False
-    e.scope(call)
-    recurrence.FORMS[call.primitive.name](e, call)
-    return True
-
-
-FORMS: dict[str, Callable[[Writer, Any], bool]] = {
+FORMS: dict[str, Callable[[Writer, Any], None]] = {
     MATMUL.name: product,
+    CONTRACT.name: contraction,
+    INNER.name: inner,
     SUM.name: reduction,
     MAX.name: reduction,
     CONCATENATE.name: concatenation,
+    PAD.name: padding,
     RESHAPE.name: reshaping,
     ZERO.name: zeros,
     **labels.FORMS,
-    **dict.fromkeys(recurrence.FORMS, recurrent),
-    **images.FORMS,
+    **recurrence.FORMS,
 }

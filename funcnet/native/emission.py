@@ -1,39 +1,90 @@
-"""A plan as C: loops over groups of elementwise calls, products in register tiles, sums; one function for each stretch.
+"""A plan as fast C: features first, products in register tiles, hints for the compiler; what NumPy does faster it does.
 
 Each C function takes one argument, a table of pointers: the slab, the arrays given, the arrays to hand out.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import re
+from math import prod
 from typing import Any
 
+import numpy as np
+
 from funcnet.compiler.plan import Plan
+from funcnet.native import images, recurrence
 from funcnet.native.calls import FORMS
-from funcnet.native.expressions import expression, fast, literal
-from funcnet.native.grouping import Group, Grouping
-from funcnet.native.memory import Placement, rounded
-from funcnet.native.recurrence import reads_as_given
-from funcnet.native.writing import INDICES, Writer, c_type, row_major
+from funcnet.native.calls import product as plain_product
+from funcnet.native.expressions import fast
+from funcnet.native.grouping import Grouping
+from funcnet.native.memory import Placement
+from funcnet.native.writing import INDICES, Writer, row_major
+from funcnet.tracing.primitive import MATMUL, MAX, SUM
+from funcnet.tracing.products import CONTRACT
 from funcnet.tracing.trace import Call, Value
+
+FEW, WIDE = 32, 128  # numbers up to which C is as fast as a large library's product
+TYPES = {"f": "T", "b": "unsigned char", "i": "int{bits}_t", "u": "uint{bits}_t"}
 
 
 class Emission(Writer):
-    """A plan as C: its inputs are brought to their features, its groups run, its outputs are handed out."""
+    """A plan as C: its inputs are brought to their features, its groups run, its outputs are handed out.
+
+    segments: lines of C for each stretch between calls that NumPy makes; `numpy_calls[i]` comes behind segment i.
+    checks: calls that set the status, for NumPy to make again and raise the error.
+    """
+
+    has_tiles: bool = True
 
     def __init__(self, plan: Plan, grouping: Grouping, placement: Placement) -> None:
-        super().__init__(plan, placement)
-        self.grouping = grouping
+        super().__init__(plan, grouping, placement)
+        self.declarations: dict[str, str] = {}
+        self.segments: list[list[str]] = [self.lines]
+        self.numpy_calls: list[Call] = []
+        self.checks: list[Call] = []
+        self.code: int = 1 + (plan.inputs[0].shape[0] if plan.inputs else 0)  # what they set it to
         self._copy_inputs()
         for number, group in enumerate(grouping.groups):
+            self.comment(group)
             if group.fused:
-                self._put_loop(group, number)
+                self.loop(number)
             else:
                 self._put_call(group.calls[0])
             for call in group.all():
                 for value in call.outputs:
                     self._put_ones(value)
         self._hand_out()
+
+    def declared(self, root: Value) -> str:
+        """The name of the pointer to a stored value."""
+        found = f"v{len(self.names)}{identifier(root)}"
+        kind, place = self.c_type(root), self.placement.place(root)
+        text = f"{kind} *const {found} = ({kind} *)(fn_slab + {place});"
+        if self.plan.is_param(root):
+            text = f"const T *const {found} = fn_params + {place // root.dtype.itemsize};"
+        self.declarations[found] = text
+        return found
+
+    def local_name(self, value: Value, end: str) -> str:
+        """The name of a register."""
+        return f"t{len(self.locals)}"
+
+    def c_type(self, value: Value) -> str:
+        """The C type of the elements of a value."""
+        return c_type(value)
+
+    def function(self, name: str) -> str:
+        """A function of `functions.h`, else of the C library."""
+        return fast(name, self.suffix)
+
+    def constant(self, array: Any) -> str:
+        """None: calls with arrays of constants are NumPy's."""
+        raise AssertionError(array)
+
+    def refusal(self, call: Call, instead: str) -> str:
+        """A statement for where a call reads what is wrong: it sets the status, and does something instead."""
+        self.checks.append(call)
+        return f"{{ *fn_status = {self.code}; {instead} }}"
 
     def _copy_inputs(self) -> None:
         """Bring each floating input from its rows to its features."""
@@ -45,8 +96,7 @@ class Emission(Writer):
                 self.put(f"fn_turn(fn_x{i}, {features}, {name}, {stride}, {rows}, {features});")
             else:
                 indices = INDICES[: value.ndim]
-                place = row_major(value.shape, indices)
-                line = f"{self.element(value, indices)} = fn_x{i}[{place}];"
+                line = f"{self.element(value, indices)} = fn_x{i}[{row_major(value.shape, indices)}];"
                 self.loops(value.shape, self.storage_order(value), [line])
             self._put_ones(value)
 
@@ -55,12 +105,19 @@ class Emission(Writer):
         readers = [call for call in self.plan.calls if any(v.root is value for v in call.operands)]
         if value.dtype != self.plan.dtype or any(y.root is value for y in self.plan.outputs):
             return False
-        return all(reads_as_given(call, value) for call in readers)
+        return all(recurrence.reads_as_given(call, value) for call in readers)
+
+    def given(self, value: Value) -> tuple[str, list[int]]:
+        """The same, of an array from the caller where the caller has it."""
+        for i, x in enumerate(self.plan.inputs):
+            if x is value and x.dtype == self.plan.dtype:
+                return f"fn_x{i}", [prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
+        return self.pointer(value)
 
     def _is_turned(self, value: Value) -> bool:
         """Whether it is a table of numbers that is stored column by column."""
         large = value.ndim == 2 and min(value.shape) >= 8 and value.dtype == self.plan.dtype
-        return large and self.pointer(value)[1][0] == 1
+        return large and self.strides(value)[0] == 1
 
     def _put_ones(self, value: Value) -> None:
         """Fill the feature of ones behind a value."""
@@ -73,107 +130,79 @@ class Emission(Writer):
         """Write the outputs, row by row, where the caller wants them."""
         for i, (value, factor) in enumerate(zip(self.plan.outputs, self.plan.factors, strict=True)):
             indices = INDICES[: value.ndim]
-            place = row_major(value.shape, indices)
-            scale = "" if factor == 1.0 else f" * {literal(factor, self.suffix)}"
             if factor == 1.0 and self._is_turned(value):
                 (name, (_, stride)), (rows, features) = self.pointer(value), value.shape
                 self.put(f"fn_turn({name}, {stride}, fn_y{i}, {features}, {features}, {rows});")
                 continue
-            self.loops(
-                value.shape, range(value.ndim), [f"fn_y{i}[{place}] = {self.element(value, indices)}{scale};"], ""
-            )
-
-    def _put_loop(self, group: Group, number: int) -> None:
-        """One loop for all calls of a group."""
-        stored = [call.output for call in group.calls if id(call.output) in self.grouping.stored]
-        outside = [v for call in group.all() for v in call.operands if not self._is_local(v, number)]
-        length = self._dense([v for v in (*outside, *stored) if v.ndim], group)
-        flat = length is not None
-        if length is not None and not group.sums:
-            length = self._whole_vectors(length, [*outside, *stored])
-        indices = INDICES[: len(group.shape)]
-
-        def text(x: Any) -> str:
-            if not isinstance(x, Value):
-                return literal(float(x), self.suffix)
-            if self._is_local(x, number):
-                return f"t{local[id(x)]}"
-            element = self._flat(x) if flat and x.ndim else self.element(x, indices)
-            return element if x.dtype == self.plan.dtype else f"(T){element}"  # gcc 12 errs on masks of integers
-
-        local: dict[int, int] = {}
-        body: list[str] = []
-        for call in group.calls:
-            operands = [text(x) for x in call.inputs]
-            place = local[id(call.output)] = len(local)
-            body.append(
-                f"const T t{place} = {expression(call.primitive.name, operands, partial(fast, suffix=self.suffix))};"
-            )
-            if id(call.output) in self.grouping.stored:
-                target = self._flat(call.output) if flat and group.shape else self.element(call.output, indices)
-                body.append(f"{target} = ({c_type(call.output)})t{place};")
-        sums = [(f"s{i}", call) for i, call in enumerate(group.sums)]
-        for name, call in sums:
-            body.append(f"{name} += {' * '.join(text(x) for x in call.operands)};")
-        self.scope(group.calls[0] if group.calls else group.sums[0])
-        if sums:
-            self.put(f"{{ T {', '.join(f'{name} = 0' for name, _ in sums)};")
-        hint = f"FN_SUM({', '.join(name for name, _ in sums)})" if sums else "FN_IVDEP"
-        if flat:
-            self.put(hint, f"for (long i = 0; i < {length}; i++) {{", *(f"    {line}" for line in body), "}")
-        else:
-            like = max((*stored, *outside), key=lambda v: (v.shape == group.shape, v.ndim))
-            order = self.storage_order(like) if like.shape == group.shape else range(len(group.shape))
-            self.loops(group.shape, order, body, hint if group.shape else "")
-        if sums:
-            self.put(*(f"{self.element(call.output, ())} = {name};" for name, call in sums), "}")
-
-    def _is_local(self, value: Value, number: int) -> bool:
-        return value.base is None and self.grouping.group_of.get(id(value)) == number
-
-    def _flat(self, value: Value) -> str:
-        name, _, offset = self.pointer(value)[0].partition(" + ")
-        return f"{name}[i + {offset}]" if offset else f"{name}[i]"
-
-    def _dense(self, values: list[Value], group: Group) -> int | None:
-        """The length of the memory that all of these fill alike, padding included; None where they do not."""
-        if not values or not group.shape or any(v.shape != group.shape for v in values):
-            return None
-        (array, *others) = [self.array(v) for v in values]
-        size = [a.itemsize for a in (array, *others)]
-        steps = [tuple(s // a.itemsize for s in a.strides) for a in (array, *others)]
-        if len({*steps}) > 1 or not all(size):
-            return None
-        lengths = sorted(zip(steps[0], array.shape, strict=True), reverse=True)
-        *outer, (last, row) = [(s, n) for s, n in lengths if n > 1] or [(1, 1)]
-        need = row
-        for s, n in reversed(outer):
-            padded = s == need or (not group.sums and all(v.base is None for v in values) and s - need < self._lanes())
-            if not padded:
-                return None
-            need = s * n
-        if last != 1:
-            return None
-        return int(need)
-
-    def _whole_vectors(self, length: int, values: list[Value]) -> int:
-        """The length up to a whole vector, where all values have so much memory of their own."""
-        whole = -(-length // self._lanes()) * self._lanes()
-
-        def has_room(v: Value) -> bool:
-            fixed = v.base is not None or self.plan.is_param(v) or self.plan.is_gradient(v)
-            return not fixed and whole * v.dtype.itemsize <= rounded(self.placement.nbytes(v))
-
-        return whole if all(has_room(v) for v in values if v.ndim) else length
-
-    def _lanes(self) -> int:
-        return self.placement.lanes
+            scale = "" if factor == 1.0 else f" * {self.number(factor)}"
+            line = f"fn_y{i}[{row_major(value.shape, indices)}] = {self.element(value, indices)}{scale};"
+            self.loops(value.shape, range(value.ndim), [line], "")
 
     def _put_call(self, call: Call) -> None:
-        """A call that is not elementwise: in C where there is a form for it, else by NumPy."""
-        form = FORMS.get(call.primitive.name)
-        if form is None or not form(self, call):
-            for value in (*call.operands, *call.outputs):
+        """A call that is not elementwise: in C where there is a form for it that is no slower, else by NumPy."""
+        name = call.primitive.name
+        if name in images.FORMS and images.are_faster(self, call):
+            images.FORMS[name](self, call)
+        elif call.primitive is MATMUL and is_faster(call):
+            product(self, call)
+        elif call.primitive is not MATMUL and name in FORMS and is_faster(call):
+            FORMS[name](self, call)
+        else:
+            for value in call.operands:
                 self.name(value.root)
             self.numpy_calls.append(call)
-            self.segments.append([])
+            self.lines = []
+            self.segments.append(self.lines)
+
+
+def is_faster(call: Call) -> bool:
+    """Whether a call takes less time in C than NumPy's does."""
+    if call.primitive is MATMUL:
+        return call.output.ndim == 2 and call.output.dtype.kind == "f" and not by_numpy(call)
+    if call.primitive in (SUM, MAX):
+        return call.operands[0].dtype.kind in "fb"
+    return call.primitive is not CONTRACT and (
+        call.primitive.name not in recurrence.FORMS or recurrence.is_faster(call)
+    )
+
+
+def by_numpy(call: Call) -> bool:
+    """Whether NumPy's product is the faster one."""
+    fewest, middle, _ = sorted((*call.inputs[0].shape, call.output.shape[1]))
+    return bool(fewest >= FEW and middle > WIDE)
+
+
+def product(e: Emission, call: Any) -> None:
+    """a b: features by rows, the cotangent of a weight, or, of one row, sums along the weight's rows."""
+    a, b = call.inputs
+    y = call.output
+    (pa, (am, ak)), (pb, (bk, bn)), (py, (ym, yn)) = e.pointer(a), e.pointer(b), e.pointer(y)
+    (m, k), n = a.shape, b.shape[1]
+    given_a, given_b = int(e.plan.is_param(a)), int(e.plan.is_param(b))
+    if m == 1 and ak == bk == 1 and (n == 1 or (yn == 1 and bn != 1)):
+        e.put(f"fn_inner_rows({pb}, {bn}, {pa}, {py}, 1, {n}, {k});")
+    elif n == 1 and ak == bk == ym == 1:
+        e.put(f"fn_inner_rows({pa}, {am}, {pb}, {py}, 1, {m}, {k});")
+    elif (m == 1 or ym == 1) and (m > 1 or bn != 1) and (am == 1 or m == 1):
+        rows = e.placement.form(y)[2] if y.batch_axis == 0 else m
+        e.put(f"fn_product_given({pb}, {bn}, {bk}, {pa}, {ak}, {py}, {yn}, {n}, {k}, {rows}, {given_a});")
+    elif (n == 1 or yn == 1) and (bn == 1 or n == 1):
+        e.put(f"fn_product_given({pa}, {am}, {ak}, {pb}, {bk}, {py}, {ym}, {m}, {k}, {n}, {given_b});")
+    elif yn == 1 and bk == 1:
+        padded = -(-n // 16) * 16
+        (turned,) = e.scratch(padded * k)
+        e.put(f"fn_rows_by_rows({pa}, {am}, {ak}, {pb}, {bn}, {turned}, {padded}, {py}, {ym}, {m}, {k}, {n});")
+    else:
+        plain_product(e, call)
+
+
+def c_type(value: Value) -> str:
+    """The C type of the elements of a value."""
+    dtype = np.dtype(value.dtype)
+    return TYPES[dtype.kind].format(bits=8 * dtype.itemsize)
+
+
+def identifier(root: Value) -> str:
+    """The rest of a value's name: the operator that makes it."""
+    scope = "" if root.call is None else f"{root.call.scope} {root.call.primitive.name}"
+    return re.sub(r"[^0-9A-Za-z]+", "_", f" {scope}").rstrip("_")

@@ -6,6 +6,8 @@ later value is made with that reader, so that its result never has to be stored.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from funcnet.compiler.plan import Plan
@@ -51,6 +53,12 @@ def checked(call: Call) -> list[Value]:
     return [v for v in call.operands if v.dtype.kind in "iub" or call.primitive is TOTAL_WEIGHT]
 
 
+def made(call: Call) -> list[Value]:
+    """The outputs that need memory: those that are read, and of recurrences what steps keep for the next ones."""
+    every = not call.primitive.multi_output or "backward" not in call.primitive.name
+    return [y for i, y in enumerate(call.outputs) if every or y.use_count or not i]
+
+
 class Grouping:
     """The groups of a plan, in order.
 
@@ -61,7 +69,9 @@ class Grouping:
     def __init__(self, plan: Plan) -> None:
         self.groups: list[Group] = []
         self.group_of: dict[int, int] = {}
-        self._order: dict[int, int] = {id(y): i for i, call in enumerate(plan.calls) for y in call.outputs}
+        self._ready: dict[int, int] = {}
+        for i, call in enumerate(plan.calls):
+            self._ready.update((id(y), self._latest(call) if is_fused(call) else i) for y in call.outputs)
         self._readers: dict[int, list[Call]] = {}
         for call in plan.calls:
             for value in call.operands:
@@ -93,26 +103,32 @@ class Grouping:
         return self._can_wait(reader) or self._latest(reader, value) > self._latest(call)
 
     def _latest(self, call: Call, but: Value | None = None) -> int:
-        """The place of the last call that makes something that this one reads."""
-        return max((self._order.get(id(v.root), -1) for v in call.operands if v.root is not but), default=-1)
+        """The place of the last call that a loop for this one comes after."""
+        return max((self._ready.get(id(v.root), -1) for v in call.operands if v.root is not but), default=-1)
+
+    def _waited(self, call: Call) -> Iterator[Call]:
+        """The calls that wait for this one, each behind those that it reads."""
+        for value in call.operands:
+            waiting = self._waiting.pop(id(value.root), None)
+            if waiting is not None:
+                yield from self._waited(waiting)
+                yield waiting
 
     def _place(self, call: Call) -> None:
-        """Put the call, after those that waited for it, into a group."""
-        for value in call.operands:
-            if id(value.root) in self._waiting:
-                self._place(self._waiting.pop(id(value.root)))
-        after = max((self.group_of.get(id(v.root), -1) for v in call.operands), default=-1)
+        """Put the call, and those that waited for it, into a group."""
         whole_sum = is_whole_sum(call)
         shape = call.operands[0].shape if whole_sum else call.outputs[0].shape
+        calls = [*self._waited(call), call]
+        after = max((self.group_of.get(id(v.root), -1) for c in calls for v in c.operands), default=-1)
         for number in range(max(after, 0), len(self.groups) if whole_sum or is_fused(call) else 0):
-            if self._fits(call, shape, number):
+            if all(self._fits(c, shape, number) for c in calls):
                 break
         else:
             number = len(self.groups)
             self.groups.append(Group(shape, whole_sum or is_fused(call)))
         group = self.groups[number]
-        (group.sums if whole_sum else group.calls).append(call)
-        self.group_of.update((id(y), number) for y in call.outputs)
+        (group.sums if whole_sum else group.calls).extend(calls)
+        self.group_of.update((id(y), number) for c in calls for y in c.outputs)
 
     def _fits(self, call: Call, shape: tuple[int, ...], number: int) -> bool:
         """Whether the group's loop can make the call too: what it reads of that loop it reads at the same place."""
@@ -128,8 +144,13 @@ class Grouping:
             for call in group.all():
                 stored |= {id(v.root) for v in call.operands if self.group_of.get(id(v.root)) != number}
                 if call.primitive is SUM or not group.fused or call in group.sums:
-                    stored.update(map(id, call.outputs))
+                    stored.update(map(id, made(call)))
         return stored
+
+    def stored_values(self, plan: Plan) -> list[Value]:
+        """The inputs and results that are in memory."""
+        results = [y for group in self.groups for call in group.all() for y in call.outputs]
+        return [v for v in (*plan.inputs, *results) if id(v) in self.stored and v.base is None]
 
     def lives(self, value: Value) -> tuple[int, int]:
         """The first and the last group for which a stored value has to be in memory."""

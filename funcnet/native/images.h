@@ -56,7 +56,7 @@ FN_INLINE void fn_window_max_grad(const fn_image x, const fn_image y, const fn_i
             const T *from = fn_at(x, h, w, c);
             T *const to = fn_at(d, h, w, c);
             FN_ROWS_OF(y) {
-                const T part = (from[n] == most[n]) | (from[n] != from[n]) ? share[n] : 0;
+                const T part = ((from[n] == most[n]) | (from[n] != from[n])) ? share[n] : 0;
                 to[n] = apart ? part : to[n] + part;
             }
         }
@@ -99,7 +99,7 @@ FN_INLINE void fn_lower(const fn_image x, T *restrict to, const fn_window k, con
         for (long c = q * (x.C / groups); c < (q + 1) * (x.C / groups); c++, to += across * x.N) {
             for (long e = 0; e < start * x.N; e++) to[e] = 0;
             const T *from = fn_at(x, h, fn_place(k, 1, start, b), c);
-            if (k.step[1] == 1 && start < stop) memcpy(to + start * x.N, from, (stop - start) * x.N * sizeof(T));
+            if (k.step[1] == 1) for (long e = start * x.N; e < stop * x.N; e++) to[e] = from[e - start * x.N];
             else for (long j = start; j < stop; j++, from += k.step[1] * x.w) FN_ROWS_OF(x) to[j * x.N + n] = from[n];
             for (long e = stop * x.N; e < across * x.N; e++) to[e] = 0;
         }
@@ -126,31 +126,29 @@ FN_INLINE void fn_scatter(const T *restrict from, const fn_image x, const fn_win
 /* y = W^T L for each row of windows. K: elements of a window in one group; row: from one row of windows to the next
    in L; group: from one group to the next. */
 FN_INLINE void fn_convolve(const T *L, const T *weight, const fn_image y, const long groups, const long K,
-                           const long row, const long group, const int mr) {
+                           const long row, const long group) {
     const long F = y.C / groups, columns = y.W * y.N;
     for (long q = 0; q < groups; q++) for (long i = 0; i < y.H; i++)
-        fn_product(weight + q * F, 1, y.C, L + q * group + i * row, columns, fn_at(y, i, 0, q * F), y.c, F, K, columns,
-                   mr, 0);
+        fn_product(weight + q * F, 1, y.C, L + q * group + i * row, columns, fn_at(y, i, 0, q * F), y.c, F, K, columns);
 }
 /* dW = sum over the rows of windows of L g^T */
 FN_INLINE void fn_kernel_grad(const T *L, const fn_image g, T *restrict out, T *turned, const long groups,
-                              const long K, const long row, const long group, const int mr) {
+                              const long K, const long row, const long group) {
     const long F = g.C / groups, columns = g.W * g.N, ldt = (F + 15) / 16 * 16;
     T *const part = turned + ldt * columns;
     for (long q = 0; q < groups; q++) {
         for (long k = 0; k < K; k++) for (long f = 0; f < F; f++) out[k * g.C + q * F + f] = 0;
         for (long i = 0; i < g.H; i++) {
             fn_rows_by_rows(L + q * group + i * row, columns, 1, fn_at(g, i, 0, q * F), g.c, turned, ldt, part, F, K,
-                            columns, F, mr);
+                            columns, F);
             for (long k = 0; k < K; k++)
                 FN_IVDEP for (long f = 0; f < F; f++) out[k * g.C + q * F + f] += part[k * F + f];
         }
     }
 }
 /* D = W g */
-FN_INLINE void fn_spread(const fn_image g, const T *weight, T *restrict D, const long groups, const long K,
-                         const int mr) {
+FN_INLINE void fn_spread(const fn_image g, const T *weight, T *restrict D, const long groups, const long K) {
     const long F = g.C / groups, columns = g.W * g.N;
     for (long q = 0; q < groups; q++) for (long i = 0; i < g.H; i++, D += K * columns)
-        fn_product(weight + q * F, g.C, 1, fn_at(g, i, 0, q * F), g.c, D, columns, K, F, columns, mr, 0);
+        fn_product(weight + q * F, g.C, 1, fn_at(g, i, 0, q * F), g.c, D, columns, K, F, columns);
 }

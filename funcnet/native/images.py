@@ -7,7 +7,7 @@ from importlib.resources import files
 from math import prod
 from typing import Any
 
-from funcnet.native.writing import Writer, tile_rows
+from funcnet.native.writing import Writer
 from funcnet.tracing.images import (
     CONVOLVE,
     KERNEL_GRAD,
@@ -19,7 +19,7 @@ from funcnet.tracing.images import (
     WINDOW_SUM,
     WINDOW_SUM_GRAD,
 )
-from funcnet.tracing.trace import Call, Value
+from funcnet.tracing.trace import Value
 from funcnet.tracing.windows import Window
 
 IMAGES_H = files("funcnet.native").joinpath("images.h").read_text(encoding="utf-8")
@@ -39,15 +39,23 @@ def window(given: Window) -> str:
     return f"(fn_window){{{', '.join(f'{{{a}, {b}}}' for a, b in pairs)}}}"
 
 
-def are_images(e: Writer, *values: Value) -> bool:
-    """Whether all are stored with their rows innermost, whole rows of windows in one piece."""
-    for value in values:
-        rows, _, width, _ = value.shape
-        by_row, _, across, _ = e.pointer(value)[1]
-        in_pieces = (by_row == 1 or rows == 1) and (across == rows or width == 1)
-        if not value.elements or not in_pieces or value.dtype != e.plan.dtype:
-            return False
-    return True
+def are_faster(e: Writer, call: Any) -> bool:
+    """Whether these loops take less time than NumPy's calls: products only where they are small."""
+    values: list[Value] = [*call.operands, call.output]
+    images, kernels = ([v for v in values if v.ndim == 4 and v.batch_axis == axis] for axis in (0, None))
+    groups = [v.shape[1] for v in values if v.ndim > 4]
+    return (
+        all(v.elements for v in values)
+        and all(is_stored_by_rows(e, v) for v in images)
+        and all(is_small(v, n) for v in kernels for n in groups)
+    )
+
+
+def is_stored_by_rows(e: Writer, value: Value) -> bool:
+    """Whether an image is stored with its rows innermost, whole rows of windows in one piece."""
+    rows, _, width, _ = value.shape
+    by_row, _, across, _ = e.strides(value)
+    return (by_row == 1 or rows == 1) and (across == rows or width == 1) and value.dtype == e.plan.dtype
 
 
 def is_apart(given: Window, image_shape: tuple[int, ...], windows_shape: tuple[int, ...]) -> int:
@@ -56,101 +64,68 @@ def is_apart(given: Window, image_shape: tuple[int, ...], windows_shape: tuple[i
     return int(fits and given.size == given.strides and given.dilation == (1, 1) and not any(map(any, given.padding)))
 
 
-def pool(e: Writer, call: Any) -> bool:
+def pool(e: Writer, call: Any) -> None:
     """The largest element, or the sum, of each window."""
     (x,), y = call.inputs, call.output
-    if not are_images(e, x, y):
-        return False
-    e.scope(call)
     more = "" if call.primitive is WINDOW_MAX else f", {int(call.attributes['mean'])}"
     e.put(f"fn_{call.primitive}({image(e, x)}, {image(e, y)}, {window(call.attributes['window'])}{more});")
-    return True
 
 
-def max_grad(e: Writer, call: Any) -> bool:
+def max_grad(e: Writer, call: Any) -> None:
     """The cotangent of the largest elements."""
     x, y, _ = call.inputs
-    if not are_images(e, *call.inputs, call.output):
-        return False
-    e.turned = max(e.turned, 2 * x.shape[0])
-    e.scope(call)
+    (share,) = e.scratch(2 * x.shape[0])
     given = call.attributes["window"]
     images = ", ".join(image(e, value) for value in (*call.inputs, call.output))
-    e.put(f"fn_window_max_grad({images}, {window(given)}, {is_apart(given, x.shape, y.shape)}, fn_turned);")
-    return True
+    e.put(f"fn_window_max_grad({images}, {window(given)}, {is_apart(given, x.shape, y.shape)}, {share});")
 
 
-def sum_grad(e: Writer, call: Any) -> bool:
+def sum_grad(e: Writer, call: Any) -> None:
     """The cotangent of a sum over windows."""
     (g,), d = call.inputs, call.output
-    if not are_images(e, g, d):
-        return False
-    e.scope(call)
     given = call.attributes["window"]
     options = f"{int(call.attributes['mean'])}, {is_apart(given, d.shape, g.shape)}"
     e.put(f"fn_window_sum_grad({image(e, g)}, {image(e, d)}, {window(given)}, {options});")
-    return True
 
 
-def lower(e: Writer, call: Any) -> bool:
+def lower(e: Writer, call: Any) -> None:
     """The matrices of a convolution."""
     (x,), L = call.inputs, call.output
-    if not are_images(e, x) or not L.elements:
-        return False
-    e.scope(call)
     given = call.attributes["window"]
     _, groups, rows, _, _, across = L.shape
     sizes = f"{groups}, {rows}, {across}, {int(given.rows_overlap)}"
     e.put(f"fn_lower({image(e, x)}, {e.pointer(L)[0]}, {window(given)}, {sizes});")
-    return True
 
 
-def scatter(e: Writer, call: Any) -> bool:
+def scatter(e: Writer, call: Any) -> None:
     """What the windows add to the image."""
     (D,), x = call.inputs, call.output
-    if not are_images(e, x) or not D.elements:
-        return False
-    e.scope(call)
     _, groups, down, *_, across = D.shape
     sizes = f"{groups}, {down}, {across}"
     e.put(f"fn_scatter({e.pointer(D)[0]}, {image(e, x)}, {window(call.attributes['window'])}, {sizes});")
-    return True
 
 
-def convolve(e: Writer, call: Any) -> bool:
+def convolve(e: Writer, call: Any) -> None:
     """The products of a convolution."""
     (L, weight), y = call.inputs, call.output
-    if not are_images(e, y) or not is_small(weight, L.shape[1]):
-        return False
-    e.scope(call)
-    sizes = f"{steps(L, call.attributes['window'], weight)}, {tile_rows(y.shape[3] // L.shape[1])}"
+    sizes = steps(L, call.attributes["window"], weight)
     e.put(f"fn_convolve({e.pointer(L)[0]}, {e.pointer(weight)[0]}, {image(e, y)}, {sizes});")
-    return True
 
 
-def kernel_grad(e: Writer, call: Any) -> bool:
+def kernel_grad(e: Writer, call: Any) -> None:
     """The gradient of a kernel."""
     (L, g), weight = call.inputs, call.output
-    if not are_images(e, g) or not is_small(weight, L.shape[1]):
-        return False
     elements, features, columns = prod(weight.shape[:3]), g.shape[3] // L.shape[1], g.shape[2] * g.shape[0]
-    e.turned = max(e.turned, -(-features // 16) * 16 * columns + elements * features)
-    e.scope(call)
-    sizes = f"{steps(L, call.attributes['window'], weight)}, {tile_rows(elements)}"
-    e.put(f"fn_kernel_grad({e.pointer(L)[0]}, {image(e, g)}, {e.pointer(weight)[0]}, fn_turned, {sizes});")
-    return True
+    (turned,) = e.scratch(-(-features // 16) * 16 * columns + elements * features)
+    sizes = steps(L, call.attributes["window"], weight)
+    e.put(f"fn_kernel_grad({e.pointer(L)[0]}, {image(e, g)}, {e.pointer(weight)[0]}, {turned}, {sizes});")
 
 
-def spread(e: Writer, call: Any) -> bool:
+def spread(e: Writer, call: Any) -> None:
     """The products that go back through a convolution."""
     (g, weight), D = call.inputs, call.output
-    if not are_images(e, g) or not is_small(weight, D.shape[1]):
-        return False
-    e.scope(call)
-    elements = prod(weight.shape[:3])
-    sizes = f"{D.shape[1]}, {elements}, {tile_rows(elements)}"
+    sizes = f"{D.shape[1]}, {prod(weight.shape[:3])}"
     e.put(f"fn_spread({image(e, g)}, {e.pointer(weight)[0]}, {e.pointer(D)[0]}, {sizes});")
-    return True
 
 
 def steps(L: Value, given: Window, weight: Value) -> str:
@@ -166,7 +141,7 @@ def is_small(weight: Value, groups: int) -> bool:
     return 0 < fewest < WIDEST and most <= LONGEST
 
 
-FORMS: dict[str, Callable[[Writer, Call], bool]] = {
+FORMS: dict[str, Callable[[Writer, Any], None]] = {
     LOWER.name: lower,
     CONVOLVE.name: convolve,
     KERNEL_GRAD.name: kernel_grad,

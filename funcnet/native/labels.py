@@ -6,76 +6,47 @@ of NumPy is then made on the same labels, and raises the error. That of `to_c` l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from funcnet.native.writing import INDICES
+from funcnet.native.writing import INDICES, Writer
 from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitives import GATHER, KNOWN_LABELS, LABELLED, ONE_HOT, PICK, SCATTER_ADD, TOTAL_WEIGHT
-from funcnet.tracing.trace import Call, Value
+from funcnet.tracing.trace import Call
 
 
-class Loops(Protocol):
-    """Where loops in C go, and how values are called there."""
-
-    suffix: str
-
-    def put(self, *lines: str) -> None:
-        """Lines of C."""
-        ...
-
-    def element(self, value: Value, indices: Sequence[str]) -> str:
-        """The element of a value at these indices."""
-        ...
-
-    def loops(self, shape: Sequence[int], order: Sequence[int], body: Sequence[str], hint: str = "FN_IVDEP") -> None:
-        """Loops over the axes in this order, with a hint for the innermost one."""
-        ...
-
-    def storage_order(self, value: Value) -> Sequence[int]:
-        """The axes of a value, the one of the longest stride first."""
-        ...
-
-    def refusal(self, call: Call, instead: str) -> str:
-        """A statement for where a call reads what is wrong: leave, or set a status and do something instead."""
-        ...
-
-
-def checked_label(e: Loops, call: Call, label: str, count: int) -> list[str]:
+def checked_label(e: Writer, call: Call, label: str, count: int) -> list[str]:
     """Lines that read a label into s."""
     return [f"long s = (long){label};", f"if (s < 0 || s >= {count}) {e.refusal(call, 's = 0;')}"]
 
 
-def pick(e: Loops, call: Any) -> bool:
+def pick(e: Writer, call: Any) -> None:
     """The element of each row that its label names."""
     x, labels = call.inputs
     rows = INDICES[: labels.ndim]
     lines = checked_label(e, call, e.element(labels, rows), x.shape[-1])
     lines.append(f"{e.element(call.output, rows)} = {e.element(x, [*rows, 's'])};")
     e.loops(labels.shape, range(labels.ndim), lines, "")
-    return True
 
 
-def one_hot(e: Loops, call: Any) -> bool:
+def one_hot(e: Writer, call: Any) -> None:
     """A 1 where the label says; `pick` has checked the labels."""
     (labels,), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
     last = indices[-1] if y.shape[-1] > 1 else "0"
     line = f"{e.element(y, indices)} = (T)({e.element(labels, indices[:-1])} == {last});"
     e.loops(y.shape, e.storage_order(y), [line])
-    return True
 
 
-def labelled(e: Loops, call: Any) -> bool:
+def labelled(e: Writer, call: Any) -> None:
     """1 for each label but one."""
     (labels,), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
     line = f"{e.element(y, indices)} = (T)({e.element(labels, indices)} != {call.attributes['ignored']});"
     e.loops(y.shape, e.storage_order(y), [line])
-    return True
 
 
-def limits(e: Loops, call: Any) -> bool:
+def limits(e: Writer, call: Any) -> None:
     """Infinity where the mask is true, else minus infinity."""
     (mask,), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
@@ -85,10 +56,9 @@ def limits(e: Loops, call: Any) -> bool:
         e.put(f"if (!any) {e.refusal(call, '')}", "}")
     line = f"{e.element(y, indices)} = {e.element(mask, indices)} != 0 ? INFINITY : -INFINITY;"
     e.loops(y.shape, e.storage_order(y), [line])
-    return True
 
 
-def known_labels(e: Loops, call: Any) -> bool:
+def known_labels(e: Writer, call: Any) -> None:
     """The labels, but 0 for a label of weight 0 that is no class."""
     (labels, w), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
@@ -98,10 +68,9 @@ def known_labels(e: Loops, call: Any) -> bool:
         f"{e.element(y, indices)} = known ? s : 0;",
     ]
     e.loops(y.shape, e.storage_order(y), lines)
-    return True
 
 
-def total_weight(e: Loops, call: Any) -> bool:
+def total_weight(e: Writer, call: Any) -> None:
     """The sum of all weights; infinity where all are 0."""
     (w,), y = call.inputs, call.output
     indices = INDICES[: w.ndim]
@@ -110,10 +79,9 @@ def total_weight(e: Loops, call: Any) -> bool:
     size = f"fabs{e.suffix}({element})"
     e.loops(w.shape, e.storage_order(w), [f"sum += {element};", f"size += {size};"], "FN_SUM(sum, size)")
     e.put(f"if (sum == 0 && size != 0) {e.refusal(call, '')}", f"{e.element(y, ())} = sum == 0 ? INFINITY : sum;", "}")
-    return True
 
 
-def gather(e: Loops, call: Any) -> bool:
+def gather(e: Writer, call: Any) -> None:
     """The rows of a table that integers name."""
     table, index = call.inputs
     rows = INDICES[: index.ndim]
@@ -122,10 +90,9 @@ def gather(e: Loops, call: Any) -> bool:
     target, source = e.element(call.output, [*rows, last]), e.element(table, ["s", last])
     lines.append(f"for (long {last} = 0; {last} < {table.shape[1]}; {last}++) {target} = {source};")
     e.loops(index.shape, range(index.ndim), lines, "")
-    return True
 
 
-def scatter_add(e: Loops, call: Any) -> bool:
+def scatter_add(e: Writer, call: Any) -> None:
     """Each row of g added up where its integer says; `gather` has checked the integers."""
     g, index = call.inputs
     y = call.output
@@ -138,10 +105,9 @@ def scatter_add(e: Loops, call: Any) -> bool:
         f"    for (long {last} = 0; {last} < {y.shape[1]}; {last}++) {target} += {source};",
     ]
     e.loops(index.shape, range(index.ndim), lines, "")
-    return True
 
 
-FORMS: dict[str, Callable[[Loops, Any], bool]] = {
+FORMS: dict[str, Callable[[Writer, Any], None]] = {
     PICK.name: pick,
     ONE_HOT.name: one_hot,
     LABELLED.name: labelled,

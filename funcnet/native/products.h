@@ -42,30 +42,18 @@ FN_INLINE void fn_tile(const T *restrict a, const long sm, const long sk, const 
     }
 }
 
+#define FN_PACKED (-2147483647L)
 FN_INLINE void fn_rows(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
                        T *restrict y, const long ldy, const long M, const long K, const int mr, const int nv,
                        const int lanes, const long whole) {
     const long last = (M + mr - 1) / mr * mr - M; /* tiles of one row less */
-    const long tile = sk ? sm : K, row = sk ? sm : 1;
+    const int packed = sk == FN_PACKED;
+    const long tile = packed ? K : sm, row = packed ? 1 : sm;
     long m = 0;
     for (; m + mr <= M - last * (mr - 1); m += mr)
-        fn_tile(a + m * tile, row, sk ? sk : mr, x, ldx, y + m * ldy, ldy, K, mr, nv, lanes, whole);
+        fn_tile(a + m * tile, row, packed ? mr : sk, x, ldx, y + m * ldy, ldy, K, mr, nv, lanes, whole);
     for (; m < M; m += mr - 1)
-        fn_tile(a + m * tile, row, sk ? sk : mr - 1, x, ldx, y + m * ldy, ldy, K, mr - 1, nv, lanes, whole);
-}
-
-/* A (M, K), whose element (m, k) is a[m + k sk], in the order in which tiles read it: that is A with sk = 0 for the
-   product. A matrix of 512 columns lies in so few places of a cache that it is read from the next one each time. */
-FN_PRODUCT void fn_pack(const T *restrict a, const long sk, T *restrict packed, const long M, const long K,
-                        const int mr) {
-    const long last = (M + mr - 1) / mr * mr - M, first = M - last * (mr - 1);
-    for (long k = 0; k < K; k++) {
-        long m = 0;
-        for (; m < first; m += mr)
-            FN_UNROLL for (int i = 0; i < mr; i++) packed[m * K + k * mr + i] = a[k * sk + m + i];
-        for (; m < M; m += mr - 1)
-            FN_UNROLL for (int i = 0; i < mr - 1; i++) packed[m * K + k * (mr - 1) + i] = a[k * sk + m + i];
-    }
+        fn_tile(a + m * tile, row, packed ? mr - 1 : sk, x, ldx, y + m * ldy, ldy, K, mr - 1, nv, lanes, whole);
 }
 
 /* nv vectors of one row of Y, the last of them from element `last` on: two sums of each, so that no sum waits for the
@@ -119,11 +107,11 @@ FN_PRODUCT void fn_row(const T *restrict a, const long sk, const T *restrict x, 
     }
 }
 
-/* Y (M, N) = A X (K, N); element (m, k) of A is a[m sm + k sk], or A was packed, and sk is 0. `given`: X is the caller's, so that nothing behind its
-   last element is read. */
-FN_PRODUCT void fn_product(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
-                           T *restrict y, const long ldy, const long M, const long K, const long N, const int mr,
-                           const int given) {
+/* Y (M, N) = A X (K, N); element (m, k) of A is a[m sm + k sk], or A is packed, and sk is FN_PACKED. `given`: X is the
+   caller's, so that nothing behind its last element is read. */
+FN_PRODUCT void fn_tiles(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
+                         T *restrict y, const long ldy, const long M, const long K, const long N, const int mr,
+                         const int given) {
     long n = 0;
     if (M == 1 && N >= VL && K > 1) { fn_row(a, sk, x, ldx, y, K, N); return; }
     for (; n + 2 * VL <= N; n += 2 * VL) fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 2, VL, K);
@@ -132,6 +120,26 @@ FN_PRODUCT void fn_product(const T *restrict a, const long sm, const long sk, co
     if (N >= VL) { n = N - VL; fn_rows(a, sm, sk, x + n, ldx, y + n, ldy, M, K, mr, 1, VL, K); return; } /* once more */
     const long over = !given ? 0 : ldx > 0 ? (VL - N + ldx - 1) / ldx : K, whole = over < K ? K - over : 0;
     fn_rows(a, sm, sk, x, ldx, y, ldy, M, K, mr, 1, (int)N, whole);
+}
+
+/* As few tiles as six rows allow, of equal heights: six by two vectors fit in sixteen registers */
+#define FN_TILE(M) ((int)(((M) + ((M) + 5) / 6 - 1) / (((M) + 5) / 6)))
+#define fn_product_given(a, sm, sk, x, ldx, y, ldy, M, K, N, given) \
+    fn_tiles(a, sm, sk, x, ldx, y, ldy, M, K, N, FN_TILE(M), given)
+#define fn_product(...) fn_product_given(__VA_ARGS__, 0)
+
+/* A (M, K), whose element (m, k) is a[m + k sk], in the order in which tiles read it: that is A with sk = FN_PACKED for
+   the product. A matrix of 512 columns lies in so few places of a cache that it is read from the next one each time. */
+FN_PRODUCT void fn_pack(const T *restrict a, const long sk, T *restrict packed, const long M, const long K) {
+    const int mr = FN_TILE(M);
+    const long last = (M + mr - 1) / mr * mr - M, first = M - last * (mr - 1);
+    for (long k = 0; k < K; k++) {
+        long m = 0;
+        for (; m < first; m += mr)
+            FN_UNROLL for (int i = 0; i < mr; i++) packed[m * K + k * mr + i] = a[k * sk + m + i];
+        for (; m < M; m += mr - 1)
+            FN_UNROLL for (int i = 0; i < mr - 1; i++) packed[m * K + k * (mr - 1) + i] = a[k * sk + m + i];
+    }
 }
 
 /* Eight vectors of eight: their transpose, and their sums */
@@ -222,13 +230,15 @@ FN_PRODUCT void fn_turn(const T *restrict g, const long ldg, T *restrict t, cons
 }
 
 /* Y (M, N) = A B^T for A (M, K) and B (N, K): B is turned, but for a few last columns of Y that fill no vector */
-FN_PRODUCT void fn_rows_by_rows(const T *restrict a, const long sm, const long sk, const T *restrict b, const long ldb,
+FN_PRODUCT void fn_tiles_turned(const T *restrict a, const long sm, const long sk, const T *restrict b, const long ldb,
                                 T *restrict turned, const long ldt, T *restrict y, const long ldy, const long M,
                                 const long K, const long N, const int mr) {
     const long rest = N % VL, few = sk == 1 && rest * (K / VL + 3) < K ? rest : 0, n = N - few;
     if (n) {
         fn_turn(b, ldb, turned, ldt, n, K);
-        fn_product(a, sm, sk, turned, ldt, y, ldy, M, K, n, mr, 0);
+        fn_tiles(a, sm, sk, turned, ldt, y, ldy, M, K, n, mr, 0);
     }
     for (long j = n; j < N; j++) fn_inner_rows(a, sm, b + j * ldb, y + j, ldy, M, K);
 }
+#define fn_rows_by_rows(a, sm, sk, b, ldb, turned, ldt, y, ldy, M, K, N) \
+    fn_tiles_turned(a, sm, sk, b, ldb, turned, ldt, y, ldy, M, K, N, FN_TILE(M))

@@ -1,9 +1,10 @@
 /* The steps of recurrent layers, forward and back in time; see tracing/cells.py for the equations.
 
    Values of all times lie as (time, features, rows): Z[t] is Z + t ldz. H units, G gates, I inputs, N rows, B times.
-   A state S[t] is [h; 1; x]. Rows of matrices are sk apart, 0 where they are packed for the products. Elsewhere element (row, time, feature) of an array p is p[row * sn + t * st + f * sf].
-   `ends` says where each sequence ends, if not after B times: x counts as 0 from there on, outputs are 0 there, and
-   cotangents arrive up to there. FN_INLINE, FN_IVDEP, FN_TANH, fn_product and fn_turn come from outside. */
+   A state S[t] is [h; 1; x]. Rows of matrices are sk apart; sk is FN_PACKED where they are packed. Elsewhere element
+   (row, time, feature) of an array p is p[row * sn + t * st + f * sf]. `ends` says where each sequence ends, if not after
+   B times: x counts as 0 from there on, outputs are 0 there, and cotangents arrive up to there. FN_INLINE, FN_IVDEP,
+   FN_TANH, fn_product and fn_turn come from outside. */
 
 typedef struct { const T *p; long sn, st, sf; } fn_given;
 typedef struct { T *p; long sn, st, sf; } fn_wanted;
@@ -62,26 +63,26 @@ FN_INLINE void fn_arrive(const fn_given g, const long t, const long first, const
 #define FN_SIGMOID(z) ((T)0.5 * FN_TANH(z) + (T)0.5) /* of z halved */
 
 FN_INLINE void fn_rnn(const T *M, const long sk, T *restrict S, const long lds, const long H, const long I,
-                      const long N, const long B, const int mr) {
+                      const long N, const long B) {
     for (long t = 0; t < B; t++) {
         T *restrict const h = S + (t + 1) * lds;
-        fn_product(M, 1, sk, S + t * lds, N, h, N, H, H + 1 + I, N, mr, 0);
+        fn_product(M, 1, sk, S + t * lds, N, h, N, H, H + 1 + I, N);
         FN_IVDEP for (long i = 0; i < H * N; i++) h[i] = FN_TANH(h[i]);
     }
 }
 
 FN_INLINE void fn_rnn_backward(const T *M, const T *S, const long lds, T *dz, const fn_given g, const int sequences,
                                const long *ends, const fn_wanted dx, const fn_wanted d0, T *dh, const long H,
-                               const long I, const long N, const long B, const int mr, const int mx) {
+                               const long I, const long N, const long B) {
     fn_begin(g, 0, sequences, ends, dh, H, N, B);
     for (long t = B - 1; t >= 0; t--) {
         const T *restrict const h = S + (t + 1) * lds;
         T *restrict const d = dz + t * H * N, *restrict const e = dh;
         FN_IVDEP for (long i = 0; i < H * N; i++) d[i] = e[i] * ((T)1 - h[i] * h[i]);
-        if (t || d0.p) fn_product(M, H, 1, d, N, dh, N, H, H, N, mr, 0);
+        if (t || d0.p) fn_product(M, H, 1, d, N, dh, N, H, H, N);
         fn_arrive(g, t, 0, sequences, ends, dh, H, N);
         if (dx.p) {
-            fn_product(M + (H + 1) * H, H, 1, d, N, dh + H * N, N, I, H, N, mx, 0);
+            fn_product(M + (H + 1) * H, H, 1, d, N, dh + H * N, N, I, H, N);
             fn_give(dh + H * N, dx, t, 0, I, N);
         }
     }
@@ -90,14 +91,14 @@ FN_INLINE void fn_rnn_backward(const T *M, const T *S, const long lds, T *dz, co
 
 /* Z[t]: o, i, f, g of this time, c before it; C[t]: tanh c */
 FN_INLINE void fn_lstm(const T *M, const long sk, T *S, const long lds, T *Z, T *C, const fn_given initial,
-                       const long H, const long I, const long N, const long B, const int mr) {
+                       const long H, const long I, const long N, const long B) {
     const long L = H * N;
     if (initial.p) fn_take(initial, 0, H, Z + 4 * L, H, N);
     else FN_EACH(H, N) Z[4 * L + f * N + n] = 0;
     for (long t = 0; t < B; t++) {
         T *restrict const z = Z + 5 * t * L, *restrict const c = z + 9 * L, *restrict const h = S + (t + 1) * lds;
         T *restrict const k = C + t * L;
-        fn_product(M, 1, sk, S + t * lds, N, z, N, 4 * H, H + 1 + I, N, mr, 0);
+        fn_product(M, 1, sk, S + t * lds, N, z, N, 4 * H, H + 1 + I, N);
         FN_IVDEP for (long i = 0; i < L; i++) {
             const T o = FN_SIGMOID(z[i]), a = FN_SIGMOID(z[L + i]), b = FN_SIGMOID(z[2 * L + i]);
             const T u = FN_TANH(z[3 * L + i]), now = b * z[4 * L + i] + a * u, e = FN_TANH(now);
@@ -109,7 +110,7 @@ FN_INLINE void fn_lstm(const T *M, const long sk, T *S, const long lds, T *Z, T 
 
 FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const fn_given g, const int sequences,
                                 const long *ends, const int whole, const fn_wanted dx, const fn_wanted d0, T *dh,
-                                const long H, const long I, const long N, const long B, const int mr, const int mx) {
+                                const long H, const long I, const long N, const long B) {
     const long L = H * N;
     T *const dc = dh + L, *const row = dc + L;
     fn_begin(g, 0, sequences, ends, dh, H, N, B);
@@ -127,11 +128,11 @@ FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const
             d[3 * L + i] = q * a * ((T)1 - u * u);
             p[i] = q * b;
         }
-        if (t || d0.p) fn_product(M, 4 * H, 1, d, N, dh, N, H, 4 * H, N, mr, 0);
+        if (t || d0.p) fn_product(M, 4 * H, 1, d, N, dh, N, H, 4 * H, N);
         fn_arrive(g, t, 0, sequences, ends, dh, H, N);
         if (whole) fn_arrive(g, t, H, sequences, ends, dc, H, N);
         if (dx.p) {
-            fn_product(M + (H + 1) * 4 * H, 4 * H, 1, d, N, row, N, I, 4 * H, N, mx, 0);
+            fn_product(M + (H + 1) * 4 * H, 4 * H, 1, d, N, row, N, I, 4 * H, N);
             fn_give(row, dx, t, 0, I, N);
         }
     }
@@ -140,14 +141,14 @@ FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const
 
 /* Y[t]: a, r, z; V[t]: n; D[t]: h - n; X: the input's part of r, z, n of one time */
 FN_INLINE void fn_gru(const T *R, const T *W, const long sk, T *S, const long lds, T *Y, T *V, T *D, T *X,
-                      const long H, const long I, const long N, const long B, const int mr) {
+                      const long H, const long I, const long N, const long B) {
     const long L = H * N;
     for (long t = 0; t < B; t++) {
         T *restrict const y = Y + 3 * t * L, *restrict const v = V + t * L, *restrict const d = D + t * L;
         T *restrict const x = X, *restrict const new = S + (t + 1) * lds;
         const T *restrict const h = S + t * lds;
-        fn_product(R, 1, sk, h, N, y, N, 3 * H, H + 1, N, mr, 0);
-        fn_product(W, 1, sk, h + L, N, x, N, 3 * H, 1 + I, N, mr, 0);
+        fn_product(R, 1, sk, h, N, y, N, 3 * H, H + 1, N);
+        fn_product(W, 1, sk, h + L, N, x, N, 3 * H, 1 + I, N);
         FN_IVDEP for (long i = 0; i < L; i++) {
             const T r = FN_SIGMOID(y[L + i] + x[i]), z = FN_SIGMOID(y[2 * L + i] + x[L + i]);
             const T n = FN_TANH(y[i] * r + x[2 * L + i]), e = h[i] - n;
@@ -158,7 +159,7 @@ FN_INLINE void fn_gru(const T *R, const T *W, const long sk, T *S, const long ld
 
 FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, const T *D, T *dA, const fn_given g,
                                const int sequences, const long *ends, const fn_wanted dx, const fn_wanted d0, T *dh,
-                               const long H, const long I, const long N, const long B, const int mr, const int mx) {
+                               const long H, const long I, const long N, const long B) {
     const long L = H * N;
     T *const carried = dh + L, *const row = carried + L;
     fn_begin(g, 0, sequences, ends, dh, H, N, B);
@@ -173,12 +174,12 @@ FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, c
             d[3 * L + i] = u;
         }
         if (t || d0.p) {
-            fn_product(R, 3 * H, 1, d, N, carried, N, H, 3 * H, N, mr, 0);
+            fn_product(R, 3 * H, 1, d, N, carried, N, H, 3 * H, N);
             FN_IVDEP for (long i = 0; i < L; i++) e[i] = e[i] * y[2 * L + i] + p[i];
         }
         fn_arrive(g, t, 0, sequences, ends, dh, H, N);
         if (dx.p) {
-            fn_product(W + 3 * H, 3 * H, 1, d + L, N, row, N, I, 3 * H, N, mx, 0);
+            fn_product(W + 3 * H, 3 * H, 1, d + L, N, row, N, I, 3 * H, N);
             fn_give(row, dx, t, 0, I, N);
         }
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
-from typing import Any, Protocol
 
+from funcnet.native.writing import Writer
 from funcnet.tracing.cells import GRU, GRU_BACKWARD, LSTM, LSTM_BACKWARD, RNN, RNN_BACKWARD
 from funcnet.tracing.recurrence import REVERSE, TIME_PRODUCT, unpacked
 from funcnet.tracing.trace import Call, Value
@@ -21,43 +21,7 @@ TOGETHER = 256  # columns of states and cotangents side by side, of which a tile
 WIDEST = 32  # numbers in two vectors, at most
 
 
-class Lines(Protocol):
-    """Where lines of C go, and how values are called there."""
-
-    def put(self, *lines: str) -> None:
-        """Lines of C."""
-        ...
-
-    def pointer(self, value: Value) -> tuple[str, Sequence[int]]:
-        """(the address of a value's first element, its strides in elements)."""
-        ...
-
-    def given(self, value: Value) -> tuple[str, Sequence[int]]:
-        """The same, of an array from the caller where the caller has it."""
-        ...
-
-    def element(self, value: Value, indices: Sequence[str]) -> str:
-        """The element of a value at these indices."""
-        ...
-
-    def scratch(self, *sizes: int) -> list[str]:
-        """Addresses of memory for one call, for so many elements each."""
-        ...
-
-    def tiles(self, *rows: int) -> list[str]:
-        """How many rows a tile of a product has, of products with so many rows; nothing where they have no tiles."""
-        ...
-
-    def ends(self, rows: int) -> str:
-        """The address of memory for so many whole numbers, until the next call."""
-        ...
-
-    def refusal(self, call: Call, instead: str) -> str:
-        """A statement for where a call reads what is wrong: leave, or set a status and do something instead."""
-        ...
-
-
-def forward(w: Lines, call: Call) -> None:
+def forward(w: Writer, call: Call) -> None:
     """The steps forward in time."""
     x, *matrices, lengths, first = unpacked(call.inputs, KEPT[call.primitive], call.attributes)
     y, S, *kept = call.outputs
@@ -66,12 +30,11 @@ def forward(w: Lines, call: Call) -> None:
     ends, initial = ends_of(w, call, lengths, times), given(w, first)
     s, step, sizes = w.pointer(S)[0], w.pointer(S)[1][2], f"{units}, {inputs}, {rows}, {times}"
     w.put(f"fn_states({s}, {step}, {given(w, x)}, {initial}, {ends}, {sizes});")
-    own = [3 * units * rows] if call.primitive is GRU else []
-    M, sk, tiles, places = packed(w, matrices, times, own)
+    M, sk, own = packed(w, matrices, times, [3 * units * rows] if call.primitive is GRU else [])
     arguments = [*M, sk, s, str(step), *addresses(w, kept)]
     if call.primitive is LSTM:
         arguments.append(initial)
-    w.put(f"fn_{call.primitive}({', '.join([*arguments, *places, sizes, *tiles])});")
+    w.put(f"fn_{call.primitive}({', '.join([*arguments, *own, sizes])});")
     if y.use_count:
         rest = f"{int(y.ndim == 3)}, {ends}, {units}, {rows}, {times}"
         w.put(f"fn_outputs({s}, {step}, {wanted(w, y)}, 0, {rest});")
@@ -80,7 +43,7 @@ def forward(w: Lines, call: Call) -> None:
             w.put(f"fn_outputs({z} + {4 * units * rows}, {steps[2]}, {wanted(w, y)}, {units}, {rest});")
 
 
-def backward(w: Lines, call: Call) -> None:
+def backward(w: Writer, call: Call) -> None:
     """The steps back in time."""
     g, *others, lengths, _ = unpacked(call.inputs, KEPT[call.primitive], call.attributes)
     dz, dx, of_initial = call.outputs
@@ -93,44 +56,42 @@ def backward(w: Lines, call: Call) -> None:
         arguments.append(str(int(g.shape[-1] > units)))
     arguments += [wanted(w, dx), wanted(w, of_initial), *w.scratch((2 * units + inputs) * rows)]
     name = str(call.primitive).replace(" ", "_")
-    arguments += [*map(str, (units, inputs, rows, times)), *w.tiles(units, inputs)]
+    arguments += map(str, (units, inputs, rows, times))
     w.put(f"fn_{name}({', '.join(arguments)});")
 
 
-def packed(w: Lines, matrices: Sequence[Value], times: int, own: Sequence[int]) -> tuple[Any, str, list[str], Any]:
-    """(addresses of the matrices that every time reads, steps between their rows, tiles, memory of those sizes).
+def packed(w: Writer, matrices: Sequence[Value], times: int, own: Sequence[int]) -> tuple[list[str], str, list[str]]:
+    """(addresses of the matrices that every time reads, the step between their rows, memory of these sizes).
 
     Where products have tiles, and there are times enough, the matrices are packed for them.
     """
     columns = matrices[0].shape[1]
-    tiles = w.tiles(columns)
-    packs = bool(tiles) and times >= FEW_TIMES and columns > 1
+    packs = w.has_tiles and times >= FEW_TIMES and columns > 1
     places = w.scratch(*(packs * v.elements for v in matrices), *own)
     room, rest = places[: len(matrices)], places[len(matrices) :]
     if not packs:
-        return addresses(w, matrices), str(columns), tiles, rest
-    for matrix, to in zip(addresses(w, matrices), room, strict=True):
-        w.put(f"fn_pack({matrix}, {columns}, {to}, {columns}, {matrices[room.index(to)].shape[0]}, {tiles[0]});")
-    return room, "0", tiles, rest
+        return addresses(w, matrices), str(columns), rest
+    for matrix, to in zip(matrices, room, strict=True):
+        w.put(f"fn_pack({w.pointer(matrix)[0]}, {columns}, {to}, {columns}, {matrix.shape[0]});")
+    return room, "FN_PACKED", rest
 
 
-def time_product(w: Lines, call: Call) -> None:
+def time_product(w: Writer, call: Call) -> None:
     """The gradient of the weights, a sum over time, by the blocks of it that the call computes."""
     S, dz = call.operands
     (features, rows, _), (gates, _, times) = S.shape, dz.shape
     (out, (step, _)), (s, steps), (d, of_d) = w.pointer(call.output), w.pointer(S), w.pointer(dz)
+    at_once = max(1, TOGETHER // max(rows, 1))
     for block in call.attributes.get("blocks", [(slice(features), slice(gates))]):
         (row, to_row, _), (column, to_column, _) = block[0].indices(features), block[1].indices(gates)
-        tiles = w.tiles(to_row - row)
-        at_once = max(1, TOGETHER // max(rows, 1)) if tiles else 1
-        (turned,) = w.scratch((WIDEST * at_once if tiles else to_column - column) * rows)
+        (turned,) = w.scratch((WIDEST * at_once if w.has_tiles else to_column - column) * rows)
         given = f"{s} + {row * rows}, {steps[2]}, {d} + {column * rows}, {of_d[2]}"
-        to = f"{out} + {row * step + column}, {step}"
-        sizes = [*map(str, (to_row - row, to_column - column, rows, times, *([at_once] if tiles else [])))]
-        w.put(f"fn_time_product({given}, {to}, {turned}, {', '.join([*sizes, *tiles])});")
+        to = f"{out} + {row * step + column}, {step}, {turned}"
+        sizes = f"{to_row - row}, {to_column - column}, {rows}, {times}"
+        w.put(f"fn_time_product({given}, {to}, {sizes}, {at_once});")
 
 
-def reverse(w: Lines, call: Call) -> None:
+def reverse(w: Writer, call: Call) -> None:
     """Each sequence backward, and 0 past its end."""
     (x, lengths), y = call.operands, call.output
     rows, times, features = x.shape
@@ -139,7 +100,7 @@ def reverse(w: Lines, call: Call) -> None:
     w.put(f"fn_reverse({x_given}, {to}, {ends}, {features}, {rows}, {times});")
 
 
-def ends_of(w: Lines, call: Call, lengths: Value | None, times: int) -> str:
+def ends_of(w: Writer, call: Call, lengths: Value | None, times: int) -> str:
     """Where each sequence ends, once it is checked; 0 where all are of one length."""
     if lengths is None:
         return "0"
@@ -154,17 +115,17 @@ def ends_of(w: Lines, call: Call, lengths: Value | None, times: int) -> str:
     return ends
 
 
-def addresses(w: Lines, values: Iterable[Value]) -> list[str]:
+def addresses(w: Writer, values: Iterable[Value]) -> list[str]:
     """Of values without gaps."""
     return [w.pointer(value)[0] for value in values]
 
 
-def given(w: Lines, value: Value | None) -> str:
+def given(w: Writer, value: Value | None) -> str:
     """An array that is read, by its strides over rows, times and features."""
     return NONE.format("fn_given") if value is None else strided("fn_given", *w.given(value))
 
 
-def wanted(w: Lines, value: Value) -> str:
+def wanted(w: Writer, value: Value) -> str:
     """An array that is written; none where nothing reads it."""
     return strided("fn_wanted", *w.pointer(value)) if value.use_count else NONE.format("fn_wanted")
 
@@ -189,7 +150,7 @@ def is_faster(call: Call) -> bool:
     return x.elements > 0 and all(v.shape[1] // GATES[call.primitive] <= LARGEST for v in matrices)
 
 
-FORMS: dict[str, Callable[[Lines, Call], None]] = {
+FORMS: dict[str, Callable[[Writer, Call], None]] = {
     **{primitive.name: forward for primitive in (RNN, LSTM, GRU)},
     **{primitive.name: backward for primitive in (RNN_BACKWARD, LSTM_BACKWARD, GRU_BACKWARD)},
     TIME_PRODUCT.name: time_product,

@@ -12,8 +12,7 @@ from importlib.resources import files
 from math import prod
 
 from funcnet.compiler.plan import Plan
-from funcnet.native.calls import by_numpy
-from funcnet.native.emission import Emission
+from funcnet.native.emission import Emission, by_numpy, c_type
 from funcnet.native.functions import FUNCTIONS_H
 from funcnet.native.grouping import Grouping
 from funcnet.native.images import FORMS as IMAGES
@@ -24,7 +23,6 @@ from funcnet.native.recurrence import FORMS as RECURRENT
 from funcnet.native.recurrence import RECURRENCE_H, TIME_PRODUCT_H
 from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB, STEPS
 from funcnet.native.updates import Places, Update, loops_of
-from funcnet.native.writing import c_type
 from funcnet.tracing.primitive import MATMUL
 from funcnet.tracing.trace import Value
 
@@ -72,10 +70,10 @@ class Code:
         self.stretches: int = len(self.first.segments)
         self.scans: bool = update is not None and self.stretches == 1
         self.inputs: tuple[Value, ...] = self.plan.inputs
-        size = max(e.placement.size for e in self.emissions.values())
-        turned = max(e.turned for e in self.emissions.values()) * self.plan.dtype.itemsize
-        self.turned: int = rounded(size)
-        self.ends: int = rounded(self.turned + turned + OVERRUN)
+        size = max(e.placement.plan.size for e in self.emissions.values())
+        scratch = max(e.scratch_size for e in self.emissions.values()) * self.plan.dtype.itemsize
+        self.scratch: int = rounded(size)
+        self.ends: int = rounded(self.scratch + scratch + OVERRUN)
         self.total: int = rounded(self.ends + LONG * max(e.longest for e in self.emissions.values()))
         count = self.plan.param_count
         self.status: int = rounded(self.total + (count * self.plan.dtype.itemsize if len(spans) > 1 else 0))
@@ -118,13 +116,13 @@ class Code:
         """Pointers to the values that the lines name, and the lines."""
         used = {*re.findall(r"\bv\d+\w*", "\n".join(lines))}
         head = [text for name, text in emission.declarations.items() if name in used]
-        if any("fn_turned" in line for line in lines):
-            head.append(f"T *const fn_turned = (T *)(fn_slab + {self.turned});")
+        if any("fn_scratch" in line for line in lines):
+            head.append(f"T *const fn_scratch = (T *)(fn_slab + {self.scratch});")
         if any("fn_ends" in line for line in lines):
             head.append(f"long *const fn_ends = (long *)(fn_slab + {self.ends});")
         if any("fn_status" in line for line in lines):
             head.append(f"int64_t *const fn_status = (int64_t *)(fn_slab + {self.status});")
-        return [f"    {line}" for line in (*head, *lines)]
+        return [*(f"    {line}" for line in head), *lines]
 
     def _unless_failed(self) -> list[str]:
         """Leave a function where the status has been set."""

@@ -1,5 +1,5 @@
 /* The gradient of the weights of a recurrence: a sum over all times, in tiles that stay in registers for several times.
-   T, VL, FN_INLINE, FN_UNROLL, FN_IVDEP, fn_vector and fn_turn come from outside. */
+   T, VL, FN_TILE, FN_INLINE, FN_UNROLL, fn_vector and fn_turn come from outside. */
 
 /* y[i, g] = sum_t sum_n a[t lda + i N + n] x[t, n, g], for i < mr, two vectors of g of which the first `lanes` elements
    are stored, and `times`; added to y unless it is the first */
@@ -45,7 +45,8 @@ FN_INLINE void fn_time_panel(const T *restrict a, const long lda, const T *dz, c
 /* out (K, G) = sum_t S[t] (K, N) times dz[t] (G, N) turned, of so many times at once */
 FN_PRODUCT void fn_time_product(const T *S, const long lds, const T *dz, const long ldd, T *restrict out,
                                 const long ldo, T *turned, const long K, const long G, const long N, const long B,
-                                const long at_once, const int mr) {
+                                const long at_once) {
+    const int mr = FN_TILE(K);
     const long whole = G / (2 * VL) * (2 * VL);
     if (!B) for (long k = 0; k < K; k++) for (long g = 0; g < G; g++) out[k * ldo + g] = 0;
     for (long t = 0; t < B; t += at_once) {

@@ -109,19 +109,21 @@ def lstm_backward(memory: Memory, attributes: Attributes, operands: Operands, ou
     D, A = dz.reshape(times, 4, size, rows), memory.empty((min(times, SPAN), size, rows), S.dtype)
     back, product, d, d_c = M[:size].dot, memory.empty((size * rows,), S.dtype), flat(dh), flat(dc)
     program += [] if of_c else [(dc.fill, (0,))]
+    steps: Program = []
     for span in reversed(spans(times, SPAN)):
-        program += lstm_factors(Z[span], tanh_c[span], A[: span.stop - span.start], D[span])
+        steps += lstm_factors(Z[span], tanh_c[span], A[: span.stop - span.start], D[span])
         for t in range(span.stop - 1, span.start - 1, -1):
             of_gates, of_o = D[t, 1:], flat(D[t, 0])
-            program += [
+            steps += [
                 (np.multiply, (d, flat(A[t - span.start]), product)),
                 (np.add, (d_c, product, d_c)),
                 (np.multiply, (dc, of_gates, of_gates)),
                 (np.multiply, (d, of_o, of_o)),
             ]
             if t or of_initial is not None:
-                program += [(back, (dz[t], dh)), (np.multiply, (d_c, flat(Z[t, 2 * size : 3 * size]), d_c))]
-                program += arriving(d, Gh, t) + arriving(d_c, Gc, t)
+                steps += [(back, (dz[t], dh)), (np.multiply, (d_c, flat(Z[t, 2 * size : 3 * size]), d_c))]
+                steps += arriving(d, Gh, t) + arriving(d_c, Gc, t)
+    program += memory.in_rows(steps, size * rows)
     return program + input_cotangents(memory, M[size + 1 :], dz, outputs[1]) + initial_cotangents([dh, dc], of_initial)
 
 
@@ -175,8 +177,8 @@ def gru_forward(memory: Memory, attributes: Attributes, operands: Operands, outp
                 (np.add, (n, flat(of_x[2 * size :]), n)),
                 (np.tanh, (n, n)),
                 (np.subtract, (flat(S[t, :size]), n, d)),
-                (np.multiply, (d, z, new)),
-                (np.add, (new, n, new)),
+                (np.multiply, (d, z, d)),
+                (np.add, (d, n, new)),
             ]
     return program + results([S[:, :size]], outputs[0], lengths)
 
@@ -192,22 +194,24 @@ def gru_backward(memory: Memory, attributes: Attributes, operands: Operands, out
     D, other = dA.reshape(times, 4, size, rows), memory.empty((min(times, SPAN), size, rows), N.dtype)
     carried = memory.empty(dh.shape, dh.dtype)
     product, d, back = R[:size].dot, flat(dh), flat(carried)
+    steps: Program = []
     for span in reversed(spans(times, SPAN)):
-        program += gru_factors(Y[span], N[span], difference[span], other[: span.stop - span.start], D[span])
+        steps += gru_factors(Y[span], N[span], difference[span], other[: span.stop - span.start], D[span])
         for t in range(span.stop - 1, span.start - 1, -1):
-            program.append((np.multiply, (dh, D[t], D[t])))
+            steps.append((np.multiply, (dh, D[t], D[t])))
             if t or of_initial is not None:
-                program += [
+                steps += [
                     (product, (dA[t, : 3 * size], carried)),
                     (np.multiply, (d, flat(Y[t, 2 * size :]), d)),
                     (np.add, (d, back, d)),
                     *arriving(d, G, t),
                 ]
+    program += memory.in_rows(steps, size * rows)
     return program + input_cotangents(memory, W[1:], dA[:, size:], outputs[1]) + initial_cotangents([dh], of_initial)
 
 
 def gru_factors(Y: Any, N: Any, difference: Any, other: Any, D: Any) -> Program:
-    """D = [r u'  a r (1 - r) u'  (h - n) z (1 - z)  u'], u' = (1 - z) (1 - n^2), at several times."""
+    """D = [r u'  a r (1 - r) u'  (h' - n) (1 - z)  u'] at several times, u' = (1 - z) (1 - n^2), h' = n + z (h - n)."""
     size = N.shape[1]
     a, r, z = Y[:, :size], Y[:, size : 2 * size], Y[:, 2 * size :]
     _, one = numbers(N.dtype)
@@ -215,14 +219,12 @@ def gru_factors(Y: Any, N: Any, difference: Any, other: Any, D: Any) -> Program:
         (np.square, (N, other)),
         (np.subtract, (one, other, other)),
         (np.subtract, (one, z, D[:, 3])),
+        (np.multiply, (D[:, 3], difference, D[:, 2])),
         (np.multiply, (D[:, 3], other, D[:, 3])),
         (np.multiply, (D[:, 3], r, D[:, 0])),
         (np.subtract, (one, r, other)),
         (np.multiply, (other, D[:, 0], other)),
         (np.multiply, (other, a, D[:, 1])),
-        (np.square, (z, other)),
-        (np.subtract, (z, other, other)),
-        (np.multiply, (other, difference, D[:, 2])),
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from math import prod
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ Operands: TypeAlias = tuple[Any, ...]
 Form: TypeAlias = "Callable[[Memory, Attributes, Operands, Any], list[Instruction]]"
 """(memory, attributes, operands, output) -> instructions."""
 
+ROW = 128  # numbers in a row from which on NumPy computes sooner on each row than on a copy of many
 FEW, FEW_RESULTS, MANY_RESULTS, MANY_COLUMNS, LONG_ROWS = 4096, 1200, 8192, 150, 128
 
 
@@ -51,6 +53,24 @@ class Memory(Protocol):
     def bits(self, array: Any) -> Any:
         """The bits of an array of numbers as unsigned integers."""
         ...
+
+    def in_rows(self, program: list[Instruction], length: int) -> list[Instruction]:
+        """The same calls, most of which read rows of so many numbers, with gaps between them, the fastest way."""
+        ...
+
+
+def unbuffered(*program: Instruction) -> None:
+    """Make elementwise calls in which NumPy does not copy rows of `ROW` numbers or more to its buffer.
+
+    It copies as many rows as the buffer takes, if there are gaps between them, which takes longer than to compute.
+    """
+    size = np.getbufsize()
+    try:
+        np.setbufsize(ROW)
+        for f, args in program:
+            f(*args)
+    finally:
+        np.setbufsize(size)
 
 
 def as_arrays(memory: Memory, operands: Operands) -> Operands:
@@ -157,8 +177,12 @@ def is_dense(a: Any) -> bool:
     """Whether its elements lie side by side, in whatever order of the axes."""
     if a.flags.c_contiguous or a.flags.f_contiguous:
         return True
-    order = sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
-    return bool(a.transpose(order).flags.c_contiguous)
+    return bool(a.transpose(in_memory_order(a)).flags.c_contiguous)
+
+
+def in_memory_order(a: Any) -> list[int]:
+    """The axes as they lie in memory, the outermost first."""
+    return sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
 
 
 def inner_into(a: Any, b: Any, out: Any) -> None:
@@ -167,7 +191,7 @@ def inner_into(a: Any, b: Any, out: Any) -> None:
 
 
 def sum_over_axes(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """Sum over axes; in a matrix it is a product with ones, as is the sum of a few numbers."""
+    """Sum over axes; of all rows of each feature it is a product with ones, as is the sum of a few numbers."""
     (x,), axes = operands, attributes["axes"]
     few = len(axes) == x.ndim and 0 < x.size <= FEW and (x.flags.c_contiguous or x.flags.f_contiguous)
     if few and x.dtype == out.dtype:
@@ -178,6 +202,14 @@ def sum_over_axes(memory: Memory, attributes: Attributes, operands: Operands, ou
             return [(x.T.dot, (memory.full(1.0, x[:, 0]), out))]
         if axes == (1,):
             return [(memory.full(1.0, x[0]).dot, (x.T, out))]
+    order = in_memory_order(x)
+    if x.ndim > 2 and order[0] == x.ndim - 1 and axes == (*range(x.ndim - 1),) and x.size and x.dtype == out.dtype:
+        stored = x.transpose(order)
+        if stored.flags.c_contiguous:
+            rows = stored.reshape(prod(stored.shape[:2]), -1)
+            sums = memory.scratch(rows.shape[:1])
+            by_feature = sums.reshape(stored.shape[:2])
+            return [(rows.dot, (memory.full(1.0, rows[0]), sums)), (np.add.reduce, (by_feature, 1, None, out))]
     return [(np.add.reduce, (x, axes, out.dtype, out))]
 
 

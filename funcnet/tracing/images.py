@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.arrays import Shape
-from funcnet.tracing import windows
+from funcnet.tracing import kernels, windows
 from funcnet.tracing.eager import call
 from funcnet.tracing.forms import Attributes
 from funcnet.tracing.primitive import COPY, Primitive
@@ -44,7 +44,7 @@ def spread_cost(operands: Sequence[Shape], output: Shape, attributes: Attributes
 
 LOWER = Primitive("lower", windows.lower)
 CONVOLVE = Primitive("convolve", windows.product, multiply_adds=convolve_cost)
-KERNEL_GRAD = Primitive("kernel_grad", windows.weight_grad, sums_rows=True, multiply_adds=kernel_grad_cost)
+KERNEL_GRAD = Primitive("kernel_grad", kernels.weight_grad, sums_rows=True, multiply_adds=kernel_grad_cost)
 SPREAD = Primitive("spread", windows.spread, multiply_adds=spread_cost)
 SCATTER = Primitive("scatter", windows.scatter)
 WINDOW_MAX = Primitive("window_max", windows.maximum)

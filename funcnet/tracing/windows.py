@@ -54,6 +54,11 @@ class Window(NamedTuple):
                 if rows.start < rows.stop and columns.start < columns.stop:
                     yield i, j, (slice(None), rows, columns), (slice(None), image_rows, image_columns)
 
+    def row(self, image: Any) -> int:
+        """How many numbers that lie side by side are read at once for one place of the window."""
+        n: int = image.shape[0]
+        return n * self.output_length(1, image.shape[2]) if self.strides[1] == 1 else n
+
     @property
     def rows_overlap(self) -> bool:
         """Whether windows that share a row of the image share one of L, which is not so where they have gaps."""
@@ -138,15 +143,6 @@ def product(memory: Memory, attributes: Attributes, operands: Operands, out: Any
     return [(np.matmul, (matrices(weight, groups).swapaxes(2, 3), view, by_rows(out, groups)))]
 
 
-def weight_grad(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """dW = sum over the rows of the output of L g^T."""
-    lowered, g = operands
-    groups, count = lowered.shape[1], g.shape[1]
-    view, g = windows(lowered, attributes["window"], count), by_rows(g, groups).swapaxes(2, 3)
-    each = memory.scratch((groups, count, view.shape[2], g.shape[3]))
-    return [(np.matmul, (view, g, each)), (np.add.reduce, (each, 1, None, matrices(out, groups)[:, 0]))]
-
-
 def spread(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """D = W g: what each element of the window is to add to the image."""
     g, weight = operands
@@ -162,22 +158,22 @@ def scatter(memory: Memory, attributes: Attributes, operands: Operands, out: Any
     n, groups, _, _, _, channels, _ = spreaded.shape
     image = in_memory(out).reshape(groups, channels, *out.shape[1:3], n).transpose(4, 2, 3, 0, 1)
     by_place = spreaded.transpose(3, 4, 0, 2, 6, 1, 5)
-    program: list[Instruction] = [(out.__setitem__, (..., 0))]
+    program: list[Instruction] = []
     for i, j, part, image_part in attributes["window"].places(image, by_place[0, 0]):
         to = image[image_part]
         program.append((np.add, (to, by_place[i, j][part], to)))
-    return program
+    return [(out.__setitem__, (..., 0)), *memory.in_rows(program, attributes["window"].row(out))]
 
 
 def maximum(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """The largest element of each window."""
-    return over_windows(np.maximum, -np.inf, attributes["window"], operands[0], out)
+    return over_windows(memory, np.maximum, -np.inf, attributes["window"], operands[0], out)
 
 
 def total(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """The sum or the mean of each window, without its padding."""
     (image,), window = operands, attributes["window"]
-    program = over_windows(np.add, 0.0, window, image, out)
+    program = over_windows(memory, np.add, 0.0, window, image, out)
     return [*program, (np.multiply, (out, share_of_each(window, image, out), out))] if attributes["mean"] else program
 
 
@@ -189,29 +185,35 @@ def share_of_each(window: Window, image: Any, output: Any) -> Any:
     return 1 / (count.flat[0] if (count == count.flat[0]).all() else count)
 
 
-def over_windows(ufunc: np.ufunc, start: float, window: Window, image: Any, out: Any) -> list[Instruction]:
+def over_windows(
+    memory: Memory, ufunc: np.ufunc, start: float, window: Window, image: Any, out: Any
+) -> list[Instruction]:
     """Take in the elements of all windows, one place after the other."""
-    (_, _, part, image_part), *rest = window.places(image, out)
-    first = image[image_part] if out[part].shape == out.shape else start
-    program: list[Instruction] = [(out.__setitem__, (..., first))]
-    if first is start:
-        rest = [*window.places(image, out)]
-    for _, _, part, image_part in rest:
-        program.append((partial(ufunc, out[part], image[image_part], out=out[part]), ()))
-    return program
+    parts = [(out[part], image[image_part]) for _, _, part, image_part in window.places(image, out)]
+    whole = [to.shape == out.shape for to, _ in parts[:2]]
+    if whole == [True, True]:
+        (_, a), (_, b), *parts = parts
+        first: Instruction = (partial(ufunc, a, b, out=out), ())
+    elif whole[0]:
+        (_, a), *parts = parts
+        first = (out.__setitem__, (..., a))
+    else:
+        first = (out.__setitem__, (..., start))
+    rest: list[Instruction] = [(partial(ufunc, to, x, out=to), ()) for to, x in parts]
+    return memory.in_rows([first, *rest], window.row(image))
 
 
 def total_grad(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """Add g, or its share, to all elements of its window."""
     (g,) = operands
+    window = attributes["window"]
     program: list[Instruction] = [(out.__setitem__, (..., 0))]
     if attributes["mean"]:
         share = memory.scratch(in_memory(g).shape).transpose(3, 1, 2, 0)
-        program.append((np.multiply, (g, share_of_each(attributes["window"], out, g), share)))
+        program.append((np.multiply, (g, share_of_each(window, out, g), share)))
         g = share
-    for _, _, part, image_part in attributes["window"].places(out, g):
-        program.append((np.add, (out[image_part], g[part], out[image_part])))
-    return program
+    parts = [(out[image_part], g[part]) for _, _, part, image_part in window.places(out, g)]
+    return program + memory.in_rows([(np.add, (to, x, to)) for to, x in parts], window.row(out))
 
 
 def maximum_grad(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:

@@ -15,7 +15,7 @@ from funcnet.training.batches import Batch
 from funcnet.training.evaluation import Mean, compared, of_all_rows
 from funcnet.training.fit_result import Fit
 from funcnet.training.monitoring import Monitor
-from funcnet.training.scan import Run, begin, folded
+from funcnet.training.scan import Run, folded
 from funcnet.training.steps import Metric
 from funcnet.training.weighing import Weigh
 
@@ -86,12 +86,12 @@ def stepped(
     """(params, state, the outputs and targets where there are metrics) after one step after the other."""
     step, parts = loop.step, list[tuple[Any, ...]]()
     with_metrics = step.shows_outputs
-    run: Run | None = None
+    run: Run[Any] | None = None
     for place, batch in enumerate(batches):
         own = folded(step, key, place)
         if run is None or not run.takes(batch):
             params, state = (params, state) if run is None else run.finish()
-            run = begin(step, params, state, batch, own)
+            run = Run(step, params, state, batch, own)
         loss, outputs = run.advance(batch, own)
         if with_metrics:
             targets = tuple(np.array(x) for x in batch[step.taken(len(batch)) :])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeAlias, cast, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from typing_extensions import TypeVar
 
+from funcnet import tree
 from funcnet.arrays import Array
 from funcnet.calling import checks_call
 from funcnet.core import Function, Layer
@@ -103,7 +104,7 @@ def scores(
 
 def compared(output: Any, targets: tuple[Any, ...]) -> tuple[Any, ...]:
     """What a metric takes: the outputs, then the targets."""
-    return (*(cast("tuple[Array, ...]", output) if isinstance(output, tuple) else (output,)), *targets)
+    return (*tree.leaves(output), *targets)
 
 
 def of_all_rows(functions: Mapping[str, Metric], parts: list[tuple[Any, ...]]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class CompiledGradient(Compiled[P]):
 
     def _record_loss(
         self, trace: Trace, params: P, arrays: tuple[Array, ...], loss: Function[Any, Any], key: Any
-    ) -> tuple[Any, tuple[Any, ...], P]:
+    ) -> tuple[Any, list[Any], P]:
         """The network, then the loss of its outputs and the remaining arrays; back through both."""
         taken = self.taken(len(arrays))
         if len(arrays) < taken:
@@ -123,8 +123,7 @@ class CompiledGradient(Compiled[P]):
             if x.dtype.kind not in self.net.kinds(i):
                 raise DTypeError(f"{self.kind}: input {i} has dtype {x.dtype}, not a floating one: cast it")
         output, pull = self.net.compute(params, *arrays[:taken], key=key)
-        several = isinstance(output, tuple)
-        outputs = cast("tuple[Array, ...]", output if several else (output,))
+        outputs = tree.leaves(output)
         given = (*outputs, *arrays[taken:])
         if loss.arity not in (len(given), None):
             raise ShapeError(
@@ -137,7 +136,7 @@ class CompiledGradient(Compiled[P]):
         trace.scope += " backward"
         _, cotangents = loss_pull(self.scale)
         trace.scope = ""
-        of_params, _ = pull(cotangents[: len(outputs)] if several else cotangents[0])
+        of_params, _ = pull(cotangents[: len(outputs)] if self.net.multi_output else cotangents[0])
         return number, outputs, of_params
 
 
@@ -192,12 +191,11 @@ def value_and_grad(
 class Step(CompiledGradient[P]):
     """Base of training steps: the compiled gradient, then an update of the params.
 
-    flat: whether the update runs over flat vectors.
     metrics: what is computed of the outputs beside the loss.      returns_metrics: whether a dict holds the loss too.
-    scans: whether many steps are one call.
+    flat: whether the update runs over flat vectors, not over trees.      scans: whether many steps are one call.
     """
 
-    flat: bool
+    flat: bool = True
     metrics: Mapping[str, Callable[..., Any]] = MappingProxyType({})
     returns_metrics: bool = False
     scans: bool = False
@@ -217,8 +215,12 @@ class Step(CompiledGradient[P]):
         return None
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
-        """(new params, new state) as flat vectors; the params are written into a vector if one is given."""
+        """Run the program: (new params, new state) as flat vectors. The params may be written into a vector given."""
         raise NotImplementedError
+
+    def with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> Any:
+        """The loss, or a dict of it and of metrics."""
+        return loss
 
     def finish(
         self, space: Workspace[P], vector: Any, loss: Any, params: P, arrays: tuple[Any, ...], key: Key | None
@@ -244,7 +246,6 @@ class SGDStep(Step[P]):
 
     kind = "sgd_step"
     ending = "new params = params - d params; the learning rate is in the cotangent of the loss"
-    flat = True
 
     def __init__(
         self, net: Layer[P, Any], loss: Layer[Any, Any] | None, learning_rate: float, check_finite: bool

@@ -33,44 +33,23 @@ def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
     return isinstance(step, TrainStep)
 
 
-class StepRun(Generic[P]):
-    """The loop of steps itself, for an optimizer that needs trees."""
-
-    def __init__(self, step: TrainStep[P, Any], params: P, state: Any) -> None:
-        self.step = step
-        self.params: P = params
-        self.state: Any = state
-
-    def takes(self, arrays: Arrays) -> bool:
-        """Every batch, for each step checks its own."""
-        return True
-
-    def advance(self, arrays: Arrays, key: Key | None) -> tuple[Any, list[Array]]:
-        """Take one step."""
-        self.params, self.state, loss, outputs = self.step.advance(self.params, self.state, arrays, key)
-        return loss, outputs
-
-    def finish(self) -> tuple[P, Any]:
-        """Return (params, state)."""
-        return self.params, self.state
-
-
-class FlatRun(Generic[P]):
-    """Steps in one workspace, on one vector of params, which belongs to the run and is written into.
+class Run(Generic[P]):
+    """A sequence of steps in one workspace, on one vector of params, which belongs to the run and is written into.
 
     A run that fails, or is given up, does not put its workspace back, as a call does not.
 
-    steps: how many there will be, about.
+    All is checked as the first step, on these arrays, does it; none is taken yet.
+    steps: how many there will be, about; it makes no difference but in time.
     """
 
-    def __init__(self, step: Step[P], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int) -> None:
+    def __init__(self, step: Step[P], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int = 1) -> None:
         self.step = step
         self.specs: list[Any] = [*map(SPEC, arrays)]
         space, vector = step.enter(params, state, arrays, key)
         self.space: Workspace[P] = space
         self.state: Any = step.flat_state(space, state)
         self.vector: Any = space.layout.joined(params) if vector is None else vector.copy()
-        self.copies: bool = space.follow(self.vector, steps)
+        self.copies: bool = space.follow(self.vector, steps if step.flat else 1)
         ending = step.update_in_place(self.vector, space.gradient)
         self.program: list[Instruction] = [*space.program, *ending]
         self.in_program: bool = bool(ending)
@@ -91,12 +70,16 @@ class FlatRun(Generic[P]):
             for f, args in self.program:
                 f(*args)
             return space.fresh[0](), []
-        into = None if step.check_finite else self.vector
+        into = None if step.check_finite or not step.flat else self.vector
         new, self.state = step.updated(space, self.vector, self.state, arrays, into)
         loss, *outputs = [take() for take in space.fresh]
-        if step.check_finite:
-            if not all_finite(loss, new):
-                raise step.not_finite(space, space.layout.tree(self.vector), arrays, key, loss)
+        if step.check_finite and not all_finite(loss, new):
+            raise step.not_finite(space, space.layout.tree(self.vector), arrays, key, loss)
+        if not step.flat:  # the optimizer may keep the params before
+            self.vector = new
+            if not self.copies:
+                space.read_from(new)
+        elif into is None:
             self.vector[...] = new
         return loss, outputs
 
@@ -107,10 +90,6 @@ class FlatRun(Generic[P]):
         params = space.params_cache.made(self.vector)
         space.pool.append(space)
         return params, state
-
-
-Run: TypeAlias = StepRun[Any] | FlatRun[Any]
-"""A sequence of steps."""
 
 
 @overload
@@ -164,10 +143,11 @@ def run_all(step: Any, params: Any, state: Any, arrays: Arrays, key: Key | None)
     try:
         if (found := step.scanned(params, state, arrays, key)) is not None:
             return found  # type: ignore[no-any-return]
-        run = begin(step, params, state, tuple(x[0] for x in arrays), folded(step, key, 0), len(arrays[0]))
+        first = tuple(x[0] for x in arrays)
+        run = Run(step, params, state, first, folded(step, key, 0), len(arrays[0]))
         for place, batch in enumerate(zip(*arrays, strict=True)):
             loss, outputs = run.advance(batch, folded(step, key, place))
-            losses.append(step.with_metrics(loss, outputs, batch) if step.returns_metrics else loss)
+            losses.append(step.with_metrics(loss, outputs, batch))
     except FuncnetError as error:
         raise located(error, place_of(error, place, arrays)) from None
     return *run.finish(), losses_of(losses) if step.returns_metrics else np.array(losses)
@@ -207,13 +187,3 @@ def place_of(error: FuncnetError, place: int, arrays: Arrays) -> str:
 def folded(step: Step[Any], key: Key | None, place: int) -> Key | None:
     """The key of one step, if it makes a difference: to fold it takes as long as a short step."""
     return fold_in(key, place) if key is not None and step.random else None
-
-
-def begin(step: Step[P], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int = 1) -> Run:
-    """A run whose first batch these arrays are; all is checked as the step does it, and no step is taken yet.
-
-    steps: how many there will be, if that is known; it makes no difference but in time.
-    """
-    if step.flat:
-        return FlatRun(step, params, state, arrays, key, steps)
-    return StepRun(cast("Any", step), params, state)

@@ -76,26 +76,13 @@ class TrainStep(Step[P], Generic[P, L]):
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
         if unknown:
             refuse_options(self.kind, "step(params, state, *inputs, *targets, key=None)", unknown)
-        new, state, loss, outputs = self.advance(params, state, arrays, key)
-        return new, state, cast(L, self.with_metrics(loss, outputs, arrays) if self.returns_metrics else loss)
-
-    def advance(
-        self, params: P, state: S, arrays: tuple[Array | Labels, ...], key: Key | None
-    ) -> tuple[P, S, Any, list[Array]]:
-        """(new params, new state, loss, outputs); there are outputs where there are metrics."""
         space, vector = self.enter(params, state, arrays, key)
-        layout = space.layout
-        if self.flat:
-            before, flat = layout.joined(params) if vector is None else vector, self.flat_state(space, state)
-            vector, flat = self.updated(space, before, flat, arrays)
-            state = self.state_of(space, flat)
-        else:
-            for f, args in space.program:
-                f(*args)
-            updates, state = two(self.update_of(arrays)(layout.tree(space.gradient.copy()), state, params))
-            vector = vector_of(layout, apply_updates(params, updates))
+        before, flat = space.layout.joined(params) if vector is None else vector, self.flat_state(space, state)
+        vector, flat = self.updated(space, before, flat, arrays)
+        state = self.state_of(space, flat)
         loss, *outputs = [take() for take in space.fresh]
-        return self.finish(space, vector, loss, params, arrays, key), state, loss, outputs
+        new = self.finish(space, vector, loss, params, arrays, key)
+        return new, state, cast(L, self.with_metrics(loss, outputs, arrays))
 
     def enter(
         self, params: P, state: Any, arrays: tuple[Array | Labels, ...], key: Key | None
@@ -126,14 +113,21 @@ class TrainStep(Step[P], Generic[P, L]):
         return partial(update, weight=self.weigh(arrays)) if self.takes_weight else update
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
-        """(the vector of params and the updates, the new state), all flat."""
+        """The optimizer's update, over the flat vectors or over trees."""
         for f, args in space.program:
             f(*args)
-        updates, flat = self.update_of(arrays)(space.gradient, flat, before)
-        return np.add(before, updates, into), flat
+        update, layout = self.update_of(arrays), space.layout
+        if self.flat:
+            updates, flat = update(space.gradient, flat, before)
+            return np.add(before, updates, into), flat
+        params = layout.tree(before)
+        updates, state = two(update(layout.tree(space.gradient.copy()), flat, params))
+        return vector_of(layout, apply_updates(params, updates)), state
 
     def flat_state(self, space: Workspace[P], state: Any) -> Any:
-        """The state with a vector in place of each tree."""
+        """The state with a vector in place of each tree, if the optimizer takes these."""
+        if not self.flat:
+            return state
         layout, kept = space.layout, cast("Kept | None", space.params_cache.kept)
         if kept is not None and kept.state is state and kept.is_as_it_was(layout):
             return kept.flat
@@ -141,13 +135,17 @@ class TrainStep(Step[P], Generic[P, L]):
 
     def state_of(self, space: Workspace[P], flat: Any) -> Any:
         """The state whose trees are views of the optimizer's vectors, which is recognised when it comes again."""
+        if not self.flat:
+            return flat
         nodes, arrays = list[Node](), list[Array]()
         state = with_trees(space.layout, flat, nodes, arrays)
         space.params_cache.kept = Kept(state, flat, nodes, arrays) if space.params_cache.small else None
         return state
 
-    def with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> dict[str, Any]:
-        """A dict of the loss and of the metrics."""
+    def with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> Any:
+        """A dict of the loss and of the metrics, if there are such; else the loss."""
+        if not self.returns_metrics:
+            return loss
         compared = (*outputs, *arrays[self.taken(len(arrays)) :]) if self.metrics else ()
         return {"loss": loss, **{name: metric(*compared) for name, metric in self.metrics.items()}}
 

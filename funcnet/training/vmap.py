@@ -22,10 +22,9 @@ from funcnet.display import Written, first_line, shown, shows_call
 from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.options import as_int
 from funcnet.random import Key, check_key, fold_in
-from funcnet.training.flat_states import with_trees
 from funcnet.training.gradients import Step, ValueAndGrad
 from funcnet.training.nonfinite import all_finite
-from funcnet.training.scan import FlatRun, has_state
+from funcnet.training.scan import Run, has_state
 
 Q = ParamSpec("Q")
 Axes: TypeAlias = "int | None | Sequence[int | None]"
@@ -99,6 +98,10 @@ class Members:
         given = self.args[argument]
         return member(given, self.place) if self.mapped[argument] else given
 
+    def state(self) -> Any:
+        """The state of the member at work; None where there is none."""
+        return self.of(1) if self.first == 2 else None
+
     def arrays(self) -> tuple[Any, ...]:
         """The arrays of the member at work."""
         return tuple(self.of(i) for i in range(self.first, len(self.args)))
@@ -131,8 +134,7 @@ class Members:
 
     def _run_steps(self) -> tuple[Any, ...]:
         step = self.function
-        state = self.of(1) if has_state(step) else None
-        run: FlatRun[Any] = FlatRun(step, self.of(0), state, self.arrays(), self.own_key(), self.count)
+        run: Run[Any] = Run(step, self.of(0), self.state(), self.arrays(), self.own_key(), self.count)
         space = run.space
         rows, states, losses = self.vectors(space.layout), list[Any](), list[Any]()
         found = None if has_state(step) else self._together(space, rows)
@@ -143,14 +145,11 @@ class Members:
         for self.place, row in enumerate(rows):
             arrays = self.arrays()
             run.vector[...] = row
-            if has_state(step):
-                run.state = step.flat_state(space, self.of(1))
+            run.state = step.flat_state(space, self.state())
             loss, outputs = run.advance(arrays, self.own_key())
             row[...] = run.vector
-            if has_state(step):
-                states.append(with_trees(space.layout, run.state, [], []))
-                loss = step.with_metrics(loss, outputs, arrays) if step.returns_metrics else loss
-            losses.append(loss)
+            states.append(step.state_of(space, run.state))
+            losses.append(step.with_metrics(loss, outputs, arrays))
         space.pool.append(space)
         params = tree.unflatten(space.layout.structure, columns(space.layout, rows))
         return (params, stacked(states), stacked(losses)) if has_state(step) else (params, stacked(losses))

@@ -11,9 +11,13 @@ import pytest
 import funcnet as fn
 from funcnet.compiler.binding import Binding, aligned
 from funcnet.compiler.planning import make_plan
-from funcnet.tracing.forms import Instruction, is_dense, short_of_kernels
+from funcnet.tracing.cells import RNN
+from funcnet.tracing.forms import ROW, Instruction, is_dense, short_of_kernels, unbuffered
+from funcnet.tracing.images import image, window_max
 from funcnet.tracing.primitives import inner, relu_grad
+from funcnet.tracing.recurrence import run as run_recurrence
 from funcnet.tracing.trace import Trace
+from funcnet.tracing.windows import Window
 
 DTYPES = [np.float32, np.float64]
 ROWS = [0, 1, 2, 7]
@@ -184,6 +188,9 @@ SUMS: dict[str, Callable[..., Any]] = {
     "over rows of sequences": lambda x, s: s.sum(axis=0),
     "over rows and places of sequences": lambda x, s: s.reshape(-1, 3).sum(axis=0),
     "over places": lambda x, s: s.sum(axis=1),
+    "over rows and places": lambda x, s: s.sum(axis=(0, 1)),
+    "over rows and places of a slice": lambda x, s: s[:, ::2].sum(axis=(0, 1)),
+    "over rows and places of the transposed": lambda x, s: s.transpose((1, 0, 2)).sum(axis=(0, 1)),
     "over features": lambda x, s: x.sum(axis=-1),
     "over features of sequences": lambda x, s: s.sum(axis=-1, keepdims=True),
     "over the second of the transposed": lambda x, s: x.T.sum(axis=1),
@@ -210,6 +217,12 @@ def test_a_sum_over_rows_is_a_product_with_ones() -> None:
     ((f, (ones, _)),) = program(lambda x: x.sum(axis=0), [whole(7, 4)])
     assert f.__name__ == "dot"
     np.testing.assert_array_equal(ones, np.ones(7, np.float32), strict=True)
+
+
+def test_a_sum_over_rows_and_places_of_sequences_is_a_product_with_ones() -> None:
+    (f, (ones, sums)), (reduce, _) = program(lambda x: x.sum(axis=(0, 1)), [whole(7, 5, 3)])
+    assert (f.__name__, reduce.__name__, sums.shape) == ("dot", "reduce", (3 * 7,))
+    np.testing.assert_array_equal(ones, np.ones(5, np.float32), strict=True)
 
 
 @both_dtypes
@@ -373,6 +386,37 @@ def test_the_slope_of_relu_at_nan_is_that_of_the_pure_function(width: int, dtype
     np.testing.assert_array_equal(relu_gradient(at), pullback(np.ones_like(at))[1][0])
 
 
+# --- long rows
+
+
+def wide(rows: int) -> list[Any]:
+    """The program of a pool over images whose rows have gaps between them."""
+    window = Window((2, 1), (2, 1), (1, 1), ((0, 0), (0, 0)))
+    return program(lambda x: window_max(image(x), window), [numbers(rows, 4, 4, 2)])
+
+
+def test_rows_of_128_numbers_are_read_where_they_lie() -> None:
+    (_, (short, _)), (_, (long, instructions)) = wide(8), wide(32)
+    assert (short.func, long) == (np.maximum, unbuffered)
+    assert [f.func for f, _ in instructions] == [np.maximum]
+
+
+@pytest.mark.parametrize("size", [8192, 1024])
+def test_the_buffer_of_numpy_is_the_callers_again(size: int) -> None:
+    sizes: list[int] = []
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with np.errstate():
+        np.setbufsize(size)
+        unbuffered((lambda: sizes.append(np.getbufsize()), ()))
+        with pytest.raises(ZeroDivisionError):
+            unbuffered((fail, ()))
+        assert np.getbufsize() == size
+    assert sizes == [ROW]
+
+
 # --- memory
 
 
@@ -398,3 +442,108 @@ def test_arrays_without_gaps_are_dense_in_whatever_order_of_axes(order: tuple[in
     assert is_dense(a)
     assert np.shares_memory(a.ravel("K"), a)
     assert not is_dense(np.empty((4, 6, 8))[::2, ::2, ::2].transpose(order))
+
+
+# --- params elsewhere
+
+
+def affine(W: Any, b: Any, x: Any) -> tuple[Any, Any]:
+    """A call that reads params alone, one of params and values, and one of values alone."""
+    y = x @ (W * 2.0) + b
+    return y, np.tanh(y) * y
+
+
+def test_params_are_read_where_they_are_and_in_place_again() -> None:
+    arrays, params = [whole(7, 4)], [whole(4, 5, seed=1), whole(5, seed=2)]
+    space = bound(affine, arrays, params)
+    assert space.can_move
+    before, lent = [args for _, args in space.program], space.params.copy()
+    moved = [whole(4, 5, seed=3), whole(5, seed=4)]
+    vector = np.concatenate([p.ravel() for p in moved])
+    for source, expected in ((vector, moved), (lent, params)):
+        space.read_from(source)
+        space.inputs[0][...] = arrays[0]  # whose memory the last run has used
+        for f, args in space.program:
+            f(*args)
+        for found, right in zip(space.outputs, plain(affine, arrays, expected), strict=True):
+            np.testing.assert_array_equal(found, right, strict=True)
+    space.read_from(space.params)
+    for old, (_, new) in zip(before, space.program, strict=True):
+        for x, y in zip(old, new, strict=True):
+            if isinstance(x, np.ndarray) and np.may_share_memory(x, space.memory):
+                assert x.__array_interface__ == y.__array_interface__, "a value has moved"
+
+
+def test_params_that_go_out_cannot_be_elsewhere() -> None:
+    assert not bound(lambda W, x: (x @ W, W), [whole(7, 4)], [whole(4, 5)]).can_move
+    assert not bound(lambda W, x: (x @ W, W.T), [whole(7, 4)], [whole(4, 5)]).can_move
+    assert bound(lambda W, x: (x @ W, W * 1.5), [whole(7, 4)], [whole(4, 5)]).can_move
+
+
+def test_a_program_runs_in_the_memory_given() -> None:
+    trace = Trace(np.dtype(np.float32), 7)
+    x = trace.input((7, 4), np.dtype(np.float32))
+    plan = make_plan(trace, (np.tanh(x),))
+    memory = aligned(plan.size + 64)
+    space = Binding(plan, memory)
+    assert space.memory is memory
+    assert np.may_share_memory(space.inputs[0], memory)
+    assert space.offset(space.inputs[0]) == plan.places[id(plan.inputs[0])].start
+
+
+# --- the forms that a memory gives to arrays
+
+
+def space() -> Binding:
+    return bound(np.tanh, [whole(7, 4)])
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_arrays_that_lie_alike_are_given_as_vectors(order: tuple[int, ...]) -> None:
+    one, two = (whole(2, 3, 4, seed=seed).transpose(order) for seed in (0, 1))
+    number = np.array(1.5, np.float32)
+    x, n, y = space().in_line(one, number, two)
+    assert n is number
+    for vector, array in ((x, one), (y, two)):
+        assert vector.shape == (24,)
+        assert vector.__array_interface__["data"] == array.__array_interface__["data"]
+    assert space().in_line(number, one)[1].shape == (24,)
+
+
+DENSE = whole(4, 6)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        pytest.param((DENSE, whole(6, 4).T), id="of other strides"),
+        pytest.param((DENSE, whole(6, 4)), id="of other shapes"),
+        pytest.param((DENSE[:, :3], DENSE[:, 3:]), id="with gaps"),
+        pytest.param((DENSE[0], DENSE[1]), id="vectors"),
+        pytest.param((np.array(1.0), np.array(2.0)), id="numbers"),
+    ],
+)
+def test_other_arrays_are_given_as_they_are(arrays: tuple[Any, ...]) -> None:
+    assert [*map(id, space().in_line(*arrays))] == [*map(id, arrays)]
+
+
+def test_an_output_that_nothing_reads_has_no_array() -> None:
+    trace = Trace(np.dtype(np.float32), 5)
+    M, x = trace.parameter((6, 2)), trace.input((5, 4, 3), trace.dtype)
+    specs: list[Any] = [((5, 2), trace.dtype, 0), ((6, 5, 5), trace.dtype, 1)]
+    y, states = run_recurrence(RNN, (x, M), specs, given=(), where="")
+    made = Binding(make_plan(trace, (y,)))
+    (call,) = made.plan.calls
+    assert id(call.outputs[1]) not in made.plan.places, f"{states.shape} would be kept"
+    made.params[...] = 0.0
+    for f, args in made.program:
+        f(*args)
+    np.testing.assert_array_equal(made.outputs[0], np.zeros((5, 2), np.float32))
+
+
+def test_memory_that_is_lent_has_the_form_asked_for() -> None:
+    memory = space()
+    one, two = (memory.empty((2, 3), np.dtype(np.int8)) for _ in range(2))
+    assert (one.shape, one.dtype) == ((2, 3), np.int8)
+    assert not np.may_share_memory(one, two)
+    assert memory.scratch((3, 2)).dtype == np.float32

@@ -70,6 +70,14 @@ def test_the_largest_memory_grows_where_none_is_large_enough() -> None:
     assert large.size == 48
 
 
+def test_memory_that_is_far_too_large_is_left_to_a_larger_value() -> None:
+    free, (large,) = free_of(64 * 48)
+    assert free.take(value(4, 3)) is large
+    free, (larger,) = free_of(64 * 48 + 1)
+    assert free.take(value(4, 3)) is not larger
+    assert free.take(value(4, 4)) is larger
+
+
 def test_new_memory_is_made_where_none_is_free() -> None:
     free, (only,) = free_of(48)
     assert free.take(value(4, 3)) is only

@@ -45,6 +45,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "dict of one more tuple": lambda: {1: Weights(a(2, 3), a(3)), "x": Weights(a(1), a()), 2: ()},
     "dict in a dict": lambda: {1: {"W": a(2, 3), 2: a(3)}, 2: Weights(a(1), a())},
     "dict with an equal key of another type in a dict": lambda: {1: {"W": a(2, 3), 2.0: a(3)}, 2: Weights(a(1), a())},
+    "dict in a named tuple": lambda: Parts(a(1), {1: a(2, 3), 2: a(3)}),
     "dict with None": lambda: {1: None, 2: (a(2, 3),)},
     "empty dict": dict,
     "list of tuples": lambda: [(a(2, 3), a(3)), (a(1), a())],

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 
 import funcnet as fn
 from funcnet import tree
+from funcnet.compiler.binding import Binding
 from funcnet.compiler.buffers import ALIGNMENT
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES, make_plan
@@ -395,6 +396,25 @@ def test_the_gradient_of_a_bias_is_written_though_that_of_its_weight_is_computed
     assert_no_clobber(make_plan(trace, (y.sum(),), ((x.T @ y) * 2.0, y.sum(axis=0))))
 
 
+def test_biases_that_stand_behind_the_weights_of_others_have_their_own_gradients() -> None:
+    trace = Trace(F32, 4)
+    V, _, W, _ = map(trace.parameter, [(3, 2), (2,), (3, 2), (2,)])
+    x = trace.input((4, 3), F32)
+    g, h = x @ W, x @ V
+    products = [x.T @ h, x.T @ g]
+    plan = make_plan(trace, (), [products[0], g.sum(axis=0), products[1], h.sum(axis=0)])
+    assert_no_clobber(plan)
+    program = Binding(plan)
+    rng = np.random.default_rng(0)
+    program.params[...] = rng.integers(-8, 9, 16)
+    program.inputs[0][...] = numbers = rng.integers(-8, 9, (4, 3)).astype(F32)
+    h, g = (numbers @ program.params[start : start + 6].reshape(3, 2) for start in (0, 8))
+    for f, args in program.program:
+        f(*args)
+    expected = [numbers.T @ h, g.sum(axis=0), numbers.T @ g, h.sum(axis=0)]
+    assert np.array_equal(program.gradient, np.concatenate([part.ravel() for part in expected]))
+
+
 # --- how many calls
 
 
@@ -664,6 +684,7 @@ def test_a_forward_pass_has_no_memory_for_a_gradient() -> None:
     plan = apply_plan(fn.serial(fn.linear(3)), (2,))
     assert plan.gradient_buffer.size == 0
     assert not plan.has_gradient
+    assert not plan.over_params
 
 
 def test_a_step_has_memory_for_the_gradient_of_one_number() -> None:
@@ -728,6 +749,18 @@ def test_a_free_buffer_grows_for_a_larger_value() -> None:
     sizes = sorted(buffer.size for buffer in plan.working_buffers if buffer.size)
     assert sum(sizes) < 4 * 4 * (3 + 2 + 2 + 8 + 8)
     assert 4 * 4 * 3 not in sizes
+
+
+def test_a_small_value_leaves_a_large_buffer_to_a_large_one() -> None:
+    """The mean of each row would fit where x was, which the last value then could not have."""
+
+    def function(W: Any, x: Any) -> Any:
+        y = np.exp(x).sum(axis=1, keepdims=True)
+        return np.tanh(y) @ W + y
+
+    plan = planned(function, (999,), params=[(1, 999)], passes=())
+    sizes = sorted(buffer.size for buffer in plan.working_buffers if buffer.size > 4 * 4)
+    assert sizes == [4 * 4 * 999] * 2
 
 
 @every_case

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from functools import partial
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from funcnet.core import layer
 from funcnet.exports.c.names import TAKEN
 from funcnet.native.toolchain import find_compiler
 from funcnet.tracing.products import contract
-from tests.exports.running import STRICT, Run, has_compiler, run_all
+from tests.exports.running import STRICT, Run, has_compiler, program, run_all
 from tests.support.budget import examples
 from tests.support.cases import CASES, Case
 from tests.support.recurrences import with_recurrence
@@ -104,14 +106,30 @@ def assert_close(found: list[Any], right: list[Any], dtype: Any, what: str) -> N
     ids=["float32", "float64", "sanitized"],
 )
 def test_every_operator_and_its_gradient(tmp_path: Path, dtype: Any, flags: tuple[str, ...]) -> None:
-    written = [case for case in CASES if is_written(case)]
-    assert {case.name for case in CASES} - {case.name for case in written} == {"custom_layer"}
-    pairs = [(pair, case.name) for i, case in enumerate(written) for pair in runs_of(i, case, dtype)]
-    assert len(pairs) > 150
+    pairs = pairs_of_all(dtype)
     found = run_all([run for (run, _), _ in pairs], tmp_path, *flags)
     for ((_, right), name), (status, arrays) in zip(pairs, found, strict=True):
         assert status == 0
         assert_close(arrays, right, dtype, name)
+
+
+def pairs_of_all(dtype: Any) -> list[tuple[tuple[Run, list[Any]], str]]:
+    """Those of every layer that can be written, with its name."""
+    written = [case for case in CASES if is_written(case)]
+    assert {case.name for case in CASES} - {case.name for case in written} == {"custom_layer"}
+    pairs = [(pair, case.name) for i, case in enumerate(written) for pair in runs_of(i, case, dtype)]
+    assert len(pairs) > 150
+    return pairs
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="ziglang is not here")
+def test_clang_has_nothing_to_say_either(tmp_path: Path) -> None:
+    source = tmp_path / "program.c"
+    source.write_text(program([run for (run, _), _ in pairs_of_all(np.float32)]), encoding="utf-8")
+    command = [sys.executable, "-m", "ziglang", "cc", *STRICT, "-c", str(source), "-o", str(source.with_suffix(".o"))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 NET: Any = fn.network(
@@ -353,6 +371,15 @@ def test_keys_and_functions_called_like_words_of_c(tmp_path: Path) -> None:
     for (status, arrays), y in zip(run_all(runs, tmp_path), right, strict=True):
         assert status == 0
         assert_close(arrays[1:], [y], np.float32, "")
+
+
+def test_a_key_that_looks_like_an_element_of_another_value(tmp_path: Path) -> None:
+    operators: Any = {"a": fn.tanh(), "a_i": fn.tanh(), "both": fn.concatenate()}
+    net: Any = fn.network(operators, {"a": ["a_i", "both"], "a_i": ["both"]})
+    x = np.ones((ROWS, 2))
+    y = net.apply({}, x)
+    ((_, found),) = run_all([Run(fn.to_c(net, {}, x), "net", (x, np.zeros_like(y)))], tmp_path)
+    assert_close(found[1:], [y], np.float64, "")
 
 
 def called(name: str) -> Any:

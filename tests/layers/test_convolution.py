@@ -167,6 +167,27 @@ def test_what_no_window_reads_has_no_gradient(padding: str) -> None:
     assert set(np.unique(dx)) == {0.0, 7.0}
 
 
+@pytest.mark.parametrize("features", [1, 2, 3, 5, 7, 8, 9])
+@pytest.mark.parametrize("height", [1, 2, 3, 5])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_gradient_of_a_kernel_with_few_features(features: int, height: int, groups: int) -> None:
+    """Of one row of the output at a time, two or four."""
+    for count in (1, 2, 3, 4, 8):
+        x, g = RNG.normal(size=(3, height + count - 1, 4, 4)), RNG.normal(size=(3, count, 3, features * groups))
+        layer = fn.conv(features * groups, (height, 2), groups=groups)
+        params, _ = layer.init(fn.key(0), x.shape[1:], dtype=np.float64)
+        _, pullback = layer.apply.vjp(params, x)
+        patches = np.lib.stride_tricks.sliding_window_view(x, (height, 2), (1, 2))
+        expected = np.concatenate(
+            [
+                np.einsum("nhwcij,nhwf->ijcf", *pair)
+                for pair in zip(np.split(patches, groups, 3), np.split(g, groups, 3), strict=True)
+            ],
+            axis=-1,
+        )
+        np.testing.assert_allclose(pullback(g)[0].weight, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_kernels_are_drawn_by_their_fans() -> None:
     for layer, fan_in in ((fn.conv(64, (3, 3)), 9 * 32), (fn.conv_transpose(64, (3, 3)), 9 * 32)):
         params, _ = layer.init(fn.key(0), (8, 8, 32))
@@ -223,7 +244,7 @@ NETWORKS: dict[str, tuple[fn.Layer[Any], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("rows", [0, 1, 5])
+@pytest.mark.parametrize("rows", [0, 1, 5, 150])
 def test_the_program_agrees_with_the_pure_functions_however_images_lie(name: str, rows: int) -> None:
     net, shape = NETWORKS[name]
     params, _ = net.init(fn.key(1), shape, dtype=np.float64)

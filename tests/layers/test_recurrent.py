@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import funcnet as fn
 from funcnet import tree
 from funcnet.testing import check_layer
+from funcnet.tracing.forms import Instruction, unbuffered
 from tests.support.budget import examples
 
 LAYERS: dict[str, Callable[..., fn.Layer[Any]]] = {"rnn": fn.rnn, "lstm": fn.lstm, "gru": fn.gru}
@@ -117,12 +118,13 @@ def test_no_rows_and_no_times(name: str, lengths: bool, rows: int, times: int) -
 
 @every_layer
 @pytest.mark.parametrize("sequences", [False, True])
-def test_many_steps_are_those_of_the_pure_function(name: str, sequences: bool) -> None:
-    layer, params, x = problem(name, return_sequences=sequences)
+@pytest.mark.parametrize("rows", [4, 40])  # 40 times the units are a row that is read where it lies
+def test_many_steps_are_those_of_the_pure_function(name: str, sequences: bool, rows: int) -> None:
+    layer, params, x = problem(name, rows, return_sequences=sequences)
     net = fn.serial(layer, fn.linear(2))
     _, shape = net.init(fn.key(0), (TIMES, INPUTS))
     params = (params, fn.linear(2).init(fn.key(1), (UNITS,), dtype=np.float64)[0])
-    step, target, expected = fn.sgd_step(net, fn.mse(), learning_rate=0.1), np.ones((4, *shape)), params
+    step, target, expected = fn.sgd_step(net, fn.mse(), learning_rate=0.1), np.ones((rows, *shape)), params
     for _ in range(3):  # the memory of a step is that of the one before
         params, _ = step(params, x, target)
         y, pullback = net.apply.vjp(expected, x)
@@ -153,6 +155,12 @@ def owner(array: Any) -> Any:
     return array
 
 
+def all_instructions(program: Iterable[Instruction]) -> Iterator[Instruction]:
+    """Those, too, that one of them makes."""
+    for f, args in program:
+        yield from all_instructions(args) if f is unbuffered else [(f, args)]
+
+
 @every_layer
 def test_memory_is_that_of_the_states_and_of_one_set_of_cotangents(name: str) -> None:
     rows, times, units = 32, 1000, 32
@@ -161,7 +169,7 @@ def test_memory_is_that_of_the_states_and_of_one_set_of_cotangents(name: str) ->
     compiled: Any = fn.value_and_grad(net, fn.mse())
     compiled(params, np.zeros((rows, times, units), np.float32), np.zeros((rows, 1), np.float32))
     (program,) = compiled._programs.by_signature.values()
-    arrays = [x for f, args in program.take().program for x in (getattr(f, "__self__", None), *args)]
+    arrays = [x for f, args in all_instructions(program.take().program) for x in (getattr(f, "__self__", None), *args)]
     owners = [owner(x) for x in arrays if isinstance(x, np.ndarray)]
     held = sum({id(x): x.nbytes for x in owners}.values())
     assert 1 < held / (4 * rows * times * units * sum(KEPT[name])) < 1.1

@@ -317,11 +317,12 @@ def test_a_single_use_value_is_made_with_its_reader() -> None:
     native(params, *batch(40))
     (program,) = native._programs.by_signature.values()
     grouping: Grouping = program.code.first.grouping
-    squares = [
-        c for g in grouping.groups for c in g.calls if c.primitive.name == "multiply" and c.inputs[0] is c.inputs[1]
-    ]
+    made = [call for group in grouping.groups for call in group.calls]
+    squares = [call for call in made if call.primitive.name == "multiply" and call.inputs[0] is call.inputs[1]]
+    slopes = [call for call in made if any(x is square.output for x in call.inputs for square in squares)]
     assert squares
-    assert not any(id(c.output) in grouping.stored for c in squares)
+    assert slopes
+    assert not any(id(call.output) in grouping.stored for call in (*squares, *slopes))
 
 
 @pytest.mark.parametrize("layer", [fn.mse(reduction="sum"), fn.dropout(0.5), fn.serial(fn.linear(2), fn.tanh())])

@@ -26,7 +26,7 @@ def in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: Any) -> None:
         raise AssertionError("each step is a call of its own")
 
-    monkeypatch.setattr("funcnet.training.scan.begin", refuse)
+    monkeypatch.setattr("funcnet.training.scan.Run", refuse)
 
 
 def bits(given: Any) -> list[bytes]:

@@ -7,6 +7,21 @@ REASONS: dict[str, list[str]] = {
     "NumPy makes the dtype of the dict at each call, which takes longer": [
         "compiler.layout.Layout.__init__: np.dtype({'names': names, 'formats': [(dtype, shape) for shape in shapes], 'offsets': [start * dtype.itemsize for start in starts[:-1]], 'itemsize': self.count * dtype.itemsize}) -> {'names': names, 'formats': [(dtype, shape) for shape in shapes], 'offsets': [start * dtype.itemsize for start in starts[:-1]], 'itemsize': self.count * dtype.itemsize} (dropped branch)",
     ],
+    "the fields are got one after the other, which takes longer": [
+        "compiler.layout.fields_getter: 1 -> 2 (off by one)",
+        "compiler.layout.fields_getter: itemgetter(*names) if len(names) > 1 else lambda record: tuple([record[name] for name in names]) -> lambda record: tuple([record[name] for name in names]) (dropped branch)",
+    ],
+    "what is kept is made anew at each call, which takes longer": [
+        "compiler.workspace.Workspace.read: self.places or self.layout.views(self.own) -> self.layout.views(self.own) (condition)",
+    ],
+    "how many rows are copied at a time makes a difference in time alone": [
+        "compiler.workspace.(ROWS_AT_ONCE, FEWEST_FEATURES): 32 -> 33 (off by one)",
+        "compiler.workspace.(ROWS_AT_ONCE, FEWEST_FEATURES): 64 -> 65 (off by one)",
+    ],
+    "a number times 1 is that number; it takes longer": [
+        "compiler.workspace.taker: partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor -> lambda: y[()] * factor (dropped branch)",
+        "compiler.workspace.Blocks._hand_out: total if total.ndim else total[()] * self.plan.factors[place] -> total[()] * self.plan.factors[place] (dropped branch)",
+    ],
     "a value that is no view of another has no view function: what follows is asked for the type checker": [
         "compiler.planning.stored: value.base is not None and value.view is not None -> value.view is not None (condition)",
     ],
@@ -38,6 +53,9 @@ REASONS: dict[str, list[str]] = {
         "compiler.fusion.settle: value.elements < 2 -> value.elements <= 2 (condition)",
         "compiler.fusion.settle: 2 -> 3 (off by one)",
     ],
+    "a result is read by nobody else, or is counted more than once anyway": [
+        "compiler.planning.eliminate_dead_code: 1 -> 2 (off by one)",
+    ],
     "only whether a value is read at all counts by then": [
         "compiler.fusion.packed_in: 1 -> 2 (off by one) #3",
         "compiler.planning.place_gradient: 1 -> 2 (off by one) #2",
@@ -63,8 +81,6 @@ REASONS: dict[str, list[str]] = {
         "layers.recurring._blocks_of_gru: size + 1 (upcast) #3",
         "layers.recurring._checked: gates * R.shape[0] (in place)",
         "layers.recurring._checked: gates * R.shape[0] (upcast)",
-        "layers.recurring._gates: k + size (in place)",
-        "layers.recurring._gates: k + size (upcast)",
         "layers.recurring._rows: size + 1 (in place)",
         "layers.recurring._rows: size + 1 (upcast)",
         "layers.recurring._specs: 1 + options.return_state (upcast)",
@@ -195,9 +211,6 @@ REASONS: dict[str, list[str]] = {
         "losses.regression._pinball: sign * sign (in place)",
         "losses.regression._log_cosh: size + np.log1p(np.expm1(size * -2.0) * 0.5) (in place)",
         "layers.convolution._conv: y + b (in place)",
-        "layers.recurring.lstm_function: f * 0.5 (in place)",
-        "layers.recurring.lstm_function: i * 0.5 (in place)",
-        "layers.recurring.lstm_function: o * 0.5 (in place)",
     ],
     "a view of a whole array is that array": [
         "losses.reduction.column: g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] if g.ndim < like.ndim else g -> g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] (dropped branch)",
@@ -226,8 +239,7 @@ REASONS: dict[str, list[str]] = {
         "layers.recurrent._draw: np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=1) -> np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=-1) (axis)",
         "layers.recurrent._draw: np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=1) -> np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=-1) (axis)",
         "layers.bidirectional._bidirectional: np.concatenate([from_forward[-1], from_backward[-1]], axis=1) -> np.concatenate([from_forward[-1], from_backward[-1]], axis=-1) (axis)",
-        "layers.recurring.lstm_function: np.concatenate([o * 0.5, i * 0.5, f * 0.5, g], axis=1) -> np.concatenate([o * 0.5, i * 0.5, f * 0.5, g], axis=-1) (axis)",
-        "layers.recurring.lstm_function: np.concatenate([o, i, f, g], axis=1) -> np.concatenate([o, i, f, g], axis=-1) (axis)",
+        "layers.recurring.lstm_function: np.concatenate([M[:, :3 * size] * 0.5, M[:, 3 * size:]], axis=1) -> np.concatenate([M[:, :3 * size] * 0.5, M[:, 3 * size:]], axis=-1) (axis)",
     ],
     "the sum over no axes is the array, that of one channel the channel": [
         "layers.group_norm._mean_of_groups: a.sum(axis=places) if places else a -> a.sum(axis=places) (dropped branch)",

@@ -16,6 +16,8 @@ import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import blocking, workspace
 from funcnet.training import scan as module
+from funcnet.training.gradients import SGDStep
+from funcnet.training.steps import TrainStep
 from tests.support.recurrences import with_recurrence
 from tests.support.strategies import Problem, problems
 from tests.training.test_steps import NET, PARAMS, bits, each_optimizer
@@ -106,6 +108,14 @@ def test_a_state_of_ones_own_and_an_optimizer_of_ones_own() -> None:
         return tree.map(lambda g, last: -0.1 * (g + last), gradient, state), gradient
 
     check(fn.train_step(NET, fn.mse(), fn.Optimizer(lambda p: tree.map(np.zeros_like, p), update)), PARAMS, X, T)
+
+
+@pytest.mark.parametrize("check_finite", [False, True])
+def test_an_optimizer_may_keep_the_params_that_it_is_given(check_finite: bool) -> None:
+    def update(gradient: Any, state: Any, params: Any = None) -> Any:
+        return tree.map(lambda g, p, first: 0.01 * (first - p) - 0.1 * g, gradient, params, state[0]), (*state, params)
+
+    check(fn.train_step(NET, fn.mse(), fn.Optimizer(lambda p: (p,), update), check_finite=check_finite), PARAMS, X, T)
 
 
 def test_metrics_become_arrays() -> None:
@@ -270,15 +280,15 @@ def test_trees_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The flat way is taken by every optimizer that allows it: no step makes a tree, or looks at one."""
     calls: list[str] = []
     step, train = fn.sgd_step(NET, fn.mse(), learning_rate=0.1), fn.train_step(NET, fn.mse(), fn.adam(0.1))
-    monkeypatch.setattr(fn.training.gradients.SGDStep, "__call__", lambda *given: calls.append("step"))
-    monkeypatch.setattr(fn.training.steps.TrainStep, "advance", lambda *given: calls.append("step"))
-    finish = module.FlatRun.finish
+    monkeypatch.setattr(SGDStep, "__call__", lambda *given: calls.append("step"))
+    monkeypatch.setattr(TrainStep, "__call__", lambda *given: calls.append("step"))
+    finish = module.Run.finish
 
     def finished(run: Any) -> Any:
         calls.append("finish")
         return finish(run)
 
-    monkeypatch.setattr(module.FlatRun, "finish", finished)
+    monkeypatch.setattr(module.Run, "finish", finished)
     fn.scan(step, PARAMS, X, T)
     fn.scan(train, PARAMS, train.init(PARAMS), X, T)
     fn.fit(step, PARAMS, (X[0], T[0]), 1, 2)

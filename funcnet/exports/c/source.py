@@ -12,13 +12,12 @@ from funcnet import tree
 from funcnet.arrays import Array, Labels
 from funcnet.calling import checks_call
 from funcnet.errors import ExportError
-from funcnet.exports.c.calls import write_call
 from funcnet.exports.c.names import c_name
-from funcnet.exports.c.program import Program
 from funcnet.exports.c.update import read_update, state_text, update_lines
-from funcnet.exports.c.writer import BAD_LABEL, BAD_MASK, INDICES, NO_WEIGHT, OWN_NAMES, Writer, row_major
-from funcnet.exports.described import Described, describe, is_integer, is_mask, printable
+from funcnet.exports.c.writer import BAD_LABEL, BAD_MASK, C99, NO_WEIGHT, OWN_NAMES
+from funcnet.exports.described import Described, describe, is_integer, is_mask
 from funcnet.native.updates import Update
+from funcnet.native.writing import INDICES, in_comment, row_major
 from funcnet.options import flag
 from funcnet.tracing.trace import Value
 from funcnet.training.gradients import SGDStep
@@ -70,23 +69,13 @@ class _File:
         self.described = described
         self.name = name
         self.embed = embed
-        program = Program(described.plan)
-        self.writer = Writer(described, program, name)
+        direct = self._direct_outputs()
+        self.writer = C99(described, name, f"{name}_params" if embed else "params", direct)
         self.T: str = self.writer.T
         self.count: int = described.layout.count
         step: Any = described.function
         self.update: Update | None = read_update(self.writer, step) if has_state(step) else None
-        direct = self._direct_outputs()
-        program.allot(direct)
-        for group in program.groups:
-            call = group.calls[0]
-            if call.scope:
-                names = ", ".join(call.primitive.name for call in group.calls)
-                self.writer.put(f"/* {in_comment(call.scope)}: {names} */")
-            if group.elementwise:
-                self.writer.group(group)
-            else:
-                write_call(self.writer, call)
+        self.writer.write()
         self._hand_out(direct)
 
     def _outputs(self) -> list[Value]:
@@ -94,15 +83,15 @@ class _File:
         outputs: list[Value] = plan.outputs
         return outputs[:1] if self.described.gradient else outputs
 
-    def _direct_outputs(self) -> list[Value]:
-        """Outputs that are computed where the caller wants them."""
-        found: list[Value] = []
+    def _direct_outputs(self) -> dict[str, Value]:
+        """Outputs that are computed where the caller wants them, by their names: all that lie there row by row."""
+        found: dict[str, Value] = {}
         outputs = self._outputs()
         for name, y in zip(self._output_names(), outputs, strict=True):
             alone = sum(other.root is y.root for other in outputs) == 1
-            if not self.described.gradient and y.base is None and y.call is not None and alone and y.shape:
-                self.writer.pointers[id(y)] = name
-                found.append(y)
+            plain = y.base is None and y.call is not None and y.order is None
+            if not self.described.gradient and plain and alone and y.shape:
+                found[name] = y
         return found
 
     def _output_names(self) -> list[str]:
@@ -111,18 +100,15 @@ class _File:
         count = len(self.described.plan.outputs)
         return ["y"] if count == 1 else [f"y{i}" for i in range(count)]
 
-    def _hand_out(self, direct: list[Value]) -> None:
+    def _hand_out(self, direct: dict[str, Value]) -> None:
         """Copy outputs that stand elsewhere to the caller."""
         writer = self.writer
         for name, y, factor in zip(self._output_names(), self._outputs(), self.described.plan.factors, strict=False):
-            if any(y is other for other in direct):
-                continue
-            self._copy_out(name, y, "" if factor == 1.0 else f"{writer.number(factor)} * ")
-
-    def _copy_out(self, name: str, y: Value, scale: str) -> None:
-        writer, indices = self.writer, INDICES[: y.ndim]
-        there = f"{name}[{row_major(y.shape, indices)}]"
-        writer.around(y.shape, indices, lambda: writer.put(f"{there} = {scale}{writer.element(y, indices)};"))
+            if name not in direct:
+                indices = INDICES[: y.ndim]
+                scale = "" if factor == 1.0 else f"{writer.number(factor)} * "
+                line = f"{name}[{row_major(y.shape, indices)}] = {scale}{writer.element(y, indices)};"
+                writer.loops(y.shape, range(y.ndim), [line])
 
     def _array(self, kind: str, name: str, shape: Sequence[int], comment: str) -> Argument:
         return Argument(f"{kind} {name}[{max(1, prod(shape))}]", f"{name}: {comment}, shape {tuple(shape)}, row by row")
@@ -137,7 +123,7 @@ class _File:
             found.append(Argument(f"{'' if changed else 'const '}{T} params[{self.count}]", f"params: {what}"))
         if self._has_state():
             found.append(Argument(f"{self.name}_state *state", f"state: the optimizer's, made by {self.name}_init"))
-        for i, (name, x) in enumerate(zip(self.writer.names.inputs, d.plan.inputs, strict=True)):
+        for i, (name, x) in enumerate(zip(self.writer.keys.inputs, d.plan.inputs, strict=True)):
             kind, what = f"const {T}", ""
             if is_integer(x):
                 kind, what = "const int", ", of labels or lengths"
@@ -160,6 +146,7 @@ class _File:
     def text(self) -> str:
         """The file."""
         body, w = self._body(), self.writer
+        size = (w.placement.size - w.placement.start) // self.described.plan.dtype.itemsize
         signature = f"int {self.name}({', '.join(argument.text for argument in self.arguments())})"
         parts = [
             self._comment(signature),
@@ -167,7 +154,7 @@ class _File:
             *(f"{line}\n" for line in self.writer.helpers()),
             state_text(self.writer, self.update, self.count) if self.update and self._has_state() else "",
             self._constants(),
-            f"static {self.T} {self.name}_memory[{w.program.size}];\n" if w.program.size else "",
+            f"static {self.T} {self.name}_memory[{size}];\n" if size else "",
             f"static {self.T} {self.name}_scratch[{w.scratch_size}];\n" if w.scratch_size else "",
             f"static long {self.name}_ends[{w.longest}];\n" if w.longest else "",
             f"static {self.T} {self.name}_gradient[{self.count}];\n" if self._updates() and self.count else "",
@@ -225,35 +212,19 @@ class _File:
         """Pointers for what the loops name, the loops, and the update."""
         writer, plan, T = self.writer, self.described.plan, self.T
         update = update_lines(T, self.update, self.count) if self.count and self._updates() else []
-        found: list[str] = []
-        source = f"{self.name}_params" if self.embed else "params"
-        for v in plan.parameters:
-            name = writer.names.params[v.offset]
-            if name in writer.used:
-                found.append(f"    const {T} *const {name} = {source} + {v.offset};")
-        if self.described.gradient and self.count:
-            if self._updates():
-                found.append(f"    {T} *const gradient = {self.name}_gradient;")
-            for v in plan.parameters:
-                name = writer.names.gradients[v.offset]
-                if name in writer.used:
-                    found.append(f"    {T} *const {name} = gradient + {v.offset};")
-        for value in (y for call in plan.calls for y in call.outputs):
-            place = writer.program.places.get(id(value))
-            if place is not None:
-                found.append(f"    {T} *const {writer.names.of(value)} = {self.name}_memory + {place};")
-        found += [f"    (void){name};" for name in writer.names.inputs if name not in writer.used]
-        if self.count and not self.embed and not self._updates() and not writer.used & {*writer.names.params.values()}:
-            found.append("    (void)params;")
-        return [*found, *writer.lines, *update]
+        params, gradient, memory = writer.declarations
+        head = [*params]
+        if gradient and self._updates():
+            head.append(f"    {T} *const gradient = {self.name}_gradient;")
+        head += [*gradient, *memory]
+        unread = zip(writer.keys.inputs, plan.inputs, strict=True)
+        head += [f"    (void){name};" for name, x in unread if id(x) not in writer.names]
+        if self.count and not self.embed and not self._updates() and not params:
+            head.append("    (void)params;")
+        return [*head, *writer.lines, *update]
 
 
-def in_comment(text: str) -> str:
-    """The text without what would end a comment, begin another one, or be read as another character."""
-    return printable(text).replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
-
-
-def _literal(x: Any, writer: Writer) -> str:
+def _literal(x: Any, writer: C99) -> str:
     """A number with just the digits that its dtype has."""
     return writer.number(float(x)) if not np.isfinite(x) else f"{x!s}{writer.suffix}"
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcnet.exports.c.writer import OWN, Writer
+from funcnet.exports.c.functions import OWN
+from funcnet.exports.c.writer import C99
 from funcnet.native.updates import Language, Places, Update, loops_of, update_of
 from funcnet.training.steps import TrainStep
 
 
-def read_update(w: Writer, step: TrainStep[Any, Any]) -> Update:
+def read_update(w: C99, step: TrainStep[Any, Any]) -> Update:
     """The optimizer of a step as text."""
-    own = {name: f"{w.name}_{name}" for name in OWN}
+    own = {name: f"{w.prefix}_{name}" for name in OWN}
     say = Language(w.number, "1.0 - pow({!r}, {})".format, {"sqrt": f"sqrt{w.suffix}", "max": "fmax", **own})
-    update = update_of("to_c", step.optimizer, w.dtype, say)
+    update = update_of("to_c", step.optimizer, w.plan.dtype, say)
     text = "".join(line for _, line in update.lines)
     for name, called in own.items():
         if f"{called}(" in text:
@@ -21,7 +22,7 @@ def read_update(w: Writer, step: TrainStep[Any, Any]) -> Update:
     return update
 
 
-def state_text(w: Writer, update: Update, count: int) -> str:
+def state_text(w: C99, update: Update, count: int) -> str:
     """The type of the state, and the function that begins one."""
     fields = ["    long steps;"] * update.counts + [f"    {w.T} {v}[{count}];" for v in update.vectors]
     first = ["    state->steps = 0;"] * update.counts
@@ -29,8 +30,8 @@ def state_text(w: Writer, update: Update, count: int) -> str:
         first.append(f"    for (int i = 0; i < {count}; i++) {{")
         first += [f"        state->{v}[i] = {w.number(x)};" for v, x in update.vectors.items()]
         first.append("    }")
-    lines = ["", "typedef struct {", *fields, f"}} {w.name}_state;", ""]
-    return "\n".join([*lines, f"void {w.name}_init({w.name}_state *state)", "{", *first, "}", "", ""])
+    lines = ["", "typedef struct {", *fields, f"}} {w.prefix}_state;", ""]
+    return "\n".join([*lines, f"void {w.prefix}_init({w.prefix}_state *state)", "{", *first, "}", "", ""])
 
 
 def update_lines(T: str, update: Update | None, count: int) -> list[str]:

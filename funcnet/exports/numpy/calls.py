@@ -77,6 +77,10 @@ class Recorder:
         kind = np.dtype(f"u{array.dtype.itemsize}")
         return array if array.dtype == kind else array.view(kind)
 
+    def in_rows(self, program: list[forms.Instruction], length: int) -> list[forms.Instruction]:
+        """The calls as they are."""
+        return program
+
     def value(self, value: Value) -> Any:
         """The array of a value, made where a root is met first."""
         found = self._arrays.get(id(value))

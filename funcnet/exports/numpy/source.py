@@ -15,8 +15,9 @@ from funcnet.compiler.blocking import alike, spans
 from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import Plan
 from funcnet.compiler.planning import PASSES
+from funcnet.display import printable
 from funcnet.errors import ExportError
-from funcnet.exports.described import Described, Names, describe, plan_of, printable
+from funcnet.exports.described import Described, Names, describe, plan_of
 from funcnet.exports.numpy.arrays import named
 from funcnet.exports.numpy.calls import CONSTANT, TAKEN, Recorder, sources
 from funcnet.exports.numpy.lines import broken
@@ -289,9 +290,8 @@ class _File:
     def _tree(self) -> str:
         if not self.described.gradient:
             return ""
-        leaves = iter(
-            zip(np.cumsum([0, *map(size, self.described.layout.shapes)]), self.described.layout.shapes, strict=False)
-        )
+        shapes = self.described.layout.shapes
+        leaves = iter(zip(np.cumsum([0, *map(size, shapes)]), shapes, strict=False))
         text = built(self.described.layout.structure, leaves)
         return f'\n\ndef tree(v):\n    """Params whose arrays are pieces of a vector."""\n    return {text}\n'
 
