@@ -67,11 +67,11 @@ RULES = {
     "compiler.params_cache": ["workspace", "held", "reuse"],
     "compiler.program_cache": ["reuse", "held", "programs"],
     "compiler.programs": ["programs", "reuse", "warm"],
-    "tracing.images": ["convolution", "blocking"],
+    "tracing.images": ["tracing/images", "convolution"],
     "tracing.windows": ["windows", "convolution"],
-    "tracing.products": ["attention", "passes"],
-    "tracing.cells": ["recurrent", "bidirectional", "sequences"],
-    "tracing.recurrence": ["recurrent", "bidirectional", "bad_sequences", "sequences"],
+    "tracing.products": ["products", "attention"],
+    "tracing.cells": ["cells", "recurrent", "bidirectional", "sequences"],
+    "tracing.recurrence": ["cells", "recurrent", "bidirectional", "bad_sequences", "sequences"],
 }
 """Modules that decide, count and put calls together, and the tests that see their rules."""
 ALSO = {
@@ -121,7 +121,8 @@ def tests_of(module: str) -> list[str]:
     """The files of tests that are about a module."""
     last = module.rsplit(".", 1)[-1]
     names = RULES[module.removeprefix("funcnet.")] if is_rule(module) else [last, *ALSO.get(last, [])]
-    files = [str(file) for name in names for file in sorted((ROOT / "tests").rglob(f"test_{name}.py"))]
+    patterns = [f"{folder}{slash}test_{name}.py" for folder, slash, name in (name.rpartition("/") for name in names)]
+    files = [str(file) for pattern in patterns for file in sorted((ROOT / "tests").rglob(pattern))]
     assert files, f"no tests are about {module}: name some in ALSO"  # of no files, pytest would take all
     return files
 

@@ -5,7 +5,7 @@ Each C function takes one argument, a table of pointers: the slab, the arrays gi
 
 from __future__ import annotations
 
-import re
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from funcnet.native.calls import product as plain_product
 from funcnet.native.expressions import fast
 from funcnet.native.grouping import Grouping
 from funcnet.native.memory import Placement
-from funcnet.native.writing import INDICES, Writer, row_major
+from funcnet.native.writing import INDICES, Writer, row_major, wish_of
 from funcnet.tracing.primitive import MATMUL, MAX, SUM
 from funcnet.tracing.products import CONTRACT
 from funcnet.tracing.trace import Call, Value
@@ -33,8 +33,10 @@ class Emission(Writer):
     checks: calls that set the status, for NumPy to make again and raise the error.
     """
 
+    has_tiles: bool = True
+
     def __init__(self, plan: Plan, grouping: Grouping, placement: Placement) -> None:
-        super().__init__(plan, grouping, placement)
+        super().__init__(plan, grouping, placement, "fn")
         self.declarations: dict[str, str] = {}
         self.segments: list[list[str]] = [self.lines]
         self.numpy_calls: list[Call] = []
@@ -54,7 +56,7 @@ class Emission(Writer):
 
     def declared(self, root: Value) -> str:
         """The name of the pointer to a stored value."""
-        found = f"v{len(self.names)}{identifier(root)}"
+        found = f"v{len(self.names)}" + (f"_{wish_of(root.call)}" if root.call else "")
         kind, place = self.c_type(root), self.placement.place(root)
         text = f"{kind} *const {found} = ({kind} *)(fn_slab + {place});"
         if self.plan.is_param(root):
@@ -74,10 +76,6 @@ class Emission(Writer):
         """A function of `functions.h`, else of the C library."""
         return fast(name, self.suffix)
 
-    def constant(self, array: Any) -> str:
-        """None: calls with arrays of constants are NumPy's."""
-        raise AssertionError(array)
-
     def refusal(self, call: Call, instead: str) -> str:
         """A statement for where a call reads what is wrong: it sets the status, and does something instead."""
         self.checks.append(call)
@@ -86,7 +84,7 @@ class Emission(Writer):
     def _copy_inputs(self) -> None:
         """Bring each floating input from its rows to its features."""
         for i, value in enumerate(self.plan.inputs):
-            if id(value) not in self.grouping.stored:
+            if id(value) not in self.grouping.stored or self._is_read_as_given(value):
                 continue
             if self._is_turned(value):
                 (name, (_, stride)), (rows, features) = self.pointer(value), value.shape
@@ -96,6 +94,20 @@ class Emission(Writer):
                 line = f"{self.element(value, indices)} = fn_x{i}[{row_major(value.shape, indices)}];"
                 self.loops(value.shape, self.storage_order(value), [line])
             self._put_ones(value)
+
+    def _is_read_as_given(self, value: Value) -> bool:
+        """Whether all that reads it reads it where the caller has it."""
+        readers = [call for call in self.plan.calls if any(v.root is value for v in call.operands)]
+        if value.dtype != self.plan.dtype or any(y.root is value for y in self.plan.outputs):
+            return False
+        return all(recurrence.reads_as_given(call, value) for call in readers)
+
+    def given(self, value: Value) -> tuple[str, list[int]]:
+        """The same, of an array from the caller where the caller has it."""
+        for i, x in enumerate(self.plan.inputs):
+            if x is value and x.dtype == self.plan.dtype:
+                return f"fn_x{i}", [prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
+        return self.pointer(value)
 
     def _is_turned(self, value: Value) -> bool:
         """Whether it is a table of numbers that is stored column by column."""
@@ -183,9 +195,3 @@ def c_type(value: Value) -> str:
     """The C type of the elements of a value."""
     dtype = np.dtype(value.dtype)
     return TYPES[dtype.kind].format(bits=8 * dtype.itemsize)
-
-
-def identifier(root: Value) -> str:
-    """The rest of a value's name: the operator that makes it."""
-    scope = "" if root.call is None else f"{root.call.scope} {root.call.primitive.name}"
-    return re.sub(r"[^0-9A-Za-z]+", "_", f" {scope}").rstrip("_")

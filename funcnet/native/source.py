@@ -20,7 +20,7 @@ from funcnet.native.images import IMAGES_H
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
 from funcnet.native.recurrence import FORMS as RECURRENT
-from funcnet.native.recurrence import RECURRENCE_H
+from funcnet.native.recurrence import RECURRENCE_H, TIME_PRODUCT_H
 from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB, STEPS
 from funcnet.native.updates import Places, Update, loops_of
 from funcnet.tracing.primitive import MATMUL
@@ -103,7 +103,7 @@ class Code:
             PRODUCTS_H,
         ]
         if any(call.primitive.name in RECURRENT for call in plan.calls):
-            parts += [f"#define FN_TANH fn_tanh{self.first.suffix}", RECURRENCE_H]
+            parts += [f"#define FN_TANH fn_tanh{self.first.suffix}", RECURRENCE_H, TIME_PRODUCT_H]
         if any(call.primitive.name in IMAGES for call in plan.calls):
             parts.append(IMAGES_H)
         for rows, emission in self.emissions.items():
@@ -114,13 +114,14 @@ class Code:
 
     def _body(self, emission: Emission, lines: Sequence[str]) -> list[str]:
         """Pointers to the values that the lines name, and the lines."""
-        used = {*re.findall(r"\bv\d+\w*", "\n".join(lines))}
-        head = [text for name, text in emission.declarations.items() if name in used]
-        if any("fn_scratch" in line for line in lines):
+        used = {*re.findall(r"\w+", "\n".join(lines))}
+        constants = {name: f"static const T {name}[] = {{{numbers}}};" for numbers, name in emission.constants.items()}
+        head = [text for name, text in (emission.declarations | constants).items() if name in used]
+        if "fn_scratch" in used:
             head.append(f"T *const fn_scratch = (T *)(fn_slab + {self.scratch});")
-        if any("fn_ends" in line for line in lines):
+        if "fn_ends" in used:
             head.append(f"long *const fn_ends = (long *)(fn_slab + {self.ends});")
-        if any("fn_status" in line for line in lines):
+        if "fn_status" in used:
             head.append(f"int64_t *const fn_status = (int64_t *)(fn_slab + {self.status});")
         return [*(f"    {line}" for line in head), *lines]
 

@@ -114,7 +114,7 @@ def lower(memory: Memory, attributes: Attributes, operands: Operands, out: Any) 
     groups, rows, kw, channels, width, n = stored.shape
     source = in_memory(image).reshape(groups, channels, *image.shape[1:3], n).transpose(0, 2, 1, 3, 4)
     steps = 1 if window.rows_overlap else window.size[0]
-    plain_rows = Window((1, 1), (1, 1), (1, 1), window.padding) if steps == 1 else window
+    plain_rows = window._replace(strides=(1, 1)) if steps == 1 else window
     program: list[Instruction] = []
 
     def write(part: Any, values: Any) -> None:

@@ -25,6 +25,18 @@ REASONS: dict[str, list[str]] = {
     "the longer polynomials are right for single precision too, and take longer": [
         "tracing.special._write_normal_cdf: SINGLE if x.dtype == np.float32 else (CENTRE, TAIL) -> (CENTRE, TAIL) (dropped branch)",
     ],
+    "of rows alone it is asked where they are": [
+        "tracing.windows.lower: 1 -> 2 (off by one) #6",
+    ],
+    "what windows that lie side by side write is added to zeros, which takes longer": [
+        "tracing.windows.maximum_grad: step >= window.extent(axis) -> step > window.extent(axis) (condition)",
+    ],
+    "how many times are computed at once makes a difference in time alone": [
+        "tracing.cells.SPAN: 64 -> 65 (off by one)",
+    ],
+    "both are equal only where each axis has one element": [
+        "tracing.products.calls: abs(z.strides[at(c)]) > abs(z.strides[at(r)]) -> abs(z.strides[at(c)]) >= abs(z.strides[at(r)]) (condition)",
+    ],
     "a view has a base: it is asked for the type checker": [
         "tracing.images.image: base is not None and base.order is not None -> base.order is not None (condition)",
     ],
@@ -211,6 +223,7 @@ REASONS: dict[str, list[str]] = {
         "layers.norm._by_batch: 1 -> 2 (off by one) #3",
     ],
     "NumPy takes any length below 0 for the one that it is to find, -2 as -1": [
+        "tracing.windows.matrices: 1 -> 2 (off by one) #2",
         "tracing.primitives.scatter_add_into: 1 -> 2 (off by one) #2",
     ],
     "integers are not float32, which alone is widened": [
