@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import TypeIs, TypeVar
 
 from funcnet import tree
@@ -47,12 +49,13 @@ def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
     return found
 
 
-def accept_dtype(dtype: DType) -> np.dtype[np.floating[Any]]:
+def accept_dtype(dtype: npt.DTypeLike | None) -> np.dtype[np.floating[Any]]:
     """float32 or float64, as a dtype."""
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        raise DTypeError(f"{dtype!r} is no dtype: use np.float32 or np.float64") from None
+    found: np.dtype[Any] | None = None
+    with suppress(TypeError):
+        found = None if dtype is None else np.dtype(dtype)  # NumPy takes None for float64
+    if found is None:
+        raise DTypeError(f"{dtype!r} is no dtype: use np.float32 or np.float64")
     if found not in DTYPES:
         raise DTypeError(f"dtype {found} is not supported: use np.float32 or np.float64")
     return found

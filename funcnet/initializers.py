@@ -15,35 +15,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from funcnet.arrays import DTYPES, Array, Shape, as_shape
+from funcnet.arrays import Array, Shape, accept_dtype, as_shape
 from funcnet.calling import check_takes
 from funcnet.display import call_forgotten, shows_call
-from funcnet.errors import DTypeError, OptionError, ShapeError
+from funcnet.errors import OptionError, ShapeError
 from funcnet.options import brief, finite, not_negative
 from funcnet.random import Key, generator
 
-__all__ = [
-    "Initializer",
-    "constant",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "lecun_normal",
-    "lecun_uniform",
-    "normal",
-    "ones",
-    "orthogonal",
-    "uniform",
-    "zeros",
-]
-
-DType: TypeAlias = np.dtype[np.float32] | np.dtype[np.float64]
 Variance: TypeAlias = Callable[[float, float], float]
 
 
@@ -197,19 +180,19 @@ def accept_initializer(name: str, value: object) -> Initializer:
 
 def _filled(value: float, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
     """W = value. The key is there for the signature alone."""
-    return np.full(_shape(shape), value, _dtype(dtype))
+    return np.full(_shape(shape), value, accept_dtype(dtype))
 
 
 def _normal(stddev: float, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
     """W = stddev z, z ~ N(0, 1)."""
-    w: Array = generator(key).standard_normal(_shape(shape), _dtype(dtype))
+    w: Array = generator(key).standard_normal(_shape(shape), accept_dtype(dtype))
     w *= stddev
     return w
 
 
 def _uniform(scale: float, key: Key, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
     """W = 2 scale (u - 1/2), u ~ U[0, 1). The difference is exact, so that W is symmetric to the last bit."""
-    w: Array = generator(key).random(_shape(shape), _dtype(dtype))
+    w: Array = generator(key).random(_shape(shape), accept_dtype(dtype))
     w -= 0.5
     w *= 2 * scale
     return w
@@ -271,14 +254,3 @@ def _shape(shape: Shape) -> Shape:
     if found is None:
         raise ShapeError(f"a shape is a tuple of ints of at least 0; got {shape!r}.")
     return found
-
-
-def _dtype(dtype: Any) -> DType:
-    """`dtype`, one that networks compute in."""
-    try:
-        # None means float64 to NumPy: here it is a mistake.
-        if dtype is not None and np.dtype(dtype) in DTYPES:
-            return cast("DType", np.dtype(dtype))
-    except TypeError:
-        pass
-    raise DTypeError(f"parameters are float32 or float64; got dtype {dtype!r}.")

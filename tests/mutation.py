@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import io
 import multiprocessing
 import os
@@ -34,7 +35,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from tests.support.budget import FULL
 from tests.support.equivalent import EQUIVALENT, REASONS
-from tests.support.mutants import OF_ARRAYS, Mutant, mutants, mutated
+from tests.support.mutants import HELPERS, OF_ARRAYS, Mutant, mutants, mutated
 from tests.support.watching import Chosen, Replaced, Seen, Test, Watcher, watched
 
 ROOT = Path(__file__).parents[1]
@@ -66,11 +67,11 @@ RULES = {
     "compiler.params_cache": ["workspace", "held", "reuse"],
     "compiler.program_cache": ["reuse", "held", "programs"],
     "compiler.programs": ["programs", "reuse", "warm"],
-    "tracing.images": ["convolution", "blocking"],
+    "tracing.images": ["tracing/images", "convolution"],
     "tracing.windows": ["windows", "convolution"],
-    "tracing.products": ["attention", "passes"],
-    "tracing.cells": ["recurrent", "bidirectional", "sequences"],
-    "tracing.recurrence": ["recurrent", "bidirectional", "bad_sequences", "sequences"],
+    "tracing.products": ["products", "attention"],
+    "tracing.cells": ["cells", "recurrent", "bidirectional", "sequences"],
+    "tracing.recurrence": ["cells", "recurrent", "bidirectional", "bad_sequences", "sequences"],
 }
 """Modules that decide, count and put calls together, and the tests that see their rules."""
 ALSO = {
@@ -120,7 +121,8 @@ def tests_of(module: str) -> list[str]:
     """The files of tests that are about a module."""
     last = module.rsplit(".", 1)[-1]
     names = RULES[module.removeprefix("funcnet.")] if is_rule(module) else [last, *ALSO.get(last, [])]
-    files = [str(file) for name in names for file in sorted((ROOT / "tests").rglob(f"test_{name}.py"))]
+    patterns = [f"{folder}{slash}test_{name}.py" for folder, slash, name in (name.rpartition("/") for name in names)]
+    files = [str(file) for pattern in patterns for file in sorted((ROOT / "tests").rglob(pattern))]
     assert files, f"no tests are about {module}: name some in ALSO"  # of no files, pytest would take all
     return files
 
@@ -140,16 +142,19 @@ def forked(work: Callable[..., None], *arguments: Any) -> Iterator[Any]:
         process.join()
 
 
-def install(codes: dict[str, ast.Module], files: dict[str, Path], seen: Seen | None = None) -> None:
-    """Have these modules imported from this code."""
+def install(codes: dict[str, ast.Module], files: dict[str, Path], names: dict[str, Any]) -> None:
+    """Have these modules imported from this code, and these names known in every one."""
     compiled = {name: compile(tree, files[name], "exec") for name, tree in codes.items()}
-    sys.meta_path.insert(0, Replaced(compiled, seen))
+    sys.meta_path.insert(0, Replaced(compiled))
+    builtins.__dict__.update(names)
 
 
 def watch_rows(pipe: Any, files: dict[str, Path]) -> None:
     """Send, for each row of the table, the functions that its battery calls, and the operations that see no array."""
     seen = Seen()
-    install({name: watched(file.read_text(encoding="utf-8"), name) for name, file in files.items()}, files, seen)
+    install(
+        {name: watched(file.read_text(encoding="utf-8"), name) for name, file in files.items()}, files, {"_seen_": seen}
+    )
     from tests.support.battery import battery
     from tests.support.cases import CASES
 
@@ -164,7 +169,7 @@ def watch_rows(pipe: Any, files: dict[str, Path]) -> None:
 def watch_tests(pipe: Any, name: str) -> None:
     """Send the tests of a module, the quickest first, with what they call, and the operations that see no array."""
     seen, file = Seen(), kernels()[name]
-    install({name: watched(file.read_text(encoding="utf-8"), name)}, {name: file}, seen)
+    install({name: watched(file.read_text(encoding="utf-8"), name)}, {name: file}, {"_seen_": seen})
     watcher = Watcher(seen)
     words = io.StringIO()
     with redirect_stdout(words):
@@ -178,7 +183,7 @@ def judged(pipe: Any, name: str, mutant: Mutant, rows: list[int], tests: dict[st
     longest = LONGEST + 3 * int(sum(test.seconds for test in tests.values()))
     resource.setrlimit(resource.RLIMIT_CPU, (longest, longest))
     file = kernels()[name]
-    install({name: mutated(file.read_text(encoding="utf-8"), mutant)}, {name: file})
+    install({name: mutated(file.read_text(encoding="utf-8"), mutant)}, {name: file}, HELPERS)
     try:
         if rows:
             from tests.support.battery import battery

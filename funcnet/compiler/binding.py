@@ -102,7 +102,7 @@ class Binding:
         """The arrays of an elementwise call as vectors, which NumPy loops over soonest, if all lie alike in memory."""
         large = [a for a in arrays if a.ndim]
         first = large[0] if large else arrays[0]
-        alike = all(a.shape == first.shape and a.strides == first.strides for a in large)
+        alike = all(a is first or lie_alike(a, first) for a in large)
         if first.ndim < 2 or not alike or not is_dense(first):
             return arrays
         return tuple(self.same(a.ravel("K"), a) if a.ndim else a for a in arrays)
@@ -152,6 +152,14 @@ class Binding:
     def offset(self, array: Any) -> int:
         """Where in the memory an array begins, in bytes."""
         return int(array.__array_interface__["data"][0] - self.memory.__array_interface__["data"][0])
+
+
+def lie_alike(a: Any, b: Any) -> bool:
+    """Whether the elements of both, which are dense, lie in the same order."""
+    return a.shape == b.shape and (
+        a.strides == b.strides
+        or all(length == 1 or p == q for length, p, q in zip(a.shape, a.strides, b.strides, strict=True))
+    )
 
 
 def aligned(size: int) -> Any:

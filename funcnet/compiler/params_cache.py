@@ -72,8 +72,15 @@ class ParamsCache(Generic[P]):
             self._add(leaves, layout.forms, vector)
         return params
 
-    def remember(self, params: Any, leaves: list[Any], vector: Any) -> None:
-        """Keep what tells params that were given from others: small ones, weak references to what may come again."""
+    def remember(self, params: Any, leaves: list[Any], vector: Any, kept: Any = None) -> None:
+        """Keep what tells params that were given from others: small ones, weak references to what may come again.
+
+        Those before are held no longer, but remembered, with their forms as they were then.
+        """
+        last, self.last = self.last, None
+        if last is not None:
+            self._add(last.leaves, last.forms, last.vector)
+        self.kept = kept or self.kept
         forms = [*map(FORM, leaves)]
         self._add(leaves, forms, vector)
         if self.small:
@@ -114,17 +121,9 @@ class ParamsCache(Generic[P]):
                 if [*map(FORM, leaves)] != found.forms or (vector is not None and FORM(vector) != self.layout.form):
                     break
                 if self.small:
-                    self.set_aside()
-                    self.kept = found.kept or self.kept
-                    self.remember(params, leaves, vector)
+                    self.remember(params, leaves, vector, found.kept)
                 return vector, leaves
         raise LookupError
-
-    def set_aside(self) -> None:
-        """Hold the params last seen no longer, but remember them."""
-        last, self.last = self.last, None
-        if last is not None:
-            self._add(last.leaves, last.forms, last.vector)  # forms as they were then, whatever they are now
 
     def _add(self, leaves: Sequence[Any], forms: list[Any], vector: Any) -> None:
         """Remember these params longest; those that are gone, and what was known of these before, no longer."""

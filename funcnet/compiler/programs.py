@@ -170,7 +170,6 @@ class Compiled(Generic[P]):
             space.read(leaves)
         elif vector is not space.source():
             space.take(vector)
-        space.params_cache.set_aside()
         space.params_cache.remember(params, leaves, vector)
         for inside, x in zip(space.inside, arrays, strict=True):
             inside[...] = x

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +16,7 @@ from funcnet.compiler.programs import traced
 from funcnet.core import Function, Layer
 from funcnet.display import first_line
 from funcnet.errors import DTypeError, ExportError, ShapeError
+from funcnet.native.writing import identifier, wish_of
 from funcnet.tracing.trace import Call, Value
 from funcnet.training.gradients import CompiledGradient
 
@@ -137,20 +137,6 @@ def part_of(call: Call, value: Value) -> str:
     """What one of several outputs is called behind the name of the call."""
     place = next(i for i, y in enumerate(call.outputs) if y is value)
     return PARTS["backward" in call.primitive.name][place] if call.primitive.multi_output else ""
-
-
-def wish_of(call: Call) -> str:
-    """What the result of a call would be called: the layer and its operator's key, d_ before a cotangent."""
-    scope = call.scope.removesuffix(" backward")
-    before, _, kind = scope.rpartition(" ")
-    name = identifier(f"{kind}_{before}" if before else kind or call.primitive.name)
-    return f"d_{name}" if call.scope.endswith(" backward") else name
-
-
-def identifier(text: str, first: str = "v_") -> str:
-    """The text with what no name may have replaced; `first` is put before a digit."""
-    name = re.sub(r"[^0-9A-Za-z]+", "_", text).strip("_") or "v"
-    return first + name if name[0].isdigit() else name
 
 
 def located(call: Call) -> str:

@@ -177,7 +177,7 @@ def _kernel(kind: Any, options: Sliding, outputs: int, params: Any) -> tuple[Arr
     """The kernel with two axes at least, and the bias, after checking that they fit; outputs: the axis of features."""
     given: Any = unpack(kind, params)
     W, b = given[0], given[1] if kind is Affine else None
-    if W.ndim != len(options.size) + 2 or W.shape[:-2] != options.size:
+    if W.shape[:-2] != options.size:
         form = (
             f"({', '.join(map(str, options.size))}, {'channels, features' if outputs == -1 else 'features, channels'})"
         )
@@ -211,7 +211,7 @@ def _conv(options: Sliding, groups: int, kind: Any, params: Any, x: Array) -> Re
 
     def pullback(g: Array) -> tuple[Any, tuple[Array, ...]]:
         grad = image(lifted(g))
-        dx = scatter(spread(grad, W, window, groups), window, height, width)
+        dx = scatter(spread(grad, W, groups), window, height, width)
         dW = kernel_grad(lowered, grad, window, W)
         return _cotangent(kind, dW, params, g), (lowered_like(dx, x),)
 
@@ -226,7 +226,7 @@ def _conv_transpose(options: Sliding, kind: Any, params: Any, x: Array) -> Resul
     window = options.window(lengths)
     source = image(lifted(x))
     height, width = (1, *lengths)[-2:]
-    y = lowered_like(scatter(spread(source, W, window, 1), window, height, width), x)
+    y = lowered_like(scatter(spread(source, W, 1), window, height, width), x)
 
     def pullback(g: Array) -> tuple[Any, tuple[Array, ...]]:
         lowered = lower(image(lifted(g)), window, 1)

@@ -5,7 +5,6 @@ Each C function takes one argument, a table of pointers: the slab, the arrays gi
 
 from __future__ import annotations
 
-import re
 from math import prod
 from typing import Any
 
@@ -18,7 +17,7 @@ from funcnet.native.calls import product as plain_product
 from funcnet.native.expressions import fast
 from funcnet.native.grouping import Grouping
 from funcnet.native.memory import Placement
-from funcnet.native.writing import INDICES, Writer, row_major
+from funcnet.native.writing import INDICES, Writer, row_major, wish_of
 from funcnet.tracing.primitive import MATMUL, MAX, SUM
 from funcnet.tracing.products import CONTRACT
 from funcnet.tracing.trace import Call, Value
@@ -37,7 +36,7 @@ class Emission(Writer):
     has_tiles: bool = True
 
     def __init__(self, plan: Plan, grouping: Grouping, placement: Placement) -> None:
-        super().__init__(plan, grouping, placement)
+        super().__init__(plan, grouping, placement, "fn")
         self.declarations: dict[str, str] = {}
         self.segments: list[list[str]] = [self.lines]
         self.numpy_calls: list[Call] = []
@@ -57,7 +56,7 @@ class Emission(Writer):
 
     def declared(self, root: Value) -> str:
         """The name of the pointer to a stored value."""
-        found = f"v{len(self.names)}{identifier(root)}"
+        found = f"v{len(self.names)}" + (f"_{wish_of(root.call)}" if root.call else "")
         kind, place = self.c_type(root), self.placement.place(root)
         text = f"{kind} *const {found} = ({kind} *)(fn_slab + {place});"
         if self.plan.is_param(root):
@@ -76,10 +75,6 @@ class Emission(Writer):
     def function(self, name: str) -> str:
         """A function of `functions.h`, else of the C library."""
         return fast(name, self.suffix)
-
-    def constant(self, array: Any) -> str:
-        """None: calls with arrays of constants are NumPy's."""
-        raise AssertionError(array)
 
     def refusal(self, call: Call, instead: str) -> str:
         """A statement for where a call reads what is wrong: it sets the status, and does something instead."""
@@ -200,9 +195,3 @@ def c_type(value: Value) -> str:
     """The C type of the elements of a value."""
     dtype = np.dtype(value.dtype)
     return TYPES[dtype.kind].format(bits=8 * dtype.itemsize)
-
-
-def identifier(root: Value) -> str:
-    """The rest of a value's name: the operator that makes it."""
-    scope = "" if root.call is None else f"{root.call.scope} {root.call.primitive.name}"
-    return re.sub(r"[^0-9A-Za-z]+", "_", f" {scope}").rstrip("_")

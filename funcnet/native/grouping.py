@@ -18,6 +18,7 @@ from funcnet.tracing.primitive import INNER, SUM
 from funcnet.tracing.primitives import GATHER, PICK, TOTAL_WEIGHT
 from funcnet.tracing.trace import Call, Value
 
+LONGEST = 1 << 12  # numbers that are written into the text of a loop
 CHECKED = (PICK, GATHER, TOTAL_WEIGHT, LIMITS, RNN, LSTM, GRU)  # what they check of their operands stays for the error
 
 
@@ -36,8 +37,11 @@ class Group:
 
 
 def is_fused(call: Call) -> bool:
-    """Whether the call has an expression in C, and reads values and numbers alone."""
-    return has_expression(call.primitive.name) and not any(isinstance(x, np.ndarray) and x.ndim for x in call.inputs)
+    """Whether the call has an expression in C, and its arrays of constants are no long text."""
+    return (
+        has_expression(call.primitive.name)
+        and sum(np.size(x) for x in call.inputs if not isinstance(x, Value)) <= LONGEST
+    )
 
 
 def is_whole_sum(call: Call) -> bool:

@@ -116,13 +116,14 @@ class Code:
 
     def _body(self, emission: Emission, lines: Sequence[str]) -> list[str]:
         """Pointers to the values that the lines name, and the lines."""
-        used = {*re.findall(r"\bv\d+\w*", "\n".join(lines))}
-        head = [text for name, text in emission.declarations.items() if name in used]
-        if any("fn_scratch" in line for line in lines):
+        used = {*re.findall(r"\w+", "\n".join(lines))}
+        constants = {name: f"static const T {name}[] = {{{numbers}}};" for numbers, name in emission.constants.items()}
+        head = [text for name, text in (emission.declarations | constants).items() if name in used]
+        if "fn_scratch" in used:
             head.append(f"T *const fn_scratch = (T *)(fn_slab + {self.scratch});")
-        if any("fn_ends" in line for line in lines):
+        if "fn_ends" in used:
             head.append(f"long *const fn_ends = (long *)(fn_slab + {self.ends});")
-        if any("fn_status" in line for line in lines):
+        if "fn_status" in used:
             head.append(f"int64_t *const fn_status = (int64_t *)(fn_slab + {self.status});")
         return [*(f"    {line}" for line in head), *lines]
 

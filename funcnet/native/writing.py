@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -24,15 +25,17 @@ INDICES = "ijklmnoqrvw"
 class Writer(ABC):
     """The text of a plan, as far as it is the same for fast C and for C99 to be read.
 
-    lines: where the next ones go.      names: of stored values, by identity.
+    prefix: how names begin that are none of values.      lines: where the next ones go.
+    names: of stored values, by identity.      constants: names of arrays, by their numbers.
     scratch_size, longest: the elements, and the whole numbers, that calls need while they run.
     has_tiles: whether products are made in tiles, for which operands are packed.
     """
 
     has_tiles: bool = False
 
-    def __init__(self, plan: Plan, grouping: Grouping, placement: Placement) -> None:
+    def __init__(self, plan: Plan, grouping: Grouping, placement: Placement, prefix: str) -> None:
         self.plan = plan
+        self.prefix = prefix
         self.grouping = grouping
         self.placement = placement
         self.binding: Binding = Binding(placement.plan)
@@ -41,6 +44,7 @@ class Writer(ABC):
         self.depth: int = 1
         self.names: dict[int, str] = {}
         self.locals: dict[int, str] = {}
+        self.constants: dict[str, str] = {}
         self.scratch_size: int = 0
         self.longest: int = 0
         self.parts: list[Value] = []  # views that are known by identity, so that they must not go
@@ -62,10 +66,6 @@ class Writer(ABC):
         """What C calls a function of NumPy's."""
 
     @abstractmethod
-    def constant(self, array: Any) -> str:
-        """The name of an array of constants."""
-
-    @abstractmethod
     def refusal(self, call: Call, instead: str) -> str:
         """A statement for where a call reads what is wrong: leave, or set a status and do something instead."""
 
@@ -73,12 +73,17 @@ class Writer(ABC):
         """Addresses of memory for one call, for so many elements each."""
         starts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
         self.scratch_size = max(self.scratch_size, starts[-1])
-        return [f"fn_scratch + {start}" if start else "fn_scratch" for start in starts[:-1]]
+        return [f"{self.prefix}_scratch + {start}" if start else f"{self.prefix}_scratch" for start in starts[:-1]]
 
     def ends(self, rows: int) -> str:
         """The address of memory for so many whole numbers, until the next call."""
         self.longest = max(self.longest, rows, 1)
-        return "fn_ends"
+        return f"{self.prefix}_ends"
+
+    def constant(self, array: Any) -> str:
+        """The name of an array of constants; equal ones are one."""
+        numbers = ", ".join(self.number(float(x)) for x in array.flat)
+        return self.constants.setdefault(numbers, f"{self.prefix}_constant_{len(self.constants)}")
 
     def put(self, *lines: str) -> None:
         """Lines of C, those between braces further in."""
@@ -225,8 +230,9 @@ class Writer(ABC):
 
     def _dense(self, values: list[Value], group: Group) -> int | None:
         """The length of the memory that all of these fill alike, padding included; None where they do not."""
-        alike = all(v.shape == group.shape for v in values)
-        if not values or not alike or not group.fused or not prod(group.shape or (0,)):
+        constants = any(np.ndim(x) for call in group.all() for x in call.inputs if not isinstance(x, Value))
+        alike = not constants and all(v.shape == group.shape for v in values)
+        if not values or not alike or not prod(group.shape or (0,)):
             return None
         (steps, *others), shape = map(self.strides, values), group.shape
         if any(other != steps for other in others):
@@ -249,6 +255,20 @@ class Writer(ABC):
             return not fixed and whole * v.dtype.itemsize <= rounded(self.placement.nbytes(v))
 
         return whole if all(has_room(v) for v in values if v.ndim) else length
+
+
+def wish_of(call: Call) -> str:
+    """What the result of a call would be called: the layer and its operator's key, d_ before a cotangent."""
+    scope = call.scope.removesuffix(" backward")
+    before, _, kind = scope.rpartition(" ")
+    name = identifier(f"{kind}_{before}" if before else kind or call.primitive.name)
+    return f"d_{name}" if call.scope.endswith(" backward") else name
+
+
+def identifier(text: str, first: str = "v_") -> str:
+    """The text with what no name may have replaced; `first` is put before a digit."""
+    name = re.sub(r"[^0-9A-Za-z]+", "_", text).strip("_") or "v"
+    return first + name if name[0].isdigit() else name
 
 
 def in_comment(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast, over
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, is_array, params_dtype
+from funcnet.arrays import Array, is_array, is_tuple, params_dtype
 from funcnet.calling import checks_call, refuse_attribute
 from funcnet.display import call_forgotten, shown, shows_call
 from funcnet.errors import OptionError, ParamsError, ShapeError
@@ -111,9 +111,9 @@ def apply_updates(params: P, updates: P) -> P:
 def chain(*parts: Optimizer) -> Optimizer:
     """Apply several optimizers one after another: each takes the updates of the one before.
 
-    Each part takes the updates of the one before it: u_i = f_i(u_{i-1}), u_0 the gradient.
+    u_i = f_i(u_{i-1}), u_0 the gradient
 
-    State: the tuple of the parts' own. For instance `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
+    State: the tuple of the parts' own.
     Example: `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
     """
     for i, part in enumerate(parts):
@@ -186,6 +186,14 @@ def expect(kind: type[S], state: object) -> S:
             "optimizer.init(params) gives the first one"
         )
     return state
+
+
+def found_in(state: object, kind: type[S]) -> S | None:
+    """The first part of a state that is of this kind; None where there is none."""
+    if isinstance(state, kind):
+        return state
+    parts = state if is_tuple(state) else ()
+    return next((found for part in parts if (found := found_in(part, kind)) is not None), None)
 
 
 def number(value: Any) -> float:

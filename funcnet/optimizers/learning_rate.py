@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from funcnet.calling import checks_call
 from funcnet.errors import ParamsError
-from funcnet.optimizers.base import Elementwise, Optimizer, P, each, expect, number, whole
+from funcnet.optimizers.base import Elementwise, Optimizer, P, each, expect, found_in, number, whole
 from funcnet.optimizers.schedules import Schedule, at, check_schedule
 from funcnet.options import positive
 
@@ -42,14 +42,7 @@ def _by_learning_rate(
 @checks_call
 def learning_rate(state: object) -> float:
     """The learning rate that the next update will take, read from an optimizer's state."""
-    found = _find_rate(state)
+    found = found_in(state, LearningRateState)
     if found is None:
         raise ParamsError("there is no learning rate in this state: give what optimizer.init or a step returned")
     return float(found.learning_rate)
-
-
-def _find_rate(state: object) -> LearningRateState | None:
-    if isinstance(state, LearningRateState) or not isinstance(state, tuple):
-        return state if isinstance(state, LearningRateState) else None
-    parts = cast("tuple[object, ...]", state)
-    return next((found for part in parts if (found := _find_rate(part)) is not None), None)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from funcnet import tree
-from funcnet.arrays import Array, copied, is_tuple, params_dtype
+from funcnet.arrays import Array, copied, params_dtype
 from funcnet.calling import checks_call
 from funcnet.core import OperatorKey
 from funcnet.display import shows_call
@@ -22,6 +22,7 @@ from funcnet.optimizers.base import (
     check_optimizer,
     each,
     expect,
+    found_in,
     full_like,
     joint,
     number,
@@ -242,13 +243,7 @@ def averaged_params(state: object) -> Any:
 
     Raises ParamsError where there is none.
     """
-    found = _find_average(state)
+    found = found_in(state, EmaParamsState)
     if found is None:
         raise ParamsError("there is no average of params in this state: put fn.ema_params(...) last in the optimizer")
     return copied(found.average)
-
-
-def _find_average(state: object) -> EmaParamsState | None:
-    if isinstance(state, EmaParamsState) or not is_tuple(state):
-        return state if isinstance(state, EmaParamsState) else None
-    return next((found for part in state if (found := _find_average(part)) is not None), None)

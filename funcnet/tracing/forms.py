@@ -20,7 +20,7 @@ Operands: TypeAlias = tuple[Any, ...]
 Form: TypeAlias = "Callable[[Memory, Attributes, Operands, Any], list[Instruction]]"
 """(memory, attributes, operands, output) -> instructions."""
 
-ROW = 128  # numbers in a row from which on NumPy computes sooner on each row than on a copy of many
+ROW = 256  # numbers in a row from which on NumPy computes sooner on each row than on a copy of many
 FEW, FEW_RESULTS, MANY_RESULTS, MANY_COLUMNS, LONG_ROWS = 4096, 1200, 8192, 150, 128
 
 
@@ -101,11 +101,27 @@ def elementwise(ufunc: np.ufunc) -> Form:
 
     def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
         arrays = as_arrays(memory, operands)
+        if ufunc is np.positive:
+            return copy(memory, arrays[0], out)
         if ufunc is np.multiply and arrays[0] is arrays[1]:
             return [(np.square, memory.in_line(arrays[0], out))]
         return [(ufunc, memory.in_line(*arrays, out))]
 
     return form
+
+
+def copy(memory: Memory, x: Any, out: Any) -> list[Instruction]:
+    """x into out, which may lie in another order.
+
+    An assignment is then fastest, unless it walks through x in steps that share few places in the cache: NumPy's buffer
+    takes in whole rows of x.
+    """
+    x, out = memory.in_line(x, out)
+    step = abs(x.strides[in_memory_order(out)[-1]]) if x.ndim == out.ndim > 1 else 0
+    if step % 1024:
+        return [(out.__setitem__, (..., x))]
+    call: list[Instruction] = [(np.positive, (x, out))]
+    return memory.in_rows(call, ROW) if step and x.size > FEW else call
 
 
 def extremum(ufunc: np.ufunc) -> Form:

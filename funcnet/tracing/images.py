@@ -57,7 +57,7 @@ def image(x: Any) -> Any:
     """The image, stored with its rows innermost: a copy where it is not."""
     if isinstance(x, Value):
         base = x.base if isinstance(x.view, Slice) and x.view.index == LIFT else x
-        if base is not None and base.base is None and base.order is not None:
+        if base is not None and base.order is not None:
             return x
         copy = x.trace.emit(COPY, (x,), x.shape, x.dtype, 0)
         copy.order = IMAGE
@@ -84,11 +84,11 @@ def kernel_grad(lowered: Any, g: Any, window: Window, like: Any) -> Any:
     return made(KERNEL_GRAD, (lowered, g), like.shape, None, window=window)
 
 
-def spread(g: Any, weight: Any, window: Window, groups: int) -> Any:
+def spread(g: Any, weight: Any, groups: int) -> Any:
     """D (rows, groups, height, kernel height, kernel width, channels, width): g W^T, for each element of the window."""
     n, height, width, _ = g.shape
     shape = (n, groups, height, *weight.shape[:3], width)
-    return made(SPREAD, (g, weight), shape, (1, 2, 3, 4, 5, 6, 0), window=window)
+    return made(SPREAD, (g, weight), shape, (1, 2, 3, 4, 5, 6, 0))
 
 
 def scatter(spreaded: Any, window: Window, height: int, width: int) -> Any:

@@ -114,7 +114,7 @@ def lower(memory: Memory, attributes: Attributes, operands: Operands, out: Any) 
     groups, rows, kw, channels, width, n = stored.shape
     source = in_memory(image).reshape(groups, channels, *image.shape[1:3], n).transpose(0, 2, 1, 3, 4)
     steps = 1 if window.rows_overlap else window.size[0]
-    plain_rows = Window((1, 1), (1, 1), (1, 1), window.padding) if steps == 1 else window
+    plain_rows = window._replace(strides=(1, 1)) if steps == 1 else window
     program: list[Instruction] = []
 
     def write(part: Any, values: Any) -> None:
@@ -167,13 +167,13 @@ def scatter(memory: Memory, attributes: Attributes, operands: Operands, out: Any
 
 def maximum(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """The largest element of each window."""
-    return over_windows(memory, np.maximum, -np.inf, attributes["window"], operands[0], out)
+    return over_windows(np.maximum, -np.inf, attributes["window"], operands[0], out)
 
 
 def total(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
     """The sum or the mean of each window, without its padding."""
     (image,), window = operands, attributes["window"]
-    program = over_windows(memory, np.add, 0.0, window, image, out)
+    program = over_windows(np.add, 0.0, window, image, out)
     return [*program, (np.multiply, (out, share_of_each(window, image, out), out))] if attributes["mean"] else program
 
 
@@ -185,22 +185,16 @@ def share_of_each(window: Window, image: Any, output: Any) -> Any:
     return 1 / (count.flat[0] if (count == count.flat[0]).all() else count)
 
 
-def over_windows(
-    memory: Memory, ufunc: np.ufunc, start: float, window: Window, image: Any, out: Any
-) -> list[Instruction]:
+def over_windows(ufunc: np.ufunc, start: float, window: Window, image: Any, out: Any) -> list[Instruction]:
     """Take in the elements of all windows, one place after the other."""
-    parts = [(out[part], image[image_part]) for _, _, part, image_part in window.places(image, out)]
-    whole = [to.shape == out.shape for to, _ in parts[:2]]
-    if whole == [True, True]:
-        (_, a), (_, b), *parts = parts
-        first: Instruction = (partial(ufunc, a, b, out=out), ())
-    elif whole[0]:
-        (_, a), *parts = parts
-        first = (out.__setitem__, (..., a))
-    else:
-        first = (out.__setitem__, (..., start))
-    rest: list[Instruction] = [(partial(ufunc, to, x, out=to), ()) for to, x in parts]
-    return memory.in_rows([first, *rest], window.row(image))
+    (_, _, part, image_part), *rest = window.places(image, out)
+    first = image[image_part] if out[part].shape == out.shape else start
+    program: list[Instruction] = [(out.__setitem__, (..., first))]
+    if first is start:
+        rest = [*window.places(image, out)]
+    for _, _, part, image_part in rest:
+        program.append((partial(ufunc, out[part], image[image_part], out=out[part]), ()))
+    return program
 
 
 def total_grad(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:

@@ -46,11 +46,9 @@ def calibrate(net: Layer[P, Any], params: P | Fit[Any], data: Data, batch_size: 
     check("calibrate", (net,), multi_output=True)
     own: P = params_of(params)
     refuse_swapped_data("calibrate", own, data, "calibrate(net, params, data)")
-    return with_statistics(net.apply, own, _inputs_alone(data), batch_size, partial(_taken, net.apply))
-
-
-def _taken(apply: Function[Any, Any], given: int) -> int:
-    return inputs_taken("calibrate", apply, given)
+    return with_statistics(
+        net.apply, own, _inputs_alone(data), batch_size, partial(inputs_taken, "calibrate", net.apply)
+    )
 
 
 def _inputs_alone(data: Any) -> Any:

@@ -12,7 +12,7 @@ from funcnet.compiler.program_cache import SPEC
 from funcnet.errors import OptionError
 from funcnet.random import Key
 from funcnet.training.batches import Batch
-from funcnet.training.evaluation import Mean, compared, of_all_rows
+from funcnet.training.evaluation import Mean, of_all_rows
 from funcnet.training.fit_result import Fit
 from funcnet.training.monitoring import Monitor
 from funcnet.training.scan import Run, folded
@@ -85,7 +85,6 @@ def stepped(
 ) -> tuple[Any, Any, list[tuple[Any, ...]]]:
     """(params, state, the outputs and targets where there are metrics) after one step after the other."""
     step, parts = loop.step, list[tuple[Any, ...]]()
-    with_metrics = step.shows_outputs
     run: Run[Any] | None = None
     for place, batch in enumerate(batches):
         own = folded(step, key, place)
@@ -93,8 +92,7 @@ def stepped(
             params, state = (params, state) if run is None else run.finish()
             run = Run(step, params, state, batch, own)
         loss, outputs = run.advance(batch, own)
-        if with_metrics:
-            targets = tuple(np.array(x) for x in batch[step.taken(len(batch)) :])
-            parts.append(compared(tuple(outputs), targets))
+        if step.shows_outputs:
+            parts.append((*outputs, *map(np.array, batch[step.taken(len(batch)) :])))
         mean.add(loss, loop.weigh(batch))
     return *((params, state) if run is None else run.finish()), parts

@@ -67,20 +67,11 @@ def evaluate(
     own = params_of(params)
     refuse_swapped_data("evaluate", params, data, ORDER)
     if metrics is None:
-        return mean_loss(net.apply, own, data, batch_size, weigher(net.apply, None, all_inputs))
+        return mean_loss(net.apply, own, data, batch_size, weigher(net.apply, None, lambda given: given))
     given = {"": metrics} if is_layer(metrics) or callable(metrics) else accept_metrics(ORDER, metrics)
     loss = next((metric.apply for metric in given.values() if is_layer(metric)), None)
-    found = scores(net.apply, given, own, data, batch_size, partial(_taken, net.apply, loss))
+    found = scores(net.apply, given, own, data, batch_size, partial(inputs_taken, "evaluate", net.apply, loss=loss))
     return found[""] if is_layer(metrics) or callable(metrics) else found
-
-
-def all_inputs(given: int) -> int:
-    """All arrays are inputs of a network that is the loss itself."""
-    return given
-
-
-def _taken(net: Function[Any, Any], loss: Function[Any, Any] | None, given: int) -> int:
-    return inputs_taken("evaluate", net, given, loss)
 
 
 def scores(
@@ -96,15 +87,10 @@ def scores(
     parts: list[tuple[Any, ...]] = []
     for batch in whole_or_batches(data, batch_size):
         inputs = taken(len(batch))
-        parts.append(compared(apply(params, *batch[:inputs]), batch[inputs:]))
+        parts.append((*tree.leaves(apply(params, *batch[:inputs])), *batch[inputs:]))
     if not parts:
         raise OptionError("evaluate: the data are empty: give at least one batch")
     return of_all_rows(functions, parts)
-
-
-def compared(output: Any, targets: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What a metric takes: the outputs, then the targets."""
-    return (*tree.leaves(output), *targets)
 
 
 def of_all_rows(functions: Mapping[str, Metric], parts: list[tuple[Any, ...]]) -> dict[str, Any]:
@@ -124,15 +110,10 @@ def _of_each_batch(name: str, function: Any, parts: list[tuple[Any, ...]]) -> fl
             f"the metric {name!r} is computed of all rows at once, but those of the batches have several shapes, "
             f"{shapes}: pad them to one and give weights, or evaluate each batch by itself"
         )
-    mean, weigh = Mean(), weigher(loss, loss, one_input)
+    mean, weigh = Mean(), weigher(loss, loss, lambda given: 1)  # all behind the first output count alike
     for part in parts:
         mean.add(loss_of(loss, *part), weigh(part))
     return mean.value()
-
-
-def one_input(given: int) -> int:
-    """The network's first output alone, behind which all are counted alike."""
-    return 1
 
 
 class Mean:

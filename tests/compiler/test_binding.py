@@ -13,7 +13,7 @@ from funcnet.compiler.binding import Binding, aligned
 from funcnet.compiler.planning import make_plan
 from funcnet.tracing.cells import RNN
 from funcnet.tracing.forms import ROW, Instruction, is_dense, short_of_kernels, unbuffered
-from funcnet.tracing.images import image, window_max
+from funcnet.tracing.images import image, window_sum_grad
 from funcnet.tracing.primitives import inner, relu_grad
 from funcnet.tracing.recurrence import run as run_recurrence
 from funcnet.tracing.trace import Trace
@@ -389,16 +389,34 @@ def test_the_slope_of_relu_at_nan_is_that_of_the_pure_function(width: int, dtype
 # --- long rows
 
 
-def wide(rows: int) -> list[Any]:
-    """The program of a pool over images whose rows have gaps between them."""
+def wide(rows: int) -> list[Instruction]:
+    """The program that enlarges images to twice the height, to rows with gaps between them."""
     window = Window((2, 1), (2, 1), (1, 1), ((0, 0), (0, 0)))
-    return program(lambda x: window_max(image(x), window), [numbers(rows, 4, 4, 2)])
+    return program(lambda x: window_sum_grad(image(x), window, 8, 4, mean=False), [numbers(rows, 4, 4, 2)])
 
 
-def test_rows_of_128_numbers_are_read_where_they_lie() -> None:
-    (_, (short, _)), (_, (long, instructions)) = wide(8), wide(32)
-    assert (short.func, long) == (np.maximum, unbuffered)
-    assert [f.func for f, _ in instructions] == [np.maximum]
+def test_rows_of_256_numbers_are_read_where_they_lie() -> None:
+    assert [f.__name__ for f, _ in wide(63)][-2:] == ["add", "add"]
+    *_, (f, instructions) = wide(64)
+    assert f is unbuffered
+    assert [add for add, _ in instructions] == [np.add, np.add]
+
+
+@both_dtypes
+@pytest.mark.parametrize(
+    ("rows", "shape"), [(0, (2, 2, 1)), (1, (3, 4, 2)), (5, (3, 4, 2)), (3, (16, 16, 2)), (40, (32, 32, 1))]
+)
+def test_a_copy_to_another_order(rows: int, shape: tuple[int, ...], dtype: Any) -> None:
+    """By assignment, by way of the buffer, or as vectors, by how far apart the rows are and how many there are."""
+    x = numbers(rows, *shape, dtype=dtype)
+    (call,) = program(image, [x])
+    assert (call[0] is unbuffered) == (rows == 40)
+    np.testing.assert_array_equal(run(image, [x]), x, strict=True)
+
+
+def test_one_row_lies_the_same_in_every_order_of_the_batch() -> None:
+    ((f, (x, y)),) = program(image, [numbers(1, 3, 4, 2)])
+    assert (f, x.ndim, y.ndim) == (np.positive, 1, 1)
 
 
 @pytest.mark.parametrize("size", [8192, 1024])

@@ -382,6 +382,16 @@ def test_a_key_that_looks_like_an_element_of_another_value(tmp_path: Path) -> No
     assert_close(found[1:], [y], np.float64, "")
 
 
+def test_arrays_of_constants_keep_the_signs_of_their_zeros(tmp_path: Path) -> None:
+    zeros = np.zeros(2)
+    net: Any = fn.elementwise(lambda x: (np.arctan2(zeros, x) - np.arctan2(-zeros, x), lambda g: g))
+    x = np.full((ROWS, 2), -1.0)
+    y = net.apply((), x)
+    assert (y > 6).all()
+    ((_, found),) = run_all([Run(fn.to_c(net, (), x), "net", (x, np.zeros_like(y)))], tmp_path)
+    assert_close(found[1:], [y], np.float64, "")
+
+
 def called(name: str) -> Any:
     """A layer whose function has this name."""
 

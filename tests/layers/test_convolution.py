@@ -192,6 +192,7 @@ def test_kernels_are_drawn_by_their_fans() -> None:
     for layer, fan_in in ((fn.conv(64, (3, 3)), 9 * 32), (fn.conv_transpose(64, (3, 3)), 9 * 32)):
         params, _ = layer.init(fn.key(0), (8, 8, 32))
         np.testing.assert_allclose(params.weight.std(), fan_in**-0.5, rtol=0.02)
+        assert params.weight.flags.c_contiguous
     params, _ = fn.conv(64, 5, groups=32).init(fn.key(0), (8, 32))
     np.testing.assert_allclose(params.weight.std(), 5**-0.5, rtol=0.15)
 
@@ -269,3 +270,13 @@ def test_channels_before_the_other_axes_are_told() -> None:
     params, _ = layer.init(fn.key(0), (8, 9, 3))
     with pytest.raises(fn.ShapeError, match=r"channels come last, x.transpose\(\(0, 2, 3, 1\)\)"):
         layer.apply(params, np.zeros((5, 3, 8, 9), np.float32))
+    with pytest.raises(fn.ShapeError) as raised:
+        layer.apply(params, np.zeros((5, 4, 8, 9), np.float32))
+    assert "channels come last" not in str(raised.value)
+
+
+def test_a_sequence_is_an_image_of_one_row() -> None:
+    layer = fn.conv_transpose(4, 3, use_bias=False)
+    params, _ = layer.init(fn.key(0), (8, 3))
+    y: Any = layer.apply.run(params, (np.zeros((5, 8, 3), np.float32),))[0]
+    assert y.base.size == y.size

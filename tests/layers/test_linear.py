@@ -182,6 +182,12 @@ def test_an_input_without_features_is_refused_at_init() -> None:
         fn.linear(4).init(fn.key(0), ())
 
 
+@pytest.mark.parametrize("layer", [fn.linear(4), fn.tanh(), fn.network({1: fn.tanh()}, {})])
+def test_none_is_no_dtype(layer: Any) -> None:
+    with pytest.raises(fn.DTypeError, match="None is no dtype: use np.float32"):
+        layer.init(fn.key(0), (2,), dtype=None)
+
+
 @pytest.mark.parametrize("shape", [3, "3", (3.0,), (-1,), None])
 def test_what_is_no_shape_is_refused_at_init(shape: Any) -> None:
     with pytest.raises(fn.ShapeError, match="linear: an input shape is a tuple of lengths"):

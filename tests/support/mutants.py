@@ -10,7 +10,9 @@ import ast
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 FLIPPED: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub,
@@ -33,18 +35,22 @@ OF_RULES = frozenset({"condition", "off by one", "dropped branch", "sign", "neig
 OF_ARRAYS = frozenset({"upcast", "in place"})
 """The kinds that change nothing where an operation is one of numbers."""
 NEIGHBOURS = {"maximum": "minimum", "minimum": "maximum", "expm1": "exp", "log1p": "log", "max": "min", "sum": "max"}
-HELPERS = '''
-def _upcast_(x):
+
+
+def upcast(x: Any) -> Any:
     """float32 made float64, as a constant of NumPy's own does."""
     return x.astype("float64") if type(x).__module__ == "numpy" and x.dtype == "float32" else x
 
 
-def _written_(ufunc, x, *others):
+def written(ufunc: Any, x: Any, *others: Any) -> Any:
     """The result, written over the first argument where that can be."""
     shapes = [getattr(y, "shape", ()) for y in (x, *others)]
     fits = type(x).__name__ == "ndarray" and np.broadcast_shapes(*shapes) == x.shape
     return ufunc(x, *others, **({"out": x} if fits else {}))
-'''
+
+
+HELPERS = {"_upcast_": upcast, "_written_": written}
+"""What some changes call, by names that are to be known in every module."""
 
 
 class Mutant(NamedTuple):
@@ -77,7 +83,7 @@ def mutants(source: str, rules: bool = False) -> list[Mutant]:
 
 
 def mutated(source: str, mutant: Mutant) -> ast.Module:
-    """The module with that change, and with the helpers that some changes call."""
+    """The module with that change, which may call HELPERS."""
     tree = ast.parse(source)
     old = list(ast.walk(tree))[mutant.node]
     for parent in ast.walk(tree):
@@ -86,7 +92,6 @@ def mutated(source: str, mutant: Mutant) -> ast.Module:
                 setattr(parent, name, copy.deepcopy(mutant.replacement))
             elif isinstance(value, list) and any(x is old for x in value):
                 setattr(parent, name, [copy.deepcopy(mutant.replacement) if x is old else x for x in value])
-    tree.body += ast.parse(HELPERS).body
     return ast.fix_missing_locations(tree)
 
 
@@ -226,7 +231,7 @@ def calls(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
         yield "dropped branch", node.args[0]
         if len(node.args) == 2:
             yield "dropped branch", node.args[1]
-        elif isinstance(node.args[0], ast.Name):
+        elif isinstance(node.args[0], ast.Name) and isinstance(getattr(np, method), np.ufunc):
             yield "in place", ast.Call(ast.Name("_written_", ast.Load()), [node.func, node.args[0]], [])
     if not of_numpy and method in ("sum", "max"):
         yield "missing sum", node.func.value

@@ -17,10 +17,10 @@ from tests.support.mutants import functions_of, nodes_of
 
 
 class Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports modules from code in hand, each with `_seen_` in its namespace."""
+    """Imports modules from code in hand."""
 
-    def __init__(self, codes: dict[str, CodeType], seen: Seen | None = None) -> None:
-        self.codes, self.seen = codes, seen
+    def __init__(self, codes: dict[str, CodeType]) -> None:
+        self.codes = codes
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         """The module's spec, if it is one of these."""
@@ -28,7 +28,6 @@ class Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: Any) -> None:
         """Run the code."""
-        module.__dict__["_seen_"] = self.seen
         exec(self.codes[module.__name__], module.__dict__)  # noqa: S102
 
 
@@ -58,7 +57,7 @@ class Seen:
 
 
 def watched(source: str, module: str) -> ast.Module:
-    """The module, whose functions and operations tell `_seen_` of themselves."""
+    """The module, whose functions and operations tell `_seen_`, a name to be known in every module, of themselves."""
     tree = ast.parse(source)
     places = {id(node): i for i, node in enumerate(ast.walk(tree))}
     for function, _ in functions_of(tree):

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
 import pytest
 
-from funcnet.tracing.windows import Window, matrices, share_of_each, tally
+from funcnet.tracing.windows import (
+    Window,
+    matrices,
+    maximum,
+    maximum_grad,
+    share_of_each,
+    tally,
+    total,
+    total_grad,
+)
 
 SIZES, STRIDES, DILATIONS, PADDINGS, LENGTHS = (1, 2, 3), (1, 2, 3), (1, 2), ((0, 0), (1, 0), (0, 2), (2, 1)), range(7)
 ALL = [*product(SIZES, STRIDES, DILATIONS, PADDINGS, LENGTHS)]
@@ -98,12 +108,57 @@ def test_a_kernel_is_a_matrix_for_each_group() -> None:
     assert np.array_equal(found[1, 0], weight[..., 3:].reshape(24, 3))
 
 
+def test_what_is_read_at_once_is_a_row_of_windows_unless_they_step() -> None:
+    image = np.zeros((5, 4, 7, 2))
+    assert Window((1, 3), (2, 1), (1, 2), ((0, 0), (1, 0))).row(image) == 5 * 4
+    assert Window((1, 3), (1, 2), (1, 1), ((0, 0), (0, 0))).row(image) == 5
+
+
 class Lender:
-    """Lends memory, all of it set, and tells how much of it."""
+    """Lends memory, all bits of it set or none, and tells how much of it."""
+
+    def __init__(self, bits: int = 0xFF) -> None:
+        self.bits = bits
 
     def scratch(self, shape: tuple[int, ...]) -> Any:
-        self.lent = np.full(shape, np.nan, np.float32)
+        self.lent = np.full(4 * prod(shape), self.bits, np.uint8).view(np.float32).reshape(shape)
         return self.lent
+
+    def in_rows(self, program: Any, length: int) -> Any:
+        return program
+
+
+def run(form: Any, bits: int, operands: tuple[Any, ...], shape: tuple[int, ...], **attributes: Any) -> Any:
+    """What a call writes into memory that held these bits."""
+    memory: Any = Lender(bits)
+    out = memory.scratch((shape[3], shape[1], shape[2], shape[0])).transpose(3, 1, 2, 0)
+    for f, args in form(memory, attributes, operands, out):
+        f(*args)
+    return out
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_memory_held_before_makes_no_difference(axis: int) -> None:
+    rng = np.random.default_rng(0)
+    for size, stride, dilation, padding, length in ALL:
+        window = along(size, stride, dilation, padding, axis)
+        expected = reads(size, stride, dilation, padding, length)
+        counts = [sum(0 <= p < length for p in places) for places in expected]
+        if not counts or not min(counts):
+            continue
+        x, g = (rng.integers(0, 3, shape(n, axis)).astype(np.float32) for n in (length, len(counts)))
+        found: list[list[Any]] = []
+        for bits in (0, 0xFF):
+            y = run(maximum, bits, (x,), g.shape, window=window)
+            dx = run(maximum_grad, bits, (x, y, g), x.shape, window=window)
+            sums = [run(total, bits, (x,), g.shape, window=window, mean=mean) for mean in (True, False)]
+            back = [run(total_grad, bits, (g,), x.shape, window=window, mean=mean) for mean in (True, False)]
+            found.append([y, dx, *sums, *back])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_array_equal(a, b)
+        values = [[x.ravel()[p] for p in places if 0 <= p < length] for places in expected]
+        np.testing.assert_array_equal(found[0][0].ravel(), [max(value) for value in values])
+        np.testing.assert_array_equal(found[0][3].ravel(), [sum(value) for value in values])
 
 
 @pytest.mark.parametrize(("places", "kind"), [(1, np.uint8), (255, np.uint8), (256, np.uint16), (300, np.uint16)])

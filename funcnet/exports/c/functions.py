@@ -76,7 +76,7 @@ PARTS = re.findall(
     re.M,
 )
 DEFINED: dict[str, str] = {named(part): part for part in PARTS}
-NAMES = frozenset({*re.findall(r"\bfn_\w+|\bFN_\w+", TEXT), "fn_scratch", "fn_ends"})
+NAMES = frozenset(re.findall(r"\bfn_\w+|\bFN_\w+", TEXT))
 HINT = re.compile(r"^FN_(IVDEP|SUM\(.*\))$")
 
 

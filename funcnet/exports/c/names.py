@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from funcnet.errors import ExportError
-from funcnet.exports.described import identifier
+from funcnet.native.writing import identifier
 
 WORDS = """
 alignas alignof and asm assert auto bitand bitor bool break case catch char class compl complex const constexpr

@@ -214,7 +214,7 @@ class _File:
         update = update_lines(T, self.update, self.count) if self.count and self._updates() else []
         params, gradient, memory = writer.declarations
         head = [*params]
-        if gradient and self._updates():
+        if self.count and self._updates():
             head.append(f"    {T} *const gradient = {self.name}_gradient;")
         head += [*gradient, *memory]
         unread = zip(writer.keys.inputs, plan.inputs, strict=True)

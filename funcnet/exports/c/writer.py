@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -61,15 +60,13 @@ class C99(Writer):
     def __init__(self, described: Described, name: str, params: str, outputs: Mapping[str, Value]) -> None:
         plan = described.plan
         grouping = Grouping(plan)
-        super().__init__(plan, grouping, RowByRow(plan, grouping, elsewhere=[*plan.inputs, *outputs.values()]))
-        self.prefix = name
+        super().__init__(plan, grouping, RowByRow(plan, grouping, elsewhere=[*plan.inputs, *outputs.values()]), name)
         self.params = params
         self.keys: Names = Names(described, TAKEN | OWN_NAMES | NAMES | LOCAL, f"{name}_")
         self.T: str = "float" if plan.dtype == np.float32 else "double"
         self.declarations: tuple[list[str], ...] = ([], [], [])
         self.own: set[str] = set()
         self.text: list[str] = []
-        self.constants: dict[tuple[float, ...], str] = {}
         self.fails: bool = False
         self.names.update((id(y), own) for own, y in outputs.items())
 
@@ -124,11 +121,6 @@ class C99(Writer):
         self.own.add(name)
         return f"{self.prefix}_{name}"
 
-    def constant(self, array: Any) -> str:
-        """The name of an array of constants; equal ones are one."""
-        numbers = tuple(array.ravel().tolist())
-        return self.constants.setdefault(numbers, f"{self.prefix}_constant_{len(self.constants)}")
-
     def refusal(self, call: Call, instead: str) -> str:
         """A statement for where a call reads what is wrong: it leaves the function."""
         self.fails = True
@@ -136,10 +128,7 @@ class C99(Writer):
 
     def helpers(self) -> list[str]:
         """The file's own constants and functions that are read and called."""
-        constants = [
-            f"static const {self.T} {name}[{len(numbers)}] = {{{', '.join(map(self.number, numbers))}}};"
-            for numbers, name in self.constants.items()
-        ]
+        constants = [f"static const {self.T} {name}[] = {{{text}}};" for text, name in self.constants.items()]
         own = [
             OWN[name].format(T=self.T, f=self.suffix, name=f"{self.prefix}_{name}") for name in OWN if name in self.own
         ]

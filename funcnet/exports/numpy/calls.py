@@ -13,9 +13,10 @@ from funcnet import arrays, errors
 from funcnet.arrays import is_array
 from funcnet.compiler.plan import storage_order
 from funcnet.errors import ExportError
-from funcnet.exports.described import Names, refusal, wish_of
+from funcnet.exports.described import Names, refusal
 from funcnet.exports.numpy.arrays import VECTORS, Named, named, number_text, unrolled
 from funcnet.exports.numpy.lines import rolled
+from funcnet.native.writing import wish_of
 from funcnet.tracing import cells, forms, masks, primitives, products, recurrence, special, windows
 from funcnet.tracing.trace import Call, Value
 
