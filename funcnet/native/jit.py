@@ -228,7 +228,7 @@ def jit(function: Any) -> Any:
         )
     made = kind.__new__(kind)
     made.__dict__.update(function.__getstate__())
-    if isinstance(made, NativeTrainStep):  # an update in C has flat vectors, whatever it takes in Python
+    if kind is NativeTrainStep:  # an update in C has flat vectors, whatever it takes in Python
         made.flat = made.flat or made.after_program(np.dtype(np.float32))[0] is not None
     return made
 
