@@ -122,6 +122,11 @@ def key_name(key: Any) -> str:
     return repr(key) if number or key in INPUTS or strange else key
 
 
+def numbered(letter: str, count: int) -> list[str]:
+    """The letter where there is one of what it stands for, else with a number: x0, x1, ..."""
+    return [letter] if count == 1 else [f"{letter}{i}" for i in range(count)]
+
+
 def one_line(text: str) -> str:
     """The text, with what cannot be printed written as Python does."""
     return text if text.isprintable() else repr(text)[1:-1]

@@ -27,22 +27,6 @@ from funcnet.errors import OptionError, ShapeError
 from funcnet.options import brief, finite, not_negative
 from funcnet.random import Key, generator
 
-__all__ = [
-    "Initializer",
-    "constant",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "lecun_normal",
-    "lecun_uniform",
-    "normal",
-    "ones",
-    "orthogonal",
-    "uniform",
-    "zeros",
-]
-
 Variance: TypeAlias = Callable[[float, float], float]
 
 

@@ -11,18 +11,17 @@ NumPy, numpy.random.SeedSequence, after M. E. O'Neill, Developing a seed_seq alt
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from funcnet.arrays import is_array
 from funcnet.calling import checks_call
 from funcnet.errors import KeyTypeError, OptionError
 from funcnet.options import as_int
 
 # numpy.random is reached through `np`, which loads it on first use: a tenth of the time that importing NumPy takes.
-
-__all__ = ["Key", "check_key", "fold_in", "generator", "key", "split"]
 
 Key: TypeAlias = npt.NDArray[np.uint64]
 """A random key: a uint64 array of shape (2,), as `key`, `fold_in` and `split` give it."""
@@ -79,19 +78,15 @@ def check_key(key: object) -> None:
 
 def _is_key(key: object) -> bool:
     """Whether it has the type, dtype and shape of a key."""
-    if not isinstance(key, np.ndarray):
-        return False
-    array = cast("npt.NDArray[Any]", key)
-    return array.dtype == np.uint64 and array.shape == (2,)
+    return is_array(key) and key.dtype == np.uint64 and key.shape == (2,)
 
 
 def _remedy(mistaken: object) -> str:
     """What was given in place of a key, and what to write instead."""
-    if isinstance(mistaken, np.ndarray):
-        array = cast("npt.NDArray[Any]", mistaken)
-        row = array.dtype == np.uint64 and array.ndim == 2 and array.shape[1] == 2
+    if is_array(mistaken):
+        row = mistaken.dtype == np.uint64 and mistaken.ndim == 2 and mistaken.shape[1] == 2
         fix = "Take one of its rows, for example keys[0]" if row else "Make one with fn.key(0)"
-        return f"an array of {array.dtype} with shape {array.shape}. {fix}."
+        return f"an array of {mistaken.dtype} with shape {mistaken.shape}. {fix}."
     seed = as_int(mistaken)
     if seed is not None and seed >= 0:
         return f"the int {seed}. Make a key of this seed with fn.key({seed})."

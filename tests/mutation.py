@@ -69,7 +69,7 @@ RULES = {
     "compiler.programs": ["programs", "reuse", "warm"],
     "tracing.images": ["tracing/images", "convolution"],
     "tracing.windows": ["windows", "convolution"],
-    "tracing.products": ["attention", "passes"],
+    "tracing.products": ["products", "attention"],
     "tracing.cells": ["cells", "recurrent", "bidirectional", "sequences"],
     "tracing.recurrence": ["cells", "recurrent", "bidirectional", "bad_sequences", "sequences"],
 }

@@ -10,7 +10,7 @@ import numpy as np
 from funcnet.arrays import DType, Shape
 from funcnet.calling import checks_call
 from funcnet.core import Layer
-from funcnet.display import one_line
+from funcnet.display import numbered, one_line
 from funcnet.inspection.structure import Source, path_name, source_name
 from funcnet.inspection.summary import Operator, outline
 from funcnet.networks.sketch import mermaid_text
@@ -82,8 +82,8 @@ def _lines(net: Operator, input_shapes: Sequence[Shape], syntax: Syntax) -> Iter
         yield "  " + syntax.end.format(name=names[place], text=source_name(place, len(input_shapes) == 1))
     for child in net.children or (net,):
         yield from _boxes(child, names, syntax, "  ")
-    for place in range(len(results)):
-        yield "  " + syntax.end.format(name=f"y{place}", text="y" if len(results) == 1 else f"y{place}")
+    for place, name in enumerate(numbered("y", len(results))):
+        yield "  " + syntax.end.format(name=f"y{place}", text=name)
 
     def arrow(source: Source, stop: str) -> str:
         shape = input_shapes[source] if isinstance(source, int) else operators[source].output

@@ -10,13 +10,12 @@ import numpy as np
 from funcnet.arrays import Array, Labels, Shape
 from funcnet.calling import checks_call
 from funcnet.core import Layer
-from funcnet.display import shown
+from funcnet.display import numbered, shown
 from funcnet.errors import OptionError
 from funcnet.inspection.structure import Place, Source, path_name, structure
 from funcnet.inspection.summary import outline
 from funcnet.inspection.walk import Walk, total
 from funcnet.networks.combinators import check
-from funcnet.networks.gallery import output_names
 from funcnet.networks.picture import Arrow, Box, svg
 
 NUMBERS = 2  # of an array that are shown
@@ -127,7 +126,7 @@ class _Drawing:
             for source in place.inputs
         ]
         if self.loss is None:
-            names = output_names(len(self.results))
+            names = numbered("y", len(self.results))
             boxes += [Box(name, name, end=True) for name in names]
             arrows += [
                 Arrow(result, name, self._forward(result)) for result, name in zip(self.results, names, strict=True)

@@ -60,7 +60,7 @@ def mae(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoPar
     L_n = mean |y - t| over features        dy = g sign(y - t) / F        dt = -dy
 
     At y = t, where the left and the right derivative are -1 and 1, it is 0: a prediction that is right stays.
-    Inputs, options, shapes, errors: those of `mse`. The mean absolute error.
+    Inputs, options, shapes, errors: those of `mse`.
     """
     return loss("mae", _mae, reduction, weighted)
 
@@ -182,9 +182,8 @@ def poisson_nll(*, reduction: Reduction = "mean", weighted: bool = False) -> Lay
 
     L_n = mean (exp y - t y) over features        dy = g (exp y - t) / F        dt = -g y / F
 
-    Inputs: the logarithm y of the rate, and counts t, as floating numbers. The negative log-likelihood of a Poisson
-    distribution, but for log t!, which does not depend on y. exp y overflows where y is above 88 in float32, above 709
-    in float64. Options, shapes, errors: those of `mse`.
+    Inputs: the logarithm y of the rate, and counts t, as floating numbers. log t! is left out: it does not depend on y.
+    exp y overflows where y is above 88 in float32, above 709 in float64. Options, shapes, errors: those of `mse`.
     """
     return loss("poisson_nll", _poisson_nll, reduction, weighted)
 
@@ -216,7 +215,7 @@ def gaussian_nll(
     dm = g (d / v) / F        ds = g (1 / v - (d / v)^2) / 2F where s > epsilon, else 0        dt = -dm
 
     Inputs: mean m, variance s (above 0, such as `softplus` gives) and target t, of one shape: a network of two outputs,
-    and a target. The negative log-likelihood of a normal distribution, but for log(2 pi) / 2. (Nix and Weigend 1994)
+    and a target. log(2 pi) / 2 is left out. (Nix and Weigend 1994)
     epsilon: the least variance, above 0. Other options, shapes, errors: those of `mse`.
     """
     kernel = partial(_gaussian_nll, positive("gaussian_nll: epsilon", epsilon))

@@ -20,7 +20,7 @@ from funcnet.native.images import IMAGES_H
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
 from funcnet.native.recurrence import FORMS as RECURRENT
-from funcnet.native.recurrence import RECURRENCE_H
+from funcnet.native.recurrence import RECURRENCE_H, TIME_PRODUCT_H
 from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB, STEPS
 from funcnet.native.updates import Places, Update, loops_of
 from funcnet.tracing.primitive import MATMUL
@@ -103,7 +103,7 @@ class Code:
             PRODUCTS_H,
         ]
         if any(call.primitive.name in RECURRENT for call in plan.calls):
-            parts += [f"#define FN_TANH fn_tanh{self.first.suffix}", RECURRENCE_H]
+            parts += [f"#define FN_TANH fn_tanh{self.first.suffix}", RECURRENCE_H, TIME_PRODUCT_H]
         if any(call.primitive.name in IMAGES for call in plan.calls):
             parts.append(IMAGES_H)
         for rows, emission in self.emissions.items():

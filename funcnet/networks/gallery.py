@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from funcnet.core import OperatorKey
-from funcnet.display import key_name, shown
+from funcnet.display import key_name, numbered, shown
 from funcnet.networks.graph import Graph
 from funcnet.networks.picture import Arrow, Box, svg
 from funcnet.networks.sharing import Shared
@@ -19,7 +19,7 @@ def picture(graph: Graph, layers: Mapping[OperatorKey, Any]) -> str | None:
     """The graph as an SVG picture: a box an operator, an arrow wherever a value goes; None where it is too large."""
     if len(graph.order) > LARGEST:
         return None
-    names, outputs = input_names(graph), output_names(len(graph.outputs))
+    names, outputs = input_names(graph), numbered("y", len(graph.outputs))
     boxes = [Box(name, name, end=True) for name in names.values()]
     boxes += [
         Box((key,), key_name(key), shown(layers[key]).removesuffix("()"), shared=isinstance(layers[key], Shared))
@@ -30,8 +30,3 @@ def picture(graph: Graph, layers: Mapping[OperatorKey, Any]) -> str | None:
     arrows += [Arrow((feeder,), (key,)) for key in graph.order for feeder in graph.predecessors[key]]
     arrows += [Arrow((key,), name) for key, name in zip(graph.outputs, outputs, strict=True)]
     return svg(boxes, arrows, f"network of {len(graph.order)} operators")
-
-
-def output_names(count: int) -> list[str]:
-    """y, or y0, y1, ... where there are several."""
-    return ["y" if count == 1 else f"y{i}" for i in range(count)]

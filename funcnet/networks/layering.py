@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -54,7 +55,7 @@ class Layers:
             for row, before in pairwise(self.rows[::-1] if not down else self.rows):
                 at = {node: place for place, node in enumerate(row)}
                 own = {node: place for place, node in enumerate(before)}
-                before.sort(key=_Mean(neighbours, at, own))
+                before.sort(key=partial(_mean, neighbours, at, own))
             if (crossings := self._crossings()) < fewest:
                 best, fewest = [list(row) for row in self.rows], crossings
         self.rows = best
@@ -82,7 +83,7 @@ class Layers:
             down = sweep % 2 == 0
             neighbours = self.above if down else self.below
             for row in self.rows if down else self.rows[::-1]:
-                wanted = [_wanted(node, neighbours, self.places) for node in row]
+                wanted = [_mean(neighbours, self.places, self.places, node) for node in row]
                 self.places.update(zip(row, self._apart(row, wanted), strict=True))
 
     def _apart(self, row: Sequence[Node], wanted: Sequence[float]) -> list[float]:
@@ -112,20 +113,9 @@ def _ranks(nodes: Sequence[Node], arrows: Sequence[tuple[Node, Node]]) -> dict[N
     return ranks
 
 
-class _Mean:
-    """The mean place of a box's neighbours; its own place where it has none, or where two have the same mean."""
-
-    def __init__(self, near: Mapping[Node, Sequence[Node]], at: Mapping[Node, int], own: Mapping[Node, int]) -> None:
-        self.near: Mapping[Node, Sequence[Node]] = near
-        self.at: Mapping[Node, int] = at
-        self.own: Mapping[Node, int] = own
-
-    def __call__(self, node: Node) -> tuple[float, int]:
-        """The mean."""
-        places = [self.at[neighbour] for neighbour in self.near[node]]
-        return (sum(places) / len(places) if places else float(self.own[node])), self.own[node]
-
-
-def _wanted(node: Node, near: Mapping[Node, Sequence[Node]], places: Mapping[Node, float]) -> float:
-    found = [places[neighbour] for neighbour in near[node]]
-    return sum(found) / len(found) if found else places[node]
+def _mean(
+    near: Mapping[Node, Sequence[Node]], at: Mapping[Node, float], own: Mapping[Node, float], node: Node
+) -> float:
+    """The mean place of a box's neighbours; its own place where it has none."""
+    places = [at[neighbour] for neighbour in near[node]]
+    return sum(places) / len(places) if places else own[node]

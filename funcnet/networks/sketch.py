@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from funcnet.core import OperatorKey
-from funcnet.display import aligned, key_name, one_line, shown
+from funcnet.display import aligned, key_name, numbered, one_line, shown
 from funcnet.networks.graph import Graph
 
 PLAIN = frozenset(" _,:()/")
@@ -27,7 +27,7 @@ def table(graph: Graph, layers: Mapping[OperatorKey, Any]) -> str:
 
 def input_names(graph: Graph) -> dict[OperatorKey, str]:
     """x, or x0, x1, ... where there are several."""
-    return {key: "x" if len(graph.inputs) == 1 else f"x{i}" for i, key in enumerate(graph.inputs)}
+    return dict(zip(graph.inputs, numbered("x", len(graph.inputs)), strict=True))
 
 
 def mermaid_text(text: str) -> str:

@@ -111,9 +111,9 @@ def apply_updates(params: P, updates: P) -> P:
 def chain(*parts: Optimizer) -> Optimizer:
     """Apply several optimizers one after another: each takes the updates of the one before.
 
-    Each part takes the updates of the one before it: u_i = f_i(u_{i-1}), u_0 the gradient.
+    u_i = f_i(u_{i-1}), u_0 the gradient
 
-    State: the tuple of the parts' own. For instance `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
+    State: the tuple of the parts' own.
     Example: `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
     """
     for i, part in enumerate(parts):

@@ -60,7 +60,7 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
 
     s(t) = a + (b - a) u,  u = (t - transition_begin) / transition_steps cut to [0, 1]
 
-    From a = init_value to b = end_value on a straight line; a warm-up is one from 0. (Optax: linear_schedule)
+    a = init_value, b = end_value; a warm-up is a line from 0. (Optax: linear_schedule)
     """
     a, b = finite("init_value", init_value), finite("end_value", end_value)
     return partial(

@@ -177,7 +177,7 @@ def value_and_grad(
 ) -> ValueAndGrad[P]:
     """The loss and its gradient, as one compiled program.
 
-    (params, *inputs, *targets) -> (loss, gradient), in one compiled program.
+    (params, *inputs, *targets) -> (loss, gradient)
 
     L = loss(net(params, *inputs), *targets)        gradient = dL / dparams
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
@@ -288,7 +288,7 @@ def sgd_step(
 ) -> SGDStep[P]:
     """A training step of plain gradient descent, as one compiled program.
 
-    (params, *inputs, *targets) -> (new params, loss): one step of gradient descent, in one compiled program.
+    (params, *inputs, *targets) -> (new params, loss)
 
     params' = params - learning_rate dL / dparams        L = loss(net(params, *inputs), *targets)
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.

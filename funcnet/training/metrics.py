@@ -67,7 +67,7 @@ def binary_accuracy(
     """
     finite("binary_accuracy: threshold", threshold)
     scores = accept_array("binary_accuracy: the prediction", prediction, "fiu")
-    t = _target("binary_accuracy", target)
+    t = _numbers("binary_accuracy: the target", target)
     if scores.shape != t.shape or not scores.ndim:
         raise ShapeError(
             f"binary_accuracy: prediction {scores.shape} and target {t.shape} must have the same shape; nothing is "
@@ -125,10 +125,6 @@ def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
     return sum(1.0 - r / s if s else float(r == 0) for r, s in pairs) / len(pairs)
 
 
-def _target(kind: str, target: Any) -> npt.NDArray[Any]:
-    return _numbers(f"{kind}: the target", target)
-
-
 def _numbers(name: str, x: Any) -> npt.NDArray[Any]:
     """An array of numbers or bools."""
     array: npt.NDArray[Any] = np.asarray(x)
@@ -152,7 +148,7 @@ def _classes(
     kind: str, prediction: Array, target: npt.NDArray[Any], weights: Array | None
 ) -> tuple[Array, npt.NDArray[np.intp], Array]:
     """The scores, the true class of each row, and its weight."""
-    scores, t = accept_array(f"{kind}: the prediction", prediction, "fiu"), _target(kind, target)
+    scores, t = accept_array(f"{kind}: the prediction", prediction, "fiu"), _numbers(f"{kind}: the target", target)
     labels = t.dtype.kind in "iu"
     if scores.ndim < 2 or t.shape != (scores.shape[:-1] if labels else scores.shape):
         cast = ": y.astype(int) makes labels integers" * (not labels and t.shape == scores.shape[:-1])

@@ -179,7 +179,7 @@ def train_step(
 ) -> TrainStep[P, Any]:
     """A training step with any optimizer, compiled to one list of calls.
 
-    (params, state, *inputs, *targets, key=None) -> (new params, new state, loss), in one compiled call.
+    (params, state, *inputs, *targets, key=None) -> (new params, new state, loss)
 
     g = dL / dparams, L = loss(net(params, *inputs), *targets)        u, state' = update(g, state, params)
     params' = params + u

@@ -6,7 +6,7 @@ The members run one after another in one workspace, which is acquired, and what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from operator import itemgetter
 from typing import Any, Generic, TypeAlias, cast
 
 import numpy as np
@@ -162,20 +162,21 @@ class Members:
         return space.members(rows, self.args[self.first :], self.mapped[self.first :])
 
     def _run_program(self) -> Any:
-        function, key, of_gradient = self.function, self.own_key(), is_gradient(self.function)
-        space, _ = function.acquire(self.of(0), self.arrays(), key)
-        rows, results = self.vectors(space.layout), list[Any]()
-        found = self._together(space, rows)
-        if found is not None:
-            space.pool.append(space)
-            outputs, gradients = found
-            if of_gradient:
-                return outputs[0], tree.unflatten(space.layout.structure, columns(space.layout, gradients))
-            return tuple(outputs) if function.multi_output else outputs[0]
-        vector = rows[0].copy()
-        copies, keyed = space.follow(vector, self.count), key is not None
+        space, _ = self.function.acquire(self.of(0), self.arrays(), self.own_key())
+        rows = self.vectors(space.layout)
+        outputs, gradients = self._together(space, rows) or self._one_by_one(space, rows)
+        space.pool.append(space)
+        if is_gradient(self.function):
+            return outputs[0], tree.unflatten(space.layout.structure, columns(space.layout, gradients))
+        return tuple(outputs) if self.function.multi_output else outputs[0]
+
+    def _one_by_one(self, space: Workspace[Any], rows: Any) -> tuple[Any, Any]:
+        """(outputs, gradients), each member by a run of the program."""
+        function, results, vector = self.function, list[Any](), rows[0].copy()
+        copies = space.follow(vector, self.count)
         for self.place, row in enumerate(rows):
-            arrays = (*self.arrays(), self.own_key()) if keyed else self.arrays()
+            key = self.own_key()
+            arrays = self.arrays() if key is None else (*self.arrays(), key)
             vector[...] = row
             if copies:
                 space.own[...] = vector
@@ -184,15 +185,11 @@ class Members:
             for f, args in space.program:
                 f(*args)
             results.append(tuple([take() for take in space.fresh]))
-            if of_gradient:
+            if is_gradient(function):
                 if function.check_finite and not all_finite(results[-1][0], space.gradient):
-                    raise function.not_finite(space, self.of(0), self.arrays(), self.own_key(), results[-1][0])
+                    raise function.not_finite(space, self.of(0), self.arrays(), key, results[-1][0])
                 row[...] = space.gradient
-        space.pool.append(space)
-        outputs = stacked(results)
-        if of_gradient:
-            return outputs[0], tree.unflatten(space.layout.structure, columns(space.layout, rows))
-        return outputs if function.multi_output else outputs[0]
+        return stacked(results), rows
 
 
 @shows_call
@@ -267,12 +264,7 @@ def member_count(where: str, trees: dict[str, Any]) -> int:
 
 def member(given: Any, place: int) -> Any:
     """The leaves of one member."""
-    return tree.map(partial(_at, place), given)
-
-
-def _at(place: int, leaf: Any) -> Any:
-    """A view, an array also where it has no axes."""
-    return leaf[place, ...]
+    return tree.map(itemgetter((place, ...)), given)  # an array also where it has no axes
 
 
 def stacked(results: list[Any]) -> Any:

@@ -279,6 +279,18 @@ def test_the_params_that_a_step_returns_have_the_structure_of_those_given(change
     assert tree.structure(step(given, x, target)[0]) == tree.structure(given)
 
 
+def test_params_come_back_with_keys_of_the_types_given(rows: int) -> None:
+    """1 and 1.0 are equal, and not the same key."""
+    params, x, target = drawn(rows)
+    step = new_step()
+    for kind in (int, float, int, float):
+        given = {kind(key) if key != "inner" and key != "list" else key: params[key] for key in params}
+        for _ in range(2):
+            params, *_ = step(given, x, target)
+            assert [*map(type, params)] == [*map(type, given)]
+            given = params
+
+
 @every_change
 def test_a_change_between_every_two_steps(change: Change, rows: int) -> None:
     params, x, target = drawn(rows)
