@@ -26,7 +26,7 @@ REASONS: dict[str, list[str]] = {
         "tracing.special._write_normal_cdf: SINGLE if x.dtype == np.float32 else (CENTRE, TAIL) -> (CENTRE, TAIL) (dropped branch)",
     ],
     "of rows alone it is asked where they are": [
-        "tracing.windows.lower: 1 -> 2 (off by one) #6",
+        "tracing.windows.lower: 1 -> 2 (off by one) #7",
     ],
     "what windows that lie side by side write is added to zeros, which takes longer": [
         "tracing.windows.maximum_grad: step >= window.extent(axis) -> step > window.extent(axis) (condition)",
@@ -38,6 +38,7 @@ REASONS: dict[str, list[str]] = {
         "tracing.recurrence.time_product: 1 -> 2 (off by one) #2",
     ],
     "what it does besides takes time or memory, and nobody reads it": [
+        "tracing.windows.over_windows: image[image_part] if out[part].shape == out.shape else start -> start (dropped branch)",
         "layers.recurring.gru_function: 0 -> 1 (off by one) #3",
         "layers.recurring.gru_function: 0 -> 1 (off by one) #5",
         "tracing.recurrence.time_product: [] if times else [(out.fill, (0,))] -> [(out.fill, (0,))] (dropped branch)",
