@@ -33,9 +33,29 @@ REASONS: dict[str, list[str]] = {
     ],
     "how many times are computed at once makes a difference in time alone": [
         "tracing.cells.SPAN: 64 -> 65 (off by one)",
+        "tracing.recurrence.COLUMNS: 1024 -> 1025 (off by one)",
+        "tracing.recurrence.time_product: 1 -> 2 (off by one)",
+        "tracing.recurrence.time_product: 1 -> 2 (off by one) #2",
+    ],
+    "what it does besides takes time or memory, and nobody reads it": [
+        "tracing.recurrence.time_product: [] if times else [(out.fill, (0,))] -> [(out.fill, (0,))] (dropped branch)",
+        "tracing.recurrence.time_product: memory.empty(out[block].shape, dz.dtype) if times > count else None -> memory.empty(out[block].shape, dz.dtype) (dropped branch)",
+        "tracing.recurrence.time_product: times > count -> times >= count (condition)",
     ],
     "both are equal only where each axis has one element": [
         "tracing.products.calls: abs(z.strides[at(c)]) > abs(z.strides[at(r)]) -> abs(z.strides[at(c)]) >= abs(z.strides[at(r)]) (condition)",
+    ],
+    "operands are all recorded or all arrays, and those of calls that ask for memory have one dtype": [
+        "tracing.recurrence.run: 0 -> 1 (off by one)",
+        "tracing.recurrence.run: 0 -> 1 (off by one) #2",
+        "tracing.recurrence.run: 0 -> 1 (off by one) #3",
+    ],
+    "past the end of a sequence no state is read, and no cotangent meets the 1": [
+        "tracing.recurrence.states: size + 1 -> size (dropped branch) #3",
+    ],
+    "NumPy takes Python's number in the dtype of the array, which takes longer": [
+        "tracing.recurrence.numbers: np.array(0.5, dtype) -> 0.5 (dropped branch)",
+        "tracing.recurrence.numbers: np.array(1, dtype) -> 1 (dropped branch)",
     ],
     "a view has a base: it is asked for the type checker": [
         "tracing.images.image: base is not None and base.order is not None -> base.order is not None (condition)",
@@ -223,6 +243,7 @@ REASONS: dict[str, list[str]] = {
         "layers.norm._by_batch: 1 -> 2 (off by one) #3",
     ],
     "NumPy takes any length below 0 for the one that it is to find, -2 as -1": [
+        "tracing.recurrence.flat: 1 -> 2 (off by one)",
         "tracing.windows.matrices: 1 -> 2 (off by one) #2",
         "tracing.primitives.scatter_add_into: 1 -> 2 (off by one) #2",
     ],
