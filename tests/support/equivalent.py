@@ -38,6 +38,8 @@ REASONS: dict[str, list[str]] = {
         "tracing.recurrence.time_product: 1 -> 2 (off by one) #2",
     ],
     "what it does besides takes time or memory, and nobody reads it": [
+        "layers.recurring.gru_function: 0 -> 1 (off by one) #3",
+        "layers.recurring.gru_function: 0 -> 1 (off by one) #5",
         "tracing.recurrence.time_product: [] if times else [(out.fill, (0,))] -> [(out.fill, (0,))] (dropped branch)",
         "tracing.recurrence.time_product: memory.empty(out[block].shape, dz.dtype) if times > count else None -> memory.empty(out[block].shape, dz.dtype) (dropped branch)",
         "tracing.recurrence.time_product: times > count -> times >= count (condition)",
@@ -118,6 +120,7 @@ REASONS: dict[str, list[str]] = {
         "layers.axes._masked: 1 -> 2 (off by one)",
     ],
     "`out` has a dtype of its own, to which the wider result is cast back": [
+        "layers.recurring.gru_function: plain_inputs[:, :2 * size] * 0.5 (upcast)",
         "tracing.special._write_normal_cdf: (x > 0.0) - below (upcast)",
         "tracing.special._write_normal_cdf: 0.5 - size * _polynomial(p, np.minimum(size, 1.0) ** 2) (upcast)",
         "tracing.special._write_normal_cdf: np.exp(size * size * -0.5) * _polynomial(q, (size - 4.0) / (size + 4.0)) (upcast)",
@@ -174,6 +177,8 @@ REASONS: dict[str, list[str]] = {
         "layers.position._positional: length -> index (wrong residual)",
     ],
     "the last axis of a matrix is its axis 1": [
+        "layers.recurring.gru_function: np.concatenate([plain[:, :size], plain[:, size:] * 0.5], axis=1) -> np.concatenate([plain[:, :size], plain[:, size:] * 0.5], axis=-1) (axis)",
+        "layers.recurring.gru_function: np.concatenate([plain_inputs[:, :2 * size] * 0.5, plain_inputs[:, 2 * size:]], axis=1) -> np.concatenate([plain_inputs[:, :2 * size] * 0.5, plain_inputs[:, 2 * size:]], axis=-1) (axis)",
         "layers.recurrent._draw: np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=1) -> np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=-1) (axis)",
         "layers.recurrent._draw: np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=1) -> np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=-1) (axis)",
         "layers.bidirectional._bidirectional: np.concatenate([from_forward[-1], from_backward[-1]], axis=1) -> np.concatenate([from_forward[-1], from_backward[-1]], axis=-1) (axis)",
