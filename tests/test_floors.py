@@ -112,6 +112,7 @@ FLOORS: dict[str, list[str]] = {
         "toolchain",
         "functions",
         "updates",
+        "update_loops",
         "expressions",
         "grouping",
         "memory",

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.compiler.buffers import ALIGNMENT, Buffer, written
 from funcnet.compiler.plan import Place, Plan
-from funcnet.tracing.forms import ROW, Instruction, is_dense, unbuffered
+from funcnet.tracing.forms import ROW, Instruction, is_dense, lie_alike, unbuffered
 from funcnet.tracing.trace import Call, Value
 
 
@@ -152,14 +152,6 @@ class Binding:
     def offset(self, array: Any) -> int:
         """Where in the memory an array begins, in bytes."""
         return int(array.__array_interface__["data"][0] - self.memory.__array_interface__["data"][0])
-
-
-def lie_alike(a: Any, b: Any) -> bool:
-    """Whether the elements of both, which are dense, lie in the same order."""
-    return a.shape == b.shape and (
-        a.strides == b.strides
-        or all(length == 1 or p == q for length, p, q in zip(a.shape, a.strides, b.strides, strict=True))
-    )
 
 
 def aligned(size: int) -> Any:

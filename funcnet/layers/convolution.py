@@ -198,13 +198,14 @@ def _check_channels(params: Any, channels: int, x: Array) -> None:
 
 
 def _conv(options: Sliding, groups: int, kind: Any, params: Any, x: Array) -> Result[Any]:
-    window = options.over(x)
+    options.check_rank(x.ndim)
     W, b = _kernel(kind, options, -1, params)
     if W.shape[3] % groups:
         raise ParamsError(
             f"its weight {params[0].shape} has {W.shape[3]} features, which {groups} groups do not divide"
         )
     _check_channels(params, W.shape[2] * groups, x)
+    window = options.over(x)
     _, height, width, _ = lifted(x).shape
     lowered = lower(image(lifted(x)), window, groups)
     y = lowered_like(convolve(lowered, W, window, window.output_length(0, height)), x)

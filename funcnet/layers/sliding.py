@@ -44,9 +44,10 @@ class Sliding(NamedTuple):
             length, pads = image.shape[1 + axis], window.padding[axis]
             if not window.output_length(axis, length):
                 padded = f" and {sum(pads)} of padding" if sum(pads) else ""
+                smaller = "kernel_size or dilation" if max(self.dilation) > 1 else "kernel_size"
                 raise ShapeError(
                     f"its window reaches over {window.extent(axis)} elements, but the input {x.shape} has only "
-                    f"{length}{padded} along that axis: take a smaller kernel_size or dilation, or padding='same'"
+                    f"{length}{padded} along that axis: take a smaller {smaller}, or padding='same'"
                 )
         return window
 

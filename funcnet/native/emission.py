@@ -5,6 +5,7 @@ Each C function takes one argument, a table of pointers: the slab, the arrays gi
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ class Emission(Writer):
     segments: lines of C for each stretch between calls that NumPy makes; `numpy_calls[i]` comes behind segment i.
     checks: calls that set the status, for NumPy to make again and raise the error.
     """
+
+    has_tiles: bool = True
 
     def __init__(self, plan: Plan, grouping: Grouping, placement: Placement) -> None:
         super().__init__(plan, grouping, placement, "fn")
@@ -81,7 +84,7 @@ class Emission(Writer):
     def _copy_inputs(self) -> None:
         """Bring each floating input from its rows to its features."""
         for i, value in enumerate(self.plan.inputs):
-            if id(value) not in self.grouping.stored:
+            if id(value) not in self.grouping.stored or self._is_read_as_given(value):
                 continue
             if self._is_turned(value):
                 (name, (_, stride)), (rows, features) = self.pointer(value), value.shape
@@ -91,6 +94,20 @@ class Emission(Writer):
                 line = f"{self.element(value, indices)} = fn_x{i}[{row_major(value.shape, indices)}];"
                 self.loops(value.shape, self.storage_order(value), [line])
             self._put_ones(value)
+
+    def _is_read_as_given(self, value: Value) -> bool:
+        """Whether all that reads it reads it where the caller has it."""
+        readers = [call for call in self.plan.calls if any(v.root is value for v in call.operands)]
+        if value.dtype != self.plan.dtype or any(y.root is value for y in self.plan.outputs):
+            return False
+        return all(recurrence.reads_as_given(call, value) for call in readers)
+
+    def given(self, value: Value) -> tuple[str, list[int]]:
+        """The same, of an array from the caller where the caller has it."""
+        for i, x in enumerate(self.plan.inputs):
+            if x is value and x.dtype == self.plan.dtype:
+                return f"fn_x{i}", [prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
+        return self.pointer(value)
 
     def _is_turned(self, value: Value) -> bool:
         """Whether it is a table of numbers that is stored column by column."""

@@ -30,7 +30,7 @@ LONGEST = 256  # numbers that either of them may have then
 def image(e: Writer, value: Value) -> str:
     """An image: its address, lengths and strides."""
     address, (_, *strides) = e.pointer(value)
-    return f"(fn_image){{(T *)({address}), {', '.join(map(str, (*value.shape, *strides)))}}}"
+    return f"(fn_image){{{address}, {', '.join(map(str, (*value.shape, *strides)))}}}"
 
 
 def window(given: Window) -> str:

@@ -22,7 +22,9 @@ from funcnet.native.program import NativeProgram, NativeWorkspace
 from funcnet.native.scanning import advanced, as_written, scanned, update_text
 from funcnet.native.source import emitted
 from funcnet.native.updates import Update
+from funcnet.optimizers.base import Elementwise, apply_updates
 from funcnet.random import Key
+from funcnet.training.flat_states import vector_of, with_trees
 from funcnet.training.gradients import SGDStep, Step, ValueAndGrad
 from funcnet.training.steps import TrainStep
 
@@ -128,12 +130,27 @@ class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
         """Program and update in native code, where the update is written and the state is one for it."""
         written = as_written(space, flat)
         if written is None or not isinstance(space, NativeWorkspace):
-            return super().updated(space, before, flat, arrays, into)
+            takes_vectors = isinstance(self.optimizer.update, Elementwise) or not self.flat
+            update = super().updated if takes_vectors else self._updated_by_trees
+            return update(space, before, flat, arrays, into)
         new, made = space.updated(written.steps, written.vectors, written.numbers, into)
         after = written.after(cast("Update", space.owner.code.update), made)
         state = advanced(flat, 1, iter(made), iter(after.numbers))
         space.made = (state, after) if space.params_cache.small else (None, None)
         return new, state
+
+    def _updated_by_trees(
+        self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None
+    ) -> tuple[Any, Any]:
+        """The same by the optimizer's own update of trees."""
+        for f, args in space.program:
+            f(*args)
+        layout = space.layout
+        params, state = layout.tree(before.copy()), with_trees(layout, flat, [], [])
+        updates, state = self.update_of(arrays)(layout.tree(space.gradient.copy()), state, params)
+        new = np.empty_like(before) if into is None else into
+        new[...] = vector_of(layout, apply_updates(params, updates))
+        return new, self.flat_state(space, state)
 
 
 class NativeSGDStep(NativeStep[P], SGDStep[P]):
@@ -190,8 +207,8 @@ def jit(function: Any) -> Any:
     written as C, compiled, which takes from 0.2 seconds to a few, and kept in the user's cache folder. `fn.scan` makes
     all its steps in one call of native code, with schedules, metrics and check_finite too. `str(step)` is the C after
     the first call, and names what stays with NumPy: calls of custom layers, of random numbers, large matrix products,
-    those of wide convolutions among them, and the updates of an optimizer that is a function of one's own or has masks,
-    norms of single arrays or accumulated gradients.
+    those of wide convolutions among them, and the updates of an optimizer that is a function of one's own or has masks
+    or accumulated gradients.
     The compiler is the one that the environment variable FUNCNET_CC names, else `cc`, else that of the package ziglang
     (`pip install "funcnet[native]"`).
     Raises OptionError for anything else, MissingPackageError where there is no compiler, and CompilerError, at the
@@ -211,6 +228,8 @@ def jit(function: Any) -> Any:
         )
     made = kind.__new__(kind)
     made.__dict__.update(function.__getstate__())
+    if kind is NativeTrainStep:  # an update in C has flat vectors, whatever it takes in Python
+        made.flat = made.flat or made.after_program(np.dtype(np.float32))[0] is not None
     return made
 
 

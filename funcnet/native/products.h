@@ -42,15 +42,18 @@ FN_INLINE void fn_tile(const T *restrict a, const long sm, const long sk, const 
     }
 }
 
+#define FN_PACKED (-2147483647L)
 FN_INLINE void fn_rows(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
                        T *restrict y, const long ldy, const long M, const long K, const int mr, const int nv,
                        const int lanes, const long whole) {
     const long last = (M + mr - 1) / mr * mr - M; /* tiles of one row less */
+    const int packed = sk == FN_PACKED;
+    const long tile = packed ? K : sm, row = packed ? 1 : sm;
     long m = 0;
     for (; m + mr <= M - last * (mr - 1); m += mr)
-        fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, mr, nv, lanes, whole);
+        fn_tile(a + m * tile, row, packed ? mr : sk, x, ldx, y + m * ldy, ldy, K, mr, nv, lanes, whole);
     for (; m < M; m += mr - 1)
-        fn_tile(a + m * sm, sm, sk, x, ldx, y + m * ldy, ldy, K, mr - 1, nv, lanes, whole);
+        fn_tile(a + m * tile, row, packed ? mr - 1 : sk, x, ldx, y + m * ldy, ldy, K, mr - 1, nv, lanes, whole);
 }
 
 /* nv vectors of one row of Y, the last of them from element `last` on: two sums of each, so that no sum waits for the
@@ -104,8 +107,8 @@ FN_PRODUCT void fn_row(const T *restrict a, const long sk, const T *restrict x, 
     }
 }
 
-/* Y (M, N) = A X (K, N); element (m, k) of A is a[m sm + k sk]. `given`: X is the caller's, so that nothing behind its
-   last element is read. */
+/* Y (M, N) = A X (K, N); element (m, k) of A is a[m sm + k sk], or A is packed, and sk is FN_PACKED. `given`: X is the
+   caller's, so that nothing behind its last element is read. */
 FN_PRODUCT void fn_tiles(const T *restrict a, const long sm, const long sk, const T *restrict x, const long ldx,
                          T *restrict y, const long ldy, const long M, const long K, const long N, const int mr,
                          const int given) {
@@ -124,6 +127,20 @@ FN_PRODUCT void fn_tiles(const T *restrict a, const long sm, const long sk, cons
 #define fn_product_given(a, sm, sk, x, ldx, y, ldy, M, K, N, given) \
     fn_tiles(a, sm, sk, x, ldx, y, ldy, M, K, N, FN_TILE(M), given)
 #define fn_product(...) fn_product_given(__VA_ARGS__, 0)
+
+/* A (M, K), whose element (m, k) is a[m + k sk], in the order in which tiles read it: that is A with sk = FN_PACKED for
+   the product. A matrix of 512 columns lies in so few places of a cache that it is read from the next one each time. */
+FN_PRODUCT void fn_pack(const T *restrict a, const long sk, T *restrict packed, const long M, const long K) {
+    const int mr = FN_TILE(M);
+    const long last = (M + mr - 1) / mr * mr - M, first = M - last * (mr - 1);
+    for (long k = 0; k < K; k++) {
+        long m = 0;
+        for (; m < first; m += mr)
+            FN_UNROLL for (int i = 0; i < mr; i++) packed[m * K + k * mr + i] = a[k * sk + m + i];
+        for (; m < M; m += mr - 1)
+            FN_UNROLL for (int i = 0; i < mr - 1; i++) packed[m * K + k * (mr - 1) + i] = a[k * sk + m + i];
+    }
+}
 
 /* Eight vectors of eight: their transpose, and their sums */
 #if FN_SIZE == 4 && defined(__AVX__)

@@ -1,9 +1,10 @@
 /* The steps of recurrent layers, forward and back in time; see tracing/cells.py for the equations.
 
    Values of all times lie as (time, features, rows): Z[t] is Z + t ldz. H units, G gates, I inputs, N rows, B times.
-   A state S[t] is [h; 1; x]. Elsewhere element (row, time, feature) of an array p is p[row * sn + t * st + f * sf].
-   `ends` says where each sequence ends, if not after B times: x counts as 0 from there on, outputs are 0 there, and
-   cotangents arrive up to there. FN_INLINE, FN_IVDEP, FN_TANH, fn_product and fn_turn come from outside. */
+   A state S[t] is [h; 1; x]. Rows of matrices are sk apart; sk is FN_PACKED where they are packed. Elsewhere element
+   (row, time, feature) of an array p is p[row * sn + t * st + f * sf]. `ends` says where each sequence ends, if not after
+   B times: x counts as 0 from there on, outputs are 0 there, and cotangents arrive up to there. FN_INLINE, FN_IVDEP,
+   FN_TANH, fn_product and fn_turn come from outside. */
 
 typedef struct { const T *p; long sn, st, sf; } fn_given;
 typedef struct { T *p; long sn, st, sf; } fn_wanted;
@@ -11,7 +12,8 @@ typedef struct { T *p; long sn, st, sf; } fn_wanted;
 #define FN_EACH(H, N) for (long f = 0; f < (H); f++) FN_IVDEP for (long n = 0; n < (N); n++)
 
 FN_INLINE void fn_take(const fn_given v, const long t, const long first, T *restrict out, const long H, const long N) {
-    FN_EACH(H, N) out[f * N + n] = FN_AT(v, n, t, first + f);
+    if (v.sf == 1) fn_turn(v.p + t * v.st + first, v.sn, out, N, N, H);
+    else FN_EACH(H, N) out[f * N + n] = FN_AT(v, n, t, first + f);
 }
 FN_INLINE void fn_give(const T *restrict from, const fn_wanted v, const long t, const long first, const long H,
                        const long N) {
@@ -27,8 +29,8 @@ FN_INLINE void fn_states(T *restrict S, const long lds, const fn_given x, const 
         T *const s = S + t * lds + H * N;
         for (long n = 0; n < N; n++) s[n] = 1;
         if (t == B) FN_EACH(I, N) s[N + f * N + n] = 0;
-        else if (ends) FN_EACH(I, N) s[N + f * N + n] = t < ends[n] ? FN_AT(x, n, t, f) : 0;
         else fn_take(x, t, 0, s + N, I, N);
+        if (ends && t < B) FN_EACH(I, N) s[N + f * N + n] = t < ends[n] ? s[N + f * N + n] : 0;
     }
 }
 
@@ -60,11 +62,11 @@ FN_INLINE void fn_arrive(const fn_given g, const long t, const long first, const
 
 #define FN_SIGMOID(z) ((T)0.5 * FN_TANH(z) + (T)0.5) /* of z halved */
 
-FN_INLINE void fn_rnn(const T *M, T *restrict S, const long lds, const long H, const long I, const long N,
-                      const long B) {
+FN_INLINE void fn_rnn(const T *M, const long sk, T *restrict S, const long lds, const long H, const long I,
+                      const long N, const long B) {
     for (long t = 0; t < B; t++) {
         T *restrict const h = S + (t + 1) * lds;
-        fn_product(M, 1, H, S + t * lds, N, h, N, H, H + 1 + I, N);
+        fn_product(M, 1, sk, S + t * lds, N, h, N, H, H + 1 + I, N);
         FN_IVDEP for (long i = 0; i < H * N; i++) h[i] = FN_TANH(h[i]);
     }
 }
@@ -88,15 +90,15 @@ FN_INLINE void fn_rnn_backward(const T *M, const T *S, const long lds, T *dz, co
 }
 
 /* Z[t]: o, i, f, g of this time, c before it; C[t]: tanh c */
-FN_INLINE void fn_lstm(const T *M, T *S, const long lds, T *Z, T *C, const fn_given initial, const long H,
-                       const long I, const long N, const long B) {
+FN_INLINE void fn_lstm(const T *M, const long sk, T *S, const long lds, T *Z, T *C, const fn_given initial,
+                       const long H, const long I, const long N, const long B) {
     const long L = H * N;
     if (initial.p) fn_take(initial, 0, H, Z + 4 * L, H, N);
     else FN_EACH(H, N) Z[4 * L + f * N + n] = 0;
     for (long t = 0; t < B; t++) {
         T *restrict const z = Z + 5 * t * L, *restrict const c = z + 9 * L, *restrict const h = S + (t + 1) * lds;
         T *restrict const k = C + t * L;
-        fn_product(M, 1, 4 * H, S + t * lds, N, z, N, 4 * H, H + 1 + I, N);
+        fn_product(M, 1, sk, S + t * lds, N, z, N, 4 * H, H + 1 + I, N);
         FN_IVDEP for (long i = 0; i < L; i++) {
             const T o = FN_SIGMOID(z[i]), a = FN_SIGMOID(z[L + i]), b = FN_SIGMOID(z[2 * L + i]);
             const T u = FN_TANH(z[3 * L + i]), now = b * z[4 * L + i] + a * u, e = FN_TANH(now);
@@ -138,15 +140,15 @@ FN_INLINE void fn_lstm_backward(const T *M, const T *Z, const T *C, T *dz, const
 }
 
 /* Y[t]: a, r, z; V[t]: n; D[t]: h - n; X: the input's part of r, z, n of one time */
-FN_INLINE void fn_gru(const T *R, const T *W, T *S, const long lds, T *Y, T *V, T *D, T *X, const long H, const long I,
-                      const long N, const long B) {
+FN_INLINE void fn_gru(const T *R, const T *W, const long sk, T *S, const long lds, T *Y, T *V, T *D, T *X,
+                      const long H, const long I, const long N, const long B) {
     const long L = H * N;
     for (long t = 0; t < B; t++) {
         T *restrict const y = Y + 3 * t * L, *restrict const v = V + t * L, *restrict const d = D + t * L;
         T *restrict const x = X, *restrict const new = S + (t + 1) * lds;
         const T *restrict const h = S + t * lds;
-        fn_product(R, 1, 3 * H, h, N, y, N, 3 * H, H + 1, N);
-        fn_product(W, 1, 3 * H, h + L, N, x, N, 3 * H, 1 + I, N);
+        fn_product(R, 1, sk, h, N, y, N, 3 * H, H + 1, N);
+        fn_product(W, 1, sk, h + L, N, x, N, 3 * H, 1 + I, N);
         FN_IVDEP for (long i = 0; i < L; i++) {
             const T r = FN_SIGMOID(y[L + i] + x[i]), z = FN_SIGMOID(y[2 * L + i] + x[L + i]);
             const T n = FN_TANH(y[i] * r + x[2 * L + i]), e = h[i] - n;
@@ -182,18 +184,6 @@ FN_INLINE void fn_gru_backward(const T *R, const T *W, const T *Y, const T *V, c
         }
     }
     if (d0.p) fn_give(dh, d0, 0, 0, H, N);
-}
-
-/* out (K, G) = sum_t S[t] (K, N) times dz[t] (G, N) turned */
-FN_INLINE void fn_time_product(const T *S, const long lds, const T *dz, T *restrict out, const long ldo, T *turned,
-                               T *part, const long K, const long G, const long N, const long B) {
-    const long ldt = (G + 15) / 16 * 16;
-    if (!B) FN_EACH(K, G) out[f * ldo + n] = 0;
-    for (long t = 0; t < B; t++) {
-        fn_turn(dz + t * G * N, N, turned, ldt, G, N);
-        fn_product(S + t * lds, N, 1, turned, ldt, t ? part : out, t ? G : ldo, K, N, G);
-        if (t) for (long k = 0; k < K; k++) FN_IVDEP for (long j = 0; j < G; j++) out[k * ldo + j] += part[k * G + j];
-    }
 }
 
 /* Each sequence backward, and 0 past its end */

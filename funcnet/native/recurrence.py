@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 
 from funcnet.native.writing import Writer
@@ -11,10 +11,14 @@ from funcnet.tracing.recurrence import REVERSE, TIME_PRODUCT, unpacked
 from funcnet.tracing.trace import Call, Value
 
 RECURRENCE_H = files("funcnet.native").joinpath("recurrence.h").read_text(encoding="utf-8")
+TIME_PRODUCT_H = files("funcnet.native").joinpath("time_product.h").read_text(encoding="utf-8")
 GATES = {RNN: 1, LSTM: 4, GRU: 3, RNN_BACKWARD: 1, LSTM_BACKWARD: 4, GRU_BACKWARD: 3}  # columns of a matrix, to a unit
 KEPT = {RNN_BACKWARD: 3, LSTM_BACKWARD: 5, GRU_BACKWARD: 6, RNN: 2, LSTM: 2, GRU: 3}  # operands that are always there
 LARGEST = 256  # units up to which these loops are faster than NumPy's calls
-MANY = 1 << 15  # weights from which NumPy's product over all times is the faster one
+NONE = "({}){{0, 0, 0, 0}}"
+FEW_TIMES = 4  # from which it pays to pack a matrix that every time reads
+TOGETHER = 256  # columns of states and cotangents side by side, of which a tile makes its product at once
+WIDEST = 32  # numbers in two vectors, at most
 
 
 def forward(w: Writer, call: Call) -> None:
@@ -26,13 +30,11 @@ def forward(w: Writer, call: Call) -> None:
     ends, initial = ends_of(w, call, lengths, times), given(w, first)
     s, step, sizes = w.pointer(S)[0], w.pointer(S)[1][2], f"{units}, {inputs}, {rows}, {times}"
     w.put(f"fn_states({s}, {step}, {given(w, x)}, {initial}, {ends}, {sizes});")
-    arguments = [*addresses(w, matrices), s, str(step), *addresses(w, kept)]
+    M, sk, own = packed(w, matrices, times, [3 * units * rows] if call.primitive is GRU else [])
+    arguments = [*M, sk, s, str(step), *addresses(w, kept)]
     if call.primitive is LSTM:
         arguments.append(initial)
-    if call.primitive is GRU:
-        arguments += w.scratch(3 * units * rows)
-    arguments.append(sizes)
-    w.put(f"fn_{call.primitive}({', '.join(arguments)});")
+    w.put(f"fn_{call.primitive}({', '.join([*arguments, *own, sizes])});")
     if y.use_count:
         rest = f"{int(y.ndim == 3)}, {ends}, {units}, {rows}, {times}"
         w.put(f"fn_outputs({s}, {step}, {wanted(w, y)}, 0, {rest});")
@@ -58,15 +60,35 @@ def backward(w: Writer, call: Call) -> None:
     w.put(f"fn_{name}({', '.join(arguments)});")
 
 
+def packed(w: Writer, matrices: Sequence[Value], times: int, own: Sequence[int]) -> tuple[list[str], str, list[str]]:
+    """(addresses of the matrices that every time reads, the step between their rows, memory of these sizes).
+
+    Where products have tiles, and there are times enough, the matrices are packed for them.
+    """
+    columns = matrices[0].shape[1]
+    packs = w.has_tiles and times >= FEW_TIMES and columns > 1
+    places = w.scratch(*(packs * v.elements for v in matrices), *own)
+    room, rest = places[: len(matrices)], places[len(matrices) :]
+    if not packs:
+        return addresses(w, matrices), str(columns), rest
+    for matrix, to in zip(matrices, room, strict=True):
+        w.put(f"fn_pack({w.pointer(matrix)[0]}, {columns}, {to}, {columns}, {matrix.shape[0]});")
+    return room, "FN_PACKED", rest
+
+
 def time_product(w: Writer, call: Call) -> None:
-    """The gradient of the weights, a sum over time."""
+    """The gradient of the weights, a sum over time, by the blocks of it that the call computes."""
     S, dz = call.operands
     (features, rows, _), (gates, _, times) = S.shape, dz.shape
-    (out, strides), (s, steps), (d, _) = w.pointer(call.output), w.pointer(S), w.pointer(dz)
-    turned, part = w.scratch(-(-gates // 16) * 16 * rows, features * gates)
-    sizes = [*map(str, (features, gates, rows, times))]
-    arguments = [s, str(steps[2]), d, out, str(strides[0]), turned, part, *sizes]
-    w.put(f"fn_time_product({', '.join(arguments)});")
+    (out, (step, _)), (s, steps), (d, of_d) = w.pointer(call.output), w.pointer(S), w.pointer(dz)
+    at_once = max(1, TOGETHER // max(rows, 1))
+    for block in call.attributes.get("blocks", [(slice(features), slice(gates))]):
+        (row, to_row, _), (column, to_column, _) = block[0].indices(features), block[1].indices(gates)
+        (turned,) = w.scratch((WIDEST * at_once if w.has_tiles else to_column - column) * rows)
+        given = f"{s} + {row * rows}, {steps[2]}, {d} + {column * rows}, {of_d[2]}"
+        to = f"{out} + {row * step + column}, {step}, {turned}"
+        sizes = f"{to_row - row}, {to_column - column}, {rows}, {times}"
+        w.put(f"fn_time_product({given}, {to}, {sizes}, {at_once});")
 
 
 def reverse(w: Writer, call: Call) -> None:
@@ -100,26 +122,29 @@ def addresses(w: Writer, values: Iterable[Value]) -> list[str]:
 
 def given(w: Writer, value: Value | None) -> str:
     """An array that is read, by its strides over rows, times and features."""
-    return strided(w, value, "fn_given")
+    return NONE.format("fn_given") if value is None else strided("fn_given", *w.given(value))
 
 
 def wanted(w: Writer, value: Value) -> str:
     """An array that is written; none where nothing reads it."""
-    return strided(w, value if value.use_count else None, "fn_wanted")
+    return strided("fn_wanted", *w.pointer(value)) if value.use_count else NONE.format("fn_wanted")
 
 
-def strided(w: Writer, value: Value | None, kind: str) -> str:
+def strided(kind: str, address: str, strides: Sequence[int]) -> str:
     """Its address and strides; one without times has the stride 0 there."""
-    if value is None:
-        return f"({kind}){{0, 0, 0, 0}}"
-    address, (by_row, *by_time, by_feature) = w.pointer(value)
+    by_row, *by_time, by_feature = strides
     return f"({kind}){{{address}, {by_row}, {by_time[0] if by_time else 0}, {by_feature}}}"
+
+
+def reads_as_given(call: Call, value: Value) -> bool:
+    """Whether these loops read an array where the caller has it."""
+    return call.primitive in (RNN, LSTM, GRU) and call.operands[0] is value and is_faster(call)
 
 
 def is_faster(call: Call) -> bool:
     """Whether these loops take less time than NumPy's calls."""
     if call.primitive is TIME_PRODUCT:
-        return call.operands[1].elements > 0 and call.output.elements <= MANY
+        return call.operands[1].elements > 0
     x = call.outputs[1] if "backward" in call.primitive.name else call.operands[0]
     matrices = [v for v in call.operands if v.ndim == 2 and v.batch_axis is None]
     return x.elements > 0 and all(v.shape[1] // GATES[call.primitive] <= LARGEST for v in matrices)

@@ -23,7 +23,7 @@ from funcnet.training.scan import has_state, losses_of
 from funcnet.tree import new_tuple
 
 CHUNK = 1024  # steps of one call, after which an interrupt is seen
-SGD = Update({}, [], [("u", "-u")], [], [])
+SGD = Update({}, [], [("u", "-u")], [], [], [])
 """The update of `sgd_step`, whose gradient holds the learning rate."""
 
 

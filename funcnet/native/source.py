@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib.resources import files
+from itertools import accumulate
 from math import prod
 
 from funcnet.compiler.plan import Plan
@@ -20,9 +21,10 @@ from funcnet.native.images import IMAGES_H
 from funcnet.native.members import members_text
 from funcnet.native.memory import OVERRUN, Placement, rounded
 from funcnet.native.recurrence import FORMS as RECURRENT
-from funcnet.native.recurrence import RECURRENCE_H
+from funcnet.native.recurrence import RECURRENCE_H, TIME_PRODUCT_H
 from funcnet.native.table import FIRST, HEAD, NEW, PARAMS, SLAB, STEPS
-from funcnet.native.updates import Places, Update, loops_of
+from funcnet.native.update_loops import Places, loops_of
+from funcnet.native.updates import Update
 from funcnet.tracing.primitive import MATMUL
 from funcnet.tracing.trace import Value
 
@@ -103,7 +105,7 @@ class Code:
             PRODUCTS_H,
         ]
         if any(call.primitive.name in RECURRENT for call in plan.calls):
-            parts += [f"#define FN_TANH fn_tanh{self.first.suffix}", RECURRENCE_H]
+            parts += [f"#define FN_TANH fn_tanh{self.first.suffix}", RECURRENCE_H, TIME_PRODUCT_H]
         if any(call.primitive.name in IMAGES for call in plan.calls):
             parts.append(IMAGES_H)
         for rows, emission in self.emissions.items():
@@ -208,7 +210,8 @@ class Code:
         head = f"for (long i = 0; i < {self._gradient_count()}; i++) {{"
         hints = "FN_IVDEP", "FN_SUM({})"
         kept = f"fn_normal{self.first.suffix}({{}})"  # a processor may take 100 times as long for a subnormal moment
-        places = Places("T", head, "gradient", "params", "fn_new", "fn_{}", "fn_new_{}", hints, kept)
+        ends = (*accumulate(parameter.elements for parameter in self.plan.parameters),)
+        places = Places("T", head, "gradient", "params", "fn_new", "fn_{}", "fn_new_{}", hints, kept, ends)
         scalars = "|".join(name for name, _ in update.scalars) or "$^"
         parts = [(name, re.sub(rf"/ ({scalars})\b", r"* (1 / \1)", line)) for name, line in update.lines]
         update = update._replace(lines=parts)  # reciprocals are computed once, for to divide takes long

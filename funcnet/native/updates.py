@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -34,6 +33,7 @@ class Update(NamedTuple):
     vectors: what the state has for each param, and what it begins with.
     scalars: (name, expression of t), once for each step.      lines: (name, expression), for each element.
     norms: (before which line, expression), where u is multiplied by an expression of `norm`, the norm of all u.
+    own_norms: places in `norms` where that is the norm of each array of params alone.
     numbers: (name, schedule), the numbers that the state has for the next step, in the order in which it has them.
     """
 
@@ -42,6 +42,7 @@ class Update(NamedTuple):
     lines: list[tuple[str, str]]
     norms: list[tuple[int, str]]
     numbers: list[tuple[str, Schedule | None]]
+    own_norms: list[int]
 
     @property
     def counts(self) -> bool:
@@ -55,64 +56,18 @@ class Update(NamedTuple):
         return [(self.lines[a:b], factor) for a, b, factor in zip(places, places[1:], factors, strict=False)]
 
 
-class Places(NamedTuple):
-    """Where the loops of an update in C find things; `{}` stands for the name of a vector of the state.
-
-    head: of a loop over all i.      hints: what stands before a loop, and before one that adds up a number.
-    kept: how a new number of the state is written, for `{}`.
-    """
-
-    T: str
-    head: str
-    gradient: str
-    params: str
-    new_params: str
-    state: str
-    new_state: str
-    hints: tuple[str, str] = ("", "")
-    kept: str = "{}"
-
-
-def loops_of(update: Update, places: Places, finite: str = "") -> list[str]:
-    """The update in C: a loop for each pass. finite: the name of a number that becomes NaN where a new param is not."""
-    T, lines, factor = places.T, list[str](), ""
-    for number, (own, after) in enumerate(update.passes()):
-        body = [f"T u = {f'{factor} * ' if factor else ''}{places.gradient}[i];"]
-        vectors = [v for v in update.vectors if any(v in (name, *re.findall(r"\w+", text)) for name, text in own)]
-        body += [f"T {v} = {places.state.format(v)}[i];" for v in vectors]
-        if not after or any("p" in re.findall(r"\w+", text) for _, text in own):
-            body.insert(0, f"const T p = {places.params}[i];")
-        body += [f"{'' if name == 'u' or name in vectors else 'const T '}{name} = {text};" for name, text in own]
-        body += [f"{places.new_state.format(v)}[i] = {places.kept.format(v)};" for v in vectors]
-        added = "norm" if after else finite
-        if after:
-            body += [f"{places.gradient}[i] = u;"] * bool(own or factor) + ["norm += (double)u * u;"]
-        elif finite:
-            body += ["const T sum = p + u;", f"{finite} += sum - sum;", f"{places.new_params}[i] = sum;"]
-        else:
-            body.append(f"{places.new_params}[i] = p + u;")
-        hint = places.hints[bool(added)].format(added)
-        loop = [*[hint] * bool(hint), places.head, *(f"    {line}" for line in body), "}"]
-        if after:
-            factor = f"factor_{number}"
-            loop = ["    " + line for line in ("double norm = 0;", *loop, "norm = sqrt(norm);")]
-            loop = [f"T {factor};", "{", *loop, f"    {factor} = (T)({after});", "}"]
-        lines += loop
-    return [re.sub(r"\bT\b", T, line) for line in lines]
-
-
 def update_of(where: str, optimizer: Optimizer, dtype: np.dtype[Any], say: Language) -> Update:
     """The update as text. ExportError for an optimizer that has none here."""
     parts = [*_parts(optimizer.update)]
     for name, _, function in parts:
-        if name not in RULES:
+        if name not in RULES or (name == "_clip_by_norm" and not say.has_state):
             named = name.lstrip("_") or getattr(function, "__name__", type(function).__name__)
             raise ExportError(
                 f"{where}: the optimizer has a part that is not written as source: {named}. "
                 "These are: sgd, adam, adamw, rmsprop, adagrad, lion, clip, clip_by_global_norm, ema and "
                 "add_decayed_weights, without masks"
             )
-    update = Update({}, [], [], [], [])
+    update = Update({}, [], [], [], [], [])
     states = _states(optimizer.update, optimizer.init(np.zeros((), dtype)))
     for (name, options, _), state in zip(parts, states, strict=True):
         RULES[name](_Part(where, update, state, say), *options)
@@ -267,6 +222,11 @@ def _clip_by_global_norm(w: _Part, most: float) -> None:
     w.update.norms.append((len(w.update.lines), f"{most!r} / {w.call('max', repr(most), 'norm')}"))
 
 
+def _clip_by_norm(w: _Part, most: float) -> None:
+    w.update.own_norms.append(len(w.update.norms))
+    _clip_by_global_norm(w, most)
+
+
 def _ema_params(w: _Part, decay: float) -> None:
     if not w.say.has_state:
         raise ExportError(f"{w.where}: ema_params begins with the params, which source does not know: leave it out")
@@ -288,6 +248,7 @@ RULES: dict[str, Callable[..., None]] = {
     "_ema": _ema,
     "_clip": _clip,
     "_clip_by_global_norm": _clip_by_global_norm,
+    "_clip_by_norm": _clip_by_norm,
     "_scale_by_schedule": _schedule,
     "_ema_params": _ema_params,
     "_decay": _decay,

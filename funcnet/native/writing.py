@@ -28,7 +28,10 @@ class Writer(ABC):
     prefix: how names begin that are none of values.      lines: where the next ones go.
     names: of stored values, by identity.      constants: names of arrays, by their numbers.
     scratch_size, longest: the elements, and the whole numbers, that calls need while they run.
+    has_tiles: whether products are made in tiles, for which operands are packed.
     """
+
+    has_tiles: bool = False
 
     def __init__(self, plan: Plan, grouping: Grouping, placement: Placement, prefix: str) -> None:
         self.plan = plan
@@ -123,6 +126,10 @@ class Writer(ABC):
         """(the address of a value's first element, its strides in elements)."""
         name, offset = self._start(value)
         return f"{name} + {offset}" if offset else name, self.strides(value)
+
+    def given(self, value: Value) -> tuple[str, list[int]]:
+        """The same, of an array from the caller where the caller has it."""
+        return self.pointer(value)
 
     def _start(self, value: Value) -> tuple[str, int]:
         array = self.array(value)

@@ -105,9 +105,22 @@ def elementwise(ufunc: np.ufunc) -> Form:
             return copy(memory, arrays[0], out)
         if ufunc is np.multiply and arrays[0] is arrays[1]:
             return [(np.square, memory.in_line(arrays[0], out))]
-        return [(ufunc, memory.in_line(*arrays, out))]
+        program, arrays = in_order_of(memory, arrays, out)
+        return [*program, (ufunc, memory.in_line(*arrays, out))]
 
     return form
+
+
+def in_order_of(memory: Memory, arrays: Operands, out: Any) -> tuple[list[Instruction], Operands]:
+    """A copy first, where one of the arrays lies in another order: half the time of a call that walks through both."""
+    if out.ndim < 3 or out.size <= FEW or not is_dense(out):
+        return [], arrays
+    others = [a for a in arrays if a.shape == out.shape and a.dtype.kind == "f" and not lie_alike(a, out)]
+    if len(others) != 1 or not is_dense(others[0]):
+        return [], arrays
+    order = in_memory_order(out)
+    copied = memory.scratch(tuple([out.shape[axis] for axis in order])).transpose(np.argsort(order).tolist())
+    return copy(memory, others[0], copied), tuple([copied if a is others[0] else a for a in arrays])
 
 
 def copy(memory: Memory, x: Any, out: Any) -> list[Instruction]:
@@ -194,6 +207,14 @@ def is_dense(a: Any) -> bool:
     if a.flags.c_contiguous or a.flags.f_contiguous:
         return True
     return bool(a.transpose(in_memory_order(a)).flags.c_contiguous)
+
+
+def lie_alike(a: Any, b: Any) -> bool:
+    """Whether the elements of both, which are dense, lie in the same order."""
+    return a.shape == b.shape and (
+        a.strides == b.strides
+        or all(length == 1 or p == q for length, p, q in zip(a.shape, a.strides, b.strides, strict=True))
+    )
 
 
 def in_memory_order(a: Any) -> list[int]:

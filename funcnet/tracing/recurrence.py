@@ -76,10 +76,9 @@ def states(
         (S[:, size].fill, (1,)),
         begin(S[0, :size], initial),
         (S[:times, size + 1 :].__setitem__, (..., x.transpose(1, 2, 0))),
-        (S[times, size + 1 :].fill, (0,)),
     ]
     if lengths is not None:
-        program.insert(0, (check_lengths, (lengths, times, attributes["where"])))
+        program.append((check_lengths, (lengths, times, attributes["where"])))
         program.append((clear_padding, (S[:times, size + 1 :], lengths)))
     return S, program
 

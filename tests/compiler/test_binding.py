@@ -414,6 +414,17 @@ def test_a_copy_to_another_order(rows: int, shape: tuple[int, ...], dtype: Any) 
     np.testing.assert_array_equal(run(image, [x]), x, strict=True)
 
 
+@both_dtypes
+@pytest.mark.parametrize(("rows", "calls"), [(3, 2), (5, 3)])
+def test_values_in_two_orders_are_brought_into_one(rows: int, calls: int, dtype: Any) -> None:
+    """Where they are more than 4,096 numbers; the second call is the copy, and the last one runs over vectors."""
+    x = numbers(rows, 30, 15, 2, dtype=dtype)
+    for function in (lambda x: np.subtract(image(x), x), lambda x: np.subtract(x, image(x))):
+        found = program(function, [x])
+        assert (len(found), {a.ndim for a in found[-1][1]}) == (calls, {1 if calls == 3 else 4})
+        np.testing.assert_array_equal(run(function, [x]), np.zeros_like(x), strict=True)
+
+
 def test_one_row_lies_the_same_in_every_order_of_the_batch() -> None:
     ((f, (x, y)),) = program(image, [numbers(1, 3, 4, 2)])
     assert (f, x.ndim, y.ndim) == (np.positive, 1, 1)

@@ -265,11 +265,13 @@ def test_one_number_of_padding_is_answered_for_every_axis() -> None:
         fn.conv(4, (3, 3), padding=1)  # type: ignore[call-overload]  # pyright: ignore
 
 
-def test_channels_before_the_other_axes_are_told() -> None:
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_before_the_other_axes_are_told(channels: int) -> None:
+    """Even where the kernel is larger than their number."""
     layer = fn.conv(4, (3, 3))
-    params, _ = layer.init(fn.key(0), (8, 9, 3))
+    params, _ = layer.init(fn.key(0), (8, 9, channels))
     with pytest.raises(fn.ShapeError, match=r"channels come last, x.transpose\(\(0, 2, 3, 1\)\)"):
-        layer.apply(params, np.zeros((5, 3, 8, 9), np.float32))
+        layer.apply(params, np.zeros((5, channels, 8, 9), np.float32))
     with pytest.raises(fn.ShapeError) as raised:
         layer.apply(params, np.zeros((5, 4, 8, 9), np.float32))
     assert "channels come last" not in str(raised.value)

@@ -211,8 +211,10 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
             layer.apply(params, *arrays)
     with pytest.raises(fn.DTypeError, match="its lengths have dtype float64, but must be integers"):
         layer.apply(params, x, n.astype(float))
-    with pytest.raises(fn.ParamsError, match="weight, recurrent_weight and bias are"):
-        layer.apply(params._replace(bias=params.bias[1:]), x, n)
+    W, R, b = params[:3]
+    for changed in ({"bias": b[1:]}, {"weight": W[:, 1:]}, {"recurrent_weight": R[:, 1:]}, {"recurrent_weight": R[1:]}):
+        with pytest.raises(fn.ParamsError, match="weight, recurrent_weight and bias are"):
+            layer.apply(params._replace(**changed), x, n)
     for shapes in (((TIMES, INPUTS),), ((INPUTS,), ()), ((TIMES, INPUTS), (1,))):
         with pytest.raises(fn.ShapeError, match=name):
             layer.init(fn.key(0), *shapes)

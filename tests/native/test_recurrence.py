@@ -41,7 +41,7 @@ BY_NUMPY = "NumPy, after function"
 
 @pytest.mark.parametrize("kind", SIZES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
-@pytest.mark.parametrize("sizes", [Sizes(32, 4, 7, 32), Sizes(3, 1, 1, 5)], ids=str)
+@pytest.mark.parametrize("sizes", [Sizes(40, 14, 5, 24), Sizes(3, 1, 1, 5)], ids=str)
 def test_all_options_give_what_numpy_gives(kind: str, dtype: Any, sizes: Sizes) -> None:
     many = sizes.times > 1
     options: dict[str, Any] = {"return_sequences": many, **({"return_state": True} if kind == "lstm" else {})}
@@ -89,6 +89,24 @@ def test_unequal_lengths(kind: str, sequences: bool, both: bool) -> None:
             with pytest.raises(fn.LabelError, match=f"length {wrong} is none of 0 to 5"):
                 compiled(params, given[0], np.where(lengths == lengths.max(), wrong, lengths), *given[2:])
         close(compiled(params, *given), plain(params, *given), np.float32)
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("both", [False, True], ids=["alone", "beside another reader"])
+def test_an_input_is_read_where_the_caller_has_it(kind: str, both: bool) -> None:
+    layer = getattr(fn, kind)(5, return_sequences=True)
+    operators: dict[fn.OperatorKey, Any] = {"x": fn.identity(), "f": layer, "y": fn.add()}
+    net = fn.network(operators, {"x": ["f", "y"], "f": ["y"]}) if both else layer
+    params, _ = net.init(fn.key(0), (6, 5))
+    rng = np.random.default_rng(0)
+    x, target = (rng.normal(size=(9, 6, 5)).astype(np.float32) for _ in range(2))
+    plain = fn.value_and_grad(net, fn.mse())
+    compiled = fn.jit(plain)
+    close(compiled(params, x, target), plain(params, x, target), np.float32)
+    close(compiled(params, x[:, ::-1], target), plain(params, x[:, ::-1], target), np.float32)
+    text = str(compiled)
+    assert "(fn_given){fn_x0, 30, 5, 1}" in text
+    assert (text.count("fn_x0[") > 0) == both
 
 
 def test_many_units_are_left_to_numpy() -> None:

@@ -33,9 +33,31 @@ REASONS: dict[str, list[str]] = {
     ],
     "how many times are computed at once makes a difference in time alone": [
         "tracing.cells.SPAN: 64 -> 65 (off by one)",
+        "tracing.recurrence.COLUMNS: 1024 -> 1025 (off by one)",
+        "tracing.recurrence.time_product: 1 -> 2 (off by one)",
+        "tracing.recurrence.time_product: 1 -> 2 (off by one) #2",
+    ],
+    "what it does besides takes time or memory, and nobody reads it": [
+        "layers.recurring.gru_function: 0 -> 1 (off by one) #3",
+        "layers.recurring.gru_function: 0 -> 1 (off by one) #5",
+        "tracing.recurrence.time_product: [] if times else [(out.fill, (0,))] -> [(out.fill, (0,))] (dropped branch)",
+        "tracing.recurrence.time_product: memory.empty(out[block].shape, dz.dtype) if times > count else None -> memory.empty(out[block].shape, dz.dtype) (dropped branch)",
+        "tracing.recurrence.time_product: times > count -> times >= count (condition)",
     ],
     "both are equal only where each axis has one element": [
         "tracing.products.calls: abs(z.strides[at(c)]) > abs(z.strides[at(r)]) -> abs(z.strides[at(c)]) >= abs(z.strides[at(r)]) (condition)",
+    ],
+    "operands are all recorded or all arrays, and those of calls that ask for memory have one dtype": [
+        "tracing.recurrence.run: 0 -> 1 (off by one)",
+        "tracing.recurrence.run: 0 -> 1 (off by one) #2",
+        "tracing.recurrence.run: 0 -> 1 (off by one) #3",
+    ],
+    "past the end of a sequence no state is read, and no cotangent meets the 1": [
+        "tracing.recurrence.states: size + 1 -> size (dropped branch) #3",
+    ],
+    "NumPy takes Python's number in the dtype of the array, which takes longer": [
+        "tracing.recurrence.numbers: np.array(0.5, dtype) -> 0.5 (dropped branch)",
+        "tracing.recurrence.numbers: np.array(1, dtype) -> 1 (dropped branch)",
     ],
     "a view has a base: it is asked for the type checker": [
         "tracing.images.image: base is not None and base.order is not None -> base.order is not None (condition)",
@@ -98,6 +120,7 @@ REASONS: dict[str, list[str]] = {
         "layers.axes._masked: 1 -> 2 (off by one)",
     ],
     "`out` has a dtype of its own, to which the wider result is cast back": [
+        "layers.recurring.gru_function: plain_inputs[:, :2 * size] * 0.5 (upcast)",
         "tracing.special._write_normal_cdf: (x > 0.0) - below (upcast)",
         "tracing.special._write_normal_cdf: 0.5 - size * _polynomial(p, np.minimum(size, 1.0) ** 2) (upcast)",
         "tracing.special._write_normal_cdf: np.exp(size * size * -0.5) * _polynomial(q, (size - 4.0) / (size + 4.0)) (upcast)",
@@ -154,6 +177,8 @@ REASONS: dict[str, list[str]] = {
         "layers.position._positional: length -> index (wrong residual)",
     ],
     "the last axis of a matrix is its axis 1": [
+        "layers.recurring.gru_function: np.concatenate([plain[:, :size], plain[:, size:] * 0.5], axis=1) -> np.concatenate([plain[:, :size], plain[:, size:] * 0.5], axis=-1) (axis)",
+        "layers.recurring.gru_function: np.concatenate([plain_inputs[:, :2 * size] * 0.5, plain_inputs[:, 2 * size:]], axis=1) -> np.concatenate([plain_inputs[:, :2 * size] * 0.5, plain_inputs[:, 2 * size:]], axis=-1) (axis)",
         "layers.recurrent._draw: np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=1) -> np.concatenate([drawn(recurrent, k, (units, units), dtype) for k in recurrent_keys], axis=-1) (axis)",
         "layers.recurrent._draw: np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=1) -> np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=-1) (axis)",
         "layers.bidirectional._bidirectional: np.concatenate([from_forward[-1], from_backward[-1]], axis=1) -> np.concatenate([from_forward[-1], from_backward[-1]], axis=-1) (axis)",
@@ -223,6 +248,7 @@ REASONS: dict[str, list[str]] = {
         "layers.norm._by_batch: 1 -> 2 (off by one) #3",
     ],
     "NumPy takes any length below 0 for the one that it is to find, -2 as -1": [
+        "tracing.recurrence.flat: 1 -> 2 (off by one)",
         "tracing.windows.matrices: 1 -> 2 (off by one) #2",
         "tracing.primitives.scatter_add_into: 1 -> 2 (off by one) #2",
     ],

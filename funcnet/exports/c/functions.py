@@ -34,6 +34,23 @@ FN_INLINE void fn_rows_by_rows(const T *restrict a, const long sm, const long sk
     fn_turn(b, ldb, turned, ldt, N, K);
     fn_product(a, sm, sk, turned, ldt, y, ldy, M, K, N);
 }
+
+/* out (K, G) = sum_t S[t] (K, N) times dz[t] (G, N) turned, one time at once */
+FN_INLINE void fn_time_product(const T *S, const long lds, const T *dz, const long ldd, T *restrict out,
+                               const long ldo, T *restrict turned, const long K, const long G, const long N,
+                               const long B, const long at_once) {
+    (void)at_once;
+    for (long k = 0; k < K; k++)
+        for (long g = 0; g < G; g++) out[k * ldo + g] = 0;
+    for (long t = 0; t < B; t++) {
+        fn_turn(dz + t * ldd, N, turned, G, G, N);
+        for (long k = 0; k < K; k++)
+            for (long n = 0; n < N; n++) {
+                const T e = S[t * lds + k * N + n];
+                for (long g = 0; g < G; g++) out[k * ldo + g] += e * turned[n * G + g];
+            }
+    }
+}
 """
 OWN = {
     "maximum": "static {T} {name}({T} a, {T} b) {{ return a > b || a != a ? a : b; }}",

@@ -6,7 +6,8 @@ from typing import Any
 
 from funcnet.exports.c.functions import OWN
 from funcnet.exports.c.writer import C99
-from funcnet.native.updates import Language, Places, Update, loops_of, update_of
+from funcnet.native.update_loops import Places, loops_of
+from funcnet.native.updates import Language, Update, update_of
 from funcnet.training.steps import TrainStep
 
 

@@ -22,9 +22,7 @@ from funcnet.tracing.trace import Call, Value
 
 BAD_LABEL, NO_WEIGHT, BAD_MASK = 1, 2, 3  # what the function returns
 STATUS = {TOTAL_WEIGHT: NO_WEIGHT, LIMITS: BAD_MASK}
-OWN_NAMES = frozenset(
-    {*INDICES, *"cefghpstuy", *("params", "gradient", "loss", "state", "memory", "inside", "largest")}
-)
+OWN_NAMES = frozenset({*INDICES, *"pstuy", "params", "gradient", "loss", "state", "memory"})
 LOCAL = frozenset({"NAN", "INFINITY", "T", "any", "at", "sum", "size", "known"})
 
 
