@@ -75,12 +75,13 @@ class ParamsCache(Generic[P]):
     def remember(self, params: Any, leaves: list[Any], vector: Any, kept: Any = None) -> None:
         """Keep what tells params that were given from others: small ones, weak references to what may come again.
 
-        Those before are held no longer, but remembered, with their forms as they were then.
+        Those before are held no longer, but remembered, with their forms as they were then and with what was kept.
+        kept: what was kept with these, if they have been here before.
         """
         last, self.last = self.last, None
         if last is not None:
             self._add(last.leaves, last.forms, last.vector)
-        self.kept = kept or self.kept
+        self.kept = kept
         forms = [*map(FORM, leaves)]
         self._add(leaves, forms, vector)
         if self.small:

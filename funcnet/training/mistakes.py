@@ -10,6 +10,7 @@ import numpy as np
 from funcnet.arrays import Array
 from funcnet.core import Function
 from funcnet.errors import OptionError
+from funcnet.networks.network import Network
 
 TWICE = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid"}
 """Losses of logits, and the activation that each contains."""
@@ -37,10 +38,9 @@ def warn_of_activation(kind: str, net: Function[Any, Any], loss: Function[Any, A
 
 def last_kinds(net: Function[Any, Any]) -> set[str]:
     """The kinds of the layers whose outputs the network returns."""
-    function: Any = net.function
-    graph = getattr(function, "graph", None)
-    if graph is not None:
-        return {kind for key in graph.outputs for kind in last_kinds(function.layer(key).apply)}
+    function = net.function
+    if isinstance(function, Network):
+        return {kind for key in function.graph.outputs for kind in last_kinds(function.layer(key).apply)}
     if net.kind == "serial" and net.parts:
         return last_kinds(net.parts[-1].apply)
     return {net.kind}
