@@ -146,7 +146,7 @@ class Emission(Writer):
             for value in call.operands:
                 self.name(value.root)
             self.numpy_calls.append(call)
-            self.lines = []
+            self.lines: list[str] = []
             self.segments.append(self.lines)
 
 
