@@ -60,6 +60,10 @@ REASONS: dict[str, list[str]] = {
         "tracing.recurrence.numbers: np.array(0.5, dtype) -> 0.5 (dropped branch)",
         "tracing.recurrence.numbers: np.array(1, dtype) -> 1 (dropped branch)",
     ],
+    "an array lies as it does itself, and any of several numbers is no matrix": [
+        "compiler.binding.Binding.in_line: 0 -> 1 (off by one) #2",
+        "compiler.binding.Binding.in_line: a is first or lie_alike(a, first) -> lie_alike(a, first) (condition)",
+    ],
     "a view has a base: it is asked for the type checker": [
         "tracing.images.image: base is not None and base.order is not None -> base.order is not None (condition)",
     ],
