@@ -104,8 +104,8 @@ def _masked(
             return (), (g * w, cast("Any", None))
         each = (inside - _kept(places, keepdims, x, y) if averaged else inside) * g
         lacking = tuple(i for i in range(1, x.ndim) if w.shape[i] == 1)
-        dm = each.sum(axis=lacking, keepdims=True) if lacking else each
-        return (), (g * w, keep(dm, w).reshape(*m.shape))
+        dm = keep(each.sum(axis=lacking, keepdims=True), w)
+        return (), (g * w, dm.reshape(*m.shape))
 
     return y, pullback
 
