@@ -165,7 +165,7 @@ def slice(start: int | None, stop: int | None, step: int = 1, *, axis: int = -1)
 
 def _end(name: str, value: int | None) -> int | None:
     """Where a slice starts or stops, as an int or None."""
-    end = None if value is None else as_int(value)
+    end = as_int(value)
     if end is None and value is not None:
         raise OptionError(f"slice: {name} must be an int or None, not {value!r}")
     return end

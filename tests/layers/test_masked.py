@@ -116,6 +116,20 @@ def test_axes_and_keepdims(make: Any) -> None:
     np.testing.assert_allclose(make(1).apply((), x[..., 0, 0], m[..., 0]).shape, (2,))
 
 
+@every
+def test_a_mask_may_lack_axes_or_have_length_1_there(make: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, m, layer = rng.normal(size=(2, 3, 4, 5)), rng.random((2, 3)), make(1)
+    y, pull = layer.apply.vjp((), x, np.broadcast_to(m[..., None, None], x.shape).copy())
+    dx, dm = pull(np.ones_like(y))[1]
+    for shape in ((2, 3), (2, 3, 1), (2, 3, 1, 1)):
+        found, back = layer.apply.vjp((), x, m.reshape(shape))
+        of_x, of_m = back(np.ones_like(found))[1]
+        np.testing.assert_allclose(found, y, rtol=1e-12)
+        np.testing.assert_allclose(of_x, dx, rtol=1e-12)
+        np.testing.assert_allclose(of_m, dm.sum(axis=(2, 3)).reshape(shape), rtol=1e-9, atol=1e-12)
+
+
 def test_a_mask_between_counts_in_part() -> None:
     x, m = np.array([[1.0, 3.0, np.nan]]), np.array([[1.0, 0.5, 0.0]])
     assert fn.masked_sum(1).apply((), x, m) == 2.5
@@ -128,6 +142,11 @@ def test_bad_masks_are_refused(make: Any) -> None:
     for shape in ((2, 2), (2, 1), (2, 3, 2), (2, 3, 4, 1), (2,), (2, 1, 4)):
         with pytest.raises(fn.ShapeError, match=words):
             make(1).apply((), x, np.ones(shape))
+    with pytest.raises(fn.ShapeError, match=words):
+        make(1).apply((), x[..., 0], np.ones((2, 3, 1)))
+    for lacks in ((2, 3), (2, 3, 1)):
+        with pytest.raises(fn.ShapeError, match="the first 3 axes"):
+            make((1, 2)).apply((), x, np.ones(lacks))
     for kind in (int, np.uint8):
         with pytest.raises(fn.DTypeError, match=r"a mask is bools, True .*mask\.astype\(bool\)"):
             make(1).apply((), x, np.ones((2, 3), kind))

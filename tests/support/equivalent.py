@@ -150,6 +150,8 @@ REASONS: dict[str, list[str]] = {
         "losses.classification._sigmoid_cross_entropy: p - t (in place)",
         "losses.classification._softmax_cross_entropy: L * terms.share (in place)",
         "layers.axes._masked: y / total (in place)",
+        "layers.axes._masked: g * w (in place)",
+        "layers.axes._masked: g * w (in place) #2",
         "layers.axes._masked: total + (total == 0.0) (in place)",
         "losses.regression._gaussian_nll: d * q (in place)",
         "losses.regression._huber: d - c * 0.5 (in place)",
@@ -160,6 +162,7 @@ REASONS: dict[str, list[str]] = {
     ],
     "a view of a whole array is that array": [
         "losses.reduction.column: g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] if g.ndim < like.ndim else g -> g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] (dropped branch)",
+        "layers.axes._mask: m.ndim < x.ndim -> m.ndim <= x.ndim (condition)",
         "layers.axes._mask: m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] if m.ndim < x.ndim else m -> m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] (dropped branch)",
     ],
     "computed in float64, and rounded at the end": [
@@ -240,6 +243,7 @@ REASONS: dict[str, list[str]] = {
         "tracing.special._write_normal_cdf: size > 1.0 -> size >= 1.0 (condition)",
     ],
     "NumPy, too, counts axes from either end, and these have been checked": [
+        "layers.axes._masked: places -> axes (wrong residual) #2",
         "layers.axes._max: places -> axes (wrong residual) #2",
     ],
     "-ndim % ndim is 0, which is also what stands for an axis that is not there: the error is the same": [
