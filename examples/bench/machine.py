@@ -36,6 +36,8 @@ def describe() -> dict[str, str]:
     """The machine, the versions, the compiler, and every switch in the environment that changes how fast they are."""
     import numpy as np
 
+    import funcnet
+
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     facts = {
         "cpu": f"{_cpu()}, {os.cpu_count()} cores",
@@ -44,8 +46,9 @@ def describe() -> dict[str, str]:
         "numpy": f"{np.__version__}, {blas['name']} {blas['version']}",
         "threads": os.environ.get(_MARK, "not held"),
         "compiler": _compiler(),
+        "funcnet": funcnet.__version__,
     }
-    for name in ("funcnet", "jax", "torch"):
+    for name in ("jax", "torch"):
         try:
             facts[name] = version(name)
         except PackageNotFoundError:
@@ -64,11 +67,9 @@ def in_a_line(facts: Mapping[str, str]) -> str:
 
 def _compiler() -> str:
     """The C compiler of `fn.jit`."""
-    try:
-        import funcnet
-        from funcnet.native.toolchain import find_compiler
-    except ImportError:
-        return "none"
+    import funcnet
+    from funcnet.native.toolchain import find_compiler
+
     try:
         return find_compiler().version.partition("\n")[0]
     except funcnet.FuncnetError:
