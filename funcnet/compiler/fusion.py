@@ -150,7 +150,7 @@ def fold_bias(calls: Sequence[Call]) -> list[Call]:
     for call in calls:
         if call.primitive is MATMUL:
             left, g = call.inputs
-            if is_transposed(left) and holder(left.base) is not None:
+            if g.ndim == 2 and is_transposed(left) and holder(left.base) is not None:
                 products.setdefault(id(g), []).append(call)
         elif call.primitive is ADD:
             dropped.update(add_bias(call))
@@ -166,15 +166,15 @@ def is_transposed(x: Value) -> bool:
 
 
 def add_bias(call: Call) -> list[int]:
-    """Make one product of x W + b where W and b are neighbours; return the product that it replaces."""
+    """Make one product of x W + b where W and b are params and neighbours; return the product that it replaces."""
     y, b = call.inputs
     product = y.call if isinstance(y, Value) and isinstance(b, Value) else None
     if product is None or product.primitive is not MATMUL or y.use_count > 1:
         return []
     x, W = product.inputs
-    if holder(x) is None or W.buffer is None or b.buffer is not W.buffer or W.base or b.base or W.ndim != 2:
+    if holder(x) is None or W.ndim != 2 or b.shape != W.shape[1:]:
         return []
-    if ends_at(W) != b.offset:
+    if W.buffer is None or b.buffer is not W.buffer or ends_at(W) != b.offset:
         return []
     stack = Value(W.trace, (W.shape[0] + 1, W.shape[1]), W.dtype, None)
     stack.buffer, stack.offset = W.buffer, W.offset
@@ -188,7 +188,7 @@ def stack_cotangents(product: Call, bias_cotangent: Value) -> None:
     x_transposed, g = product.inputs
     dW = product.output
     stack = Value(dW.trace, (dW.shape[0] + 1, dW.shape[1]), dW.dtype, None)
-    stack.use_count = dW.use_count + bias_cotangent.use_count
+    stack.use_count = dW.use_count  # by now, only whether it is read counts
     product.read((with_ones(x_transposed.base).T, g))
     product.outputs, stack.call = (stack,), product
     for part, view in ((dW, ALL_BUT_LAST), (bias_cotangent, LAST)):
@@ -203,8 +203,7 @@ def holder(x: Value) -> Value | None:
     root = x
     while root.base is not None and isinstance(root.view, Reshape):
         root = root.base
-    plain = root.base is None and root.batch_axis == 0 and root.order is None
-    return root if plain and x.ndim == 2 and x.batch_axis == 0 and root.shape[-1] == x.shape[1] else None
+    return root if root.base is None and x.ndim == 2 and x.batch_axis == 0 else None
 
 
 def with_ones(x: Value) -> Value:
@@ -212,6 +211,6 @@ def with_ones(x: Value) -> Value:
     root = holder(x)
     assert root is not None
     if root.ones is None:
-        root.ones = Value(x.trace, (x.shape[0], x.shape[1] + 1), x.dtype, 0)
+        root.ones = Value(x.trace, (x.shape[0], x.shape[1] + 1), x.dtype, x.batch_axis)
         root.ones.base = root
     return root.ones

@@ -19,7 +19,7 @@ from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.compiler.programs import Compiled
 from funcnet.tracing.primitives import relu_grad
 from funcnet.tracing.trace import Call, Trace
-from tests.compiler.test_plan import assert_no_clobber, functions, planned
+from tests.compiler.test_plan import assert_no_clobber, assert_same_as_numpy, functions, planned
 from tests.support.budget import examples
 
 ROWS, WIDTH = 4, 3
@@ -179,6 +179,17 @@ def test_what_is_broadcast_is_not_made_in_the_place_of_the_whole() -> None:
     found = planned(lambda a, b, c: squares(np.tanh(c) + np.tanh(a), np.exp(b)), (WIDTH,), (WIDTH,), (1,))
     assert count(found) == 1
     assert_no_clobber(found)
+
+
+def test_what_has_its_place_already_is_not_moved() -> None:
+    def function(a: Any, b: Any) -> Any:
+        first, second = (y * 2.0 for y in [np.abs(a), np.abs(b)])
+        return squares(first * 3.0, second * 5.0)
+
+    found = planned(function, (WIDTH,), (WIDTH,))
+    assert [call.primitive.name for call in joined_calls(found)] == ["multiply", "multiply"]
+    assert_no_clobber(found)
+    assert_same_as_numpy(function, found)
 
 
 def test_different_calls_that_follow_are_left_alone() -> None:

@@ -127,7 +127,11 @@ class Walk:
 
     def parts(self, value: Value) -> Sequence[Value]:
         """The values that stand on a packed buffer, where this is the whole of one."""
-        return self.plan.parts.get(id(value), [value])
+        parts, whole = self.plan.parts.get(id(value), [value]), self.span(value.root)
+        assert all(
+            whole.start <= (place := self.span(part.root)).start <= place.stop <= whole.stop for part in parts
+        ), "a part of a packed buffer stands elsewhere"
+        return parts
 
     def write(self, value: Value) -> None:
         place, buffer = self.span(value), self.plan.places[id(value)].buffer
@@ -347,13 +351,46 @@ def test_a_bias_rides_in_the_product() -> None:
     assert (product.primitive.name, x1.shape, stack.shape) == ("matmul", (4, 4), (4, 2))
 
 
+def assert_same_as_numpy(function: Callable[..., Any], plan: Plan) -> None:
+    """The plan gives what the function gives of whole numbers, which add up exactly."""
+    rng = np.random.default_rng(0)
+    program = Binding(plan)
+    params = [rng.integers(-8, 9, value.shape).astype(plan.dtype) for value in plan.parameters]
+    inputs = [rng.integers(-8, 9, value.shape).astype(plan.dtype) for value in plan.inputs]
+    program.params[...] = np.concatenate([np.empty(0), *(array.ravel() for array in params)])
+    for place, x in zip(program.inputs, inputs, strict=True):
+        place[...] = x
+    for f, args in program.program:
+        f(*args)
+    expected = function(*params, *inputs)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for y, factor, wanted in zip(program.outputs, plan.factors, expected, strict=True):
+        np.testing.assert_array_equal(y * factor, wanted)
+
+
 NEIGHBOURS_OF_NOBODY: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
     "the bias first": (lambda b, W, x: x @ W + b, [(2,), (3, 2)]),
     "another between": (lambda W, c, b, x: x @ W + b, [(3, 2), (1,), (2,)]),
     "the bias of another": (lambda W, b, c, x: x @ W + c, [(3, 2), (2,), (2,)]),
     "a bias that is computed": (lambda W, b, x: x @ W + b * 2.0, [(3, 2), (2,)]),
+    "a bias that is computed, of no features": (lambda W, b, x: (x[:, :0] * 2.0) @ W + b * 2.0, [(0, 2), (2,)]),
+    "weight and bias that are computed": (lambda W, b, x: (x[:, :0] * 2.0) @ (W * 2.0) + b * 2.0, [(0, 2), (2,)]),
+    "a weight that is computed": (lambda W, b, x: x @ (W * 2.0) + b, [(3, 2), (2,)]),
     "a weight that is transposed": (lambda W, b, x: x @ W.T + b, [(2, 3), (2,)]),
+    "a bias that is a part": (lambda W, b, x: x @ W + b[:2], [(3, 2), (3,)]),
     "a product that is read twice": (lambda W, b, x: ((p := x @ W) + b) * p, [(3, 2), (2,)]),
+    "a number": (lambda W, x: x @ W + 1.0, [(3, 2)]),
+    "an array": (lambda W, x: x @ W + np.ones(2, np.float32), [(3, 2)]),
+    "features that are a part": (lambda W, b, x: x[:, :2] @ W + b, [(2, 2), (2,)]),
+    "features in another order": (lambda W, b, x: x[:, ::-1] @ W + b, [(3, 2), (2,)]),
+    "features over times": (lambda W, b, x: x.reshape(-1, 1, 3) @ W + b, [(3, 2), (2,)]),
+    "params instead of features": (lambda V, W, b, x: V @ W + b, [(5, 3), (3, 2), (2,)]),
+    "a stack of weights": (lambda W, b, x: x @ W + b, [(5, 3, 2), (2,)]),
+    "a stack of weights, each with its bias": (lambda W, b, x: x.reshape(-1, 1) @ W + b, [(5, 1, 2), (1, 2)]),
+    "a bias for all features": (lambda W, b, c, x: x @ W + b, [(3, 2), (1,), (1,)]),
+    "a bias that is a number": (lambda W, b, x: x @ W + b, [(3, 2), ()]),
+    "a bias for each row": (lambda W, b, x: x @ W + b, [(3, 2), (4, 2)]),
+    "a bias that is wider": (lambda W, b, x: x @ W + b, [(3, 1), (5,)]),
 }
 
 
@@ -364,6 +401,29 @@ def test_a_bias_elsewhere_is_added_on_its_own(name: str) -> None:
     assert functions(plan.calls).count("matmul") == 1
     assert "add" in functions(plan.calls)
     assert_no_clobber(plan)
+    assert_same_as_numpy(function, plan)
+
+
+SUMS_OF_ANOTHER: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
+    "over the features": (lambda W, x: (x.T @ (g := x @ W), g.sum(axis=1)), [(3, 2)]),
+    "over all": (lambda W, x: (x.T @ (g := x @ W), g.sum()), [(3, 2)]),
+    "of what is multiplied": (lambda W, x: (x.T @ (x @ W), x.sum(axis=0)), [(3, 2)]),
+    "beside features that are a part": (lambda W, x: (x[:, :2].T @ (g := x @ W), g.sum(axis=0)), [(3, 2)]),
+    "beside a product with what is not transposed": (
+        lambda W, x: (x.transpose((0, 1)) @ W, W.sum(axis=0)),
+        [(3, 2)],
+    ),
+    "over a stack": (lambda W, x: (x.T @ (g := x @ W), g.sum(axis=0)), [(5, 3, 2)]),
+}
+
+
+@pytest.mark.parametrize("name", SUMS_OF_ANOTHER)
+def test_what_is_no_gradient_of_a_bias_is_summed_on_its_own(name: str) -> None:
+    function, params = SUMS_OF_ANOTHER[name]
+    plan = planned(function, (3,), params=params)
+    assert functions(plan.calls).count("add.reduce") == 1
+    assert_no_clobber(plan)
+    assert_same_as_numpy(function, plan)
 
 
 def test_the_gradient_of_a_bias_rides_in_that_of_its_weight() -> None:

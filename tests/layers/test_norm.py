@@ -160,6 +160,13 @@ def test_calibrated_its_statistics_do_not_move() -> None:
         np.testing.assert_array_equal(still, np.zeros(4))
 
 
+def test_calibrated_it_leaves_the_cotangent_to_others() -> None:
+    _, pullback = fn.batch_norm().apply.compute(calibrated(), normal(5, 4))
+    g = normal(5, 4, seed=9)
+    pullback(g)
+    np.testing.assert_array_equal(g, normal(5, 4, seed=9))
+
+
 @pytest.mark.parametrize("rows", [5, 1200])
 def test_a_step_leaves_calibrated_statistics_alone(rows: int) -> None:
     net = fn.serial(fn.batch_norm(), fn.linear(2))
