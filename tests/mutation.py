@@ -77,7 +77,7 @@ ALSO = {
     "special": ["activations"],
     "classification": ["losses", "labels", "weights"],
     "regression": ["losses", "weights"],
-    "reduction": ["weights"],
+    "reduction": ["weights", "labels", "losses", "means"],
     "axes": ["masked"],
     "norm": ["calibration"],
     "linear": ["bad_input"],

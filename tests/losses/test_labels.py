@@ -9,6 +9,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
+from funcnet.losses.reduction import weight_of_batch
 
 rng = np.random.default_rng(0)
 CLASSES = 3
@@ -147,3 +148,15 @@ def test_a_column_of_labels_is_told_how_to_lose_its_axis(shape: tuple[int, ...])
     with pytest.raises(fn.ShapeError, match=r"a column of labels is y\[\.\.\., 0\]"):
         fn.softmax_cross_entropy(ignore_label=-1).apply((), z, t)
     fn.softmax_cross_entropy().apply((), z, t[..., 0])
+    with pytest.raises(fn.ShapeError, match="one label a row") as found:
+        fn.softmax_cross_entropy().apply((), z, np.zeros((*shape[:-1], 2), int))
+    assert "a column of labels" not in str(found.value)
+
+
+def test_a_batch_weighs_the_weights_of_its_labels() -> None:
+    z, labels, ignored = np.zeros((2, 3, 1)), np.array([[0, 1, 9], [9, 9, 3]]), 9
+    assert weight_of_batch("classes", False, None, z, labels) == 6.0
+    assert weight_of_batch("classes", False, ignored, z, labels) == 3.0
+    assert weight_of_batch("classes", False, None, z, z) == 6.0
+    assert weight_of_batch("classes", True, ignored, z, labels, np.array([0.5, 4.0])) == 5.0
+    assert weight_of_batch("classes", True, None, z, z, np.array([0.5, 4.0])) == 13.5
