@@ -77,16 +77,16 @@ def version_of(command: tuple[str, ...]) -> str:
     return run_compiler((*command, "--version")).strip()
 
 
-def build(source: str, flags: Sequence[str] = FLAGS) -> ctypes.CDLL:
+def build(source: str) -> ctypes.CDLL:
     """A shared library made of C source, loaded; compiled unless the cache holds it.
 
     Raises MissingPackageError where there is no compiler. Raises CompilerError, with the compiler's own message, where
     compiling fails, and where the cache folder cannot be written or belongs to others.
     """
     compiler = find_compiler()
-    library = cache_folder() / f"{identity(source, compiler, flags)}.{'dll' if os.name == 'nt' else 'so'}"
+    library = cache_folder() / f"{identity(source, compiler, FLAGS)}.{'dll' if os.name == 'nt' else 'so'}"
     if not library.exists():
-        compile_into(library, source, (*compiler.command, *flags, *SHARED))
+        compile_into(library, source, (*compiler.command, *FLAGS, *SHARED))
     check_private(library)
     try:
         return ctypes.CDLL(str(library))

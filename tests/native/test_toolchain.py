@@ -117,10 +117,13 @@ def test_the_package_ziglang_compiles_a_step(monkeypatch: pytest.MonkeyPatch) ->
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-5)
 
 
-def test_other_flags_and_other_source_in_one_process(compiler: toolchain.Compiler) -> None:
+def test_other_flags_and_other_source_in_one_process(
+    compiler: toolchain.Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert build(SOURCE).answer() == 42
-    assert build(SOURCE.replace("42", "ANSWER"), ("-DANSWER=7",)).answer() == 7
-    assert build(SOURCE.replace("42", "ANSWER"), ("-DANSWER=8",)).answer() == 8
+    for answer in (7, 8):
+        monkeypatch.setattr(toolchain, "FLAGS", (f"-DANSWER={answer}",))
+        assert build(SOURCE.replace("42", "ANSWER")).answer() == answer
     assert len(held()) == 3
 
 
