@@ -15,7 +15,7 @@ from funcnet.training.flat_states import Kept, tree_of
 
 
 class Written(NamedTuple):
-    """A state as C takes it: how many steps came before, 0 where it does not count them, its vectors, its numbers."""
+    """A state as C takes it: how many steps came before, which not all read, its vectors, and its numbers."""
 
     steps: int
     vectors: list[Any]
@@ -61,7 +61,7 @@ class States:
 
     def after(self, before: Written, vectors: list[Any], steps: int = 1) -> Written:
         """That of the state after more steps, which have made these vectors."""
-        count = before.steps + steps if self.counts else 0
+        count = before.steps + steps
         numbers = [
             x if rule is None else at(rule, count) for x, rule in zip(before.numbers, self.schedules, strict=True)
         ]
