@@ -205,10 +205,10 @@ def jit(function: Any) -> Any:
     It takes the same arguments, checks them in the same way, raises the same errors, changes nothing that it was given,
     and gives the same results to rounding; a layer's VJP is as before. For each new shape of arrays its program is
     written as C, compiled, which takes from 0.2 seconds to a few, and kept in the user's cache folder. `fn.scan` makes
-    all its steps in one call of native code, with schedules, metrics and check_finite too. `str(step)` is the C after
-    the first call, and names what stays with NumPy: calls of custom layers, of random numbers, large matrix products,
-    those of wide convolutions among them, and the updates of an optimizer that is a function of one's own or has masks
-    or accumulated gradients.
+    all its steps in one call of native code, with schedules, metrics and check_finite too. After the first call
+    `str(step)` is the C, with the names of all calls that NumPy still makes: custom layers, random numbers, large
+    matrix products, those of wide convolutions among them, and the updates of an optimizer that is a function of your
+    own or has masks or accumulated gradients.
     The compiler is the one that the environment variable FUNCNET_CC names, else `cc`, else that of the package ziglang
     (`pip install "funcnet[native]"`).
     Raises OptionError for anything else, MissingPackageError where there is no compiler, and CompilerError, at the

@@ -41,7 +41,10 @@ def _by_learning_rate(
 
 @checks_call
 def learning_rate(state: object) -> float:
-    """The learning rate that the next update will take, read from an optimizer's state."""
+    """The learning rate that the next update will take, read from an optimizer's state.
+
+    Raises ParamsError where there is none. Example: `fn.learning_rate(fn.adam(1e-3).init(params))`.
+    """
     found = found_in(state, LearningRateState)
     if found is None:
         raise ParamsError("there is no learning rate in this state: give what optimizer.init or a step returned")

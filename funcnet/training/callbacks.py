@@ -1,4 +1,4 @@
-"""What `fit` calls after every epoch, and what it makes of what they return."""
+"""The callbacks of `fit`: called after every epoch, and their results checked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Listeners:
             check_takes(f"fit: callback {i}", function, "fitted")
 
     def call(self, fitted: Fit[Any]) -> tuple[Fit[Any], bool]:
-        """(the Fit to go on from, whether to stop): each callback sees what the one before it returned."""
+        """(the Fit to continue from, whether to stop); each callback sees the Fit that the one before it returned."""
         stops = False
         for i, function in enumerate(self.functions):
             result: Any = function(fitted)
@@ -52,7 +52,7 @@ class Listeners:
 
 
 def _replacement(i: int, given: Fit[Any], before: Fit[Any]) -> Fit[Any]:
-    """The Fit that a callback returned, as `fit`'s own, after checking that training can go on from it."""
+    """A copy of the Fit that a callback returned, after checking that training can continue from it."""
     where = f"fit: callback {i} returned a Fit whose"
     for name in ("last", "params", "state"):
         new, old = (without_statistics(getattr(fitted, name)) for fitted in (given, before))
@@ -71,5 +71,5 @@ def _spec(x: Any) -> tuple[Any, ...]:
 
 
 def numbers(history: dict[str, Any]) -> dict[str, str]:
-    """The numbers of the last epoch, as they are shown."""
+    """The numbers of the last epoch, as text."""
     return {name: f"{values[-1]:.4g}" for name, values in history.items() if np.ndim(values) == 1}

@@ -37,14 +37,14 @@ def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None 
 
     (output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
 
-    The same as `layer.apply.vjp(params, *inputs, key=key)`.
+    The same as `layer.apply.vjp(params, *inputs, key=key)`. Example: `y, pullback = fn.vjp(net, params, x)`.
     """
     check("vjp", (layer,), multi_output=True)
     return layer.apply.vjp(params, *inputs, key=key)
 
 
 class CompiledGradient(Compiled[P]):
-    """Base of what computes a loss and its gradient in one program. `scale` is the cotangent of the loss."""
+    """Base of steps and gradients: a loss and its gradient in one program. `scale` is the cotangent of the loss."""
 
     scale: float = 1.0
     written: Written | None = None
