@@ -1,4 +1,4 @@
-"""The callbacks of `fit`: called after every epoch, and their results checked."""
+"""The callbacks of `fit`, called after every epoch, and the display of its progress."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from funcnet import tree
 from funcnet.arrays import copied, is_array
 from funcnet.calling import check_takes
 from funcnet.errors import OptionError
+from funcnet.options import flag
 from funcnet.training.calibration import without_statistics
 from funcnet.training.fit_result import Fit
 
@@ -49,6 +50,34 @@ class Listeners:
                     stacklevel=3,
                 )
         return fitted, stops
+
+
+class Display:
+    """The progress of one `fit`: a bar around the epochs, a line for each, or neither."""
+
+    def __init__(self, progress: Any, verbose: bool, epochs: int) -> None:
+        if progress is not None and not callable(progress):
+            what = "a function of the epochs, such as tqdm.tqdm"
+            raise OptionError(f"fit: progress must be {what}, not {progress!r:.60}")
+        self.progress: Any = progress
+        self.verbose = flag("fit: verbose", verbose)
+        self.epochs = epochs
+        self.bar: Any = None
+
+    def epochs_from(self, first: int) -> Iterable[int]:
+        """The numbers of the epochs to come, in the bar where there is one."""
+        left = range(first, self.epochs)
+        self.bar = left if self.progress is None else self.progress(left)
+        return cast("Iterable[int]", self.bar)
+
+    def show(self, fitted: Fit[Any]) -> None:
+        """Show the numbers of the last epoch."""
+        shown = numbers(fitted.history)
+        if hasattr(self.bar, "set_postfix"):
+            self.bar.set_postfix(shown)
+        if self.verbose:
+            line = "  ".join(f"{name} {value}" for name, value in shown.items())
+            print(f"epoch {fitted.epochs}/{self.epochs}  {line}", flush=True)
 
 
 def _replacement(i: int, given: Fit[Any], before: Fit[Any]) -> Fit[Any]:

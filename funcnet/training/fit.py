@@ -20,7 +20,7 @@ from funcnet.options import count, flag
 from funcnet.random import Key, fold_in
 from funcnet.training.batches import Data, Rows, accept_data, can_be_read_again, minibatches, refuse_swapped_data
 from funcnet.training.calibration import lacks_statistics, with_statistics, without_statistics
-from funcnet.training.callbacks import Listeners, numbers
+from funcnet.training.callbacks import Display, Listeners
 from funcnet.training.epoch import Loop, after_epoch
 from funcnet.training.evaluation import loss_of, mean_loss, scores
 from funcnet.training.fit_result import Fit
@@ -85,26 +85,18 @@ def fit(
     names = ["loss", *step.metrics]
     names += [f"validation_{name}" for name in names] if validation is not None else []
     waits = None if patience is None else count("patience", patience)
-    listeners, shows = Listeners(callbacks), flag("fit: verbose", verbose)
     loop = loop._replace(
         drop_last=flag("drop_last", drop_last), monitor=monitor_of(monitor, mode, min_delta, names, waits is not None)
     )
-    if progress is not None and not callable(progress):
-        raise OptionError(f"fit: progress must be a function of the epochs, such as tqdm.tqdm, not {progress!r:.60}")
+    listeners, display = Listeners(callbacks), Display(progress, verbose, epochs)
     fitted = first_fit(step, params)
     try:
-        epoch_numbers: Iterable[int] = range(fitted.epochs, epochs)
-        epoch_numbers = epoch_numbers if progress is None else progress(epoch_numbers)
-        for epoch in epoch_numbers:
+        for epoch in display.epochs_from(fitted.epochs):
             if is_over(fitted, loop.monitor, waits):
                 break
             fitted = run_epoch(loop, fitted, epoch, bool(listeners.functions))
             fitted, stops = listeners.call(fitted)
-            if hasattr(epoch_numbers, "set_postfix"):
-                cast("Any", epoch_numbers).set_postfix(numbers(fitted.history))
-            if shows:
-                shown = "  ".join(f"{name} {value}" for name, value in numbers(fitted.history).items())
-                print(f"epoch {fitted.epochs}/{epochs}  {shown}", flush=True)
+            display.show(fitted)
             if stops:
                 break
     except KeyboardInterrupt:
