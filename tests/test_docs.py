@@ -61,7 +61,7 @@ def test_links_lead_to_files_that_are_there(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_a_page_that_prints_something_else_is_told_and_mended(tmp_path: Path) -> None:
+def test_a_page_that_prints_something_else_is_reported_and_mended(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# A page\n\n```python\nprint(1)\n```\n\n```text\n2\n```\n", encoding="utf-8")
     assert pages.run(page) == ["page.md, line 8: the page says\n2\nbut printed is\n1\n"]

@@ -247,7 +247,7 @@ def test_a_loss_in_the_dict() -> None:
     assert fn.evaluate(inside, None, fitted.params, (X, T), 4) == fitted.history["validation_loss"][-1]
 
 
-def test_mistakes_are_told() -> None:
+def test_mistakes_are_reported() -> None:
     step, iterator = STEPS["adam"](NET), iter([(X, LABELS)])
     fitted = fn.fit(step, PARAMS, (X, LABELS), 1, 5, KEY)
     calls: list[tuple[Any, str]] = [

@@ -138,7 +138,7 @@ def test_a_name_of_the_training_can_be_monitored() -> None:
     assert fitted.epochs == 2
 
 
-def test_mistakes_of_monitoring_are_told() -> None:
+def test_mistakes_of_monitoring_are_reported() -> None:
     step = step_of(NET, metrics={"m": fn.accuracy, "matrix": fn.confusion_matrix})
     held: dict[str, Any] = {"validation": (X, LABELS)}
     wrong: list[tuple[dict[str, Any], str]] = [
