@@ -17,7 +17,7 @@ from funcnet.native.expressions import literal
 from funcnet.native.program import NativeWorkspace
 from funcnet.native.table import Table, in_pieces
 from funcnet.native.updates import Language, Update, update_of
-from funcnet.optimizers.schedules import at
+from funcnet.optimizers.schedules import value_at
 from funcnet.training.gradients import SGDStep, Step
 from funcnet.training.scan import has_state, losses_of
 from funcnet.tree import new_tuple
@@ -46,7 +46,7 @@ def weights(decay: float, t: str) -> str:
 def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any, Any] | None:
     """(params, state, losses) after all steps; None where each step is a call of its own, or has an error to raise."""
     first = tuple(x[0] for x in arrays)
-    space, vector = step.enter(params, state, first, None)
+    space, vector = step.acquire_with_state(params, state, first, None)
     flat = step.flat_state(space, state)
     written = as_written(space, flat)
     if written is None or not isinstance(space, NativeWorkspace) or not space.owner.code.scans:
@@ -111,7 +111,7 @@ class Written(NamedTuple):
         """That of the state after one more step."""
         steps = self.steps + 1
         numbers = [
-            x if schedule is None else at(schedule, steps)
+            x if schedule is None else value_at(schedule, steps)
             for x, (_, schedule) in zip(self.numbers, update.numbers, strict=True)
         ]
         return Written(steps * self.counts, vectors, numbers, self.counts)
@@ -165,7 +165,7 @@ def numbers_of_steps(update: Update, written: Written, steps: int) -> Any:
     rows[...] = written.numbers
     for column, (_, schedule) in zip(rows[1:].T, update.numbers, strict=True):
         if schedule is not None:
-            column[...] = [at(schedule, written.steps + i) for i in range(1, steps + 1)]
+            column[...] = [value_at(schedule, written.steps + i) for i in range(1, steps + 1)]
     return rows
 
 

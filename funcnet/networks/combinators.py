@@ -84,7 +84,9 @@ def _serial(
     with scoped(inputs[0]) as scope:
         for i, (apply, own) in enumerate(zip(applies, matching(params, len(applies)), strict=True)):
             scope(f"{i} {apply.kind}")
-            y, pull = at(f"layer {i} of the series ({apply.kind})", apply, apply.key_under(key, i), own, *values)
+            y, pull = compute_at(
+                f"layer {i} of the series ({apply.kind})", apply, apply.key_under(key, i), own, *values
+            )
             values = (y,)
             pullbacks.append(pull)
 
@@ -161,10 +163,10 @@ def _parallel(
 ) -> Result[tuple[Any, ...]]:
     owns = matching(params, len(applies))
     branches = [
-        at(f"branch {i}", f, f.key_under(key, i), own, *inputs)
+        compute_at(f"branch {i}", f, f.key_under(key, i), own, *inputs)
         for i, (f, own) in enumerate(zip(applies, owns, strict=True))
     ]
-    y, merge_pull = at("merge", merge, merge.key_under(key, "merge"), (), *(value for value, _ in branches))
+    y, merge_pull = compute_at("merge", merge, merge.key_under(key, "merge"), (), *(value for value, _ in branches))
 
     def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
         _, cotangents = merge_pull(g)
@@ -262,7 +264,9 @@ def any_random(applies: Iterable[AnyFunction]) -> bool:
     return any(apply.random for apply in applies)
 
 
-def at(where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Array) -> tuple[Any, Pullback[Any]]:
+def compute_at(
+    where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Array
+) -> tuple[Any, Pullback[Any]]:
     """Call a layer's function; an error names the layer's place."""
     try:
         return apply.compute(params, *inputs, key=key)

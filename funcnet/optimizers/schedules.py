@@ -37,7 +37,7 @@ def check_schedule(name: str, schedule: object) -> None:
     check_takes(name, schedule, "count")
 
 
-def at(schedule: Schedule, t: int) -> float:
+def value_at(schedule: Schedule, t: int) -> float:
     """s(t), which must be a number, also of a user's own schedule."""
     return finite("the number that a schedule returns", schedule(t))
 

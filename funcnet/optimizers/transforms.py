@@ -25,7 +25,7 @@ from funcnet.optimizers.base import (
     stateless,
     whole,
 )
-from funcnet.optimizers.schedules import Schedule, at, check_schedule
+from funcnet.optimizers.schedules import Schedule, check_schedule, value_at
 from funcnet.optimizers.wrappers import Mask, masked
 from funcnet.options import flag, fraction, not_negative, positive
 
@@ -131,14 +131,14 @@ def scale_by_schedule(schedule: Schedule) -> Optimizer:
 
 
 def _init_schedule(schedule: Schedule, params: Any) -> ScheduleState:
-    return ScheduleState(0, at(schedule, 0))
+    return ScheduleState(0, value_at(schedule, 0))
 
 
 def _scale_by_schedule(
     schedule: Schedule, updates: P, state: ScheduleState, params: P | None = None
 ) -> tuple[P, ScheduleState]:
     value, t = number(expect(ScheduleState, state).value), whole(state.steps) + 1
-    return each(lambda u: value * u, updates), ScheduleState(t, at(schedule, t))
+    return each(lambda u: value * u, updates), ScheduleState(t, value_at(schedule, t))
 
 
 class EmaState(NamedTuple):

@@ -36,16 +36,16 @@ def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
 class Run(Generic[P]):
     """A sequence of steps in one workspace, on one vector of params, which belongs to the run and is written into.
 
-    A run that fails, or is given up, does not put its workspace back, as a call does not.
+    Like a call, a run that fails or is given up does not put its workspace back.
 
-    All is checked as the first step, on these arrays, does it; none is taken yet.
-    steps: how many there will be, about; it makes no difference but in time.
+    All arguments are checked as in a first step on these arrays, but no step is taken yet.
+    steps: about how many there will be; this affects the time only.
     """
 
     def __init__(self, step: Step[P], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int = 1) -> None:
         self.step = step
         self.specs: list[Any] = [*map(SPEC, arrays)]
-        space, vector = step.enter(params, state, arrays, key)
+        space, vector = step.acquire_with_state(params, state, arrays, key)
         self.space: Workspace[P] = space
         self.state: Any = step.flat_state(space, state)
         self.vector: Any = space.layout.joined(params) if vector is None else vector.copy()
