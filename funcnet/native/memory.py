@@ -20,11 +20,11 @@ OVERRUN = 64  # bytes behind the last value that products may read but never use
 class Placement:
     """The places of the stored values in the slab; rows of features are padded to whole vectors of `lanes` elements.
 
-    elsewhere: values that have memory of their own.      start, size: the bytes of the slab in which all others are.
-    plan: of its values alone, in these places.      gradient: where the cotangents of the params begin.
+    elsewhere: values that have memory of their own.      start, size: the bytes of the slab with all others.
+    plan: the stored values alone, in these places.      gradient: the byte at which the cotangents of the params begin.
     """
 
-    alignment: int = ALIGNMENT  # of the bytes at which values may begin
+    alignment: int = ALIGNMENT  # bytes: values begin at multiples of it
 
     def __init__(self, plan: Plan, grouping: Grouping, lanes: int = 1, elsewhere: Collection[Value] = ()) -> None:
         self.lanes = lanes
@@ -108,17 +108,17 @@ class Placement:
         return prod(shape[1:-1]) * row
 
     def place(self, root: Value) -> int:
-        """Where in the slab a value begins that is no view."""
+        """The byte of the slab at which a value begins; not for views."""
         return self.plan.places[id(root)].start
 
 
 def rounded(size: int, alignment: int = ALIGNMENT) -> int:
-    """Up to a whole number of cache lines, or of other pieces."""
+    """The size, rounded up to a whole number of cache lines, or of another alignment."""
     return -(-size // alignment) * alignment
 
 
 def gap(alive: list[tuple[int, int, int]], start: int, need: int) -> int:
-    """Where so many bytes are free."""
+    """The first place with so many free bytes."""
     for begin, stop, _ in alive:
         if begin - start >= need:
             break

@@ -1,4 +1,4 @@
-"""Masks, arrays of bools: a choice between two values, and what a mask of scores allows."""
+"""Masks, arrays of bools: a choice between two values, and the limits of scores."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def where_into(mask: Any, a: Any, b: Any, out: Any) -> None:
 def limits(mask: Any, like: Any) -> Any:
     """Infinity where the mask is true, else minus infinity, in the dtype of `like`.
 
-    Raises MaskError where all of it is False; of an empty batch nothing is.
+    Raises MaskError where all elements are False, except for an empty batch.
     """
     return call(LIMITS, (mask,), mask.shape, like.dtype, 0, where=prefix(mask))
 
