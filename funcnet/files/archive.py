@@ -184,7 +184,7 @@ class Archive:
                 )
 
     def _digest_fits(self) -> bool:
-        """Whether the file ends with the digest of what is before."""
+        """Whether the file ends with the digest of all bytes before."""
         found = hashlib.sha256()
         self.stream.seek(0)
         for start in range(0, self.size - DIGEST, CHUNK):

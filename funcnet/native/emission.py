@@ -1,6 +1,7 @@
 """A plan as fast C: features first, products in register tiles, hints for the compiler.
 
-NumPy makes the calls for which it is faster. Each C function takes one argument, a table of pointers: the slab, the arrays given, the arrays to return.
+NumPy makes the calls for which it is faster. Each C function takes one argument, a table of pointers: the slab, the
+arrays given, the arrays to return.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Network:
         return Step(key, source, self.layer(key), self.graph.predecessors[key])
 
     def layer(self, key: OperatorKey) -> Layer[Any, Any]:
-        """The layer of an operator; of one that shares, the layer that it shares, transposed if so."""
+        """The layer of an operator; for `shared`, the layer that it shares, transposed where asked for."""
         operator: Layer[Any, Any] | Shared = self.layers[key]
         if not isinstance(operator, Shared):
             return operator
