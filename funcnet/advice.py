@@ -33,7 +33,7 @@ def advice(x: Any, array: np.ndarray[Any, Any], kinds: str) -> str:
         of_mask = "; lengths of a mask are mask.sum(axis=1)" if dtype.kind == "b" and np.ndim(x) == 2 else ""
         return f"has dtype {dtype}: labels are integers, {_cast(x, 'y', 'int')}{of_mask}"
     if "b" in kinds:
-        return f"has dtype {dtype}: a mask is bools, True for what may be seen, {_cast(x, 'mask', 'bool')}"
+        return f"has dtype {dtype}: a mask is bools, True for elements that may be seen, {_cast(x, 'mask', 'bool')}"
     return f"has dtype {dtype}, not a floating one: {_to_float(x, array)}"
 
 

@@ -173,7 +173,7 @@ def accept_initializer(name: str, value: object) -> Initializer:
     if not callable(value):
         raise OptionError(f"{name} must be an initializer, such as fn.he_normal(), not {brief(value)}")
     if hint := call_forgotten(value):
-        raise OptionError(f"{name} must be an initializer, not what makes one{hint}")
+        raise OptionError(f"{name} must be an initializer, not the function that makes one{hint}")
     check_takes(name, value, "key", "shape", "dtype")
     return cast("Initializer", value)
 

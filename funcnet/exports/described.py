@@ -53,7 +53,7 @@ def describe(where: str, function: Any, params: Any, arrays: Sequence[Any], pass
     if not isinstance(function, (CompiledGradient, Function)):
         raise ExportError(
             f"{where}: the function is {first_line(function):.60}: give a network or another layer, a step of "
-            "fn.sgd_step or fn.train_step, or what fn.value_and_grad made"
+            "fn.sgd_step or fn.train_step, or a gradient of fn.value_and_grad"
         )
     return _recorded(where, cast("Any", function), params, arrays, passes)
 

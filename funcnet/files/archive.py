@@ -170,8 +170,8 @@ class Archive:
         self.size: int = stream.seek(0, os.SEEK_END)
         if self.size <= DIGEST or not self._digest_fits():
             raise CheckpointError(
-                "it is damaged, cut short, or no checkpoint of fn.save: it does not end with the SHA-256 of what is "
-                "before; np.load reads other npz and npy files"
+                "it is damaged, cut short, or no checkpoint of fn.save: it does not end with the SHA-256 of all "
+                "bytes before; np.load reads other npz and npy files"
             )
         stream.seek(0)
         start = stream.read(len(Member(MANIFEST, 0, 0).header()))

@@ -223,8 +223,8 @@ def jit(function: Any) -> Any:
         raise OptionError("jit: this is the apply of a layer: give the layer, net = fn.jit(net), and call net.apply")
     if kind is None:
         raise OptionError(
-            f"jit: the function is {first_line(function):.60}: give a step of fn.sgd_step or fn.train_step, what "
-            "fn.value_and_grad made, or a layer"
+            f"jit: the function is {first_line(function):.60}: give a step of fn.sgd_step or fn.train_step, a "
+            "gradient of fn.value_and_grad, or a layer"
         )
     made = kind.__new__(kind)
     made.__dict__.update(function.__getstate__())

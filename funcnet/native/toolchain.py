@@ -154,7 +154,7 @@ def check_private(path: Path) -> None:
         return
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        raise CompilerError(f"{path} is a link, which may lead to what others wrote: remove it")
+        raise CompilerError(f"{path} is a link, which may lead to files of others: remove it")
     if status.st_uid != os.geteuid():
         raise CompilerError(
             f"{path} belongs to another user (number {status.st_uid}), who could put other code there: remove it, or "

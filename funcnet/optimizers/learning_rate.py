@@ -47,5 +47,5 @@ def learning_rate(state: object) -> float:
     """
     found = found_in(state, LearningRateState)
     if found is None:
-        raise ParamsError("there is no learning rate in this state: give what optimizer.init or a step returned")
+        raise ParamsError("there is no learning rate in this state: give a state of optimizer.init or of a step")
     return float(found.learning_rate)

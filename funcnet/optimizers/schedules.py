@@ -33,7 +33,7 @@ def check_schedule(name: str, schedule: object) -> None:
             f"{name}: a schedule is a function of the count, such as fn.linear_schedule(...), not {schedule!r:.60}"
         )
     if hint := call_forgotten(schedule):
-        raise OptionError(f"{name} must be a schedule, not what makes one{hint}")
+        raise OptionError(f"{name} must be a schedule, not the function that makes one{hint}")
     check_takes(name, schedule, "count")
 
 

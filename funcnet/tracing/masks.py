@@ -57,8 +57,8 @@ def limits_into(mask: Any, out: Any, *, where: str) -> None:
     """Write infinity where the mask is true, else minus infinity."""
     if mask.size and not mask.any():
         raise MaskError(
-            f"{where}the mask {mask.shape} is False everywhere, so nothing may be seen; True is for what may be: "
-            "if yours marks what may not, give ~mask"
+            f"{where}the mask {mask.shape} is False everywhere, so nothing may be seen; True is for elements that "
+            "may be seen: if yours marks the others, give ~mask"
         )
     out[...] = np.where(mask, np.inf, -np.inf)
 

@@ -44,8 +44,8 @@ class Listeners:
             elif result is not None and i not in self.warned:
                 self.warned.add(i)
                 warnings.warn(
-                    f"fit: callback {i} returned {result!r:.60}, which is ignored: return True to stop, a Fit to go on "
-                    "from it, or None",
+                    f"fit: callback {i} returned {result!r:.60}, which is ignored: return True to stop, a Fit to "
+                    "continue from it, or None",
                     UserWarning,
                     stacklevel=3,
                 )

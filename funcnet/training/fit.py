@@ -182,8 +182,8 @@ def extended(fitted: Fit[P], params: P, last: P, state: Any, means: dict[str, An
     """The Fit after this epoch, with the best params so far."""
     if fitted.history and fitted.history.keys() != means.keys():
         raise OptionError(
-            f"fit: the history so far has {', '.join(fitted.history)}, this epoch {', '.join(means)}: go on with the "
-            "same validation and metrics"
+            f"fit: the history so far has {', '.join(fitted.history)}, this epoch {', '.join(means)}: continue with "
+            "the same validation and metrics"
         )
     history = {name: with_epoch(name, fitted.history.get(name, ()), value) for name, value in means.items()}
     is_best = monitor is None or monitor.best_epoch(history) == len(history["loss"]) - 1

@@ -267,7 +267,7 @@ def test_mistakes_are_reported() -> None:
         (lambda: fn.fit(step, PARAMS, [], 2), "the data are empty"),
         (
             lambda: fn.fit(step, fitted, (X, LABELS), 2, 5, validation=(X, LABELS)),
-            "history so far has loss, this epoch loss, validation_loss: go on with the same",
+            "history so far has loss, this epoch loss, validation_loss: continue with the same",
         ),
         (
             lambda: fn.fit(step, fitted, (X, LABELS), 2, 5, validation=(X, LABELS), patience=2),
