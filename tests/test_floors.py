@@ -227,7 +227,7 @@ def test_every_module_has_its_place() -> None:
     assert sorted(map(module_of, PACKAGE.rglob("*.py"))) == sorted(ORDER)
 
 
-def test_the_contributor_is_told_of_every_module() -> None:
+def test_the_contributor_is_reported_of_every_module() -> None:
     text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([^|]*) \| ([^|]*) \| [^|]* \|$", text.replace("\\", ""), re.MULTILINE)
     told = [(floor.strip("`").replace("ground", ""), names.split(", ")) for floor, names in rows[1:]]
@@ -319,7 +319,7 @@ def test_networks_and_plain_steps_do_not_import_what_trains() -> None:
     assert "funcnet.optimizers.algorithms" in after
 
 
-def test_what_there_is_not_is_told() -> None:
+def test_what_there_is_not_is_reported() -> None:
     with pytest.raises(AttributeError, match="module 'funcnet' has no attribute 'adamm'"):
         _ = importlib.import_module("funcnet").adamm
 

@@ -1,4 +1,4 @@
-"""Masks, arrays of bools: a choice between two values, and what a mask of scores allows."""
+"""Masks, arrays of bools: a choice between two values, and the limits of scores."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def where_into(mask: Any, a: Any, b: Any, out: Any) -> None:
 def limits(mask: Any, like: Any) -> Any:
     """Infinity where the mask is true, else minus infinity, in the dtype of `like`.
 
-    Raises MaskError where all of it is False; of an empty batch nothing is.
+    Raises MaskError where all elements are False, except for an empty batch.
     """
     return call(LIMITS, (mask,), mask.shape, like.dtype, 0, where=prefix(mask))
 
@@ -58,8 +58,8 @@ def limits_into(mask: Any, out: Any, *, where: str) -> None:
     """Write infinity where the mask is true, else minus infinity."""
     if mask.size and not mask.any():
         raise MaskError(
-            f"{where}the mask {mask.shape} is False everywhere, so nothing may be seen; True is for what may be: "
-            "if yours marks what may not, give ~mask"
+            f"{where}the mask {mask.shape} is False everywhere, so nothing may be seen; True is for elements that "
+            "may be seen: if yours marks the others, give ~mask"
         )
     out[...] = np.where(mask, np.inf, -np.inf)
 

@@ -277,7 +277,7 @@ def test_one_number_of_padding_is_answered_for_every_axis() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_channels_before_the_other_axes_are_told(channels: int) -> None:
+def test_channels_before_the_other_axes_are_reported(channels: int) -> None:
     """Even where the kernel is larger than their number."""
     layer = fn.conv(4, (3, 3))
     params, _ = layer.init(fn.key(0), (8, 9, channels))

@@ -264,7 +264,7 @@ def test_an_initializer_that_gives_something_else_is_refused(initializer: Any, w
         fn.linear(4, **options).init(fn.key(0), (3,))
 
 
-def test_only_one_row_alone_is_told_to_become_a_batch() -> None:
+def test_only_one_row_alone_is_reported_to_become_a_batch() -> None:
     for shape, hint in (((3,), True), ((5, 7), False)):
         with pytest.raises(fn.ShapeError) as caught:
             fn.linear(4).apply(affine(), numbers(*shape))
