@@ -20,11 +20,11 @@ from funcnet.training.scan import has_state, losses_of
 
 CHUNK = 1024  # steps of one call, after which an interrupt is seen
 SGD = Update({}, [], [("u", "-u")], [], [], [])
-"""The update of `sgd_step`, whose gradient holds the learning rate."""
+"""The update of `sgd_step`, whose gradient includes the learning rate."""
 
 
 def update_text(step: Any, dtype: np.dtype[Any]) -> Update:
-    """The update of a step as text. ExportError, which says why, where it has none."""
+    """The update of a step as text. Raises ExportError, with the reason, where it has none."""
     if isinstance(step, SGDStep):
         return SGD
     f = "f" if dtype.itemsize == 4 else ""
@@ -40,9 +40,9 @@ def weights(decay: float, t: str) -> str:
 
 
 def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any, Any] | None:
-    """(params, state, losses) after all steps; None where each step is a call of its own, or has an error to raise."""
+    """(params, state, losses) after all steps; None where steps cannot be one call, or one has an error to raise."""
     first = tuple(x[0] for x in arrays)
-    space, vector = step.enter(params, state, first, None)
+    space, vector = step.acquire_with_state(params, state, first, None)
     written = step.flat_state(space, state)
     if not isinstance(space, NativeWorkspace) or not isinstance(written, Written) or not space.owner.code.scans:
         space.pool.append(space)
@@ -55,13 +55,13 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
     failed = space.failed()
     space.pool.append(space)
     if failed or found is None:
-        return None  # the loop of steps raises the error where it comes
+        return None  # the loop of steps then raises the error at its step
     written, losses = found
     return space.params_cache.made(vector), step.state_of(space, written), losses
 
 
 def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, arrays: tuple[Any, ...]) -> Any:
-    """(the new state, losses); the params change where they are."""
+    """(the new state, losses); the params are updated in place."""
     steps, metrics = len(arrays[0]), has_state(step) and step.returns_metrics
     states = cast("States", space.owner.states)
     numbers = states.numbers_of_steps(written, steps)

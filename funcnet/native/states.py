@@ -10,12 +10,12 @@ from funcnet import tree
 from funcnet.arrays import Array, is_array
 from funcnet.compiler.layout import Layout, Node, builder
 from funcnet.native.updates import Update
-from funcnet.optimizers.schedules import Schedule, at
+from funcnet.optimizers.schedules import Schedule, value_at
 from funcnet.training.flat_states import Kept, tree_of
 
 
 class Written(NamedTuple):
-    """A state as C takes it: how many steps came before, which not all read, its vectors, and its numbers."""
+    """A state in its form for C: the number of steps so far, its vectors and its numbers, in order."""
 
     steps: int
     vectors: list[Any]
@@ -63,7 +63,7 @@ class States:
         """That of the state after more steps, which have made these vectors."""
         count = before.steps + steps
         numbers = [
-            x if rule is None else at(rule, count) for x, rule in zip(before.numbers, self.schedules, strict=True)
+            x if rule is None else value_at(rule, count) for x, rule in zip(before.numbers, self.schedules, strict=True)
         ]
         return Written(count, vectors, numbers)
 
@@ -73,7 +73,7 @@ class States:
         rows[...] = before.numbers
         for column, schedule in zip(rows[1:].T, self.schedules, strict=True):
             if schedule is not None:
-                column[...] = [at(schedule, before.steps + i) for i in range(1, steps + 1)]
+                column[...] = [value_at(schedule, before.steps + i) for i in range(1, steps + 1)]
         return rows
 
 
