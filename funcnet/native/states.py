@@ -43,7 +43,7 @@ class States:
         if structure != self.structure:
             return None
         counts, numbers = ([leaves[i] for i in places] for places in (self.counts, self.numbers))
-        if not all(has_kind(x, "iu") for x in counts) or not all(has_kind(x, "iuf") for x in numbers):
+        if not all(map(is_number, counts + numbers)):
             return None
         steps = {*map(int, counts)} or {0}
         vectors = [leaves[i] for i in self.vectors]
@@ -77,6 +77,6 @@ class States:
         return rows
 
 
-def has_kind(x: Any, kinds: str) -> bool:
-    """Whether it is a number of these kinds, which may be an array of no axes, as files give them."""
-    return np.ndim(x) == 0 and np.asarray(x).dtype.kind in kinds
+def is_number(x: Any) -> bool:
+    """Whether it is an int or a float, which may be an array of no axes, as files give them."""
+    return np.ndim(x) == 0 and np.asarray(x).dtype.kind in "iuf"
