@@ -1,4 +1,4 @@
-"""`python -m funcnet` prints what a bug report needs: versions, the BLAS, and what sets the number of threads."""
+"""`python -m funcnet` prints the facts for a bug report: versions, the BLAS, and the settings of threads."""
 
 from __future__ import annotations
 

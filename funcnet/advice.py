@@ -1,4 +1,4 @@
-"""Advice on data that cannot be computed with as they are: why an array is refused, and the code that mends it."""
+"""Advice for arrays that are refused: the reason, and the code that converts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHOWN = 5  # names of columns that a message lists
 
 
 def advice(x: Any, array: np.ndarray[Any, Any], kinds: str) -> str:
-    """Why this is no floating array, and what to do. kinds: those of dtype that would do."""
+    """The reason why this is refused, and the fix. kinds: the kinds of dtype that are accepted."""
     kind, dtype, labels = array.dtype.kind, array.dtype, "i" in kinds
     if kind == "O" and not array.ndim:
         name = type(x).__name__
@@ -33,7 +33,7 @@ def advice(x: Any, array: np.ndarray[Any, Any], kinds: str) -> str:
         of_mask = "; lengths of a mask are mask.sum(axis=1)" if dtype.kind == "b" and np.ndim(x) == 2 else ""
         return f"has dtype {dtype}: labels are integers, {_cast(x, 'y', 'int')}{of_mask}"
     if "b" in kinds:
-        return f"has dtype {dtype}: a mask is bools, True for what may be seen, {_cast(x, 'mask', 'bool')}"
+        return f"has dtype {dtype}: a mask is bools, True for elements that may be seen, {_cast(x, 'mask', 'bool')}"
     return f"has dtype {dtype}, not a floating one: {_to_float(x, array)}"
 
 

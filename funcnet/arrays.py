@@ -1,4 +1,4 @@
-"""Arrays as the outside hands them in: their types, and the checks that refuse what funcnet does not compute with."""
+"""Arrays of the user: their types, and the checks that refuse arrays funcnet cannot compute with."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ METHODS = {  # what stands here for a method of other libraries
 
 
 def refuse_attribute(thing: object, name: str) -> Any:
-    """The error for an attribute that is not there; for a method of another library with what stands here for it."""
+    """The error for a missing attribute; for a method of another library it names the counterpart in funcnet."""
     kind = type(thing).__name__
     if name in METHODS:
         raise AbsentError(f"a{'n' * (kind[0] in 'AEIO')} {kind} has no {name}: {METHODS[name]}")
@@ -142,14 +142,14 @@ def refused(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
 
 
 def refuse_options(name: str, call: str, options: Mapping[str, object]) -> NoReturn:
-    """Raise the error for keywords that are none of a function of arrays, which takes a key alone. call: how it is."""
+    """Raise the error for unknown keywords of a function of arrays, which takes only a key. call: its signature."""
     unknown = ", ".join(_unknown(given, ["key"]) for given in options)
     remarks = dict.fromkeys(REMARKS[given] for given in options if given in REMARKS)
     raise CallError("; ".join([f"{name}: {unknown}", f"it is {call}", *remarks]))
 
 
 def check_takes(name: str, function: Callable[..., Any], *arguments: str, **options: str) -> None:
-    """Refuse a function of a user's own that cannot be called as it will be. arguments, options: their names."""
+    """Refuse a function of the user that cannot be called with these arguments and options, given by name."""
     try:
         found = signature(function)
     except (TypeError, ValueError):  # a callable of which Python knows no signature

@@ -67,17 +67,17 @@ class Init(Protocol[P_co]):
 class Function(Generic[P, Y]):
     """A differentiable function `apply(params, *inputs, key=None) -> output`, with its VJP.
 
-    kind: what error messages and listings call it, for instance "linear".
+    kind: its name in error messages and listings, for instance "linear".
     function: `(params, *inputs) -> (output, pullback)`, pure, on arrays and on symbolic values alike.
-    arity: how many inputs it takes; None means one or more.
+    arity: the number of inputs; None means one or more.
     integer_inputs, mask_inputs: which of its inputs may be integers, and which bools, whose cotangent is None.
     random: whether `function` takes a key too, `function(params, *inputs, key=None)`; None means evaluation.
     total_weight: of a loss that is a mean, `(*inputs) -> float`, the weight of the batch in a mean over batches: its
         rows or labels, or the sum of their weights. None for any other function.
-    adds_up: of a loss whose reduction is "sum": that of a batch is the sum of those of its parts.
-    transposed: of a layer with one weight, the function of the same params that multiplies by the weight transposed.
-    multi_output: whether the output is a tuple.      is_identity: whether it hands its input on as it is.
-    parts: the layers that it was made of, by serial, parallel (the branches, then merge) or residual.
+    adds_up: whether the losses of parts of a batch add up to its loss, as with reduction "sum".
+    transposed: of a layer with one weight, the function of the same params that multiplies by the transposed weight.
+    multi_output: whether the output is a tuple.      is_identity: whether the output is the input itself.
+    parts: the layers of a serial, a parallel (the branches, then merge) or a residual.
     """
 
     is_identity: bool = False
@@ -108,7 +108,7 @@ class Function(Generic[P, Y]):
         self.multi_output: bool = multi_output
         self.transposed: Function[P, Y] | None = transposed
         self.depth: int = 0
-        """How many layers stand around the innermost one."""
+        """The number of layers around the innermost one."""
         self.written: Written | None = None
         """The call that made the layer."""
 
@@ -117,7 +117,7 @@ class Function(Generic[P, Y]):
         return f"<{self.kind}>"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A copy that shares what never changes: its function, and all that is nested in it."""
+        """A copy that shares its immutable parts: the function, and all nested layers."""
         return copy(self)
 
     def __call__(self, params: P, *inputs: Array | Labels, key: Key | None = None, **unknown: Never) -> Y:
@@ -132,7 +132,7 @@ class Function(Generic[P, Y]):
     ) -> tuple[Y, Pullback[P]]:
         """Compute the output and its pullback: cotangent -> (params_cotangent, input_cotangents).
 
-        The pullback may be called any number of times; what it returns is fresh. It works on copies of the params,
+        The pullback may be called any number of times, and returns fresh arrays. It works on copies of the params,
         the inputs and the key, so that later writes into them do not affect it.
         """
         if unknown:
@@ -180,7 +180,7 @@ class Function(Generic[P, Y]):
         return np.dtype(np.bool_) if self.kinds(place) == "fb" else floating
 
     def accept(self, params: P, inputs: tuple[Any, ...], key: Key | None) -> tuple[Array, ...]:
-        """Check what the outside hands in, and cast it once to the dtype of the params."""
+        """Check params, inputs and key, and cast inputs once to the dtype of the params."""
         if key is not None:
             check_key(key)
         refuse_misplaced(self.kind, params, inputs)
@@ -252,7 +252,7 @@ def listed_shapes(shapes: Iterable[Shape]) -> str:
 
 
 def unpack(kind: type[P], params: Any) -> P:
-    """Params of that NamedTuple, by name and fields, or an error that names what was given instead."""
+    """Params of that NamedTuple, by name and fields; for any others an error that names them."""
     given = cast("Any", type(params))
     if not tree.same_kind(given, kind) or not all(hasattr(leaf, "shape") for leaf in params):
         found = given.__name__ if given is not tuple else f"a tuple of {len(params)}" if params else "()"

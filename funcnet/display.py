@@ -1,4 +1,4 @@
-"""How things show themselves: layers, optimizers and steps as the call that made them, keys, columns of a table."""
+"""Text for display: layers, optimizers and steps as the call that made them, keys, columns of a table."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def shows_call(make: F) -> F:
 
 
 def call_forgotten(x: Any) -> str:
-    """How to call a function of funcnet that was given in place of what it makes; "" for anything else."""
+    """A hint to call a function of funcnet that was given in place of its result; "" for anything else."""
     ours = str(getattr(x, "__module__", "")).startswith("funcnet.") and getattr(x, "__name__", "") in DOCUMENTED
     return f": call it, fn.{x.__name__}(...)" if callable(x) and ours else ""
 
 
 def how_to_make(given: object, name: str = "serial") -> str:
-    """How to get a layer where something else was given. name: of a function that takes layers one by one."""
+    """A hint to make a layer where something else was given. name: of a function that takes layers one by one."""
     name_of = str(getattr(given, "__name__", given)) if isinstance(given, (str, np.ufunc)) else ""
     if name_of in DOCUMENTED:
         return f": give the layer, fn.{name_of}()"
@@ -76,7 +76,7 @@ def plain(x: Any) -> Any:
 
 
 def bearer(x: Any) -> Any:
-    """What carries the call that made x: a layer's apply, an optimizer's update, or x itself."""
+    """The object that holds the call that made x: a layer's apply, an optimizer's update, or x itself."""
     parts = ("apply", "update") if hasattr(x, "_fields") else ()
     return next((getattr(x, part) for part in parts if hasattr(x, part)), x)
 
@@ -123,7 +123,7 @@ def key_name(key: Any) -> str:
 
 
 def numbered(letter: str, count: int) -> list[str]:
-    """The letter where there is one of what it stands for, else with a number: x0, x1, ..."""
+    """The letter, with a number where there are several: x, or x0, x1, ..."""
     return [letter] if count == 1 else [f"{letter}{i}" for i in range(count)]
 
 
@@ -133,17 +133,17 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without characters that a comment may not have, or that nobody sees."""
+    """The text without invisible characters and those not allowed in a comment."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def first_line(x: Any) -> str:
-    """The first line of what shows x."""
+    """The first line of the text of x."""
     return shown(x).partition("\n")[0]
 
 
 def aligned(rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
-    """Columns under their heads: the last ones, of numbers, to the right, the others to the left."""
+    """Columns under their heads: the last ones, of numbers, aligned right, the others left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(

@@ -1,4 +1,4 @@
-"""What can go wrong, by name. Every error says what is wrong, where, and how to mend it."""
+"""All errors of funcnet. Every message names the fault, its place and the fix."""
 
 from __future__ import annotations
 

@@ -169,11 +169,11 @@ def orthogonal(scale: float = 1.0) -> Initializer:
 
 
 def accept_initializer(name: str, value: object) -> Initializer:
-    """An initializer, or an error that says what was given instead."""
+    """The value, checked to be an initializer."""
     if not callable(value):
         raise OptionError(f"{name} must be an initializer, such as fn.he_normal(), not {brief(value)}")
     if hint := call_forgotten(value):
-        raise OptionError(f"{name} must be an initializer, not what makes one{hint}")
+        raise OptionError(f"{name} must be an initializer, not the function that makes one{hint}")
     check_takes(name, value, "key", "shape", "dtype")
     return cast("Initializer", value)
 

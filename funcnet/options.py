@@ -1,4 +1,4 @@
-"""Checks of options and operator keys: NumPy's numbers are taken where Python's are, and come back as Python's."""
+"""Checks of options and operator keys. NumPy's numbers are accepted like Python's, and converted to them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def as_float(value: Any) -> float | None:
 
 
 def as_key(value: Any) -> int | str | None:
-    """An operator's key as a Python int or str; None for what is no key."""
+    """An operator's key as a Python int or str; None for anything else."""
     return str.__str__(value) if isinstance(value, str) else as_int(value)
 
 
@@ -49,7 +49,7 @@ def is_key(key: Any) -> bool:
 
 
 def named(key: Any) -> Any:
-    """A key as a Python int or str; what is no key as it is."""
+    """A key as a Python int or str; anything else as it is."""
     found = as_key(key)
     return key if found is None else found
 
@@ -60,7 +60,7 @@ def listed(keys: Any) -> Any:
 
 
 def brief(value: object) -> str:
-    """What was given, in a few words: an array by its dtype and shape, anything else by the beginning of its repr."""
+    """A short description: of an array dtype and shape, of anything else the beginning of its repr."""
     if _is_array(value) and value.ndim:
         return f"an array of {value.dtype} of shape {value.shape}"
     return " ".join(f"{value!r:.60}".split())
@@ -119,7 +119,7 @@ def choice(name: str, value: T, options: tuple[T, ...]) -> T:
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False, and nothing that merely counts as one of them."""
+    """True or False, Python's or NumPy's; no other value."""
     if type(value) not in (bool, np.bool_):
         raise OptionError(f"{name} must be True or False, not {brief(value)}")
     return bool(value)

@@ -44,6 +44,7 @@ def fold_in(key: Key, data: int | str) -> Key:
 
     Every int (negative and large ones too) and every string names another child; 1 and "1" are different names.
     Children are independent of one another, of their parent's draws and of `split(key)`.
+    Raises KeyTypeError for anything but a key, and for data that is neither int nor str.
 
     Example: `fn.fold_in(key, step)` gives each training step its own key.
     """
@@ -55,6 +56,7 @@ def split(key: Key, n: int = 2) -> Key:
     """`n` independent keys, the rows of a uint64 array of shape (n, 2): SeedSequence(key, split).
 
     The first rows are the same for every n: split(key, 2) equals split(key, 3)[:2].
+    Raises KeyTypeError for anything but a key and an int, OptionError for a negative n.
 
     Example: `a, b = fn.split(key)`.
     """

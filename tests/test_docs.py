@@ -61,7 +61,7 @@ def test_links_lead_to_files_that_are_there(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_a_page_that_prints_something_else_is_told_and_mended(tmp_path: Path) -> None:
+def test_a_page_that_prints_something_else_is_reported_and_mended(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# A page\n\n```python\nprint(1)\n```\n\n```text\n2\n```\n", encoding="utf-8")
     assert pages.run(page) == ["page.md, line 8: the page says\n2\nbut printed is\n1\n"]
@@ -151,6 +151,7 @@ def test_the_example_of_a_docstring_runs(name: str, tmp_path: Path, monkeypatch:
     names = {"fn": fn, "np": np, "net": net, "params": params, "x": x, "target": target, "y": target, "key": key}
     names |= {"step": step, "epoch": epoch, "data": (x[:64], target[:64]), "held_out": (x[:64], target[:64])}
     names |= {"logits": np.zeros((2, 3), np.float32), "labels": np.array([0, 2]), "state": step.init(params)}
+    names |= {"updates": params, "Path": Path}
     if name in SPECIAL:
         exec(SPECIAL[name], names)
     found = EXAMPLE.search(str(inspect.getdoc(getattr(fn, name))))
@@ -163,6 +164,8 @@ SPECIAL = {
     "vmap": "step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)\n"
     "params = fn.tree.map(lambda p: np.stack([p, p]), params)",
     "fold_in": "step = 3",
+    "custom_layer": "def init(key, shape, dtype=np.float32): return (), shape\n"
+    "def function(params, x): return x, lambda g: ((), (g,))",
     "to_jax": "jax = __import__('pytest').importorskip('jax')\nto_jax = fn.to_jax",
 }
 """What the example of a function takes for granted beside the usual names."""

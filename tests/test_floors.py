@@ -227,16 +227,30 @@ def test_every_module_has_its_place() -> None:
     assert sorted(map(module_of, PACKAGE.rglob("*.py"))) == sorted(ORDER)
 
 
-def test_the_contributor_is_told_of_every_module() -> None:
+def test_the_contributor_is_reported_of_every_module() -> None:
     text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([^|]*) \| ([^|]*) \| [^|]* \|$", text.replace("\\", ""), re.MULTILINE)
     told = [(floor.strip("`").replace("ground", ""), names.split(", ")) for floor, names in rows[1:]]
     assert told == [*FLOORS.items()][:-1]
 
 
-def test_every_package_says_what_lives_there_and_what_it_may_import() -> None:
-    for name in PACKAGES:
-        assert "mports" in str(ast.get_docstring(parsed(name))), name
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_says_which_floors_it_imports(package: str) -> None:
+    """ "Imports core and tracing." or "Imports training and all below it."; the ground floor needs no mention."""
+    _, _, sentence = str(ast.get_docstring(parsed(package))).rpartition("Imports ")
+    named = set(re.findall(r"\w+", sentence)) & {*FLOORS}
+    used = {floor_of(name) for module in modules_of(package, FLOORS[package]) for name in imported(module)}
+    used -= {"", package}
+    if "all below" in sentence:
+        floors = [*FLOORS]
+        assert used <= {*floors[: floors.index(max(named, key=floors.index, default=package)) + 1]}
+    else:
+        assert used == named
+
+
+def floor_of(module: str) -> str:
+    """The floor on which a module is."""
+    return next(floor for floor, names in FLOORS.items() if module in modules_of(floor, names))
 
 
 @every_module
@@ -305,7 +319,7 @@ def test_networks_and_plain_steps_do_not_import_what_trains() -> None:
     assert "funcnet.optimizers.algorithms" in after
 
 
-def test_what_there_is_not_is_told() -> None:
+def test_what_there_is_not_is_reported() -> None:
     with pytest.raises(AttributeError, match="module 'funcnet' has no attribute 'adamm'"):
         _ = importlib.import_module("funcnet").adamm
 

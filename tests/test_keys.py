@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.compiler import blocking
 from funcnet.core import Result, layer
 from funcnet.random import generator
 from funcnet.tracing.forms import plain
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.trace import Value
+from tests.support.blocks import run_in_small_blocks
 
 
 def draw_into(key: Any, out: Any) -> None:
@@ -102,9 +102,7 @@ def test_shared_operators_draw_apart() -> None:
 
 
 def test_a_random_program_runs_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocking, "FEWEST", 2)
-    monkeypatch.setattr(blocking, "CACHE", 1)
-    monkeypatch.setattr(blocking, "LINE", 2)
+    run_in_small_blocks(monkeypatch)
     net, params, x = drawn("network", rows=9)
     expected, _ = net.apply.vjp(params, x, key=fn.key(1))
     np.testing.assert_allclose(net.apply(params, x, key=fn.key(1)), expected, rtol=1e-5, atol=1e-6)

@@ -73,7 +73,9 @@ MISTAKES: dict[str, Mistake] = {
         lambda: untyped.to_numpy(net, params, (2,)), TypeError, ("array 0", "np.zeros((1, 2)")
     ),
     "to_onnx of a step": Mistake(lambda: untyped.to_onnx(step, params, (2,)), ValueError, ("the network that it was",)),
-    "save a network": Mistake(lambda: untyped.save("unwritten.npz", net), ValueError, ("params", "what computes")),
+    "save a network": Mistake(
+        lambda: untyped.save("unwritten.npz", net), ValueError, ("params", "functions that compute")
+    ),
     "lengths without a shape": Mistake(
         lambda: padded.init(fn.key(0), (5, 2)), ValueError, ("takes 2 inputs", "given 1 shape:", "lengths of shape ()")
     ),

@@ -396,7 +396,7 @@ def test_parts_need_all_classes_first() -> None:
         FuncnetClassifier(SMALL, class_weight="balanced").partial_fit(X, NAMES, classes=["ant", "bee", "cat"])
 
 
-def test_a_missing_scikit_learn_is_told_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_scikit_learn_is_reported_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.delitem(sys.modules, "funcnet.sklearn")
     with pytest.raises(fn.MissingPackageError, match=r"scikit-learn: pip install 'funcnet\[sklearn\]'") as caught:

@@ -101,7 +101,7 @@ def test_a_cotangent_of_another_shape_is_caught_in_layers_that_nobody_checks(nam
         check_vjp(unchecked, (4,), batch=batch)
 
 
-def test_both_numbers_are_told() -> None:
+def test_both_numbers_are_reported() -> None:
     wrong, _ = MISTAKES["a factor of 2"]
     with pytest.raises(LawError) as caught:
         check_vjp(layer(**wrong), (4,))
@@ -111,7 +111,7 @@ def test_both_numbers_are_told() -> None:
     assert found == pytest.approx(2 * expected, rel=1e-6)
 
 
-def test_the_number_of_wrong_elements_is_told() -> None:
+def test_the_number_of_wrong_elements_is_reported() -> None:
     wrong, _ = MISTAKES["one element"]
     with pytest.raises(LawError, match=r"at \(1, 1\).*\(1 of 16 elements are wrong\)"):
         check_vjp(layer(**wrong), (4,))

@@ -349,7 +349,7 @@ def test_named_refuses_leaves_that_are_no_arrays_of_numbers() -> None:
         tree.named({1: {"a": "text"}, 2: object(), 3: np.ones(1)})
 
 
-def test_a_key_of_another_kind_that_prints_as_another_is_told() -> None:
+def test_a_key_of_another_kind_that_prints_as_another_is_reported() -> None:
     with pytest.raises(ParamsError, match="True is the name of 2 leaves"):
         tree.named({True: np.ones(1), "True": np.ones(1)})
 

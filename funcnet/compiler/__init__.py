@@ -1,1 +1,1 @@
-"""From a trace to a program bound to memory: plan, fusion, blocking, binding. Imports tracing and core, no layer."""
+"""From a trace to a program bound to memory: plan, fusion, blocking, binding. Imports core and tracing, no layer."""

@@ -17,9 +17,9 @@ class Binding:
 
     params, gradient: the flat vectors.     inputs, outputs: batch-first arrays to copy into and out of.
     program: the calls, `for f, args in program: f(*args)`.
-    source: the vector of params that the program reads: `params`, until `read_from` names another one.
-    readers: which instructions read params, and the calls that they are.
-    can_move: whether `read_from` may be called: not where params go out as they are.
+    source: the vector of params that the program reads: `params`, until `read_from` gives another one.
+    readers: the instructions that read params, with their calls.
+    can_move: whether `read_from` may be called: not where params are outputs themselves.
     """
 
     def __init__(self, plan: Plan, memory: Any = None) -> None:
@@ -48,7 +48,7 @@ class Binding:
         return np.ndarray((buffer.size // self.dtype.itemsize,), self.dtype, self.memory, buffer.start)
 
     def _begin(self, arrays: dict[int, Any]) -> None:
-        """Forget what was made to bind calls, but for these arrays."""
+        """Clear the caches of arrays for binding, except these arrays."""
         self._arrays = arrays
         self._allotted: dict[tuple[Place, np.dtype[Any]], Any] = {}
         self._views: dict[Any, tuple[Any, Any]] = {}
@@ -61,7 +61,7 @@ class Binding:
             self.readers.append((slice(start, len(self.program)), call))
 
     def read_from(self, vector: Any) -> None:
-        """Have the program read the params where they are, in this flat vector."""
+        """Bind the calls that read params to this flat vector."""
         self.source = vector
         self._begin(self._beside_params.copy())
         for place, call in self.readers:
@@ -69,7 +69,7 @@ class Binding:
         self._begin({})
 
     def array(self, value: Value) -> Any:
-        """The array, batch-first, that the value is in this memory."""
+        """The batch-first array of a value in this memory."""
         found = self._arrays.get(id(value))
         if found is None:
             place = self.plan.places.get(id(value))
@@ -88,8 +88,8 @@ class Binding:
     def _allot(self, place: Place, dtype: np.dtype[Any]) -> Any:
         """The array in this place; the same object for the same place and shape.
 
-        Given one object as input and as output NumPy need not look whether the two overlap, which takes half as long
-        again as a short call.
+        If input and output are one object, NumPy does not check whether they overlap, which takes half as long as a
+        short call.
         """
         of_params = place.buffer is self.plan.params_buffer
         memory, start = (self.source, place.offset) if of_params else (self.memory, place.start)
@@ -99,7 +99,7 @@ class Binding:
         return found
 
     def in_line(self, *arrays: Any) -> tuple[Any, ...]:
-        """The arrays of an elementwise call as vectors, which NumPy loops over soonest, if all lie alike in memory."""
+        """The arrays of an elementwise call as vectors, the fastest form, if all have the same order in memory."""
         large = [a for a in arrays if a.ndim]
         first = large[0] if large else arrays[0]
         alike = all(a is first or lie_alike(a, first) for a in large)
@@ -112,11 +112,11 @@ class Binding:
         return self.same(array.view(f"u{array.dtype.itemsize}"), array)
 
     def in_rows(self, program: list[Instruction], length: int) -> list[Instruction]:
-        """The same calls, which read rows of so many numbers where they lie."""
+        """The same calls, with a small NumPy buffer if rows of so many numbers are faster to read in place."""
         return [(unbuffered, tuple(program))] if length >= ROW else program
 
     def same(self, view: Any, array: Any) -> Any:
-        """The view, or the same one made before of the same array."""
+        """The view; the same object for the same view of the same array."""
         place = (id(array), view.dtype, view.ndim)
         return self._views.setdefault(place, (view, array))[0]
 
@@ -128,21 +128,21 @@ class Binding:
         return self._views[place][0]
 
     def constant(self, number: float) -> Any:
-        """The number as a 0-d array of the plan's dtype, which NumPy takes in faster than a Python number."""
+        """The number as a 0-d array of the plan's dtype, which NumPy accepts faster than a Python number."""
         return self._views.setdefault((repr(number), self.dtype), (np.array(number, self.dtype), None))[0]
 
     def scratch(self, shape: tuple[int, ...]) -> Any:
-        """An array for one instruction to hand to the next; all of this shape share it."""
+        """An array to pass from one instruction to the next; all calls share the one of this shape."""
         if shape not in self._views:
             self._views[shape] = (np.empty(shape, self.dtype), None)
         return self._views[shape][0]
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """An array for all instructions of one call, and for no other's."""
+        """An array for the instructions of one call only."""
         return np.empty(shape, dtype)
 
     def bind(self, call: Call) -> list[Instruction]:
-        """The call with arrays in place of values, in the fastest of its forms that gives the same."""
+        """The call with arrays in place of values, in its fastest form."""
         inputs = tuple(self.array(x) if isinstance(x, Value) else x for x in call.inputs)
         if call.primitive.multi_output:
             outputs = tuple(self.array(y) if y.use_count else None for y in call.outputs)
@@ -150,7 +150,7 @@ class Binding:
         return call.primitive.form(self, call.attributes, inputs, self.array(call.output))
 
     def offset(self, array: Any) -> int:
-        """Where in the memory an array begins, in bytes."""
+        """The byte of the memory at which an array begins."""
         return int(array.__array_interface__["data"][0] - self.memory.__array_interface__["data"][0])
 
 

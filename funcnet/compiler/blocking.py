@@ -1,7 +1,7 @@
 """Large batches in blocks of rows that stay in the cache: whether a program allows it, and where to cut.
 
-A program may run a block of rows at a time where every call treats each row by itself, or sums over the rows, and where
-such sums go nowhere but, multiplied by constants and added up, into the results: those of the blocks are then added.
+A program may run one block of rows after another where every call either treats each row by itself or sums over rows.
+Such sums may be multiplied by constants and added up, and must then be results: the sums of the blocks are added.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import Plan
 from funcnet.tracing.trace import Call, Value
 
-CACHE = 1 << 20  # bytes: what the rows of one block may take in all, about a core's second-level cache
+CACHE = 1 << 20  # bytes for all values of one block, about the second-level cache of a core
 SMALL_PRODUCT = 1_000_000  # multiplications up to which OpenBLAS has a faster kernel; other libraries do not mind
-LINE = 16  # rows of which a float32 each fill a cache line
-FEWEST = 272  # rows in a block, below which the calls themselves take too long
+LINE = 16  # rows, of one float32 each, that fill a cache line
+FEWEST = 272  # rows in a block; with fewer the overhead of the calls is too large
 
 
 def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
-    """(start, stop) of the blocks in which a batch of so many rows runs; one where it runs whole."""
+    """(start, stop) of the blocks of a batch of so many rows; one block where it runs whole."""
     if rows < 2 * FEWEST or not separable(plan):
         return [(0, rows)]
     per_row = sum(buffer.size for buffer in (*plan.packed_buffers, *plan.working_buffers)) // rows + 1
@@ -30,10 +30,10 @@ def spans(plan: Plan, rows: int) -> list[tuple[int, int]]:
 
 
 def even(rows: int, most: int) -> int:
-    """The length of blocks, at most so long, of which only the last may be shorter.
+    """The length of blocks, about `most`; only the last block may be shorter.
 
-    Features then lie a multiple of a cache line apart, but not of 1,024 bytes and more, where they would share few
-    places in the cache.
+    Features then lie a multiple of a cache line apart, but no multiple of 1,024 bytes: those would share few places in
+    the cache.
     """
     most -= (most - LINE) % (2 * LINE)  # an odd multiple of a line
     count = -(-rows // most)
@@ -48,17 +48,17 @@ def product_size(call: Call) -> int:
 
 
 def separable(plan: Plan) -> bool:
-    """Whether the results of blocks of rows add up to those of the batch, or stand one behind the other."""
+    """Whether results of the blocks, added up or put one behind the other, are those of the batch."""
     sums: set[int] = set()
     for call in plan.calls:
         partial = [id(x.root) in sums for x in call.operands]
         if call.primitive.opaque or any(is_array(x) and may_have_rows(x, call) for x in call.inputs):
-            return False  # nobody knows whether it mixes rows; an array that holds something for each row would be cut
+            return False  # it may mix rows; an array with one entry a row would have to be cut
         of_rows = any(x.batch_axis is not None for x in call.operands)
         for output in written(call):
             if output.batch_axis is not None:
                 if any(partial) or not of_rows:
-                    return False  # rows that come from no rows, such as random ones, would be the same in every block
+                    return False  # rows made without rows, such as random ones, would be the same in every block
             elif of_rows or any(partial):
                 if not (is_sum_over_rows(call) or (all(partial) and is_linear(call))):
                     return False
@@ -66,19 +66,19 @@ def separable(plan: Plan) -> bool:
             elif call.primitive.sums_rows and not call.operands:
                 sums.add(id(output))  # zeros, the sum of nothing
             elif plan.is_gradient(output):
-                return False  # a cotangent that does not depend on the rows would be counted once a block
+                return False  # a cotangent that does not depend on rows would be added once a block
     return all(y.batch_axis == 0 or (id(y.root) in sums and not y.shape) for y in plan.outputs)
 
 
 def may_have_rows(constant: Any, call: Call) -> bool:
-    """Whether an array among the inputs of a call may hold something for each row, which no block would have."""
+    """Whether a constant array of a call may have one entry a row."""
     output = call.outputs[0]
     axis = None if output.batch_axis is None else constant.ndim - output.ndim + output.batch_axis
     return bool(constant.ndim) and (axis is None or (axis >= 0 and constant.shape[axis] != 1))
 
 
 def alike(whole: Plan, block: Plan) -> bool:
-    """Whether a block makes its calls with the same numbers, so that none of them tells how many rows it has."""
+    """Whether a block makes its calls with the same constants, so that none depends on the number of rows."""
     pairs = zip(whole.calls, block.calls, strict=True)
     return whole.factors == block.factors and all(numbers(a) == numbers(b) for a, b in pairs)
 
@@ -91,10 +91,10 @@ def numbers(call: Call) -> list[object]:
 
 
 def is_sum_over_rows(call: Call) -> bool:
-    """Whether the call adds something up over all rows."""
+    """Whether the call sums over all rows."""
     return call.primitive.sums_rows and all(x.batch_axis is not None for x in call.operands)
 
 
 def is_linear(call: Call) -> bool:
-    """Whether the call, given sums over blocks, gives the sum over blocks of what it would give."""
+    """Whether the call of a sum over blocks is the sum of the calls of the blocks."""
     return call.primitive.linear_with == sum(not isinstance(x, Value) for x in call.inputs)

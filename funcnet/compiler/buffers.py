@@ -1,4 +1,4 @@
-"""Pieces of memory, and which values can live in them."""
+"""Buffers, the pieces of memory of a program, and the values that fit into them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
 class Buffer:
-    """A piece of memory: `size` bytes, and behind them room for a row of `row` bytes of ones."""
+    """A piece of memory of `size` bytes, and behind it room for a row of ones of `row` bytes."""
 
     __slots__ = ("row", "size", "start")
 
@@ -19,7 +19,7 @@ class Buffer:
         self.start: int = 0
 
     def fits(self, value: Value) -> bool:
-        """Whether the value can live here and leave a row of ones whole, as wide as the buffer is."""
+        """Whether the value fits; one with a row of ones must fill the buffer, behind whose end that row is."""
         return nbytes(value) <= self.size and (value.ones is None or nbytes(value) == self.size)
 
     def admit(self, value: Value) -> Buffer:
@@ -31,14 +31,14 @@ class Buffer:
 
 
 class Free:
-    """The buffers made, and, by size, those in which no value lives; the last one left is taken first: it is cached."""
+    """All buffers made, and the free ones by size. The last one freed is taken first: it is in the cache."""
 
     def __init__(self) -> None:
         self.made: list[Buffer] = []
         self.by_size: dict[int, list[Buffer]] = {}
 
     def add(self, buffer: Buffer) -> None:
-        """Take a buffer back."""
+        """Make a buffer free."""
         self.by_size.setdefault(buffer.size, []).append(buffer)
 
     def take(self, value: Value) -> Buffer:
@@ -74,12 +74,12 @@ def nbytes(value: Value) -> int:
 
 
 def same_form(a: Value, b: Value) -> bool:
-    """Whether the elements of both lie alike in memory."""
+    """Whether the elements of both have the same order in memory."""
     return (a.shape, a.dtype.itemsize, a.batch_axis, a.order) == (b.shape, b.dtype.itemsize, b.batch_axis, b.order)
 
 
 def written(call: Call) -> list[Value]:
-    """The outputs that something reads; the others are not written and have no buffer."""
+    """The outputs that are read; the others are not written and have no buffer."""
     return [y for y in call.outputs if y.use_count]
 
 

@@ -1,4 +1,4 @@
-"""Fewer calls for the same result: biases folded into products, and small calls that do the same made as one.
+"""Fewer calls for the same result: biases folded into products, and small calls of one form fused.
 
 A bias is folded into the product before it: x W + b = [x 1] [W; b], and [x 1]^T g is the cotangent of both at once.
 
@@ -35,7 +35,7 @@ class Fused(NamedTuple):
 
 
 def fuse(calls: Sequence[Call]) -> Fused:
-    """Join what can be fused; every `Value.use_count` tells how often the value is read."""
+    """Fuse all calls that can be fused; every `Value.use_count` is set."""
     fused = Fused([], [], {})
     made = {id(y): i for i, call in enumerate(calls) for y in call.outputs}
     readers = {id(x): call for call in calls for x in call.operands}
@@ -54,7 +54,7 @@ def fuse(calls: Sequence[Call]) -> Fused:
 
 
 def by_form(calls: Sequence[Call]) -> list[Step]:
-    """The calls that can be fused to others, together with those of the same form."""
+    """The calls that can be fused, grouped by form."""
     forms: dict[Form, Step] = {}
     for call in calls:
         form = form_of(call)
@@ -78,7 +78,7 @@ def form_of(call: Call) -> Form | None:
 
 
 def ready_together(alike: Step, made: dict[int, int]) -> Step:
-    """Those of the calls that have places to give, the first one and all whose values are there by then."""
+    """The first call, and those of the others whose operands exist by then and can be packed."""
     free = [call for call in alike if call.operands[0].buffer is None and call.output.buffer is None]
     ready: dict[int, Call] = {}
     for call in free:
@@ -94,7 +94,7 @@ def whole_size(call: Call) -> int:
 
 
 def steps_after(step: Step, readers: dict[int, Call]) -> Iterator[Step]:
-    """What is done next to all results alike, again and again, where nobody else reads them."""
+    """The further calls of one form that are the only readers of all results, step by step."""
     while all(call.output.use_count == 1 and id(call.output) in readers for call in step):
         step = [readers[id(call.output)] for call in step]
         forms = {form_of(call) for call in step}
@@ -104,7 +104,7 @@ def steps_after(step: Step, readers: dict[int, Call]) -> Iterator[Step]:
 
 
 def pack(steps: list[Step], fused: Fused) -> None:
-    """Give the values their places, and have the first call of each step read and write the whole packed buffer."""
+    """Put the values into a packed buffer, and have the first call of each step compute all of it."""
     before, after = Buffer(), Buffer()
     fused.packed_buffers.extend((before, after))
     values = [call.operands[0] for call in steps[0]]
@@ -119,7 +119,7 @@ def pack(steps: list[Step], fused: Fused) -> None:
 
 
 def packed_in(values: list[Value], buffer: Buffer, fused: Fused) -> Value:
-    """The whole of a packed buffer on which the values stand, each with room for a feature of ones."""
+    """The whole value of a packed buffer, made of these values, each with room for a feature of ones."""
     length = 0
     for value in values:
         value.buffer, value.offset = buffer, length
@@ -131,7 +131,7 @@ def packed_in(values: list[Value], buffer: Buffer, fused: Fused) -> Value:
 
 
 def settle(value: Value) -> None:
-    """Let what an elementwise call makes the value of stand in its place already, where nobody else reads that."""
+    """Let the operand of an elementwise call be in the place of its result already, where nothing else reads it."""
     call = value.call
     if call is None or not call.primitive.elementwise or value.elements < 2:
         return
@@ -166,7 +166,7 @@ def is_transposed(x: Value) -> bool:
 
 
 def add_bias(call: Call) -> list[int]:
-    """Make one product of x W + b where W and b are params and neighbours; return the product that it replaces."""
+    """Make x W + b one product where W and b are neighbours in the params; return the product that it replaces."""
     y, b = call.inputs
     product = y.call if isinstance(y, Value) and isinstance(b, Value) else None
     if product is None or product.primitive is not MATMUL or y.use_count > 1:
@@ -196,9 +196,9 @@ def stack_cotangents(product: Call, bias_cotangent: Value) -> None:
 
 
 def holder(x: Value) -> Value | None:
-    """The value whose rows of features x holds, behind which a feature of ones can be stored; None where there is none.
+    """The value that holds the rows of x and can have a feature of ones behind them; None where there is none.
 
-    It is x itself, or has axes between the batch and the features, such as times, which are rows of x too.
+    It is x itself, or a value with axes between batch and features, such as time, which are rows of x.
     """
     root = x
     while root.base is not None and isinstance(root.view, Reshape):
@@ -207,7 +207,7 @@ def holder(x: Value) -> Value | None:
 
 
 def with_ones(x: Value) -> Value:
-    """The value [x 1], in the memory of what holds x."""
+    """The value [x 1], in the memory of the value that holds x."""
     root = holder(x)
     assert root is not None
     if root.ones is None:

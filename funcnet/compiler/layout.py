@@ -1,4 +1,4 @@
-"""A pytree of arrays laid out in one flat vector, of which its leaves are views."""
+"""A pytree of arrays in one flat vector, of which its leaves are views."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Builder: TypeAlias = Callable[[tuple[Any, ...]], Any]
 
 
 class Layout(Generic[T]):
-    """Where the leaves of a tree stand in one vector.
+    """The places of the leaves of a tree in one vector.
 
     The vector is a record with a field for each leaf: NumPy makes the view that a field is several times as fast as a
     slice and a reshape.
 
-    only_dict: whether nothing in the tree can change but a dict at the top.
+    only_dict: whether a dict at the top is the only mutable part of the tree.
     key_types: of all its dicts, since keys that are equal, such as 1 and True, are not the same.
     build: the tree of these leaves, a tuple of them.
     form, forms: FORM of a flat vector, and of the leaves in it.
@@ -62,7 +62,7 @@ class Layout(Generic[T]):
         self._sizes: list[int] = [child.size for child in structure.children]
 
     def views(self, vector: Any) -> tuple[Any, ...]:
-        """The leaves in a flat vector, which becomes theirs."""
+        """The leaves as views of this flat vector."""
         return self._fields(ndarray((), self.record, vector))
 
     def tree(self, vector: Any) -> T:
@@ -84,7 +84,7 @@ class Layout(Generic[T]):
         return found
 
     def exact_leaves(self, candidate: Any) -> list[Any]:
-        """The leaves of a tree, all of which is looked at. LookupError if it has another structure."""
+        """The leaves of a tree, after checking all of it. LookupError if it has another structure."""
         kind = cast("Any", type(candidate))
         if self._of_tuples and kind is self.structure.kind:
             keys: list[Any] = [*candidate] if self._keys else []
@@ -99,7 +99,7 @@ class Layout(Generic[T]):
         return leaves
 
     def source(self, leaves: list[Any]) -> Any:
-        """The flat vector whose views, each in its place, the leaves are; None where they are not."""
+        """The flat vector of which the leaves are views, each in its place; None where they are not."""
         vector = leaves[0].base if leaves else None
         if type(vector) is not np.ndarray or (vector.shape, vector.dtype) != ((self.count,), self.dtype):
             return None
@@ -124,7 +124,7 @@ def contiguous(params: T, dtype: np.dtype[Any]) -> T:
 
 
 def are_as_they_were(nodes: list[Node]) -> bool:
-    """Whether all dicts and lists still hold the very keys and items that they held."""
+    """Whether all dicts and lists still hold the same objects as keys and items."""
     for node, held in nodes:
         now = items_of(node)
         if len(now) != len(held) or not all(map(is_, now, held)):
@@ -143,7 +143,7 @@ def items_of(node: Any) -> list[Any]:
 
 
 def builder(structure: tree.Structure[Any], start: int) -> Builder:
-    """What makes the tree from a tuple in which its leaves stand from place `start` on."""
+    """A function that makes the tree from a tuple with its leaves from place `start` on."""
     kind, new_tuple = cast("Any", structure.kind), tree.new_tuple
     if kind is object:
         return itemgetter(start)
@@ -178,7 +178,7 @@ def dict_of_tuples(structure: tree.Structure[Any], parts: list[slice]) -> Builde
 
 
 def fields_getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """What gets these fields of a record, as a tuple."""
+    """A function that gets these fields of a record, as a tuple."""
     return itemgetter(*names) if len(names) > 1 else lambda record: tuple([record[name] for name in names])
 
 
@@ -193,7 +193,7 @@ def is_flat_tuple(structure: tree.Structure[Any]) -> bool:
 
 
 def mutable_nodes(structure: tree.Structure[Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The ways to all dicts and lists of a tree."""
+    """The key paths to all dicts and lists of a tree."""
     if structure.kind in (dict, list):
         yield path
     for place, (key, child) in enumerate(zip(structure.keys, structure.children, strict=False)):

@@ -1,4 +1,4 @@
-"""A program as text: a line a call, with names, shapes and where each result lives, and what the plan left out."""
+"""A program as text: one line a call, with names, shapes and places of the results, and the calls left out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
 
 
 class Names:
-    """What each value is called: x0, x1 for inputs, params by their path, v1, g2, ... in the order of the calls."""
+    """The names of values: x0, x1 for inputs, params by their path, v1, g2, ... in the order of the calls."""
 
     def __init__(self, plan: Plan, paths: Sequence[str]) -> None:
         self.buffers: dict[int, int] = {id(buffer): i for i, buffer in enumerate(plan.buffers)}
@@ -95,16 +95,16 @@ class Names:
         return results, f"= {function_name(call)}({arguments})"
 
     def entry(self, value: Value) -> str:
-        """Where an input is copied to; nothing where it is read where it lies."""
+        """The place that an input is copied to; nothing where it is read in place."""
         number = self.buffers.get(id(value.buffer))
         return "" if number is None else f" in memory {number - 1}"
 
     def place(self, call: Call) -> str:
-        """Where the results live."""
+        """The places of the results."""
         return "; ".join(dict.fromkeys(self.place_of(y, call) for y in written(call)))
 
     def place_of(self, output: Value, call: Call) -> str:
-        """Where one of the results lives."""
+        """The place of one result."""
         buffer, offset = output.buffer, output.offset
         if self.plan.is_gradient(output):
             return "the gradient"
@@ -113,17 +113,17 @@ class Names:
 
 
 def times(factor: float) -> str:
-    """What an output is multiplied by as it goes, if by anything."""
+    """The factor of an output, where it has one."""
     return "" if factor == 1.0 else f" times {factor:.6g}"
 
 
 def slice_name(step: Any) -> str:
-    """A step of an index, as one writes it."""
+    """A step of an index, as it is written in Python."""
     if step is Ellipsis or not hasattr(step, "start"):
         return "..." if step is Ellipsis else f"{step}"
     return ":".join("" if end is None else f"{end}" for end in (step.start, step.stop))
 
 
 def function_name(call: Call) -> str:
-    """The primitive, or the layer of a user's own, that is called."""
+    """The name of the primitive, or of the custom layer, that is called."""
     return one_line(str(call.attributes.get("name", call.primitive.name)))

@@ -1,11 +1,11 @@
-"""A plan: which of the recorded calls run, in which order, and where every value lives. It is data, and never changed.
+"""A plan: the recorded calls that run, in order, and the place of every value in memory. It is immutable data.
 
-How an array lies in memory, where its `order` says nothing else:
+The order of an array in memory, unless its `order` says otherwise:
 
 - Features first: a batched value of shape (batch, ..., features) is stored as (features, batch, ...), so that each row
   of memory is one feature of the whole batch; the maths sees the batch-first view. Elementwise calls, products and
   reductions over features run over long contiguous rows in this form, also where features are few.
-- A last row of ones: where x W + b is wanted, x is stored with one more feature, constantly 1, and the product is
+- A last row of ones: for x W + b, x is stored with one more feature, constantly 1, and the product is
   [x 1] [W; b]; its gradient [x 1]^T g is [dW; db] at once. W and b lie next to each other in the flat vector of params.
 """
 
@@ -22,7 +22,7 @@ from funcnet.tracing.trace import Call, Value
 
 
 class Place(NamedTuple):
-    """Where a value lies: in which buffer, how many bytes behind its start, and with which strides, in bytes."""
+    """The place of a value: its buffer, its offset there, its shape and its strides, in bytes."""
 
     buffer: Buffer
     offset: int
@@ -31,25 +31,25 @@ class Place(NamedTuple):
 
     @property
     def start(self) -> int:
-        """The byte of the whole memory at which it begins."""
+        """The byte of the whole memory at which the value begins."""
         return self.buffer.start + self.offset
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a program or a file of source is made from.
+    """The data from which a program or a file of source code is made.
 
-    calls: those that run, in order; the constants are the numbers and arrays among their inputs.
-    left_out: the calls that were recorded and do not run.
-    parameters, inputs: the values that come from outside.
-    outputs: the values that go out.     factors: what each of them, a single number, is multiplied by as it goes.
-    params_buffer, gradient_buffer: hold the flat vectors of the params and of their cotangents; the memory may be one
-        and the same, `over_params`.
+    calls: those that run, in order; the numbers and arrays among their inputs are constants.
+    left_out: recorded calls that do not run.
+    parameters, inputs: the values from outside.
+    outputs: the values returned.     factors: a single number is multiplied by its factor when it is returned.
+    params_buffer, gradient_buffer: hold the flat vectors of the params and of their cotangents; with `over_params`
+        they share one piece of memory.
     packed_buffers: hold the operands and the results of fused calls.     working_buffers: hold all other values.
-    parts: for the whole of a packed buffer, by its identity, the values that stand there.
-    places: of each value that is no view, by its identity; of a view, that of its root counts.
-    ones: the values [x 1], whose last feature is 1 before the first run, and stays so.
-    size: the bytes of memory that one run needs.
+    parts: the values in a packed buffer, by the identity of its whole value.
+    places: of each value that is no view, by its identity; a view is found by its root.
+    ones: the values [x 1], whose last feature is set to 1 before the first run and never written again.
+    size: the bytes of memory for one run.
     """
 
     dtype: np.dtype[Any]
@@ -81,15 +81,15 @@ class Plan:
 
     @property
     def has_gradient(self) -> bool:
-        """Whether it computes the cotangents of its params."""
+        """Whether the plan computes the cotangents of its params."""
         return bool(self.gradient_buffer.size)
 
     def is_param(self, value: Value) -> bool:
-        """Whether the value is a parameter, a stack of some, or a view of either."""
+        """Whether the value is a parameter, a stack of parameters, or a view of one."""
         return self._lives_in(value, self.params_buffer)
 
     def is_gradient(self, value: Value) -> bool:
-        """Whether the value is the cotangent of params, in its place, or a view of it."""
+        """Whether the value is a cotangent of params in the flat vector, or a view of one."""
         return self._lives_in(value, self.gradient_buffer)
 
     def _lives_in(self, value: Value, buffer: Buffer) -> bool:
@@ -104,7 +104,7 @@ def storage_order(value: Value) -> tuple[int, ...]:
 
 
 def place_of(value: Value) -> Place:
-    """The place of a value that is no view, whose elements lie side by side; or of [x 1], in the memory of x."""
+    """The place of a dense value that is no view; or of [x 1], in the memory of x."""
     root, size = value.root, value.dtype.itemsize
     strides, step = [size] * value.ndim, size
     for axis in reversed(storage_order(value)):

@@ -1,9 +1,8 @@
-"""Make a plan: the passes that decide, before any data arrives, which calls run and where each value lives.
+"""Make a plan: the passes that decide, before any data arrives, which calls run and where each value is in memory.
 
-In order: calls whose result nobody needs are dropped; biases ride in the matrix products; the cotangents of the params
-go straight to their places in one flat vector; small calls that do the same are fused; every other value gets a buffer,
-a piece of memory that it shares with values that are not read any more. All of it is computed from what the calls read
-and write.
+In order: calls without a reader are dropped; biases are folded into matrix products; the cotangents of the params are
+written straight to their places in one flat vector; small calls of one form are fused; every other value gets a buffer,
+whose earlier values are read no more. All passes use only the operands and outputs of the calls.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from funcnet.tracing.primitive import COPY, MULTIPLY
 from funcnet.tracing.trace import Call, Trace, Value
 
 FOREVER = 1 << 60
-PASSES = frozenset({"fold_bias", "fusion", "in_place"})  # those without which a program gives the same, slower
+PASSES = frozenset({"fold_bias", "fusion", "in_place"})  # optional: without them results are equal, and slower
 
 
 def make_plan(
@@ -27,7 +26,7 @@ def make_plan(
     """Plan a trace, which is not changed: the passes work on copies of its values and calls.
 
     gradient: the cotangents of the params, one for each; none in a forward pass.
-    passes: which of those that a program can do without are made.
+    passes: the optional passes to run.
     """
     copies = Copies(trace)
     results, factors = unscaled(copies.of_all(outputs))
@@ -69,7 +68,7 @@ def make_plan(
 
 
 def stored(calls: Sequence[Call], others: Iterable[Value]) -> Iterator[Value]:
-    """The values that stand in memory, and those with a feature of ones: all that is no view."""
+    """All values that are no views: those in memory, and those with a feature of ones."""
     for value in chain(others, *(call.operands for call in calls), *map(written, calls)):
         while value.base is not None and value.view is not None:
             value = value.base
@@ -77,7 +76,7 @@ def stored(calls: Sequence[Call], others: Iterable[Value]) -> Iterator[Value]:
 
 
 def place_gradient(parameters: Sequence[Value], gradient: Sequence[Value], buffer: Buffer) -> list[Call]:
-    """Have each cotangent written where it belongs in the flat vector; return the copies where that cannot be."""
+    """Have each cotangent written to its place in the flat vector; return calls that copy the others there."""
     copies: list[Call] = []
     for parameter, cotangent, after in zip(parameters, gradient, [*gradient[1:], None], strict=True):
         root = cotangent.root
@@ -95,9 +94,9 @@ def place_gradient(parameters: Sequence[Value], gradient: Sequence[Value], buffe
 def assign_buffers(
     calls: Sequence[Call], inputs: Iterable[Value], outputs: Iterable[Value], fixed: Sequence[Buffer], *, in_place: bool
 ) -> list[Buffer]:
-    """Give every value a buffer: of an input that its call is the last to read, else a free one, else a new one.
+    """Give every value a buffer: that of an operand which no later call reads, else a free one, else a new one.
 
-    fixed: the buffers of values that have theirs already. Returns the new ones.
+    fixed: buffers that are assigned already. Returns the new ones.
     """
     for i, call in enumerate(calls):
         for value in call.operands:
@@ -123,7 +122,7 @@ def assign_buffers(
 def fits_over_params(
     calls: Sequence[Call], parameters: Iterable[Value], outputs: Iterable[Value], params: Buffer, gradient: Buffer
 ) -> bool:
-    """Whether every cotangent can be written where its parameter stood, since no call reads that any more."""
+    """Whether every cotangent can be written over its parameter, because no later call reads that."""
     sizes = {parameter.offset: parameter.elements for parameter in parameters}
     last: dict[int, int] = {}
     for i, call in enumerate(calls):
@@ -140,7 +139,7 @@ def fits_over_params(
 
 
 def lay_out(buffers: Iterable[Buffer], over_params: Buffer | None) -> int:
-    """Put the buffers one behind the other, but for one that lies over the params; return the length of all."""
+    """Put the buffers one behind the other, except one that lies over the params; return the length of all."""
     start = 0
     for buffer in buffers:
         if buffer is not over_params:
@@ -181,7 +180,7 @@ class Copies:
 def unscaled(outputs: Iterable[Value]) -> tuple[list[Value], list[float]]:
     """The outputs without a last multiplication of a single number, and its factor, else 1.
 
-    Such a number, the mean of a loss, is scaled once it is out of NumPy's hands, in a quarter of the time.
+    Such a number, the mean of a loss for instance, is scaled in Python, in a quarter of the time of a call.
     """
     pairs: list[tuple[Value, float]] = []
     for y in outputs:
@@ -192,7 +191,7 @@ def unscaled(outputs: Iterable[Value]) -> tuple[list[Value], list[float]]:
 
 
 def eliminate_dead_code(calls: Sequence[Call], results: Iterable[Value]) -> list[Call]:
-    """The calls that the results need, and for each value how often it is read."""
+    """The calls that the results depend on; each `Value.use_count` is set."""
     for value in results:
         value.root.use_count += 1
     kept: list[Call] = []
@@ -205,14 +204,14 @@ def eliminate_dead_code(calls: Sequence[Call], results: Iterable[Value]) -> list
 
 
 def heads(cotangent: Value, after: Value | None) -> bool:
-    """Whether this and the next cotangent are the two parts of one stack."""
+    """Whether this and the next cotangent are the two parts of one stacked cotangent."""
     return cotangent.view is ALL_BUT_LAST and after is not None and after.view is LAST and after.base is cotangent.base
 
 
 def in_place_buffer(call: Call, number: int, fixed: Sequence[Buffer]) -> Buffer | None:
     """The buffer of an input that an elementwise call may overwrite: no later call reads it, not even by a view.
 
-    One element alone is left in place: NumPy checks such operands for overlap, which takes longer than the call.
+    A value of one element is not overwritten: NumPy checks such operands for overlap, which takes longer than the call.
     """
     if not call.primitive.elementwise or call.output.elements < 2:
         return None
@@ -225,7 +224,7 @@ def in_place_buffer(call: Call, number: int, fixed: Sequence[Buffer]) -> Buffer 
 
 
 def places(value: Value, sizes: dict[int, int]) -> Iterator[int]:
-    """Where the params begin that a parameter, or a stack of some, or its cotangent, is made of."""
+    """The offsets of all params in a parameter, a stack of parameters, or its cotangent."""
     place = value.offset
     while place < ends_at(value):
         yield place

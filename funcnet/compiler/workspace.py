@@ -28,17 +28,17 @@ COPY_COST = 1 << 11  # bytes that are copied in the time that a copy takes besid
 
 
 class Workspace(Generic[P]):
-    """What one call runs in: params and arrays are copied in, its program runs, and then there are results.
+    """The memory of one call: params and arrays are copied in, the program runs, and the results are read out.
 
-    Params are copied in, or, where that would take longer, the calls that read them are bound to where they are.
+    Params are copied in, or, where copying takes longer, the calls that read them are bound to the caller's vector.
 
     own, gradient: flat vectors; the program may write the gradient over the params in its own one.
-    inside: what takes the arrays by `[...] = `.      program: `for f, args in program: f(*args)`.
-    outputs: arrays of the results.      fresh: what gives each as the caller's own: a fresh array or a scalar.
-    pool: where it belongs when nobody uses it.
-    binding: where its calls can be bound to params elsewhere.
-    source: gives the flat vector from which it reads the params, if that still exists; it is not held.
-    copies: whether others are copied to its own one.
+    inside: the targets of the arrays, filled by `[...] = `.      program: `for f, args in program: f(*args)`.
+    outputs: arrays of the results.      fresh: functions that give each result as a fresh array or a scalar.
+    pool: the list of free workspaces that it returns to.
+    binding: the binding whose calls can be bound to params elsewhere.
+    source: a weak reference to the flat vector from which it reads the params.
+    copies: whether other vectors are copied into its own one.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class Workspace(Generic[P]):
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
 
     def clear(self) -> None:
-        """Let go of what was given, where it is not copied in."""
+        """Release the arguments that are not copied in."""
 
     def members(self, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any] | None:
-        """(outputs, gradients) of many members, each with a row of params, in one call; None where that cannot be."""
+        """(outputs, gradients) of many members, each with a row of params, in one call; None if not possible."""
         return None
 
     def read(self, leaves: Sequence[Array]) -> None:
@@ -84,7 +84,7 @@ class Workspace(Generic[P]):
             view[...] = leaf
 
     def take(self, vector: Any) -> None:
-        """Have the params read where they are, or, if they are few, from a copy. ValueError unless it is flat."""
+        """Read the params in place or, if they are few, from a copy. ValueError unless the vector is flat."""
         if vector.ndim != 1:
             raise ValueError
         self.copies = vector.nbytes <= self.cost
@@ -93,14 +93,14 @@ class Workspace(Generic[P]):
             self.own[...] = vector
 
     def read_from(self, vector: Any) -> None:
-        """Have the program read the params where they are, in this flat vector."""
+        """Bind the program to the params in this flat vector."""
         if self.binding is not None and vector is not self.source():
             self.source = nothing  # until all are bound, whatever comes between
             self.binding.read_from(vector if vector is self.own else borrowed(vector))
             self.source = ref(vector)
 
     def copied(self, vector: Any) -> None:
-        """Be told that the vector was copied in, and may come again: if that goes on, it is read where it is."""
+        """Count a copy of the vector: once copies have cost as much as binding, it is read in place."""
         self.bytes_copied += vector.nbytes
         if self.bytes_copied > self.cost:
             self.bytes_copied = 0
@@ -108,9 +108,9 @@ class Workspace(Generic[P]):
             self.copies = False
 
     def follow(self, vector: Any, runs: int) -> bool:
-        """Take the params in from a vector that changes between so many runs; whether it has to be copied for each.
+        """Read the params from a vector that changes between so many runs; return whether each run needs a copy.
 
-        It is read where it is, if all the copies would take longer than to bind the calls to it and back.
+        The vector is read in place if all copies would take longer than binding the calls to it and back.
         """
         if runs * (vector.nbytes + COPY_COST) > 2 * self.cost:
             self.read_from(vector)
@@ -134,19 +134,19 @@ def nothing() -> None:
 
 
 def borrowed(vector: Any) -> Any:
-    """The same memory, which is not kept alive by it: to be used only while the vector is known to exist."""
+    """The same memory without a reference to it: to be used only while the vector is known to exist."""
     return np.asarray(Borrowed(vector))
 
 
 class Borrowed:
-    """Where an array is, as NumPy's array interface says it."""
+    """The address of an array, in the form of NumPy's array interface."""
 
     def __init__(self, vector: Any) -> None:
         self.__array_interface__: dict[str, Any] = vector.__array_interface__
 
 
 def taker(y: Any, factor: float) -> Callable[[], Any]:
-    """What gives the array as it is then, or the number, multiplied by the factor."""
+    """A function that copies the array, or gives the number, times the factor."""
     if y.ndim:
         return cast("Callable[[], Any]", y.copy)
     return partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor
@@ -178,7 +178,7 @@ class Blocks(Workspace[P]):
         )
 
     def clear(self) -> None:
-        """Let go of the arrays given."""
+        """Release the arrays given."""
         for lent in self.inside:
             lent.array = None
 
@@ -206,13 +206,13 @@ class Blocks(Workspace[P]):
         self.clear()
 
     def _hand_out(self, place: int) -> Any:
-        """An output, made for this call."""
+        """An output as a fresh array."""
         total, self.outputs[place] = self.outputs[place], None
         return total if total.ndim else total[()] * self.plan.factors[place]
 
 
 class InputReference:
-    """Refers to the very array that is given to it, until the call ends."""
+    """An input that is not copied: a reference to the array given, until the call ends."""
 
     array: Any = None
 
@@ -225,10 +225,10 @@ ROWS_AT_ONCE, FEWEST_FEATURES = 64, 32
 
 
 def input_target(inside: Any) -> Any:
-    """What takes a batch to its place: the array there, or its parts.
+    """The target for an input: the array in its place, or chunks of it.
 
-    Some rows at a time where features, stored far apart, are so many that the writes to all of them would leave the
-    cache before the next row comes.
+    It is filled some rows at a time where many features are stored far apart: written row by row over all features, a
+    cache line would leave the cache before its next row comes.
     """
     rows = len(inside)
     if inside.ndim != 2 or inside.shape[1] < FEWEST_FEATURES or rows <= ROWS_AT_ONCE:

@@ -1,1 +1,1 @@
-"""Networks in other forms: a package for each, and what they share. Imports all floors below."""
+"""Exports: a package for each format; `described`, the program that C and NumPy are written from. Imports all below."""

@@ -1,4 +1,4 @@
-"""What source code is written from: the plan of a function at given shapes, and names made of the user's own keys."""
+"""The description of a function for source code: its plan at given shapes, and names made of the user's keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTS: dict[bool, tuple[str, ...]] = {
     False: ("", "_states", "_gates", "_kept", "_differences"),
     True: ("_gates", "", "_start"),
 }
-"""What the outputs of recurrent calls hold, forward and backward."""
+"""The names of the outputs of recurrent calls, forward and backward."""
 
 
 class Described(NamedTuple):
@@ -53,7 +53,7 @@ def describe(where: str, function: Any, params: Any, arrays: Sequence[Any], pass
     if not isinstance(function, (CompiledGradient, Function)):
         raise ExportError(
             f"{where}: the function is {first_line(function):.60}: give a network or another layer, a step of "
-            "fn.sgd_step or fn.train_step, or what fn.value_and_grad made"
+            "fn.sgd_step or fn.train_step, or a gradient of fn.value_and_grad"
         )
     return _recorded(where, cast("Any", function), params, arrays, passes)
 
@@ -134,18 +134,18 @@ class Names:
 
 
 def part_of(call: Call, value: Value) -> str:
-    """What one of several outputs is called behind the name of the call."""
+    """The suffix of one of several outputs, behind the name of the call."""
     place = next(i for i, y in enumerate(call.outputs) if y is value)
     return PARTS["backward" in call.primitive.name][place] if call.primitive.multi_output else ""
 
 
 def located(call: Call) -> str:
-    """Where in the network a call comes from, for an error."""
+    """The operator of a call, for an error."""
     return f"operator {call.scope}: " if call.scope else ""
 
 
 def refusal(where: str, call: Call, language: str) -> ExportError:
-    """The error for a call that is not written in a language: its operator, what it is, and the fix."""
+    """The error for a call that cannot be written in a language: its operator, its kind, and the fix."""
     name = call.primitive.name
     if call.primitive.opaque:
         kind = call.attributes.get("name", name).removesuffix(" forward")

@@ -1,1 +1,1 @@
-"""Checkpoints: params, state and metadata in one file. Imports arrays, errors and tree."""
+"""Checkpoints: params, state and metadata in one file. Imports the ground floor alone."""

@@ -170,8 +170,8 @@ class Archive:
         self.size: int = stream.seek(0, os.SEEK_END)
         if self.size <= DIGEST or not self._digest_fits():
             raise CheckpointError(
-                "it is damaged, cut short, or no checkpoint of fn.save: it does not end with the SHA-256 of what is "
-                "before; np.load reads other npz and npy files"
+                "it is damaged, cut short, or no checkpoint of fn.save: it does not end with the SHA-256 of all "
+                "bytes before; np.load reads other npz and npy files"
             )
         stream.seek(0)
         start = stream.read(len(Member(MANIFEST, 0, 0).header()))
@@ -184,7 +184,7 @@ class Archive:
                 )
 
     def _digest_fits(self) -> bool:
-        """Whether the file ends with the digest of what is before."""
+        """Whether the file ends with the digest of all bytes before."""
         found = hashlib.sha256()
         self.stream.seek(0)
         for start in range(0, self.size - DIGEST, CHUNK):

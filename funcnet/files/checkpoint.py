@@ -1,4 +1,4 @@
-"""Keep params, the state of their training and notes about them in one file; take back exactly what was asked for."""
+"""Save params, the state of their training and metadata in one file, and load exactly the parts that were asked for."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def save(path: FilePath, params: Any, *, state: Any = None, metadata: dict[str, 
 
     params, state: pytrees of arrays, NumPy scalars, floats, and ints of up to 64 bits, with int and str as dict keys;
     any NamedTuple, a `Fit` for instance; a state may be `(optimizer_state, key, epoch)`.
-    metadata: a dict with str keys of what JSON keeps: str, int, finite float, bool, None, and lists and dicts of them.
+    metadata: a dict with str keys of JSON values: str, int, finite float, bool, None, and lists and dicts of them.
     NumPy numbers come back as int, float and bool, tuples as lists, dates and times as ISO 8601 strings, paths as str.
 
     The file is an npz without pickle, with a manifest in JSON of the path, kind, shape and dtype of every node, so
@@ -63,7 +63,7 @@ def save(path: FilePath, params: Any, *, state: Any = None, metadata: dict[str, 
     renamed: at every moment, even after an interrupt, `path` is the old file or the new one, whole. A process
     that is killed leaves its unfinished file there, `.<name>.<hexadecimal>.part`. Links are followed; a file that is
     replaced keeps its permissions.
-    Raises CheckpointError for what cannot be kept so, with its path; OSError where `open(path, "w")` or the disk
+    Raises CheckpointError, with the path, for a value that cannot be saved; OSError where `open(path, "w")` or the disk
     refuses, and for a FIFO or a device. Nothing is written then.
     Example: `fn.save("model.npz", params)`.
     """
@@ -89,21 +89,22 @@ def load(path: FilePath, like: P, *, state: S, partial: Literal[True]) -> Partia
 def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False) -> Any:
     """Read a file of `save`: a Checkpoint(params, state, metadata).
 
-    like, state: pytrees with the structure, shapes and dtypes of what was saved, as `net.init` and `optimizer.init`
-    give them. Their elements are not read; what comes back has their types and the order of their keys. NamedTuples
-    match by the name of their class and its fields. What they leave open the file fills:
+    like, state: pytrees with the structure, shapes and dtypes of the saved ones, as `net.init` and `optimizer.init`
+    give them. Their elements are not read; the result has their types and the order of their keys. NamedTuples match by
+    the name of their class and its fields. The file fills the places that they leave open:
     - an array of no rows, such as `np.empty(0)`, takes as many rows as there are in the file;
     - None below the root takes an array of any shape and dtype, for instance the statistics of a calibrated batch_norm;
     - an empty dict takes any dict of arrays, numbers, dicts, lists and tuples, for instance the history of a `Fit`.
 
     partial: take the leaves whose path, shape and dtype fit, below nodes of the same kind, and keep copies of the
-    others of `like` and `state`. Returns a PartialCheckpoint, which lists what was left out on both sides: a leaf of
+    others of `like` and `state`. Returns a PartialCheckpoint, which lists the leaves left out on both sides: a leaf of
     another shape is in both lists.
 
     The whole file is checked first, to the last bit and against `like` and `state`; only then is memory taken. No code
     in a file is ever run. Keys that only the file's dicts have are left out with a warning. Raises CheckpointError for
     a file that `save` has not written, and, unless `partial`, where anything else differs, with every difference;
     OSError where the file cannot be read.
+    Example: `fn.save("model.npz", params); params = fn.load("model.npz", like=params).params`.
     """
     source, partial = file_path(path, "load(path, like)"), flag("load: partial", partial)
     try:
@@ -184,7 +185,7 @@ def _filled_leaf(like: Any, path: str, node: Node) -> Any:
 
 
 def _stand_in(path: str, found: Nodes) -> Any:
-    """What the file has there, where its types need no class of the user's."""
+    """A stand-in for a part of the file whose types need no class of the user."""
     node = found[path]
     if node.kind == "array":
         return _blank(np.dtype(node.description["dtype"]), tuple(node.description["shape"]))
@@ -215,7 +216,7 @@ def _taken(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
 
 
 def _compare(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
-    """Refuse a file that differs from what was asked for, and tell every difference.
+    """Refuse a file that differs from `like` and `state`, with every difference.
 
     Where dicts of the file have more keys, and nothing else differs, return the paths of these keys.
     """

@@ -131,7 +131,9 @@ def _leaf(path: str, leaf: Any) -> Entry:
         return Entry(path, {"kind": kind.__name__}, leaf, NUMBERS[kind])
     if kind not in ARRAYS and not (issubclass(kind, np.generic) and kind is leaf.dtype.type):
         what = f"is {leaf!r:.60}, of type {kind.__name__}"
-        fix = ": params, and a step's state, are kept, and not what computes with them" if callable(leaf) else ""
+        fix = (
+            ": params, and a step's state, are kept; functions that compute with them are not" if callable(leaf) else ""
+        )
         raise CheckpointError(f"{path} {what}: only arrays, int, float, None and trees of them are kept{fix}")
     if leaf.dtype.kind not in "biufc" or leaf.dtype.name not in DTYPES:
         raise CheckpointError(f"{path} has dtype {leaf.dtype}: only numbers and bools are kept")

@@ -37,7 +37,7 @@ def file_path(path: Any, call: str) -> str:
 
 
 def explained(name: str, path: str, error: OSError) -> OSError:
-    """An error for a path with words that say what to do; any other as it is. name: of the function given the path."""
+    """An error for a path, with the fix; any other error as it is. name: of the function given the path."""
     if error.errno not in (errno.ENOENT, errno.EISDIR):
         return error
     folder, file = os.path.split(path)
@@ -79,7 +79,7 @@ def replace(path: str, write: Callable[[BinaryIO], None]) -> None:
         os.replace(part, path)
     except BaseException:
         try:
-            with suppress(OSError):  # the disk may be too full for what is still to be written
+            with suppress(OSError):  # the disk may be full
                 if stream is not None:
                     stream.close()
         finally:

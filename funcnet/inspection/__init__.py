@@ -1,1 +1,1 @@
-"""Tables and diagrams of networks. Imports networks."""
+"""Tables, pictures and derivations of networks. Imports core, layers, networks and training."""

@@ -1,4 +1,4 @@
-"""The equations of one operation: of its value, and of the cotangents that it passes back, in its own names."""
+"""The equations of one operation: its value, and the cotangents that it passes back, in its own names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What one operation passes back to one place, the definitions in it, and the layer's equation for it.
+    """The cotangent that one operation passes back to one place, its definitions, and the layer's equation.
 
     sender: the name of the operation.
     """
@@ -40,7 +40,7 @@ class Share(NamedTuple):
 
 
 class Equations:
-    """The equations of an operation. inputs: the symbols of what feeds it.
+    """The equations of an operation. inputs: the symbols of its inputs.
 
     place_weights: whether the weights of a loss are one a place, such as an element of the target, and not one a row.
     """
@@ -70,7 +70,7 @@ class Equations:
         return {**names, **({} if self.a_loss else {"y": self.op.value}), "g": self.upstream}
 
     def parameter(self, letter: str, field: str) -> Symbol:
-        """What one of its params is called: an embedding's table is E, transposed too."""
+        """The letter of one of its params: an embedding's table is E, transposed too."""
         name, _, index = LETTERS.get(field, letter).partition("_")
         return Symbol(name, self.op.owner, index)
 
@@ -111,7 +111,7 @@ class Equations:
         return () if label is None else (f", where the label {label} has the weight 0",)
 
     def _below(self) -> Formula:
-        """What the sum of the losses is divided by."""
+        """The divisor of the sum of the losses."""
         w, reduction = self._weight(), option(self.op, "reduction") or "mean"
         if reduction == "mean":
             return (" / N",) if w is None else (" / ", f"sum_{self.index}", " ", w)
@@ -135,7 +135,7 @@ class Equations:
         return [Line("", self.upstream, (of_all, *weight, *self._below()), f"of the loss of each {whose}")]
 
     def to_input(self, place: int, value: Any) -> Share | None:
-        """What is passed back to an input; None where it has no cotangent."""
+        """The cotangent passed back to an input; None where it has none."""
         if self.letters is None:
             if self.op.apply.written is not None and self.op.apply.written.name == "elementwise":
                 derivative = Symbol(f"{one_line(self.op.apply.kind)}'")
@@ -160,7 +160,7 @@ class Equations:
         return ("pullback", "(", self.upstream, ")")
 
     def to_params(self, value: Any) -> list[tuple[Symbol, Share]]:
-        """What is passed back to each of the params, with its symbol."""
+        """The cotangents of the params, each with its symbol."""
         if self.letters is None:
             has_params = self.op.params is None or self.op.params != ()
             scalar = self.op.apply.written is not None and self.op.apply.written.name == "elementwise"

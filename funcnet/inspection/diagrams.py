@@ -20,15 +20,19 @@ from funcnet.networks.sketch import mermaid_text
 def to_mermaid(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> str:
     """The network as a Mermaid flowchart, which GitHub and many editors draw in a block of ```mermaid.
 
-    A box an operator, with its key and kind; an arrow wherever a value goes, with its shape. A network in the network,
-    a series, branches and a residual are a box round what they are made of. Raises what `net.init` would.
+    Each operator is a box with its key and kind, each value an arrow with its shape. A nested network, `serial`,
+    `parallel` or `residual` is a box around its parts. Raises the errors of `net.init`.
+    Example: `print(fn.to_mermaid(net, (2,)))`.
     """
     return "\n".join(_lines(outline(net, *input_shapes, dtype=dtype), input_shapes, MERMAID))
 
 
 @checks_call
 def to_dot(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> str:
-    """The network as a graph in DOT, Graphviz's language: `dot -Tsvg`. What is in it: see `to_mermaid`."""
+    """The network as a graph in DOT, the language of Graphviz, for `dot -Tsvg`.
+
+    Contents and errors: those of `to_mermaid`. Example: `Path("net.dot").write_text(fn.to_dot(net, (2,)))`.
+    """
     return "\n".join(_lines(outline(net, *input_shapes, dtype=dtype), input_shapes, DOT))
 
 
@@ -88,7 +92,7 @@ def _lines(net: Operator, input_shapes: Sequence[Shape], syntax: Syntax) -> Iter
     def arrow(source: Source, stop: str) -> str:
         shape = input_shapes[source] if isinstance(source, int) else operators[source].output
         while not isinstance(source, int) and operators[source].results:
-            (source,) = operators[source].results  # out of a group comes what an operator in it gives
+            (source,) = operators[source].results  # the output of a group is that of an operator in it
         return "  " + syntax.arrow.format(start=names[source], stop=stop, text=syntax.text(str(shape)))
 
     for operator in operators.values():

@@ -87,7 +87,7 @@ class Rule(NamedTuple):
         return steps | {letter for side in sides for pair in LOCAL.findall(side) for letter in pair if letter}
 
     def names(self) -> set[str]:
-        """The letters of what the equations define, and of the cotangents of that."""
+        """The letters that the equations define, and those of their cotangents."""
         local = self.local()
         return local | {f"d{letter}" for letter in local if self.back}
 
@@ -145,7 +145,7 @@ def read(docstring: str) -> Rule | None:
 
 
 def _sorted(output: re.Match[str], cotangents: dict[str, str], steps: list[str]) -> Rule:
-    """The equations by what they are of: the cotangents of what they define themselves stand apart."""
+    """The equations sorted into the fields of a rule; cotangents of values between input and output are apart."""
     back = [step for step in steps if step.startswith("d")]
     rule = Rule(output[1], output[2], {}, tuple(step for step in steps if step not in back))
     local = rule.local() - {"y"}

@@ -66,7 +66,7 @@ class Explanation(NamedTuple):
 def explain(
     net: Layer[Any, Any], loss: Layer[Any, Any] | None = None, params: Any = None, *arrays: Array | Labels
 ) -> Explanation:
-    """The derivation of this network's gradient, before any optimisation: an equation a line, forward, then backward.
+    """The derivation of a network's gradient, before any optimisation: one equation a line, forward, then backward.
 
     `print(fn.explain(net, fn.mse()))` shows the equations, in names made of your keys: y3 is the value of operator 3,
     g3 its cotangent dL/dy3, dW3 the gradient of its weight. Beside each stands the equation of the layer that it comes
@@ -74,10 +74,10 @@ def explain(
     inputs and then the targets, there are shapes and numbers too: those of `fn.vjp`, with no key, so that dropout is
     the identity. Without a loss, the sum of the outputs is differentiated. In a notebook it shows itself as formulas.
 
-    What is nested is written out, layer by layer. Lines "with ..." define what stands in the equation before them: the
+    Nested networks are written out, layer by layer. Lines "with ..." define names in the equation before them: the
     values between the input and the output of attention or of a recurrent layer, and their cotangents. A `custom_layer`
     appears as its pullback.
-    Raises OptionError where params are given without arrays or arrays without params, and what `net.apply` would.
+    Raises OptionError where params are given without arrays or arrays without params, and the errors of `net.apply`.
     """
     check("explain", (net,) if loss is None else (net, loss), multi_output=True)
     if (params is None) != (not arrays):

@@ -12,14 +12,14 @@ from funcnet.inspection.structure import Path, Place, Source, params_at, path_na
 
 LOSS = "L"
 FURTHER = [("lengths", "l"), ("initial_state", "s_0"), ("masked", "m")]
-"""Options by which a layer takes a further input, in the order of these, and what stands for it."""
+"""Options by which a layer takes a further input, in the order of the inputs, and its letter."""
 
 
 class Operation(NamedTuple):
     """One layer in its place.
 
     path: the keys that lead to it, or to the operator whose output it gives.      name: the same as text.
-    call: what made it.      value: the symbol of its output.      cotangent: that of its g.
+    call: the call that made it.      value: the symbol of its output.      cotangent: that of its g.
     owner: of the operator whose params it uses.      inputs: the operations, by number, that feed it, or what comes
     from outside, as negative numbers from -1 on.      params: None where none were given.
     """
@@ -79,7 +79,7 @@ def operations_of(
 
 
 def _leaf(source: Source, places: Mapping[Path, Place]) -> Source:
-    """Where a value comes from: out of what is made of others comes what one of those gives."""
+    """The single layer that gives a value: the output of a nested network is that of one of its parts."""
     while not isinstance(source, int) and places[source].results:
         (source,) = places[source].results
     return source

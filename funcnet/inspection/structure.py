@@ -1,4 +1,4 @@
-"""What stands where in a network: every operator in its place, down to single layers, without params or shapes."""
+"""The structure of a network: every operator in its place, down to single layers, without params or shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from funcnet.networks.sharing import Shared
 Path: TypeAlias = tuple[OperatorKey, ...]
 """The keys that lead to an operator: its own, and before it those of the operators that it stands in."""
 Source: TypeAlias = Path | int
-"""What feeds an operator: another one, or the input from outside in that place."""
+"""A source of an operator: another operator, or an input of the network by its place."""
 
 
 class Place(NamedTuple):
@@ -22,8 +22,8 @@ class Place(NamedTuple):
 
     owner: the path of the operator whose params it uses: its own, unless it shares them.
     shares: the key of that operator, where it is another one.
-    inputs: what feeds it.
-    children: the operators that it is made of, in forward order.      results: those of them that give its output.
+    inputs: its sources.
+    children: its parts, in forward order.      results: the paths of those that give its output.
     """
 
     path: Path
@@ -48,7 +48,7 @@ def structure(
     owner: Path = (),
     shares: OperatorKey | None = None,
 ) -> Place:
-    """A layer in its place, with all that it is made of."""
+    """A layer in its place, with all its parts."""
     children = tuple(_children(layer, inputs, path, owner))
     function, results = layer.apply.function, tuple(child.path for child in children[-1:])
     if isinstance(function, Network):

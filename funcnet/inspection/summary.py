@@ -1,4 +1,4 @@
-"""A network at a glance: its operators, what feeds them, their shapes, how many params they have, what they cost."""
+"""A network as a table: its operators, their inputs, shapes, numbers of params and costs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Operator(NamedTuple):
     """One operator of a network.
 
     shares: the operator whose params it uses, where they are not its own.
-    inputs: what feeds it.      output: the shape of what it gives, or of each of several outputs.
+    inputs: the operators, or inputs of the network, that feed it.
+    output: its shape; of several outputs, a tuple of shapes.
     parameters: the elements of its own params.
-    multiply_adds: those of its products for one row of the batch, forward.
-    children: the operators that it is made of, in forward order.      results: those of them that give its output.
+    multiply_adds: of its products, for one row of the batch, forward.
+    children: its parts, in forward order.      results: the paths of those parts that give its output.
     """
 
     path: Path
@@ -54,9 +55,9 @@ class Operator(NamedTuple):
 class Summary(NamedTuple):
     """The result of `summary`; its text is a table.
 
-    rows: every operator in forward order; what one is made of comes right after it.
-    inputs, output: the shapes of what goes in and comes out, without the batch axis.
-    parameters, multiply_adds: of all operators; those of a custom layer's products are not known and not counted.
+    rows: every operator in forward order, each followed by its parts.
+    inputs, output: the shapes of the network's inputs and output, without the batch axis.
+    parameters, multiply_adds: of all operators; the products of a custom layer are unknown and not counted.
     """
 
     rows: tuple[Operator, ...]
@@ -76,11 +77,11 @@ class Summary(NamedTuple):
 
 @checks_call
 def summary(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> Summary:
-    """A row an operator: key, kind, inputs, output shape, parameters, multiply-adds; and the totals.
+    """A table of a network: key, kind, inputs, output shape, parameters and multiply-adds of each operator, and totals.
 
-    Shapes leave out the batch axis, as for `init`, which is asked for the params. Networks inside the network, series,
-    branches and residuals have a row, and what they are made of rows of its own. `print(fn.summary(net, (2,)))` shows
-    the table. Raises what `net.init` would.
+    Shapes leave out the batch axis, as for `init`, which is called for the params. A nested network, `serial`,
+    `parallel` or `residual` has a row, and so has each of its parts. Raises the errors of `net.init`.
+    Example: `print(fn.summary(net, (2,)))`.
     """
     whole = outline(net, *input_shapes, dtype=dtype)
     rows = tuple(whole.walk())[bool(whole.children) :]
@@ -103,7 +104,7 @@ class _Outline:
         self.dtype = dtype
 
     def operator(self, place: Place) -> Operator:
-        """The operator that a layer is in its place. Shared params are counted where they are not shared."""
+        """A layer in its place as an operator. Shared params are counted once, where they are drawn."""
         path, apply, params = place.path, place.layer.apply, params_at(self.params, place.owner)
         children = tuple(map(self.operator, place.children))
         if children:

@@ -1,4 +1,4 @@
-"""A network as a picture, with what goes forward on its arrows, and what comes back."""
+"""A network as a picture, with values and cotangents on its arrows."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def to_svg(
 ) -> str:
     """The network as a picture in SVG, which every browser shows: `Path("net.svg").write_text(fn.to_svg(net))`.
 
-    A box an operator, with its key and the call that made it; what is nested is one box. Beside the arrows stand
+    Each operator is a box with its key and the call that made it; a nested network is one box. Beside the arrows are
 
     - the shapes of the values, where input shapes are given, as for `to_mermaid`: `fn.to_svg(net, (2,))`;
     - shapes and first numbers of the values, where params and arrays are given;
-    - and below them what comes back, where a loss is given too: the cotangent that passes that way.
+    - below them, where a loss is given too, the cotangent that comes back along the arrow.
 
-    arrays: the inputs of the network, and behind them the targets of the loss. A notebook draws a network like this
-    without being asked, up to 200 operators. Raises OptionError where params are given without arrays, or arrays
-    without params, or both with shapes, and what `net.init` or `net.apply` would.
+    arrays: the inputs of the network, then the targets of the loss. A notebook draws a network of up to 200 operators
+    like this by itself. Raises OptionError where params are given without arrays, or arrays without params, or both
+    with shapes, and the errors of `net.init` or `net.apply`.
     """
     check("to_svg", (net,) if loss is None else (net, loss), multi_output=True)
     if not isinstance(cast("Any", arrays), (tuple, list)):
@@ -85,13 +85,13 @@ class _Drawing:
             self.numbers[op.path] = number
 
     def _forward(self, source: Source) -> str:
-        """What goes out of an operator or an input."""
+        """The text of the value of an operator or an input."""
         if source in self.shapes:
             return str(self.shapes[source])
         return _written(self.walk.values.get(self.numbers[source]))
 
     def _backward(self, source: Source, stop: Source | None) -> str:
-        """What comes back to it from the operator that it feeds, or from the loss."""
+        """The text of the cotangent that comes back to it from the operator that it feeds, or from the loss."""
         if self.loss is None:
             return ""
         first, number = self.walk.first_of_loss, self.numbers[source]

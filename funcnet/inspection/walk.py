@@ -20,12 +20,12 @@ COUNTS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 
 
 class Walk:
-    """Goes through the operations forward, and back.
+    """The operations of a network and its loss, gone through forward and back.
 
     ends: the numbers of those that are differentiated.      first_of_loss: the number of the loss's first operation.
     outside: the symbols of inputs and targets.      inputs: how many of them are inputs.
-    values, cotangents, pullbacks: by number, where there are arrays.      shares: what arrived, by number.
-    passed: what came to a number from an operation.
+    values, cotangents, pullbacks: by number, where there are arrays.      shares: of each cotangent, by number.
+    passed: the cotangents, by the numbers of receiver and sender.
     """
 
     def __init__(
@@ -48,21 +48,11 @@ class Walk:
             inputs_given = tuple(arrays if loss is None else arrays[: self.inputs])
             apply.check_count(len(inputs_given))
             self.values = dict(zip(outside, apply.accept(params, inputs_given, None), strict=True))
-            output, _ = apply.vjp(params, *self.values.values())  # which refuses what does not fit
+            output, _ = apply.vjp(
+                params, *self.values.values()
+            )  # raises the errors of params and arrays that do not fit
         if loss is not None:
-            outputs = self.ends
-            count = given - self.inputs if given else (loss.apply.arity or len(outputs) + 1) - len(outputs)
-            self.outside += _targets(loss, count)
-            targets = [-1 - self.inputs - i for i in range(count)]
-            of_loss, self.ends = operations_of(
-                loss, None if params is None else (), [*outputs, *targets], len(self.operations), loss=True
-            )
-            self.operations += of_loss
-            if arrays:
-                given_outputs = tree.leaves(output)
-                taken = loss.apply.accept((), (*given_outputs, *_cast(given_outputs[0], arrays[self.inputs :])), None)
-                loss.apply.vjp((), *taken)
-                self.values |= dict(zip(targets, taken[len(outputs) :], strict=True))
+            self._add_loss(loss, params, arrays, tree.leaves(output))
         self.equations: list[Equations] = [
             Equations(op, list(map(self.symbol, op.inputs)), self._place_weights(op)) for op in self.operations
         ]
@@ -71,13 +61,28 @@ class Walk:
         self.cotangents: dict[int, Any] = {}
         self.passed: dict[tuple[int, int], Any] = {}
 
+    def _add_loss(self, loss: Layer[Any, Any], params: Any, arrays: Sequence[Any], outputs: list[Any]) -> None:
+        """Put the operations of the loss, of these outputs of the network, behind the others."""
+        ends = self.ends
+        count = len(arrays) - self.inputs if arrays else (loss.apply.arity or len(ends) + 1) - len(ends)
+        self.outside += _targets(loss, count)
+        targets = [-1 - self.inputs - i for i in range(count)]
+        of_loss, self.ends = operations_of(
+            loss, None if params is None else (), [*ends, *targets], len(self.operations), loss=True
+        )
+        self.operations += of_loss
+        if arrays:
+            taken = loss.apply.accept((), (*outputs, *_cast(outputs[0], arrays[self.inputs :])), None)
+            loss.apply.vjp((), *taken)
+            self.values |= dict(zip(targets, taken[len(ends) :], strict=True))
+
     def _place_weights(self, op: Operation) -> bool:
         """Whether there are weights with more axes than that of the rows."""
         given: Any = self.values.get(op.inputs[-1])
         return weighted(op) and np.ndim(given) > 1
 
     def symbol(self, number: int) -> Symbol:
-        """What the value of an operation, or what comes from outside, is called."""
+        """The symbol of an operation, or of an input or target."""
         return self.outside[-1 - number] if number < 0 else self.operations[number].value
 
     def given(self) -> Iterator[Line]:
@@ -134,7 +139,7 @@ class Walk:
         self.shares.setdefault(number, []).append(share)
 
     def _pulled(self, number: int, cotangent: Any) -> tuple[Any, Sequence[Any]]:
-        """What an operation's pullback gives; nothing where there are no numbers."""
+        """The cotangents from an operation's pullback; None where there are no numbers."""
         if not self.values:
             return None, (None,) * len(self.operations[number].inputs)
         pulled: tuple[Any, Sequence[Any]] = self.pullbacks[number](cotangent)
@@ -172,7 +177,7 @@ def total(values: Sequence[Any]) -> Any:
 def summed(
     operator: str, name: Symbol, arrived: Sequence[Share], sender: str = "", summands: str = "cotangents arrive"
 ) -> Iterator[Line]:
-    """A cotangent: the sum of what has arrived, and the definitions in it. sender: whom the reader expects."""
+    """A cotangent: the sum of the shares, and the definitions in it. sender: the one that needs no name."""
     formula: Formula = ()
     for share in arrived:
         several = len(arrived) > 1 and any(word in text(share.formula) for word in (" where ", ", ", " of ", " over "))

@@ -1,1 +1,1 @@
-"""Layers, one family a file. Imports core, tracing and initializers."""
+"""Layers, one family a file. Imports core and tracing."""

@@ -144,7 +144,7 @@ def _attention(
 
 
 def _unpack(params: Any) -> Attention:
-    """The params of `attention`, or an error that says what was given instead."""
+    """The params of `attention`, checked."""
     given = cast("Any", type(params))
     if not tree.same_kind(given, Attention):
         raise ParamsError(f"its params must be Attention({', '.join(Attention._fields)}), not {given.__name__}")

@@ -25,9 +25,10 @@ def mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     y = sum x / n over one axis or several, n their elements        dx = g / n for each of them
 
-    axis: as in the arrays, 1 the first behind the batch, -1 the last; 0, the batch, is refused.
-    keepdims: leave the axes, with length 1. Shapes: any -> the same without the axes.
-    Raises OptionError for what names no axis behind the batch, ShapeError for an axis that is not there or is empty.
+    axis: counted as in the arrays: 1 is the first behind the batch, -1 the last; 0, the batch, is refused.
+    keepdims: keep the axes, with length 1. Shapes: any -> the same without the axes.
+    Raises OptionError for anything but axes behind the batch, ShapeError for an axis that is missing or empty.
+    Example: `fn.serial(fn.embedding(1000, 32), fn.mean(axis=1))`.
     """
     return layer("mean", partial(_mean, _axes("mean", axis), flag("mean: keepdims", keepdims)))
 
@@ -61,14 +62,14 @@ def masked_mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     y = sum m x / sum m        dx = g m / sum m        dm = sum g (x - y) / sum m, 0 where m = 0
 
-    Inputs: values x, and a mask m: of bools, True for what counts and False for padding, without a cotangent; or of
-    floating numbers, 1 for what counts, 0 for padding, between the two for what counts in part. It has the first axes
-    of x, those to reduce among them; the others it lacks, or they have length 1: for values (T, F) and axis 1 it is
-    (T,) or (T, 1).
+    Inputs: values x, and a mask m. A mask of bools is True for values that count and False for padding, and has no
+    cotangent; a mask of floating numbers is 1 for values that count, 0 for padding, and between the two for values
+    that count in part. The mask has the first axes of x, up to the last one that is reduced; it may lack
+    the others, or have them with length 1 or full length: for values (T, F) and axis 1 it is (T,) or (T, 1).
     Where the mask is 0 or False, x may be anything, NaN too. Where it keeps nothing, y and its gradients are 0.
     Options: those of `mean`. Shapes: any, and that of the mask -> the first without the axes.
-    Raises OptionError for what names no axis behind the batch, ShapeError for an axis that is not there or is empty and
-    for a mask that does not fit, DTypeError for a mask of integers: cast it, m.astype(bool).
+    Raises OptionError for anything but axes behind the batch, ShapeError for an axis that is missing or empty and for a
+    mask that does not fit, DTypeError for a mask of integers: cast it, m.astype(bool).
     """
     function = partial(_masked, _axes("masked_mean", axis), flag("masked_mean: keepdims", keepdims), True)
     return layer("masked_mean", function, arity=2, mask_inputs=[1])
@@ -153,8 +154,8 @@ def slice(start: int | None, stop: int | None, step: int = 1, *, axis: int = -1)
     y = x[start:stop:step] along one axis        dx = g there, 0 elsewhere
 
     start, stop: below 0 they count from the end; None is the first, or the end. step: at least 1.
-    axis: as in the arrays, 1 the first behind the batch, -1 the last; 0, the batch, is refused.
-    Raises OptionError for bad options, ShapeError where the axis is not there, too short, or nothing is left of it.
+    axis: as in `mean`. Shapes: any -> the same, with the axis shorter.
+    Raises OptionError for bad options, ShapeError where the axis is missing, too short, or nothing is left of it.
     """
     part = builtins.slice(_end("start", start), _end("stop", stop), count("slice: step", step))
     place = as_int(axis)
@@ -190,7 +191,7 @@ def permute(*axes: int) -> Layer[NoParams]:
 
     axes: 1, 2, ..., n in the order wanted: axis i of y is axis axes[i - 1] of x. permute(2, 1) swaps the two axes of a
     sequence of features. Shapes: (n_1, ..., n_k) -> (n_axes[0], ...).
-    Raises OptionError where an axis is missing or named twice, ShapeError where the input has more or fewer.
+    Raises OptionError where an axis is missing or named twice, ShapeError where the input has another number of axes.
     """
     order = tuple(place for place in map(as_int, axes) if place is not None)
     if len(order) < len(axes) or sorted(order) != [*range(1, len(axes) + 1)]:

@@ -74,7 +74,7 @@ def _draw(
 
 
 def _unpack(params: Any) -> Bidirectional[Any]:
-    """The params of both directions, or an error that says what was given instead."""
+    """The params of both directions, checked."""
     if not tree.same_kind(type(params), Bidirectional):
         raise ParamsError(f"its params must be Bidirectional(forward, backward), not {type(params).__name__}")
     return cast("Bidirectional[Any]", params)

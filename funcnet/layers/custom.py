@@ -39,9 +39,13 @@ def custom_layer(
     function: `(params, *inputs) -> (output, pullback)`, `pullback(cotangent) -> (params_cotangent, input_cotangents)`;
     it must not write into its arguments, which are read-only, nor keep them. Both must be picklable, so module-level.
     inputs: how many it takes; None for one or more.
+    Shapes: those that init promises; output and cotangents have the dtype of the inputs.
 
-    A scalar function written in NumPy ufuncs is better made with `elementwise`, which the plan can look into.
-    `funcnet.testing.check_layer` proves that the pullback is right, and all else that a layer promises.
+    Write a scalar function of NumPy ufuncs with `elementwise` instead: its calls become part of the program.
+    `funcnet.testing.check_layer` checks the pullback, and every other law of layers.
+    Raises CallError for functions of other arguments; and where the layer runs OptionError, ShapeError, DTypeError or
+    ParamsError for results of another form, shape, dtype or structure.
+    Example: `fn.custom_layer(init, function)`, both as in README's "A layer of your own".
     """
     kind = name or str(getattr(function, "__name__", "custom"))
     arity = None if inputs is None else count("custom_layer: inputs", inputs)
@@ -55,7 +59,7 @@ def custom_layer(
 def run_init(
     kind: str, init: Callable[..., tuple[P, Shape]], key: random.Key, *shapes: Shape, dtype: DType = np.float32
 ) -> tuple[P, Shape]:
-    """What init returns, if it is (params, output_shape)."""
+    """The result of init, checked to be (params, output_shape)."""
     made: Any = init(key, *shapes, dtype=dtype)
     if not is_tuple(made) or len(made) != 2:
         raise OptionError(f"{kind}: its init must return (params, output_shape), not {made!r:.60}")
@@ -71,7 +75,7 @@ def run_init(
 
 
 class CustomCall(Generic[P]):
-    """The function of such a layer: run on arrays it checks what comes back; on values it records one call."""
+    """The function of such a layer: on arrays it runs and checks the results; on values it records one call."""
 
     def __init__(
         self, kind: str, init: Callable[..., tuple[P, Shape]], function: Callable[..., tuple[Array, Pullback[P]]]
@@ -88,7 +92,7 @@ class CustomCall(Generic[P]):
         return self.run(params, inputs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what init has been asked."""
+        """All but the shapes that init has promised."""
         return {**self.__dict__, "_promised": {}}
 
     def promised(self, shapes: tuple[Shape, ...], dtype: Any) -> Shape:
@@ -100,7 +104,7 @@ class CustomCall(Generic[P]):
         return (shapes[0][0], *shape) if shape else ()
 
     def run(self, params: P, inputs: tuple[Array, ...]) -> tuple[Array, Pullback[P]]:
-        """Run the function on arrays that it cannot write into, and check what it gives."""
+        """Run the function on arrays that it cannot write into, and check its results."""
         dtype = inputs[0].dtype
         y, pull = pair(self.function(tree.map(read_only, params), *map(read_only, inputs)))
         if not callable(pull):
@@ -124,7 +128,7 @@ class CustomCall(Generic[P]):
         return y, pullback
 
     def _cotangents(self, result: Any) -> Any:
-        """What a pullback has returned, if it is (params_cotangent, input_cotangents)."""
+        """The result of a pullback, checked to be (params_cotangent, input_cotangents)."""
         if not is_tuple(result) or len(result) != 2 or not isinstance(result[1], (tuple, list)):
             raise OptionError(
                 f"{self.kind}: its pullback must return (params_cotangent, input_cotangents), and the latter as a "
@@ -137,7 +141,7 @@ class CustomCall(Generic[P]):
         return cotangent
 
     def _check(self, name: str, value: Any, shape: Shape, dtype: Any, promise: str) -> None:
-        """Refuse what is not as promised."""
+        """Refuse a value that is no array of this shape and dtype."""
         if not is_array(value) and not isinstance(value, np.generic):
             raise DTypeError(f"{self.kind}: {name} is {value!r:.60}, not an array")
         if value.shape != shape:
@@ -170,7 +174,7 @@ class Site(NamedTuple):
 
 
 class Residuals:
-    """What one opaque layer keeps between its forward and its backward call, in one workspace, and no longer.
+    """The pullback of one opaque layer, kept from its forward to its backward call in one workspace.
 
     keeps: whether there is a backward call.
     """
@@ -203,14 +207,14 @@ def forward(memory: Memory, attributes: Attributes, operands: Operands, out: Any
 
 
 def backward(memory: Memory, attributes: Attributes, operands: Operands, outputs: Any) -> list[Instruction]:
-    """Run its pullback. The output and what was given are operands because the pullback may read them."""
+    """Run its pullback. Output, params and inputs are operands because the pullback may read them."""
     residuals = residuals_of(memory, attributes["site"])
     residuals.keeps = True
     return [(residuals.backward, (operands[0], outputs))]
 
 
 def residuals_of(memory: Memory, site: Site) -> Residuals:
-    """What the calls of one layer share in one workspace."""
+    """The residuals that the calls of one layer share in one workspace."""
     residuals: Residuals = memory.state.setdefault(id(site), Residuals(site))
     return residuals
 

@@ -23,8 +23,8 @@ def group_norm(groups: int, *, epsilon: float = 1e-5) -> Layer[Norm]:
 
     ds = sum_n g_n h_n        db = sum_n g_n        dx = (k - mean k - h mean(k h)) / r, k = g s
 
-    groups: into how many parts the channels are cut, neighbours together; one is all channels. A place is what the axes
-    between the batch and the channels name: a pixel, a time; without such axes a row has one.
+    groups: the number of groups, each of neighbouring channels; 1 is one group of all channels. A place is an index of
+    the axes between batch and channels, such as a pixel or a time step; without such axes a row has one place.
     The mean is taken twice, as in `layer_norm`. epsilon: above 0. Shapes: (..., channels) -> the same.
     Raises OptionError for bad options, ShapeError where groups do not divide the channels or a row has no elements.
     (Wu and He 2018)

@@ -49,6 +49,7 @@ def scale() -> Layer[Scale]:
     y = x s        ds = sum_n g_n x_n        dx = g s
 
     One factor a feature, 1 at first. Shapes: (..., features) -> the same. (Touvron et al. 2021, LayerScale)
+    Raises ShapeError where there are no features.
     """
     return layer("scale", _scale, partial(draw, _ones_alone))
 
@@ -229,7 +230,7 @@ def over_rows(a: Array) -> Array:
 
 
 def draw(kind: Callable[[Array], P], key: Key, shape: Shape, dtype: DType) -> P:
-    """Params that leave what is normalised as it is."""
+    """Params that leave the normalised values as they are."""
     return kind(np.ones(shape[-1:], dtype))
 
 

@@ -18,11 +18,11 @@ def max_pool(kernel_size: Size, *, strides: Size | None = None, padding: Padding
 
     y = max_k S_k x        dx = sum_k S_k^T [S_k x = y] g / m, m = sum_k [S_k x = y]
 
-    S_k x is element k of each window; S_k^T adds its argument up at those places. Equal elements share the gradient,
-    of which PyTorch and JAX give all to the first. NaN counts as larger than any number: y of its window is NaN, and
-    the gradient goes to it, as in PyTorch; several NaN share it.
+    S_k x is element k of each window; S_k^T adds its argument up at those places. Equal elements share the gradient;
+    in PyTorch and JAX the first of them gets all of it. NaN counts as larger than any number: y of its window is NaN,
+    and the gradient goes to it, as in PyTorch; several NaN share it.
     kernel_size: (height, width) for images, (length,) or one int for sequences. strides: kernel_size if None.
-    padding: as in `conv`, but what is added is never the largest.
+    padding: as in `conv`, but a padded element is never the largest.
     Shapes: (height, width, channels) -> (places down, places across, channels); (length, channels) likewise.
     Raises OptionError for bad options, ShapeError for an input with other axes or smaller than the window.
     """

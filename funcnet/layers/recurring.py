@@ -19,7 +19,7 @@ from funcnet.tracing.recurrence import TIME_PRODUCT, run
 class Recurrent(NamedTuple):
     """Params of `rnn` and `lstm`: weight (inputs, gates), recurrent_weight (units, gates), bias (gates,).
 
-    gates: units for `rnn`; 4 units for `lstm`, those of i, f, g and o in this order.
+    gates: units for `rnn`; 4 units for `lstm`, those of i, f, u and o in this order.
     """
 
     weight: Matrix

@@ -1,1 +1,1 @@
-"""Programs as machine code: the C compiler and the C text of functions. Imports errors alone."""
+"""Programs as machine code: the C text of a plan, the compiler, `jit`. Imports training and all below it."""

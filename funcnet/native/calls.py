@@ -1,4 +1,4 @@
-"""Calls that are not elementwise, as loops in C: one form a `Primitive`, of which `jit` and `to_c` make their texts."""
+"""Calls that are not elementwise, as loops in C: one form a `Primitive`, for `jit` and for `to_c`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from funcnet.tracing.trace import Value
 
 
 def product(e: Writer, call: Any) -> None:
-    """By rows of the right operand where these lie one behind the other, else by inner products."""
+    """A matrix product: by rows of the right operand where they are contiguous, else by inner products."""
     (a, b), y = call.inputs, call.output
     shape, j, k = (*y.shape, a.shape[-1]), y.ndim - 1, y.ndim
     *lead, row, column, middle = [*INDICES[: y.ndim + 1]]
@@ -108,7 +108,7 @@ def padding(e: Writer, call: Any) -> None:
 
 
 def copy(e: Writer, x: Value, there: Value) -> None:
-    """Copy a value to where another one of its shape is."""
+    """Copy a value to the place of another one of its shape."""
     e.parts.append(there)
     indices = INDICES[: x.ndim]
     e.loops(x.shape, e.storage_order(x), [f"{e.element(there, indices)} = {e.element(x, indices)};"])
@@ -121,7 +121,7 @@ def zeros(e: Writer, call: Any) -> None:
 
 
 def reshaping(e: Writer, call: Any) -> None:
-    """The elements in row-major order under another shape: by axes of which those of both are made, where there are."""
+    """The elements in row-major order under another shape: loops over common parts of both, where there are any."""
     (x,), y = call.inputs, call.output
     parts = common_parts(x.shape, y.shape) if x.elements else None
     if parts is not None and len(parts[0]) <= len(INDICES):

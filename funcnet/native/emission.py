@@ -1,6 +1,7 @@
-"""A plan as fast C: features first, products in register tiles, hints for the compiler; what NumPy does faster it does.
+"""A plan as fast C: features first, products in register tiles, hints for the compiler.
 
-Each C function takes one argument, a table of pointers: the slab, the arrays given, the arrays to hand out.
+NumPy makes the calls for which it is faster. Each C function takes one argument, a table of pointers: the slab, the
+arrays given, the arrays to return.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from funcnet.tracing.primitive import MATMUL, MAX, SUM
 from funcnet.tracing.products import CONTRACT
 from funcnet.tracing.trace import Call, Value
 
-FEW, WIDE = 32, 128  # numbers up to which C is as fast as a large library's product
+FEW, WIDE = 32, 128  # numbers up to which C is as fast as the product of a BLAS
 TYPES = {"f": "T", "b": "unsigned char", "i": "int{bits}_t", "u": "uint{bits}_t"}
 
 
 class Emission(Writer):
-    """A plan as C: its inputs are brought to their features, its groups run, its outputs are handed out.
+    """A plan as C: inputs are copied to features first, groups run, outputs are copied out.
 
     segments: lines of C for each stretch between calls that NumPy makes; `numpy_calls[i]` comes behind segment i.
-    checks: calls that set the status, for NumPy to make again and raise the error.
+    checks: calls that set the status; NumPy makes them again and raises the error.
     """
 
     has_tiles: bool = True
@@ -77,12 +78,12 @@ class Emission(Writer):
         return fast(name, self.suffix)
 
     def refusal(self, call: Call, instead: str) -> str:
-        """A statement for where a call reads what is wrong: it sets the status, and does something instead."""
+        """The statement for a wrong operand: it sets the status, and continues with something harmless."""
         self.checks.append(call)
         return f"{{ *fn_status = {self.code}; {instead} }}"
 
     def _copy_inputs(self) -> None:
-        """Bring each floating input from its rows to its features."""
+        """Copy each floating input from rows first to features first."""
         for i, value in enumerate(self.plan.inputs):
             if id(value) not in self.grouping.stored or self._is_read_as_given(value):
                 continue
@@ -96,21 +97,21 @@ class Emission(Writer):
             self._put_ones(value)
 
     def _is_read_as_given(self, value: Value) -> bool:
-        """Whether all that reads it reads it where the caller has it."""
+        """Whether every reader of an input reads the array of the caller."""
         readers = [call for call in self.plan.calls if any(v.root is value for v in call.operands)]
         if value.dtype != self.plan.dtype or any(y.root is value for y in self.plan.outputs):
             return False
         return all(recurrence.reads_as_given(call, value) for call in readers)
 
     def given(self, value: Value) -> tuple[str, list[int]]:
-        """The same, of an array from the caller where the caller has it."""
+        """The same, of an array of the caller."""
         for i, x in enumerate(self.plan.inputs):
             if x is value and x.dtype == self.plan.dtype:
                 return f"fn_x{i}", [prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
         return self.pointer(value)
 
     def _is_turned(self, value: Value) -> bool:
-        """Whether it is a table of numbers that is stored column by column."""
+        """Whether a value is a matrix that is stored column by column."""
         large = value.ndim == 2 and min(value.shape) >= 8 and value.dtype == self.plan.dtype
         return large and self.strides(value)[0] == 1
 
@@ -122,7 +123,7 @@ class Emission(Writer):
             self.put("FN_IVDEP", f"for (long i = 0; i < {rows}; i++) {place} = 1;")
 
     def _hand_out(self) -> None:
-        """Write the outputs, row by row, where the caller wants them."""
+        """Write the outputs, row by row, to the arrays of the caller."""
         for i, (value, factor) in enumerate(zip(self.plan.outputs, self.plan.factors, strict=True)):
             indices = INDICES[: value.ndim]
             if factor == 1.0 and self._is_turned(value):
@@ -134,7 +135,7 @@ class Emission(Writer):
             self.loops(value.shape, range(value.ndim), [line], "")
 
     def _put_call(self, call: Call) -> None:
-        """A call that is not elementwise: in C where there is a form for it that is no slower, else by NumPy."""
+        """Emit a call that is not elementwise: in C where it has a form that is no slower, else by NumPy."""
         name = call.primitive.name
         if name in images.FORMS and images.are_faster(self, call):
             images.FORMS[name](self, call)
@@ -151,7 +152,7 @@ class Emission(Writer):
 
 
 def is_faster(call: Call) -> bool:
-    """Whether a call takes less time in C than NumPy's does."""
+    """Whether a call is faster in C than in NumPy."""
     if call.primitive is MATMUL:
         return call.output.ndim == 2 and call.output.dtype.kind == "f" and not by_numpy(call)
     if call.primitive in (SUM, MAX):
@@ -162,7 +163,7 @@ def is_faster(call: Call) -> bool:
 
 
 def by_numpy(call: Call) -> bool:
-    """Whether NumPy's product is the faster one."""
+    """Whether the product of NumPy is faster."""
     fewest, middle, _ = sorted((*call.inputs[0].shape, call.output.shape[1]))
     return bool(fewest >= FEW and middle > WIDE)
 

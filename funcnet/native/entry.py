@@ -1,7 +1,7 @@
-"""The way from Python into native code: functions that CPython calls as its own, in less time than ctypes takes.
+"""The entry from Python into native code: functions that CPython calls as its own, faster than by ctypes.
 
 They are C too, `entry.h`: a library that is compiled once for all programs. They read objects of CPython and of NumPy
-under its lock, so an interpreter without that lock is left to ctypes, and to the check of params in Python.
+under its lock; an interpreter without that lock uses ctypes, and the check of params in Python.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ INTERFACE = (
     *("PyLong_AsSsize_t", "PyBytes_AsString", "PyObject_SetItem", "PyBool_FromLong"),
     *("PyEval_SaveThread", "PyEval_RestoreThread"),
 )
-"""What the C calls of CPython's stable interface, in the order in which it takes them."""
+"""The functions of CPython's stable interface that the C calls, in the order of its table."""
 OBJECTS = (dict, list, tuple, np.ndarray, None, ...)
 FASTCALL = 0x80  # (self, arguments, their number)
 Accept = Callable[[Any, Any, tuple[Any, ...]], bool]
 
 
 class Method(ctypes.Structure):
-    """A function as CPython has it described."""
+    """The description of a function for CPython."""
 
     _fields_ = (
         ("name", ctypes.c_char_p),
@@ -47,7 +47,7 @@ class Method(ctypes.Structure):
 
 @cache
 def methods() -> tuple[Method, Method] | None:
-    """`accept` and `call`, once they are found to work; None where the interpreter has no lock."""
+    """`accept` and `call`, after a check that they work; None where the interpreter has no lock."""
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return None
     library = build(f"#define FN_HEAD {HEAD}\n{ENTRY_H}")
@@ -59,20 +59,20 @@ def methods() -> tuple[Method, Method] | None:
         for name in ("accept", "call")
     )
     for method in (accept, call):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # functions that are let go as Python ends read it still
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # functions freed at the end of Python still read it
     check(accept)
     return accept, call
 
 
 def function_of(method: Method, own: Any) -> Callable[..., Any]:
-    """A function with an object of its own, which it is given at every call."""
+    """A function with an object of its own, its first argument in C at every call."""
     new: Any = ctypes.pythonapi["PyCFunction_NewEx"]
     new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
     return new(ctypes.addressof(method), own, None)  # type: ignore[no-any-return]
 
 
 def acceptor(inside: Sequence[Any], layout: Layout[Any]) -> Accept | None:
-    """What copies arrays in, if they and the params are as they were: (params last seen, params, arrays) -> whether."""
+    """A function that copies arrays in if they and the params are as before: (last params, params, arrays) -> bool."""
     found = methods()
     return None if found is None else accepting(found[0], inside, layout)
 
@@ -83,7 +83,7 @@ def accepting(method: Method, inside: Sequence[Any], layout: Layout[Any]) -> Acc
 
 
 def caller(function: Any, address: int) -> Callable[[], Any]:
-    """What calls a C function of one address with this one, and lets the lock go meanwhile."""
+    """A function that calls this C function with this address, without the lock meanwhile."""
     found = methods()
     if found is None:
         return partial(function, address)
@@ -92,7 +92,7 @@ def caller(function: Any, address: int) -> Callable[[], Any]:
 
 
 def check(accept: Method) -> None:
-    """Refuse a Python whose objects are not as C expects them: what `ParamsCache` notices, C has to notice."""
+    """Refuse a Python whose objects differ from those of C: C must notice each change that `ParamsCache` notices."""
     layout: Layout[Any] = Layout(tree.structure({"w": (0, 1), "b": 2}), [(2, 3), (3,), ()], np.dtype(np.float32))
     cache_of = ParamsCache(layout)
     params = cache_of.made(np.zeros(10, np.float32))

@@ -17,7 +17,7 @@ LIBM = {
 }
 """Functions of the C library, by NumPy's names."""
 OWN = {"maximum", "minimum", "sign", "normal_cdf"}
-"""Functions that it has not, or has with other results where NaN comes in."""
+"""Functions that the C library lacks, or whose results for NaN differ."""
 FAST = {"tanh", "exp", "log", "expm1", "log1p"}
 """Functions that `functions.h` has too."""
 # fmt: on

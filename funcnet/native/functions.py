@@ -1,4 +1,4 @@
-"""The text of elementwise functions in C, which stands in `functions.h` beside this file."""
+"""The text of elementwise functions in C, read from `functions.h` beside this file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which calls of a plan share one loop: elementwise calls of one shape, and the sums that run over it.
+"""The calls of a plan that share one loop: elementwise calls of one shape, and the sums over it.
 
-A call joins the first group of its shape that comes no earlier than its operands. A call whose only reader waits for a
-later value is made with that reader, so that its result never has to be stored.
+A call is put into the first group of its shape that comes no earlier than its operands. A call whose only reader waits
+for a later value is made with that reader, so that its result need not be stored.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from funcnet.tracing.primitive import INNER, SUM
 from funcnet.tracing.primitives import GATHER, PICK, TOTAL_WEIGHT
 from funcnet.tracing.trace import Call, Value
 
-LONGEST = 1 << 12  # numbers that are written into the text of a loop
-CHECKED = (PICK, GATHER, TOTAL_WEIGHT, LIMITS, RNN, LSTM, GRU)  # what they check of their operands stays for the error
+LONGEST = 1 << 12  # numbers of a constant array that are written into the text of a loop
+CHECKED = (PICK, GATHER, TOTAL_WEIGHT, LIMITS, RNN, LSTM, GRU)  # the operands that they check are kept for the error
 
 
 class Group:
@@ -37,7 +37,7 @@ class Group:
 
 
 def is_fused(call: Call) -> bool:
-    """Whether the call has an expression in C, and its arrays of constants are no long text."""
+    """Whether the call has an expression in C, and its constant arrays are short."""
     return (
         has_expression(call.primitive.name)
         and sum(np.size(x) for x in call.inputs if not isinstance(x, Value)) <= LONGEST
@@ -45,20 +45,20 @@ def is_fused(call: Call) -> bool:
 
 
 def is_whole_sum(call: Call) -> bool:
-    """Whether it adds up over all elements of what it reads."""
+    """Whether the call sums over all elements of its operands."""
     whole = call.primitive is INNER or (call.primitive is SUM and call.output.shape == ())
     return whole and call.operands[0].ndim > 0 and all(v.base is None for v in call.operands)
 
 
 def checked(call: Call) -> list[Value]:
-    """Labels, lengths, masks and weights that the call refuses where they are wrong."""
+    """The labels, lengths, masks or weights that the call checks."""
     if call.primitive not in CHECKED:
         return []
     return [v for v in call.operands if v.dtype.kind in "iub" or call.primitive is TOTAL_WEIGHT]
 
 
 def made(call: Call) -> list[Value]:
-    """The outputs that need memory: those that are read, and of recurrences what steps keep for the next ones."""
+    """The outputs that need memory: those that are read, and the states that the steps of recurrences keep."""
     every = not call.primitive.multi_output or "backward" not in call.primitive.name
     return [y for i, y in enumerate(call.outputs) if every or y.use_count or not i]
 
@@ -95,7 +95,7 @@ class Grouping:
         }
 
     def _can_wait(self, call: Call) -> bool:
-        """Whether a fused call has one reader, in whose loop it can be made, and that reader waits for later values."""
+        """Whether a fused call has one reader, in whose loop it can be made, which waits for later values."""
         if not is_fused(call):
             return False
         value, readers = call.output, self._readers.get(id(call.output), [])
@@ -111,7 +111,7 @@ class Grouping:
         return max((self._ready.get(id(v.root), -1) for v in call.operands if v.root is not but), default=-1)
 
     def _waited(self, call: Call) -> Iterator[Call]:
-        """The calls that wait for this one, each behind those that it reads."""
+        """The calls that wait for this one, each behind its operands."""
         for value in call.operands:
             waiting = self._waiting.pop(id(value.root), None)
             if waiting is not None:
@@ -135,7 +135,7 @@ class Grouping:
         self.group_of.update((id(y), number) for c in calls for y in c.outputs)
 
     def _fits(self, call: Call, shape: tuple[int, ...], number: int) -> bool:
-        """Whether the group's loop can make the call too: what it reads of that loop it reads at the same place."""
+        """Whether the group's loop can make the call: it reads values of that loop at the same element."""
         group = self.groups[number]
         if not group.fused or group.shape != shape:
             return False

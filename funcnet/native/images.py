@@ -1,4 +1,4 @@
-"""Convolutions and pools as C: windows that slide over images, whose rows are stored innermost."""
+"""Convolutions and pools as C: windows that slide over images, stored with their rows innermost."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from funcnet.tracing.trace import Value
 from funcnet.tracing.windows import Window
 
 IMAGES_H = files("funcnet.native").joinpath("images.h").read_text(encoding="utf-8")
-WIDEST = 32  # features and elements of a window up to which C's products are the faster ones
-LONGEST = 256  # numbers that either of them may have then
+WIDEST = 32  # features and elements of a window up to which products in C are faster
+LONGEST = 256  # numbers of either operand then
 
 
 def image(e: Writer, value: Value) -> str:
@@ -98,7 +98,7 @@ def lower(e: Writer, call: Any) -> None:
 
 
 def scatter(e: Writer, call: Any) -> None:
-    """What the windows add to the image."""
+    """The cotangents of the windows, added to the image."""
     (D,), x = call.inputs, call.output
     _, groups, down, *_, across = D.shape
     sizes = f"{groups}, {down}, {across}"
@@ -122,7 +122,7 @@ def kernel_grad(e: Writer, call: Any) -> None:
 
 
 def spread(e: Writer, call: Any) -> None:
-    """The products that go back through a convolution."""
+    """The products of the backward pass of a convolution."""
     (g, weight), D = call.inputs, call.output
     sizes = f"{D.shape[1]}, {prod(weight.shape[:3])}"
     e.put(f"fn_spread({image(e, g)}, {e.pointer(weight)[0]}, {e.pointer(D)[0]}, {sizes});")
@@ -136,7 +136,7 @@ def steps(L: Value, given: Window, weight: Value) -> str:
 
 
 def is_small(weight: Value, groups: int) -> bool:
-    """Whether a product with this kernel is no faster in a large library."""
+    """Whether a product with this kernel is no faster in a BLAS."""
     fewest, most = sorted((prod(weight.shape[:3]), weight.shape[3] // groups))
     return 0 < fewest < WIDEST and most <= LONGEST
 

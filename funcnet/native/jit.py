@@ -1,4 +1,4 @@
-"""`jit`: the same function, whose program is native code."""
+"""`jit`: the same function, run as native code."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from funcnet.training.steps import TrainStep
 P = TypeVar("P")
 Y = TypeVar("Y")
 F = TypeVar("F")
-PASSES = frozenset({"fold_bias"})  # loops are fused, and memory is shared, when the plan is written as C
+PASSES = frozenset({"fold_bias"})  # fusion and memory are decided when the plan is written as C
 FEWEST, CACHE, ROUND = 256, 1 << 18, 64  # rows of a batch that is cut; bytes of a block; rows that blocks are cut to
 
 
 class Native(Compiled[P]):
-    """What a compiled function has to do so that its programs are native code."""
+    """The methods of a compiled function whose programs are native code."""
 
     passes: Collection[str] = PASSES
 
@@ -55,7 +55,7 @@ class Native(Compiled[P]):
     def acquire(
         self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None
     ) -> tuple[Workspace[P], Any]:
-        """The same, in C where the arrays are as the latest program takes them and the params came last."""
+        """The same, in C where arrays fit the latest program and the params are those of the last call."""
         latest, _, with_key = self._programs.latest
         if key is None and found is None and latest is not None and not with_key:
             space = latest.take()
@@ -69,11 +69,11 @@ class Native(Compiled[P]):
         return super().acquire(params, given, key, found)
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
-        """(what follows the program as a step ends, the optimizer's first state for a number, why NumPy does it)."""
+        """(the update as text, the optimizer's first state for a number, the reason why NumPy makes the update)."""
         return None, (), ""
 
     def text(self, program: Program[P]) -> str:
-        """The C of a program, and what NumPy does between its functions and after them."""
+        """The C of a program, and the calls of NumPy between its functions and after them."""
         code = cast("NativeProgram[P]", program).code
         calls = [f"NumPy, after function {i}: {name}" for i, name in enumerate(numpy_calls(code))]
         *_, reason = self.after_program(code.plan.dtype)
@@ -87,12 +87,12 @@ def numpy_calls(code: Any) -> list[Any]:
 
 
 def in_one_stretch(plan: Plan, rows: int) -> bool:
-    """Whether no call of it stays with NumPy, so that C can run it for one block after another."""
+    """Whether NumPy makes none of the calls, so that C can run one block after another."""
     return not emitted(plan, rows).numpy_calls
 
 
 def blocks(plan: Plan, rows: int) -> list[list[tuple[int, int]]]:
-    """The ways to cut a batch into blocks that stay in the cache: at most one."""
+    """The blocks of a batch that stay in the cache, at most one way to cut."""
     if rows < 2 * FEWEST or not separable(plan):
         return []
     per_row = sum(y.elements for call in plan.calls for y in call.outputs if y.batch_axis is not None) // rows + 1
@@ -173,7 +173,7 @@ class NativeSGDStep(NativeStep[P], SGDStep[P]):
 
 
 class NativeFunction(Native[P], CompiledFunction[P, Y]):
-    """A layer's function whose call runs native code; its VJP is that of the layer."""
+    """A layer's function that runs as native code; its VJP is that of the layer."""
 
     def __init__(self, inner: Function[P, Y]) -> None:
         self.__dict__.update({name: fact for name, fact in vars(inner).items() if name != "_programs"})
@@ -205,10 +205,10 @@ def jit(function: Any) -> Any:
     It takes the same arguments, checks them in the same way, raises the same errors, changes nothing that it was given,
     and gives the same results to rounding; a layer's VJP is as before. For each new shape of arrays its program is
     written as C, compiled, which takes from 0.2 seconds to a few, and kept in the user's cache folder. `fn.scan` makes
-    all its steps in one call of native code, with schedules, metrics and check_finite too. `str(step)` is the C after
-    the first call, and names what stays with NumPy: calls of custom layers, of random numbers, large matrix products,
-    those of wide convolutions among them, and the updates of an optimizer that is a function of one's own or has masks
-    or accumulated gradients.
+    all its steps in one call of native code, with schedules, metrics and check_finite too. After the first call
+    `str(step)` is the C, with the names of all calls that NumPy still makes: custom layers, random numbers, large
+    matrix products, those of wide convolutions among them, and the updates of an optimizer that is a function of your
+    own or has masks or accumulated gradients.
     The compiler is the one that the environment variable FUNCNET_CC names, else `cc`, else that of the package ziglang
     (`pip install "funcnet[native]"`).
     Raises OptionError for anything else, MissingPackageError where there is no compiler, and CompilerError, at the
@@ -223,8 +223,8 @@ def jit(function: Any) -> Any:
         raise OptionError("jit: this is the apply of a layer: give the layer, net = fn.jit(net), and call net.apply")
     if kind is None:
         raise OptionError(
-            f"jit: the function is {first_line(function):.60}: give a step of fn.sgd_step or fn.train_step, what "
-            "fn.value_and_grad made, or a layer"
+            f"jit: the function is {first_line(function):.60}: give a step of fn.sgd_step or fn.train_step, a "
+            "gradient of fn.value_and_grad, or a layer"
         )
     made = kind.__new__(kind)
     made.__dict__.update(function.__getstate__())

@@ -1,7 +1,7 @@
 """Calls that read labels, or check weights or masks, as C for `jit` and `to_c`: one form a `Primitive`.
 
-C cannot raise an error: where it finds a wrong label that of `jit` sets the status and goes on with label 0. The call
-of NumPy is then made on the same labels, and raises the error. That of `to_c` leaves the function.
+C cannot raise an error. For a wrong label the code of `jit` sets the status and continues with label 0; NumPy then
+makes the call on the same labels, and raises the error. The code of `to_c` returns from the function.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def pick(e: Writer, call: Any) -> None:
 
 
 def one_hot(e: Writer, call: Any) -> None:
-    """A 1 where the label says; `pick` has checked the labels."""
+    """A 1 at the label; `pick` has checked the labels."""
     (labels,), y = call.inputs, call.output
     indices = INDICES[: y.ndim]
     last = indices[-1] if y.shape[-1] > 1 else "0"
@@ -93,7 +93,7 @@ def gather(e: Writer, call: Any) -> None:
 
 
 def scatter_add(e: Writer, call: Any) -> None:
-    """Each row of g added up where its integer says; `gather` has checked the integers."""
+    """Each row of g added to the row that its integer names; `gather` has checked the integers."""
     g, index = call.inputs
     y = call.output
     rows, last = INDICES[: index.ndim], INDICES[index.ndim]

@@ -1,4 +1,4 @@
-"""Where the values of C live: a plan whose stored values have other places, each free again after its last reader."""
+"""The memory of a program in C: a plan whose stored values get new places, each free again after its last reader."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from funcnet.compiler.plan import Place, Plan, storage_order
 from funcnet.native.grouping import Grouping
 from funcnet.tracing.trace import Value
 
-OVERRUN = 64  # bytes behind the last value that products may read, and ignore
+OVERRUN = 64  # bytes behind the last value that products may read but never use
 
 
 class Placement:
     """The places of the stored values in the slab; rows of features are padded to whole vectors of `lanes` elements.
 
-    elsewhere: values that have memory of their own.      start, size: the bytes of the slab in which all others are.
-    plan: of its values alone, in these places.      gradient: where the cotangents of the params begin.
+    elsewhere: values that have memory of their own.      start, size: the bytes of the slab with all others.
+    plan: the stored values alone, in these places.      gradient: the byte at which the cotangents of the params begin.
     """
 
-    alignment: int = ALIGNMENT  # of the bytes at which values may begin
+    alignment: int = ALIGNMENT  # bytes: values begin at multiples of it
 
     def __init__(self, plan: Plan, grouping: Grouping, lanes: int = 1, elsewhere: Collection[Value] = ()) -> None:
         self.lanes = lanes
@@ -34,29 +34,16 @@ class Placement:
         gradient.start = rounded(length + OVERRUN)
         self.size: int = gradient.start + (rounded(length + OVERRUN) if plan.has_gradient else 0)
         moved = {id(plan.params_buffer): params, id(plan.gradient_buffer): gradient}
-        places: dict[int, Place] = {
+        self._places: dict[int, Place] = {
             i: place._replace(buffer=moved[id(place.buffer)])
             for i, place in plan.places.items()
             if id(place.buffer) in moved
         }
         for value in elsewhere:
-            places[id(value)] = self._place(value, Buffer(), self.size)
+            self._places[id(value)] = self._place(value, Buffer(), self.size)
             self.size += self.nbytes(value)
         self.start: int = self.size
-        outputs = {id(y.root) for y in plan.outputs}
-        alive: list[tuple[int, int, int]] = []  # (start, stop, the last group that needs it)
-        values = [v for v in grouping.stored_values(plan) if id(v) not in places]
-        for value in sorted(values, key=lambda v: grouping.lives(v)[0]):
-            first, last = grouping.lives(value)
-            alive = sorted(piece for piece in alive if piece[2] >= first)
-            need = rounded(self.nbytes(value), self.alignment)
-            begin = gap(alive, self.start, need)
-            place = places[id(value)] = self._place(value, others, begin)
-            if value.ones is not None:
-                strides = value.dtype.itemsize, value.dtype.itemsize * self.rows(value)
-                places[id(value.ones)] = place._replace(shape=value.ones.shape, strides=strides)
-            alive.append((begin, begin + need, len(grouping.groups) if id(value) in outputs else last))
-            self.size = max(self.size, begin + need)
+        self._share(plan, grouping, others)
         self.gradient: int = gradient.start
         self.plan: Plan = replace(
             plan,
@@ -69,9 +56,26 @@ class Placement:
             packed_buffers=(),
             working_buffers=(others,),
             over_params=False,
-            places=places,
+            places=self._places,
             size=self.size + OVERRUN,
         )
+
+    def _share(self, plan: Plan, grouping: Grouping, buffer: Buffer) -> None:
+        """Give all other stored values places in one buffer; a place is free again after its last reader."""
+        outputs = {id(y.root) for y in plan.outputs}
+        alive: list[tuple[int, int, int]] = []  # (start, stop, the last group that needs it)
+        values = [v for v in grouping.stored_values(plan) if id(v) not in self._places]
+        for value in sorted(values, key=lambda v: grouping.lives(v)[0]):
+            first, last = grouping.lives(value)
+            alive = sorted(piece for piece in alive if piece[2] >= first)
+            need = rounded(self.nbytes(value), self.alignment)
+            begin = gap(alive, self.start, need)
+            place = self._places[id(value)] = self._place(value, buffer, begin)
+            if value.ones is not None:
+                strides = value.dtype.itemsize, value.dtype.itemsize * self.rows(value)
+                self._places[id(value.ones)] = place._replace(shape=value.ones.shape, strides=strides)
+            alive.append((begin, begin + need, len(grouping.groups) if id(value) in outputs else last))
+            self.size = max(self.size, begin + need)
 
     def _place(self, value: Value, buffer: Buffer, offset: int) -> Place:
         shape, order, row = self.form(value)
@@ -104,17 +108,17 @@ class Placement:
         return prod(shape[1:-1]) * row
 
     def place(self, root: Value) -> int:
-        """Where in the slab a value begins that is no view."""
+        """The byte of the slab at which a value begins; not for views."""
         return self.plan.places[id(root)].start
 
 
 def rounded(size: int, alignment: int = ALIGNMENT) -> int:
-    """Up to a whole number of cache lines, or of other pieces."""
+    """The size, rounded up to a whole number of cache lines, or of another alignment."""
     return -(-size // alignment) * alignment
 
 
 def gap(alive: list[tuple[int, int, int]], start: int, need: int) -> int:
-    """Where so many bytes are free."""
+    """The first place with so many free bytes."""
     for begin, stop, _ in alive:
         if begin - start >= need:
             break

@@ -63,12 +63,12 @@ class NativeProgram(Program[P]):
 
 
 class NativeWorkspace(Workspace[P]):
-    """The memory of a run: the slab, and arrays that are copied in and out. C reads params where they are.
+    """The memory of a run: the slab, and arrays that are copied in and out. C reads params in place.
 
-    Calls that NumPy makes and that read params are bound to where these are, unless to copy these takes less time.
-    table: what the C functions are given: those arrays, the params, and what `step` hands out.
-    accept: what copies arrays in, and recognises params, in C; None where that stays with Python.
-    made: the state that the last step has made, and what C is given of it, where params are small.
+    Calls of NumPy that read params are bound to the caller's params, unless copying them takes less time.
+    table: the argument of the C functions: those arrays, the params, and the results of `step`.
+    accept: a C function that copies arrays in and recognises params; None where Python does this.
+    made: the state that the last step returned, and its form for C, where params are small.
     """
 
     def __init__(self, program: NativeProgram[P], pool: deque[Workspace[P]]) -> None:
@@ -107,7 +107,7 @@ class NativeWorkspace(Workspace[P]):
         return caller(self.owner.function(name), self.table.address)
 
     def take(self, vector: Any) -> None:
-        """Have the params read where they are, in this flat vector, or from a copy."""
+        """Read the params in this flat vector, or from a copy."""
         if self.copies:
             self.own[...] = vector
         elif self.bound_to_params:
@@ -116,7 +116,7 @@ class NativeWorkspace(Workspace[P]):
             self.slots[PARAMS] = id(vector)
 
     def read_from(self, vector: Any) -> None:
-        """Have C, and NumPy's calls, read the params where they are."""
+        """Bind C, and the calls of NumPy, to these params."""
         self.slots[PARAMS] = id(vector)
         if self.bound_to_params:
             super().read_from(vector)
@@ -124,7 +124,7 @@ class NativeWorkspace(Workspace[P]):
     def updated(
         self, steps: int, state: Sequence[Any], numbers: Sequence[float], into: Any = None
     ) -> tuple[Any, list[Any]]:
-        """(new params, new state) as vectors, after so many steps; the params are written into a vector if given."""
+        """(new params, new state) as vectors, after so many steps; the params in the vector `into`, if given."""
         self.numbers[...] = numbers
         own, slots = self.own, self.slots
         new = np.empty(own.shape, own.dtype) if into is None else into
@@ -136,7 +136,7 @@ class NativeWorkspace(Workspace[P]):
         return new, made
 
     def descended(self) -> Any:
-        """The new params as a vector, where there is no state: in few calls, which are most of a small step."""
+        """The new params as a vector, where there is no state; with few calls, which are most of a small step."""
         count, dtype, slots, step = self.descent
         new = empty(count, dtype)
         slots[NEW] = id(new)
@@ -154,19 +154,19 @@ class NativeWorkspace(Workspace[P]):
             self._check()
 
     def failed(self) -> bool:
-        """Whether a run has found a wrong label; asked once."""
+        """Whether a run has set the status, which is then cleared."""
         failed, self.status[0] = bool(self.status[0]), 0
         return failed
 
     def members(self, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any] | None:
-        """What every member gives, in one call, unless NumPy makes some of the calls or one has an error to raise."""
+        """The results of all members in one call; None where NumPy makes some calls or a member has an error."""
         if self.owner.code.stretches > 1:
             return None
         found = run_members(self, rows, arrays, mapped)
         return None if self.failed() else found
 
     def _check(self) -> None:
-        """Raise the error of a call that has set the status, by making the call again."""
+        """Raise the error of a call that has set the status: NumPy makes the call again."""
         failed, self.status[0] = int(self.status[0]), 0
         if failed:
             emission = self.owner.code.emissions[failed - 1]

@@ -1,4 +1,4 @@
-"""Recurrence as C, for `jit` and `to_c`: a loop over time, with a product and the functions of the cell in it."""
+"""Recurrence as C, for `jit` and `to_c`: a loop over time with a product and the functions of the cell."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from funcnet.tracing.trace import Call, Value
 
 RECURRENCE_H = files("funcnet.native").joinpath("recurrence.h").read_text(encoding="utf-8")
 TIME_PRODUCT_H = files("funcnet.native").joinpath("time_product.h").read_text(encoding="utf-8")
-GATES = {RNN: 1, LSTM: 4, GRU: 3, RNN_BACKWARD: 1, LSTM_BACKWARD: 4, GRU_BACKWARD: 3}  # columns of a matrix, to a unit
-KEPT = {RNN_BACKWARD: 3, LSTM_BACKWARD: 5, GRU_BACKWARD: 6, RNN: 2, LSTM: 2, GRU: 3}  # operands that are always there
+GATES = {RNN: 1, LSTM: 4, GRU: 3, RNN_BACKWARD: 1, LSTM_BACKWARD: 4, GRU_BACKWARD: 3}  # a unit's columns of weights
+REQUIRED = {RNN_BACKWARD: 3, LSTM_BACKWARD: 5, GRU_BACKWARD: 6, RNN: 2, LSTM: 2, GRU: 3}  # fewest operands
 LARGEST = 256  # units up to which these loops are faster than NumPy's calls
 NONE = "({}){{0, 0, 0, 0}}"
-FEW_TIMES = 4  # from which it pays to pack a matrix that every time reads
-TOGETHER = 256  # columns of states and cotangents side by side, of which a tile makes its product at once
+FEW_TIMES = 4  # times from which packing the matrices is faster
+TOGETHER = 256  # columns of states and cotangents side by side in one product of a tile
 WIDEST = 32  # numbers in two vectors, at most
 
 
 def forward(w: Writer, call: Call) -> None:
     """The steps forward in time."""
-    x, *matrices, lengths, first = unpacked(call.inputs, KEPT[call.primitive], call.attributes)
+    x, *matrices, lengths, first = unpacked(call.inputs, REQUIRED[call.primitive], call.attributes)
     y, S, *kept = call.outputs
     rows, times, inputs = x.shape
     units = matrices[0].shape[1] // GATES[call.primitive]
@@ -45,7 +45,7 @@ def forward(w: Writer, call: Call) -> None:
 
 def backward(w: Writer, call: Call) -> None:
     """The steps back in time."""
-    g, *others, lengths, _ = unpacked(call.inputs, KEPT[call.primitive], call.attributes)
+    g, *others, lengths, _ = unpacked(call.inputs, REQUIRED[call.primitive], call.attributes)
     dz, dx, of_initial = call.outputs
     units, (rows, times, inputs) = others[0].shape[1] // GATES[call.primitive], dx.shape
     read = [v for v in others if call.primitive is not LSTM_BACKWARD or v is not others[1]]  # but for LSTM's states
@@ -61,9 +61,9 @@ def backward(w: Writer, call: Call) -> None:
 
 
 def packed(w: Writer, matrices: Sequence[Value], times: int, own: Sequence[int]) -> tuple[list[str], str, list[str]]:
-    """(addresses of the matrices that every time reads, the step between their rows, memory of these sizes).
+    """(addresses of the matrices for every time, the step between their rows, memory of these sizes).
 
-    Where products have tiles, and there are times enough, the matrices are packed for them.
+    Where products have tiles, and there are enough times, the matrices are packed for the tiles.
     """
     columns = matrices[0].shape[1]
     packs = w.has_tiles and times >= FEW_TIMES and columns > 1
@@ -92,7 +92,7 @@ def time_product(w: Writer, call: Call) -> None:
 
 
 def reverse(w: Writer, call: Call) -> None:
-    """Each sequence backward, and 0 past its end."""
+    """Each sequence in reverse order, and 0 past its end."""
     (x, lengths), y = call.operands, call.output
     rows, times, features = x.shape
     ends = ends_of(w, call, lengths, times)
@@ -101,7 +101,7 @@ def reverse(w: Writer, call: Call) -> None:
 
 
 def ends_of(w: Writer, call: Call, lengths: Value | None, times: int) -> str:
-    """Where each sequence ends, once it is checked; 0 where all are of one length."""
+    """The address of the checked lengths; 0 where all sequences have one length."""
     if lengths is None:
         return "0"
     (rows,) = lengths.shape
@@ -116,17 +116,17 @@ def ends_of(w: Writer, call: Call, lengths: Value | None, times: int) -> str:
 
 
 def addresses(w: Writer, values: Iterable[Value]) -> list[str]:
-    """Of values without gaps."""
+    """The addresses of dense values."""
     return [w.pointer(value)[0] for value in values]
 
 
 def given(w: Writer, value: Value | None) -> str:
-    """An array that is read, by its strides over rows, times and features."""
+    """An operand, with its strides over rows, times and features."""
     return NONE.format("fn_given") if value is None else strided("fn_given", *w.given(value))
 
 
 def wanted(w: Writer, value: Value) -> str:
-    """An array that is written; none where nothing reads it."""
+    """An output; 0 where it is unread."""
     return strided("fn_wanted", *w.pointer(value)) if value.use_count else NONE.format("fn_wanted")
 
 
@@ -137,12 +137,12 @@ def strided(kind: str, address: str, strides: Sequence[int]) -> str:
 
 
 def reads_as_given(call: Call, value: Value) -> bool:
-    """Whether these loops read an array where the caller has it."""
+    """Whether these loops read the array of the caller."""
     return call.primitive in (RNN, LSTM, GRU) and call.operands[0] is value and is_faster(call)
 
 
 def is_faster(call: Call) -> bool:
-    """Whether these loops take less time than NumPy's calls."""
+    """Whether these loops are faster than the calls of NumPy."""
     if call.primitive is TIME_PRODUCT:
         return call.operands[1].elements > 0
     x = call.outputs[1] if "backward" in call.primitive.name else call.operands[0]

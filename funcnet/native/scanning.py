@@ -17,18 +17,18 @@ from funcnet.native.expressions import literal
 from funcnet.native.program import NativeWorkspace
 from funcnet.native.table import Table, in_pieces
 from funcnet.native.updates import Language, Update, update_of
-from funcnet.optimizers.schedules import at
+from funcnet.optimizers.schedules import value_at
 from funcnet.training.gradients import SGDStep, Step
 from funcnet.training.scan import has_state, losses_of
 from funcnet.tree import new_tuple
 
 CHUNK = 1024  # steps of one call, after which an interrupt is seen
 SGD = Update({}, [], [("u", "-u")], [], [], [])
-"""The update of `sgd_step`, whose gradient holds the learning rate."""
+"""The update of `sgd_step`, whose gradient includes the learning rate."""
 
 
 def update_text(step: Any, dtype: np.dtype[Any]) -> Update:
-    """The update of a step as text. ExportError, which says why, where it has none."""
+    """The update of a step as text. Raises ExportError, with the reason, where it has none."""
     if isinstance(step, SGDStep):
         return SGD
     f = "f" if dtype.itemsize == 4 else ""
@@ -44,9 +44,9 @@ def weights(decay: float, t: str) -> str:
 
 
 def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any, Any] | None:
-    """(params, state, losses) after all steps; None where each step is a call of its own, or has an error to raise."""
+    """(params, state, losses) after all steps; None where steps cannot be one call, or one has an error to raise."""
     first = tuple(x[0] for x in arrays)
-    space, vector = step.enter(params, state, first, None)
+    space, vector = step.acquire_with_state(params, state, first, None)
     flat = step.flat_state(space, state)
     written = as_written(space, flat)
     if written is None or not isinstance(space, NativeWorkspace) or not space.owner.code.scans:
@@ -60,14 +60,14 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
     failed = space.failed()
     space.pool.append(space)
     if failed or found is None:
-        return None  # the loop of steps raises the error where it comes
+        return None  # the loop of steps then raises the error at its step
     (vectors, numbers), losses = found
     after = step.state_of(space, advanced(flat, len(arrays[0]), iter(vectors), iter(numbers)))
     return space.params_cache.made(vector), after, losses
 
 
 def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, arrays: tuple[Any, ...]) -> Any:
-    """((vectors, numbers) of the new state, losses); the params change where they are."""
+    """((vectors, numbers) of the new state, losses); the params are updated in place."""
     steps, metrics = len(arrays[0]), has_state(step) and step.returns_metrics
     numbers = numbers_of_steps(cast("Update", space.owner.code.update), written, steps)
     copies = [x.copy() for x in written.vectors]
@@ -97,9 +97,9 @@ def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, 
 
 
 class Written(NamedTuple):
-    """What the C is given of a state: how many steps came before, its vectors and its numbers, in order.
+    """A state in its form for C: the number of steps so far, its vectors and its numbers, in order.
 
-    counts: whether the state counts steps; where it does not, there are none before.
+    counts: whether the state counts steps; if not, the number of steps is 0.
     """
 
     steps: int
@@ -108,10 +108,10 @@ class Written(NamedTuple):
     counts: bool
 
     def after(self, update: Update, vectors: list[Any]) -> Written:
-        """That of the state after one more step."""
+        """The same of the state after one more step."""
         steps = self.steps + 1
         numbers = [
-            x if schedule is None else at(schedule, steps)
+            x if schedule is None else value_at(schedule, steps)
             for x, (_, schedule) in zip(self.numbers, update.numbers, strict=True)
         ]
         return Written(steps * self.counts, vectors, numbers, self.counts)
@@ -129,7 +129,7 @@ def leaves(state: Any) -> list[Any]:
 
 
 def as_written(space: Workspace[Any], flat: Any) -> Written | None:
-    """The state, if it has vectors, counts and numbers where the first one has them, and one count in all."""
+    """The state in its form for C; None unless it has the form of the first state, with equal counts."""
     if not isinstance(space, NativeWorkspace) or space.step is None:
         return None
     known, written = space.made
@@ -165,7 +165,7 @@ def numbers_of_steps(update: Update, written: Written, steps: int) -> Any:
     rows[...] = written.numbers
     for column, (_, schedule) in zip(rows[1:].T, update.numbers, strict=True):
         if schedule is not None:
-            column[...] = [at(schedule, written.steps + i) for i in range(1, steps + 1)]
+            column[...] = [value_at(schedule, written.steps + i) for i in range(1, steps + 1)]
     return rows
 
 

@@ -1,7 +1,7 @@
 """The C text of a program: its functions for a batch or its blocks, for a step, for many steps and many members.
 
-Each is given a table of array objects, `table.Table`: the slab, the params, the new params, the arrays given, those to
-hand out, and, where there is an optimizer, each vector of its state and the one to write the new state into.
+Each takes a table of array objects, `table.Table`: the slab, the params, the new params, the arrays given, the arrays
+to return and, with an optimizer, for each vector of its state the old one and the new one.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ MACROS = """#if defined(__clang__)
 class Code:
     """The C text of a program, for a whole batch or for blocks of it, and what runs between its functions.
 
-    stretches: how many C functions a run calls; NumPy's calls stand between them.
-    update: what many steps in one call do to the params after each; None where they cannot be made in one call.
-    finite: whether they end, and set the status, where the loss or a new param is not finite.
+    stretches: the number of C functions of a run, with calls of NumPy between them.
+    update: the update after each of many steps in one call; None where they cannot be one call.
+    finite: whether those steps stop, and set the status, where the loss or a new param is not finite.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Code:
         return "\n".join(parts) + "\n"
 
     def _body(self, emission: Emission, lines: Sequence[str]) -> list[str]:
-        """Pointers to the values that the lines name, and the lines."""
+        """The lines, behind pointers to the values in them."""
         used = {*re.findall(r"\w+", "\n".join(lines))}
         constants = {name: f"static const T {name}[] = {{{numbers}}};" for numbers, name in emission.constants.items()}
         head = [text for name, text in (emission.declarations | constants).items() if name in used]
@@ -128,7 +128,7 @@ class Code:
         return [*(f"    {line}" for line in head), *lines]
 
     def _unless_failed(self) -> list[str]:
-        """Leave a function where the status has been set."""
+        """Lines that leave a function where the status has been set."""
         return [f"        if ({self.status_text}) return;"] * self.checks
 
     def _entries(self) -> list[str]:
@@ -198,7 +198,7 @@ class Code:
         return self.count if self.plan.has_gradient else 0
 
     def gradient(self) -> int:
-        """Where in the slab the gradient stands after a run."""
+        """The byte of the slab at which the gradient is after a run."""
         return self.first.placement.gradient if len(self.spans) == 1 else self.total
 
     def _update(self, update: Update) -> str:

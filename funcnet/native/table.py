@@ -1,8 +1,8 @@
-"""The arrays that a C function is given, as a table of the array objects themselves.
+"""The array arguments of a C function, as a table of the array objects themselves.
 
-C reads where an array's memory is in the object: to ask NumPy for it takes longer than a small step. NumPy's binary
-interface, which every extension module is compiled for, has an array begin with that pointer, after what all objects
-begin with.
+C reads the address of an array's memory in the object; to ask NumPy for it takes longer than a small step. In NumPy's
+binary interface, for which every extension module is compiled, this address is the first field behind the header of
+all objects.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Table:
 
 
 def in_pieces(x: Any, dtype: np.dtype[Any]) -> Any:
-    """The array itself if all of x[i] lie in one piece each, as those of a broadcast array do, else a copy."""
+    """The array itself if every x[i] is contiguous, as in a broadcast array, else a copy."""
     one: Any = x[0]
     fits = x.dtype == dtype and one.flags.c_contiguous and one.flags.aligned
     return x if fits else np.require(x, dtype, ["C", "A"])
@@ -56,5 +56,5 @@ def check_arrays() -> None:
 
 
 def pointer_in(array: Any) -> int | None:
-    """Where an array says that its memory is."""
+    """The address of the memory in an array object."""
     return ctypes.c_void_p.from_address(id(array) + HEAD).value

@@ -1,8 +1,8 @@
-"""The C compiler: how it is found, and how C source becomes a loaded library, once for each machine.
+"""The C compiler, and the loaded libraries that it makes of C source, once for each machine.
 
-A library is kept in the user's cache folder under a name that is the hash of all that went into it: the source, the
-command and its flags, the compiler's version and the CPU. So a library is never overwritten by another one, which a
-process that has it loaded would not see. It is compiled in a folder of its own and moved into its place in one piece.
+A library is kept in the user's cache folder under the hash of everything that it depends on: the source, the command
+and its flags, the compiler's version and the CPU. So no library is ever replaced by a different one, which a process
+that has loaded the first would not notice. It is compiled in a folder of its own and moved into its place in one piece.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ CPU_FIELDS = ("model name", "flags", "CPU implementer", "CPU part", "Features", 
 
 
 class Compiler(NamedTuple):
-    """A C compiler: the command that runs it, and what it says of its version."""
+    """A C compiler: its command and its version."""
 
     command: tuple[str, ...]
     version: str
 
 
 def find_compiler() -> Compiler:
-    """The C compiler: what FUNCNET_CC names, else `cc`, else that of the package ziglang.
+    """The C compiler: the command in FUNCNET_CC, else `cc`, else that of the package ziglang.
 
     FUNCNET_CC is a command, with arguments if need be, such as `gcc-14` or `ccache clang`.
     Raises MissingPackageError where there is none, CompilerError where that of FUNCNET_CC cannot be run.
@@ -73,7 +73,7 @@ def find_compiler() -> Compiler:
 
 @cache
 def version_of(command: tuple[str, ...]) -> str:
-    """What a compiler says of its version, asked once in a process."""
+    """The version that a compiler prints, asked once in a process."""
     return run_compiler((*command, "--version")).strip()
 
 
@@ -105,7 +105,7 @@ def identity(source: str, compiler: Compiler, flags: Sequence[str]) -> str:
 
 @cache
 def cpu() -> str:
-    """What is known of this machine's CPU and of the instructions that it has."""
+    """A description of this machine's CPU and its instructions."""
     known = [platform.system(), platform.machine(), platform.processor()]
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
@@ -133,7 +133,7 @@ def cache_folder() -> Path:
 
 
 def cache_home() -> Path:
-    """Where the user's programs keep what can be made again: XDG_CACHE_HOME, or what the system has for it."""
+    """The cache folder of the user's programs: XDG_CACHE_HOME, or the folder of the system."""
     named = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(named):
         return Path(named)
@@ -154,7 +154,7 @@ def check_private(path: Path) -> None:
         return
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        raise CompilerError(f"{path} is a link, which may lead to what others wrote: remove it")
+        raise CompilerError(f"{path} is a link, which may lead to files of others: remove it")
     if status.st_uid != os.geteuid():
         raise CompilerError(
             f"{path} belongs to another user (number {status.st_uid}), who could put other code there: remove it, or "
@@ -165,7 +165,7 @@ def check_private(path: Path) -> None:
 
 
 def compile_into(library: Path, source: str, command: Sequence[str]) -> None:
-    """Compile in a new folder beside the library, and move what was made to its place in one piece.
+    """Compile in a new folder beside the library, and move the result to its place in one step.
 
     Whatever happens meanwhile, the path holds the whole library or nothing.
     """
@@ -186,7 +186,7 @@ def compile_into(library: Path, source: str, command: Sequence[str]) -> None:
 
 
 def run_compiler(command: Sequence[str]) -> str:
-    """Run the compiler and return what it printed. CompilerError, with its own message, where that fails."""
+    """Run the compiler and return its output. Raises CompilerError, with the compiler's message, where that fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     except OSError as error:

@@ -9,7 +9,7 @@ from funcnet.native.updates import Update
 
 
 class Places(NamedTuple):
-    """Where the loops of an update in C find things; `{}` stands for the name of a vector of the state.
+    """The names in the loops of an update in C; `{}` is the name of a vector of the state.
 
     head: of a loop over all i.      hints: what stands before a loop, and before one that adds up a number.
     kept: how a new number of the state is written, for `{}`.      ends: where each array of params ends.

@@ -1,4 +1,4 @@
-"""Optimizers as lines of source: what each does to one element of the gradient, the same text for NumPy and for C."""
+"""Optimizers as lines of source: the update of one element, the same text for NumPy and for C."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from funcnet.optimizers.schedules import Schedule
 
 
 class Language(NamedTuple):
-    """How numbers and functions are written.
+    """The form of numbers and functions in a language.
 
-    number: a literal.      weights: 1 - decay^t, what the weights of a moving average add up to, for an expression t.
-    functions: by NumPy's name, how a call begins: sqrt, sign, maximum, minimum, where; and max, of two doubles.
-    has_state: whether a state comes from here, with numbers and first vectors that are computed here.
+    number: a literal.      weights: 1 - decay^t, the sum of the weights of a moving average, for an expression t.
+    functions: the beginning of a call by NumPy's name: sqrt, sign, maximum, minimum, where; and max, of two doubles.
+    has_state: whether Python makes the state, with its numbers and first vectors.
     """
 
     number: Callable[[float], str]
@@ -30,11 +30,11 @@ class Language(NamedTuple):
 class Update(NamedTuple):
     """An optimizer as text, in which u is the update so far, at first the gradient, p the param, t the count from 1.
 
-    vectors: what the state has for each param, and what it begins with.
+    vectors: (name, first value) of each vector of the state.
     scalars: (name, expression of t), once for each step.      lines: (name, expression), for each element.
-    norms: (before which line, expression), where u is multiplied by an expression of `norm`, the norm of all u.
-    own_norms: places in `norms` where that is the norm of each array of params alone.
-    numbers: (name, schedule), the numbers that the state has for the next step, in the order in which it has them.
+    norms: (number of the next line, expression): u is multiplied by this expression of `norm`, the norm of all u.
+    own_norms: places in `norms` where `norm` is that of each array of params alone.
+    numbers: (name, schedule) of the numbers in the state for the next step, in the order of the state.
     """
 
     vectors: dict[str, float]
@@ -50,7 +50,7 @@ class Update(NamedTuple):
         return bool(self.scalars)
 
     def passes(self) -> list[tuple[list[tuple[str, str]], str]]:
-        """The lines of each loop over all elements, and the factor of the next one's u: "" behind the last."""
+        """The lines of each loop over all elements, and the factor of u in the next loop: "" behind the last."""
         places = [0, *(place for place, _ in self.norms), len(self.lines)]
         factors = [*(factor for _, factor in self.norms), ""]
         return [(self.lines[a:b], factor) for a, b, factor in zip(places, places[1:], factors, strict=False)]

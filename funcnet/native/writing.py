@@ -1,4 +1,4 @@
-"""Lines of C for a plan: names, elements and loops, of which `jit` and `to_c` make their texts."""
+"""Lines of C for a plan: names, elements and loops, for `jit` and for `to_c`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ INDICES = "ijklmnoqrvw"
 
 
 class Writer(ABC):
-    """The text of a plan, as far as it is the same for fast C and for C99 to be read.
+    """The text of a plan, as far as it is the same for the fast C of `jit` and the readable C of `to_c`.
 
-    prefix: how names begin that are none of values.      lines: where the next ones go.
+    prefix: of names that are not names of values.      lines: the list for the next lines.
     names: of stored values, by identity.      constants: names of arrays, by their numbers.
-    scratch_size, longest: the elements, and the whole numbers, that calls need while they run.
+    scratch_size, longest: the elements, and the integers, of scratch memory for one call.
     has_tiles: whether products are made in tiles, for which operands are packed.
     """
 
@@ -67,7 +67,7 @@ class Writer(ABC):
 
     @abstractmethod
     def refusal(self, call: Call, instead: str) -> str:
-        """A statement for where a call reads what is wrong: leave, or set a status and do something instead."""
+        """The statement for a wrong operand: return, or set a status and continue with something harmless."""
 
     def scratch(self, *sizes: int) -> list[str]:
         """Addresses of memory for one call, for so many elements each."""
@@ -93,7 +93,7 @@ class Writer(ABC):
             self.depth += line.endswith("{")
 
     def comment(self, group: Group) -> None:
-        """Say where the next lines come from."""
+        """Name the source of the next lines."""
         scopes: dict[str, list[str]] = {}
         for call in group.all():
             scopes.setdefault(call.scope, []).append(call.primitive.name)
@@ -102,7 +102,7 @@ class Writer(ABC):
             self.lines.append(f"{'    ' * self.depth}/* {in_comment(text)} */")
 
     def array(self, value: Value) -> Any:
-        """An array that lies as the value does."""
+        """An array with the strides of the value."""
         return self.binding.array(value)
 
     def strides(self, value: Value) -> list[int]:
@@ -128,7 +128,7 @@ class Writer(ABC):
         return f"{name} + {offset}" if offset else name, self.strides(value)
 
     def given(self, value: Value) -> tuple[str, list[int]]:
-        """The same, of an array from the caller where the caller has it."""
+        """The same, of an array of the caller."""
         return self.pointer(value)
 
     def _start(self, value: Value) -> tuple[str, int]:
@@ -143,7 +143,7 @@ class Writer(ABC):
         return self.at(value, steps, own)
 
     def at(self, value: Value, steps: Sequence[int], indices: Sequence[str]) -> str:
-        """The element of a value so many steps of these lengths behind its first one."""
+        """The element of a value that is so many steps of these strides behind the first one."""
         name, offset = self._start(value)
         terms = [term(step, i) for step, i in zip(steps, indices, strict=True) if step and i != "0"]
         return f"{name}[{' + '.join([*terms, *[str(offset)] * bool(offset)]) or '0'}]"
@@ -186,7 +186,7 @@ class Writer(ABC):
             self.put(*(f"{self.element(y, ())} = {name};" for name, y in sums.items()), "}")
 
     def _body(self, number: int, flat: bool) -> list[str]:
-        """What a loop does for each element."""
+        """The body of a loop over elements."""
         group = self.grouping.groups[number]
         indices = INDICES[: len(group.shape)]
         read = {id(v) for call in group.all() for v in call.operands if self._is_local(v, number)}
@@ -218,7 +218,7 @@ class Writer(ABC):
         return literal(x, self.suffix)
 
     def local(self, value: Value, end: str = "i") -> str:
-        """What a loop calls what it computes."""
+        """The name of a value within a loop."""
         found = self.locals.get(id(value))
         if found is None:
             found = self.locals[id(value)] = self.local_name(value, end)
@@ -229,7 +229,7 @@ class Writer(ABC):
         return group.fused and value.base is None and self.grouping.group_of.get(id(value)) == number
 
     def _dense(self, values: list[Value], group: Group) -> int | None:
-        """The length of the memory that all of these fill alike, padding included; None where they do not."""
+        """The length of memory that each of these fills in one order, with padding; None where orders differ."""
         constants = any(np.ndim(x) for call in group.all() for x in call.inputs if not isinstance(x, Value))
         alike = not constants and all(v.shape == group.shape for v in values)
         if not values or not alike or not prod(group.shape or (0,)):
@@ -258,7 +258,7 @@ class Writer(ABC):
 
 
 def wish_of(call: Call) -> str:
-    """What the result of a call would be called: the layer and its operator's key, d_ before a cotangent."""
+    """The name wished for the result of a call: the layer and its operator's key, d_ before a cotangent."""
     scope = call.scope.removesuffix(" backward")
     before, _, kind = scope.rpartition(" ")
     name = identifier(f"{kind}_{before}" if before else kind or call.primitive.name)
@@ -266,13 +266,13 @@ def wish_of(call: Call) -> str:
 
 
 def identifier(text: str, first: str = "v_") -> str:
-    """The text with what no name may have replaced; `first` is put before a digit."""
+    """The text as an identifier: other characters are replaced, and `first` is put before a digit."""
     name = re.sub(r"[^0-9A-Za-z]+", "_", text).strip("_") or "v"
     return first + name if name[0].isdigit() else name
 
 
 def in_comment(text: str) -> str:
-    """The text without what would end a comment, begin another one, or be read as another character."""
+    """The text without characters that end a comment, begin another one, or form an escape."""
     return printable(text).replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
 
 
@@ -282,7 +282,7 @@ def term(stride: int, index: str) -> str:
 
 
 def row_major(shape: Sequence[int], indices: Sequence[str]) -> str:
-    """Where an element stands in an array that lies row by row, at these indices of what it is broadcast to."""
+    """The offset of an element in a row-major array, at these indices of the shape to which it is broadcast."""
     own = indices[len(indices) - len(shape) :]
     steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
     return " + ".join(term(s, i) for s, i, n in zip(steps, own, shape, strict=True) if n > 1) or "0"

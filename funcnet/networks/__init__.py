@@ -1,1 +1,1 @@
-"""The two dicts, and what composes layers, compiled into one function. Imports the compiler and layers."""
+"""The two dicts and the combinators, compiled into one function. Imports core, tracing, layers and compiler."""

@@ -1,4 +1,4 @@
-"""Ways to compose layers without writing dicts. What they return is a layer like any other."""
+"""Ways to compose layers without writing dicts. Each returns a layer like any other."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
     y = f_n(... f_2(f_1(x)))        dx = the cotangent passed back from f_n to f_1
 
     Params: the tuple of the layers' own. The first layer may take several inputs, every other takes one.
+    Raises GraphError for no layers, anything but layers, and a later layer of several inputs.
     Example: `net = fn.serial(fn.linear(25), fn.tanh(), fn.linear(2))`.
     """
     check("serial", layers)
@@ -83,7 +84,9 @@ def _serial(
     with scoped(inputs[0]) as scope:
         for i, (apply, own) in enumerate(zip(applies, matching(params, len(applies)), strict=True)):
             scope(f"{i} {apply.kind}")
-            y, pull = at(f"layer {i} of the series ({apply.kind})", apply, apply.key_under(key, i), own, *values)
+            y, pull = compute_at(
+                f"layer {i} of the series ({apply.kind})", apply, apply.key_under(key, i), own, *values
+            )
             values = (y,)
             pullbacks.append(pull)
 
@@ -117,8 +120,10 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
 
     y = merge(f_1(x), ..., f_n(x))        dx = sum of the branches' dx
 
-    Every layer reads the same inputs; merge, by default `add()`, makes one value of theirs and has no params.
+    Every layer reads the same inputs; merge, by default `add()`, joins their outputs and has no params.
     Params: the tuple of the layers' own.
+    Raises GraphError for no layers, anything but layers, layers of different numbers of inputs, a merge with params.
+    Example: `fn.parallel(fn.linear(8), fn.linear(8), merge=fn.multiply())`.
     """
     check("parallel", layers)
     join: AnyLayer = add() if merge is None else merge
@@ -158,10 +163,10 @@ def _parallel(
 ) -> Result[tuple[Any, ...]]:
     owns = matching(params, len(applies))
     branches = [
-        at(f"branch {i}", f, f.key_under(key, i), own, *inputs)
+        compute_at(f"branch {i}", f, f.key_under(key, i), own, *inputs)
         for i, (f, own) in enumerate(zip(applies, owns, strict=True))
     ]
-    y, merge_pull = at("merge", merge, merge.key_under(key, "merge"), (), *(value for value, _ in branches))
+    y, merge_pull = compute_at("merge", merge, merge.key_under(key, "merge"), (), *(value for value, _ in branches))
 
     def pullback(g: Array) -> tuple[tuple[Any, ...], tuple[Array, ...]]:
         _, cotangents = merge_pull(g)
@@ -190,6 +195,7 @@ def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
     y = x + f(x), f the layers in series        dx = g + f's dx        (He et al. 2016)
 
     Params: those of `serial(*layers)`. f must keep the shape of x.
+    Raises GraphError as `serial` does, ShapeError where f changes the shape.
     Example: `fn.residual(fn.linear(2), fn.tanh())`.
     """
     chain = serial(*layers)
@@ -248,7 +254,7 @@ def matching(params: tuple[Any, ...], count: int) -> tuple[Any, ...]:
 
 
 def _form(params: object) -> str:
-    """Params of another form, which may be symbolic."""
+    """The type and length of params of another form, which may be symbolic."""
     name, found = type(params).__name__, cast("Any", params)
     return f"{name} of {len(found)}" if hasattr(found, "__len__") else name
 
@@ -258,7 +264,9 @@ def any_random(applies: Iterable[AnyFunction]) -> bool:
     return any(apply.random for apply in applies)
 
 
-def at(where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Array) -> tuple[Any, Pullback[Any]]:
+def compute_at(
+    where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Array
+) -> tuple[Any, Pullback[Any]]:
     """Call a layer's function; an error names the layer's place."""
     try:
         return apply.compute(params, *inputs, key=key)
@@ -268,7 +276,7 @@ def at(where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Ar
 
 
 def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, named: str = "argument {} is") -> None:
-    """Refuse what is not a layer."""
+    """Refuse anything but layers."""
     if not layers:
         raise GraphError(f"{name} needs at least one layer")
     for i, layer in enumerate(layers):
@@ -280,7 +288,7 @@ def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, nam
 
 
 def kinds_of(applies: Sequence[AnyFunction]) -> dict[str, Any]:
-    """Which inputs of all these may be integers, or masks, and go no further; an identity would hand them on."""
+    """The inputs that may be integers, or masks, for all of these; none with an identity, which would hand them on."""
     names = [] if any(apply.is_identity for apply in applies) else ["integer_inputs", "mask_inputs"]
     return {name: set[int].intersection(*({*getattr(f, name)} for f in applies)) for name in names}
 

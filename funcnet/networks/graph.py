@@ -52,9 +52,9 @@ class Graph:
 
 
 class _Check:
-    """Collects the problems of the two dicts; what is not a problem goes on to the next check.
+    """Collects the problems of the two dicts; entries without a problem go on to the next check.
 
-    A key that names no operator may have been meant for any: what that would mend is no problem of its own.
+    An unknown key may be a misspelt one: problems that the right spelling could solve are not reported besides.
     open: the operators that perhaps were meant to feed more than they do, or to be outputs.
     """
 
@@ -124,7 +124,7 @@ class _Check:
         return {**edges, **{key: () for key in self.operators if key not in edges}}
 
     def _named(self, what: str, keys: Any, feeder: OperatorKey | None = None) -> tuple[OperatorKey, ...]:
-        """The operators that are named: those which one operator feeds, or the inputs or outputs of all."""
+        """The operators named in one entry: those that one operator feeds, or the inputs or outputs."""
         maybe_open = self.operators if feeder is None else [feeder]
         if not _is_a(keys, Iterable) or _is_a(keys, str, Set, Mapping) or (feeder is None and not keys):
             meant = [nearest(k, self.operators) for k in ([keys] if is_key(keys) else keys if _is_a(keys, Set) else ())]

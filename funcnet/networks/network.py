@@ -116,7 +116,7 @@ class Network:
         return Step(key, source, self.layer(key), self.graph.predecessors[key])
 
     def layer(self, key: OperatorKey) -> Layer[Any, Any]:
-        """The layer of an operator; of one that shares, the layer that it shares, transposed if so."""
+        """The layer of an operator; for `shared`, the layer that it shares, transposed where asked for."""
         operator: Layer[Any, Any] | Shared = self.layers[key]
         if not isinstance(operator, Shared):
             return operator
@@ -187,7 +187,7 @@ class Network:
         cotangents: dict[OperatorKey, Array],
         example: Array,
     ) -> tuple[NetworkParams, tuple[Array, ...]]:
-        """The cotangents of params and inputs: each operator's, in reverse order; what arrives at one place adds up."""
+        """The cotangents of params and inputs, in reverse order; cotangents that arrive at one value add up."""
         found: dict[OperatorKey, Any] = {}
         outside: dict[OperatorKey, Any] = {}
         with scoped(example) as scope:
@@ -207,7 +207,7 @@ class Network:
         return of_params, tuple(outside[key] for key in self.graph.inputs)
 
     def _check(self, params: Any) -> NetworkParams:
-        """Refuse params that are no dict, or that name what is no operator; () will do where no operator has any."""
+        """Refuse anything but a dict of params by operator key; () will do where no operator has any."""
         kind = cast("Any", type(params))
         if kind is not dict and not (kind is tuple and not params):
             pair = kind is tuple and len(params) == 2 and type(params[0]) is dict
@@ -232,7 +232,8 @@ def trace(
 ) -> dict[OperatorKey, Array]:
     """Every operator's output by its key, in forward order: for a look inside.
 
-    Shapes: each operator's, batch-first. Raises what `net.apply` would.
+    Shapes: each operator's, batch-first. Raises the errors of `net.apply`.
+    Example: `fn.trace(net, params, x)[2]` is the output of operator 2.
     """
     check("trace", (net,), multi_output=True)
     function = net.apply.function

@@ -1,4 +1,4 @@
-"""Boxes and arrows as an SVG picture: rows from top to bottom, what an arrow carries written beside it."""
+"""Boxes and arrows as an SVG picture: rows from top to bottom, with texts beside the arrows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Area: TypeAlias = tuple[float, float, float, float]
 
 
 class Box(NamedTuple):
-    """A box: its key, what it is, and whether it is an end (an input, a target, an output) or shares params."""
+    """A box: its key, its kind, and whether it is an end (an input, a target, an output) or shares params."""
 
     node: Node
     key: str
@@ -44,7 +44,7 @@ class Box(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """An arrow, and what is written beside it: what goes forward, and what comes back."""
+    """An arrow, with the texts beside it: of the value forward and of the cotangent backward."""
 
     start: Node
     stop: Node
@@ -138,8 +138,8 @@ class _Picture:
                 middle = (y0 + y1) / 2
                 steps += f"{'L' if steps else 'M'}{x0:.1f} {y0:.1f}"
                 steps += f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}"
-            told = _safe("; ".join(filter(None, [arrow.forward, arrow.backward])))
-            yield f'<path class="arrow" marker-end="url(#funcnet-head)" d="{steps}"><title>{told}</title></path>'
+            text = _safe("; ".join(filter(None, [arrow.forward, arrow.backward])))
+            yield f'<path class="arrow" marker-end="url(#funcnet-head)" d="{steps}"><title>{text}</title></path>'
 
     def _ends(self, upper: Node, lower: Node) -> tuple[Point, Point]:
         """From the bottom of one to the top of the next; arrows of one box leave and enter it side by side."""
@@ -153,7 +153,7 @@ class _Picture:
         return (ordered.index(other) - (len(ordered) - 1) / 2) * room
 
     def texts(self) -> Iterator[str]:
-        """What each arrow carries, beside its first or last piece, where it covers the least of the others.
+        """The texts of each arrow, beside its first or last piece, where they cover the least of the others.
 
         A text that would cover much of others is left out: a pointer on the arrow shows it.
         """

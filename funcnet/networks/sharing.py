@@ -24,9 +24,10 @@ class Shared(NamedTuple):
 
 @checks_call
 def shared(key: OperatorKey, *, transposed: bool = False) -> Shared:
-    """Stand for operator `key` once more in `operators`: the same parameters, whose gradients add up.
+    """Use operator `key` once more in `operators`, with the same params; the gradients of all its uses add up.
 
-    transposed: multiply by the weight of that operator transposed, y = x W^T, as `transposed` does it: tied weights.
+    transposed: multiply by the transposed weight of that operator, y = x W^T, as `transposed` does: tied weights.
+    `network` raises GraphError where the key is no operator, or has no weight to transpose.
 
     operators = {"left": fn.linear(8), "right": fn.shared("left"), "join": fn.subtract()}
     operators = {"encode": fn.linear(8), "squash": fn.tanh(), "decode": fn.shared("encode", transposed=True)}
@@ -36,7 +37,7 @@ def shared(key: OperatorKey, *, transposed: bool = False) -> Shared:
 
 @checks_call
 def transposed(layer: Layer[Any, Any]) -> Function[Any, Any]:
-    """The function of the params of a layer that multiplies by its weight transposed.
+    """The function that multiplies by the transposed weight of a layer.
 
     y = x W^T        dW = g^T x        dx = g W        db = 0
 

@@ -1,4 +1,4 @@
-"""A network without shapes, as its two dicts tell it: the table of its repr, and the picture in a notebook."""
+"""A network without shapes, from its two dicts alone: the table of its repr, and names for diagrams."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def input_names(graph: Graph) -> dict[OperatorKey, str]:
 
 
 def mermaid_text(text: str) -> str:
-    """All but letters, digits and what is no syntax, not of Markdown either, by their number."""
+    """The text with every character of Mermaid's or Markdown's syntax written as its number."""
     return "".join(c if c.isalnum() or c in PLAIN else f"#{ord(c)};" for c in text)

@@ -1,1 +1,1 @@
-"""Optimizers and schedules: pairs of pure functions over pytrees. Imports arrays, errors and tree."""
+"""Optimizers and schedules: pairs of pure functions over pytrees. Imports core."""

@@ -1,7 +1,8 @@
 """Optimizers, as Optax has them: a transform of the gradient, then minus the learning rate.
 
 g is the gradient, u the update, t counts updates from 1; params' = params + u. Every state is NamedTuples of numbers
-and of trees shaped as the params. Their learning rate is a number or a schedule, and can be read from the state.
+and of trees with the shapes and dtypes of the params. The learning rate is a number or a schedule, and can be read from
+the state. Every update raises ParamsError for a state of another optimizer, ShapeError for other shapes or dtypes.
 """
 
 from __future__ import annotations
@@ -150,7 +151,8 @@ def adamw(
 
     u = the update of `adam` - learning_rate weight_decay params        (Loshchilov and Hutter 2019; Optax: adamw)
 
-    mask: which params decay, as `fn.masked` takes it; by default all. Needs `update(gradient, state, params)`.
+    mask: which params decay, as `fn.masked` takes it; by default all.
+    Raises OptionError as `adam` does, and for a negative weight_decay; ParamsError where update is given no params.
     """
     direction = by_adam(b1, b2, eps, eps_root, nesterov)
     return chain(direction, add_decayed_weights(weight_decay, mask), by_learning_rate(learning_rate))
@@ -190,6 +192,8 @@ def rmsprop(
     centered: v' - m'^2, at least 0, in place of v', m' = decay m + (1 - decay) g.     initial_scale: of v.
     eps_in_sqrt: False for sqrt(v') + eps, as PyTorch has it.     momentum: of u, after the learning rate.
     (Tieleman and Hinton 2012; Graves 2013; Optax: rmsprop)
+    Raises OptionError for a decay or momentum outside [0, 1), a negative eps or initial_scale, a learning rate not
+    above 0, Nesterov without momentum.
     """
     options = RmsOptions(fraction("decay", decay), not_negative("eps", eps), flag("eps_in_sqrt", eps_in_sqrt))
     scale = not_negative("initial_scale", initial_scale)
@@ -228,6 +232,7 @@ def adagrad(learning_rate: float | Schedule, initial_accumulator_value: float = 
     v' = v + g^2        u = -learning_rate g / sqrt(v' + eps), 0 where v' is 0
 
     initial_accumulator_value: of v. (Duchi, Hazan and Singer 2011; Optax: adagrad)
+    Raises OptionError for a negative initial_accumulator_value or eps, a learning rate not above 0.
     """
     start = not_negative("initial_accumulator_value", initial_accumulator_value)
     direction = Optimizer(partial(_init_adagrad, start), Elementwise(_by_adagrad, not_negative("eps", eps)))
@@ -265,6 +270,8 @@ def lion(
     u = -learning_rate (sign(b1 m + (1 - b1) g) + weight_decay params)        m' = b2 m + (1 - b2) g
 
     mask: which params decay, as `fn.masked` takes it; by default all. (Chen et al. 2023; Optax: lion)
+    Raises OptionError for b1 or b2 outside [0, 1), a negative weight_decay, a learning rate not above 0; ParamsError
+    where update is given no params.
     """
     direction = Optimizer(_init_lion, Elementwise(_by_lion, fraction("b1", b1), fraction("b2", b2)))
     return chain(direction, add_decayed_weights(weight_decay, mask), by_learning_rate(learning_rate))

@@ -31,7 +31,7 @@ class Update(Protocol):
     """`update(updates, state, params) -> (updates, state)`, pure."""
 
     def __call__(self, updates: P, state: S, params: P | None = None, /) -> tuple[P, S]:
-        """Return what to add to the params, and the next state."""
+        """Return the updates, which are added to the params, and the next state."""
         ...
 
 
@@ -56,7 +56,7 @@ if not TYPE_CHECKING:  # type checkers refuse the attribute by themselves
 
 
 class Elementwise(partial[Any]):
-    """An update that gives for one flat vector of all params what it gives for the tree of them."""
+    """An update that gives the same for one flat vector of all params as for the tree of them."""
 
 
 @overload
@@ -102,7 +102,10 @@ def full_like(params: P, number: float) -> P:
 def apply_updates(params: P, updates: P) -> P:
     """Add updates to params.
 
-    params' = params + updates
+    params' = params + updates        (Optax: apply_updates)
+
+    Raises ShapeError for arrays of different shapes or dtypes, ParamsError for trees of different structures.
+    Example: `params = fn.apply_updates(params, updates)`.
     """
     return each(np.add, params, updates)
 
@@ -113,7 +116,8 @@ def chain(*parts: Optimizer) -> Optimizer:
 
     u_i = f_i(u_{i-1}), u_0 the gradient
 
-    State: the tuple of the parts' own.
+    State: the tuple of the parts' own. (Optax: chain)
+    Raises OptionError for a part that is no optimizer, ParamsError in update for a state of another chain.
     Example: `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
     """
     for i, part in enumerate(parts):
@@ -142,7 +146,7 @@ def joint(parts: tuple[Optimizer, ...]) -> Callable[..., Any]:
 
 
 def check_optimizer(where: str, optimizer: object) -> None:
-    """Refuse what is no pair of init and update."""
+    """Refuse anything but a pair of init and update."""
     if not isinstance(optimizer, Optimizer):
         hint = call_forgotten(optimizer) or ": fn.adam(1e-3) makes one"
         hint = ": pass the parts one by one, fn.chain(*parts)" if isinstance(optimizer, list) else hint
@@ -213,7 +217,7 @@ class EmptyState(NamedTuple):
 
 
 def stateless(update: Callable[..., Any]) -> Optimizer:
-    """A transform without a state, from its function `(updates, params) -> updates`, which is uniform."""
+    """A transform without a state, from its function `(updates, params) -> updates`, which is elementwise."""
     return Optimizer(no_state, Elementwise(run_stateless, update))
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from funcnet.calling import checks_call
 from funcnet.errors import ParamsError
 from funcnet.optimizers.base import Elementwise, Optimizer, P, each, expect, found_in, number, whole
-from funcnet.optimizers.schedules import Schedule, at, check_schedule
+from funcnet.optimizers.schedules import Schedule, check_schedule, value_at
 from funcnet.options import positive
 
 
@@ -28,21 +28,24 @@ def by_learning_rate(learning_rate: float | Schedule) -> Optimizer:
 
 
 def _init_rate(rate: float | Schedule, params: Any) -> LearningRateState:
-    return LearningRateState(0, at(rate, 0) if callable(rate) else rate)
+    return LearningRateState(0, value_at(rate, 0) if callable(rate) else rate)
 
 
 def _by_learning_rate(
     rate: float | Schedule, updates: P, state: LearningRateState, params: P | None = None
 ) -> tuple[P, LearningRateState]:
     factor, t = -number(expect(LearningRateState, state).learning_rate), whole(state.steps) + 1
-    after = at(rate, t) if callable(rate) else state.learning_rate
+    after = value_at(rate, t) if callable(rate) else state.learning_rate
     return each(lambda u: factor * u, updates), LearningRateState(t, after)
 
 
 @checks_call
 def learning_rate(state: object) -> float:
-    """The learning rate that the next update will take, read from an optimizer's state."""
+    """The learning rate that the next update will take, read from an optimizer's state.
+
+    Raises ParamsError where there is none. Example: `fn.learning_rate(fn.adam(1e-3).init(params))`.
+    """
     found = found_in(state, LearningRateState)
     if found is None:
-        raise ParamsError("there is no learning rate in this state: give what optimizer.init or a step returned")
+        raise ParamsError("there is no learning rate in this state: give a state of optimizer.init or of a step")
     return float(found.learning_rate)

@@ -1,6 +1,7 @@
-"""Schedules: a learning rate, or any other number, as a function of how many updates came before.
+"""Schedules: a learning rate, or any other number, as a function of the number of updates so far.
 
-A schedule is a function `(count) -> float`; those made here pickle. One of a user's own is any such function.
+A schedule is a function `(count) -> float`, of a user's own too. Those made here pickle, and the functions that make
+them raise OptionError for an option out of range: lengths and boundaries are ints, all other options finite numbers.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from funcnet.errors import OptionError
 from funcnet.options import count, finite, flag, fraction, natural, not_negative, positive
 
 Schedule: TypeAlias = Callable[[int], float]
-"""How many updates came before -> the number to use in the next one."""
+"""The number of updates so far -> the number to use in the next one."""
 LARGEST = 700.0  # beyond whose exponential Python raises OverflowError
 
 
 def check_schedule(name: str, schedule: object) -> None:
-    """Refuse what cannot be called with a count."""
+    """Refuse anything but a function of a count."""
     if not callable(schedule):
         raise OptionError(
             f"{name}: a schedule is a function of the count, such as fn.linear_schedule(...), not {schedule!r:.60}"
         )
     if hint := call_forgotten(schedule):
-        raise OptionError(f"{name} must be a schedule, not what makes one{hint}")
+        raise OptionError(f"{name} must be a schedule, not the function that makes one{hint}")
     check_takes(name, schedule, "count")
 
 
-def at(schedule: Schedule, t: int) -> float:
+def value_at(schedule: Schedule, t: int) -> float:
     """s(t), which must be a number, also of a user's own schedule."""
-    return finite("what a schedule returns", schedule(t))
+    return finite("the number that a schedule returns", schedule(t))
 
 
 @shows_call
@@ -46,6 +47,8 @@ def constant_schedule(value: float) -> Schedule:
     """A learning rate that does not change.
 
     s(t) = value        (Optax: constant_schedule)
+
+    Raises OptionError for a value that is not finite.
     """
     return partial(_constant, finite("value", value))
 
@@ -61,6 +64,8 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
     s(t) = a + (b - a) u,  u = (t - transition_begin) / transition_steps cut to [0, 1]
 
     a = init_value, b = end_value; a warm-up is a line from 0. (Optax: linear_schedule)
+    Raises OptionError for values that are not finite, transition_steps below 1, a negative transition_begin.
+    Example: `fn.sgd(fn.linear_schedule(0.1, 0.01, 1000))`.
     """
     a, b = finite("init_value", init_value), finite("end_value", end_value)
     return partial(
@@ -88,6 +93,7 @@ def exponential_decay(
 
     staircase: u is cut to an integer.     end_value: where the decay, or the growth for a rate above 1, stops.
     (Optax: exponential_decay)
+    Raises OptionError for values that are not finite, a decay_rate not above 0, transition_steps below 1.
     """
     a, rate = finite("init_value", init_value), positive("decay_rate", decay_rate)
     steps, begin = count("transition_steps", transition_steps), natural("transition_begin", transition_begin)
@@ -110,7 +116,8 @@ def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.
 
     s(t) = init_value ((1 - alpha) c^exponent + alpha),  c = (1 + cos(pi min(t / decay_steps, 1))) / 2
 
-    alpha: which part of init_value is left at the end. (Loshchilov and Hutter 2017; Optax: cosine_decay_schedule)
+    alpha: the fraction of init_value at the end. (Loshchilov and Hutter 2017; Optax: cosine_decay_schedule)
+    Raises OptionError for values that are not finite, decay_steps below 1, an exponent not above 0.
     Example: `fn.adam(fn.cosine_decay_schedule(1e-3, 1000))`.
     """
     a, end = finite("init_value", init_value), finite("alpha", alpha)
@@ -129,6 +136,7 @@ def piecewise_constant_schedule(init_value: float, boundaries_and_scales: Mappin
     s(t) = init_value times the scales of all boundaries b <= t        (Optax: piecewise_constant_schedule)
 
     boundaries_and_scales: {boundary: scale}, for instance {1000: 0.1, 2000: 0.1}.
+    Raises OptionError for anything but a dict, for negative boundaries or scales.
     """
     if not isinstance(cast("object", boundaries_and_scales), Mapping):
         raise OptionError(
@@ -151,6 +159,7 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
     s(t) = s_i(t - b_i) from boundary b_i on, where the next schedule begins        (Optax: join_schedules)
 
     boundaries: one fewer than the schedules, in rising order; the first schedule begins at 0.
+    Raises OptionError for another number of boundaries, and for boundaries that do not rise.
     """
     for name, given in (("schedules", schedules), ("boundaries", boundaries)):
         if not isinstance(cast("object", given), (Sequence, np.ndarray)):
@@ -184,7 +193,10 @@ def warmup_cosine_decay_schedule(
 ) -> Schedule:
     """A line from init_value to peak_value over warmup_steps, then a cosine down to end_value at decay_steps.
 
+    s(t) = init_value + (peak_value - init_value) t / warmup_steps while t < warmup_steps; then `cosine_decay_schedule`
+
     decay_steps counts from the very first step, so it is above warmup_steps. (Optax: warmup_cosine_decay_schedule)
+    Raises OptionError for a decay_steps not above warmup_steps, a peak_value not above 0.
     """
     peak, steps = positive("peak_value", peak_value), count("warmup_steps", warmup_steps)
     whole = count("decay_steps", decay_steps)
@@ -204,8 +216,11 @@ def onecycle_schedule(
 ) -> Schedule:
     """Half a cosine up from peak_value / div_factor to peak_value, then half a cosine down to the end.
 
-    The way up takes pct_start of all steps; the end is peak_value / (div_factor final_div_factor).
+    s(t) = a + (b - a) (1 - cos(pi u)) / 2, from a to b as u goes from 0 to 1
+
+    The way up takes the fraction pct_start of all steps; the end is peak_value / (div_factor final_div_factor).
     (Smith and Topin 2018; Optax: cosine_onecycle_schedule, PyTorch: OneCycleLR)
+    Raises OptionError for a pct_start outside [0, 1), and for a peak_value or factor not above 0.
     """
     steps, peak = count("transition_steps", transition_steps), positive("peak_value", peak_value)
     up = int(fraction("pct_start", pct_start) * steps)

@@ -25,7 +25,7 @@ from funcnet.optimizers.base import (
     stateless,
     whole,
 )
-from funcnet.optimizers.schedules import Schedule, at, check_schedule
+from funcnet.optimizers.schedules import Schedule, check_schedule, value_at
 from funcnet.optimizers.wrappers import Mask, masked
 from funcnet.options import flag, fraction, not_negative, positive
 
@@ -35,6 +35,8 @@ def clip(max_delta: float) -> Optimizer:
     """Clip every element of the updates.
 
     u' = min(max(u, -max_delta), max_delta), element by element        (Optax: clip)
+
+    Raises OptionError for a max_delta not above 0.
     """
     return stateless(partial(_clip, positive("max_delta", max_delta)))
 
@@ -48,6 +50,8 @@ def clip_by_norm(max_norm: float) -> Optimizer:
     """Scale each array of updates down where its norm is too large.
 
     u' = u min(1, max_norm / |u|) for each array u of the tree        (Keras: clipnorm)
+
+    Raises OptionError for a max_norm not above 0.
     """
     most = positive("max_norm", max_norm)
     return Optimizer(no_state, partial(run_stateless, partial(_clip_by_norm, most)))
@@ -62,6 +66,9 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
     """Scale all updates down together where their common norm is too large.
 
     u' = u min(1, max_norm / |u|), |u| over all arrays together        (Pascanu et al. 2013; Optax)
+
+    Raises OptionError for a max_norm not above 0.
+    Example: `fn.chain(fn.clip_by_global_norm(1.0), fn.adam(1e-3))`.
     """
     return stateless(partial(_clip_by_global_norm, positive("max_norm", max_norm)))
 
@@ -81,7 +88,7 @@ def norm(updates: Any) -> float:
     try:
         return sqrt(sum(float(np.vdot(u, u)) for u in leaves))
     except (AttributeError, TypeError, ValueError):
-        params_dtype(updates, leaves)  # which names what is no array
+        params_dtype(updates, leaves)  # names the leaf that is no array
         raise
 
 
@@ -91,7 +98,8 @@ def add_decayed_weights(weight_decay: float, mask: Mask | None = None) -> Optimi
 
     u' = u + weight_decay p        (Optax: add_decayed_weights)
 
-    mask: which params decay, as `fn.masked` takes it; by default all. Needs `update(gradient, state, params)`.
+    mask: which params decay, as `fn.masked` takes it; by default all.
+    Raises OptionError for a negative weight_decay, ParamsError where update is given no params.
     """
     decay = stateless(partial(_decay, not_negative("weight_decay", weight_decay)))
     return decay if mask is None else masked(decay, mask)
@@ -115,20 +123,22 @@ def scale_by_schedule(schedule: Schedule) -> Optimizer:
     """Multiply the updates by a schedule.
 
     u' = s(t) u, t the number of updates before        (Optax: scale_by_schedule)
+
+    Raises OptionError for anything but a schedule.
     """
     check_schedule("scale_by_schedule", schedule)
     return Optimizer(partial(_init_schedule, schedule), Elementwise(_scale_by_schedule, schedule))
 
 
 def _init_schedule(schedule: Schedule, params: Any) -> ScheduleState:
-    return ScheduleState(0, at(schedule, 0))
+    return ScheduleState(0, value_at(schedule, 0))
 
 
 def _scale_by_schedule(
     schedule: Schedule, updates: P, state: ScheduleState, params: P | None = None
 ) -> tuple[P, ScheduleState]:
     value, t = number(expect(ScheduleState, state).value), whole(state.steps) + 1
-    return each(lambda u: value * u, updates), ScheduleState(t, at(schedule, t))
+    return each(lambda u: value * u, updates), ScheduleState(t, value_at(schedule, t))
 
 
 class EmaState(NamedTuple):
@@ -144,7 +154,8 @@ def ema(decay: float, *, debias: bool = True) -> Optimizer:
 
     m' = decay m + (1 - decay) u        u' = m' / (1 - decay^t), t counting from 1        (Optax: ema)
 
-    debias: divide by 1 - decay^t, the part of the average that is not the zeros it began with.
+    debias: divide by 1 - decay^t, the weight of the updates in the average, which began with zeros.
+    Raises OptionError for a decay outside [0, 1).
     """
     return Optimizer(_init_ema, Elementwise(_ema, fraction("decay", decay), flag("debias", debias)))
 

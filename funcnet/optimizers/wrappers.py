@@ -53,7 +53,7 @@ class AccumulateState(NamedTuple):
 
 @shows_call
 def accumulate(optimizer: Optimizer, k: int) -> Optimizer:
-    """The optimizer, given the mean of k gradients at every k-th call; the updates between are zeros.
+    """Accumulate gradients: the optimizer, given the mean of k gradients at every k-th call; other updates are zeros.
 
     mean = sum_i w_i g_i / sum_i w_i, w_i the batch's weight: its rows, or the sum of its weights for a weighted loss
 
@@ -62,6 +62,8 @@ def accumulate(optimizer: Optimizer, k: int) -> Optimizer:
     A loss with reduction "sum", or one of your own, has no such weight in `train_step`, so all w_i are 1: the
     gradient is then 1 / k of that of the large batch for "sum", and exact for a mean of your own where batches are of
     equal size. A batch of weight 0 counts as one of the k and adds nothing. (Optax: MultiSteps)
+    Raises OptionError where k is not a positive int, and in update for a negative weight.
+    Example: `fn.train_step(net, fn.mse(), fn.accumulate(fn.adam(1e-3), 4))`.
     """
     check_optimizer("accumulate: argument 0", optimizer)
     k, inner_takes = count("k", k), takes_weight(optimizer)
@@ -97,12 +99,13 @@ def _accumulate(
 
 @shows_call
 def masked(optimizer: Optimizer, where: Mask) -> Optimizer:
-    """The optimizer for the params that are chosen; the updates of all others pass through as they came.
+    """Apply an optimizer to chosen params; the updates of all others pass through unchanged.
 
     where: an operator's key, the position of a layer in a `serial`, a collection of either, or a predicate on a path
     such as "[3].weight":
     `fn.masked(fn.add_decayed_weights(1e-4), lambda path: path.endswith(".weight"))`.
     State: the optimizer's own, with None in place of the params that are not chosen. (Optax: masked)
+    Raises OptionError for any other `where`; ParamsError in init for a key without params.
     """
     check_optimizer("masked: argument 0", optimizer)
     keep = where if callable(where) else operator_keys(where)
@@ -191,7 +194,7 @@ def freeze(where: Mask) -> Optimizer:
 
     u' = 0 for the params that are chosen as in `fn.masked`: they keep their values. (Optax: freeze)
 
-    Put it last: `fn.chain(fn.adamw(1e-3), fn.freeze([1, 2]))`.
+    Put it last: `fn.chain(fn.adamw(1e-3), fn.freeze([1, 2]))`. Raises the errors of `masked`.
     """
     return masked(stateless(_zeros), where)
 

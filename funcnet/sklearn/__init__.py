@@ -2,7 +2,7 @@
 
     FuncnetClassifier(network).fit(X, y).predict(X)        FuncnetRegressor(network).fit(X, y).predict(X)
 
-It needs scikit-learn, the extra `sklearn`, and nothing else in funcnet imports it. Imports training and all below it.
+It needs scikit-learn, the extra `sklearn`, and nothing else in funcnet imports it. Imports native and all below it.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def optimizer_of(optimizer: Any, learning_rate: Any) -> Optimizer:
     made = optimizer(learning_rate) if callable(optimizer) else None
     if not isinstance(made, Optimizer):
         raise OptionError(
-            "optimizer must be a function of the learning rate, such as fn.adam, or what such a function returned, "
+            "optimizer must be a function of the learning rate, such as fn.adam, or an optimizer, "
             f"such as fn.adam(1e-3), not {optimizer!r:.60}"
         )
     return made

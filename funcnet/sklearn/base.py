@@ -83,7 +83,7 @@ class Estimator(BaseEstimator):
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train for `max_iter` epochs, or until it stops early; with `warm_start`, on from what was trained so far.
+        """Train for `max_iter` epochs, or until it stops early; with `warm_start`, continue from the trained params.
 
         X: (n, features), may be sparse.     y: (n,), or (n, outputs).
         sample_weight: (n,), none below 0; rows of weight 0 are left out.
@@ -165,7 +165,7 @@ class Estimator(BaseEstimator):
     # What the classifier and the regressor each say
 
     def _learn_kind(self, y: Any, classes: Any) -> int:
-        """Keep what all later targets have to be like; how many outputs the network needs."""
+        """Keep the form of the targets for later calls; return the number of outputs of the network."""
         raise NotImplementedError
 
     def _targets(self, y: Any) -> Any:
@@ -182,7 +182,7 @@ class Estimator(BaseEstimator):
 
 
 def refuse_images(X: Any) -> None:
-    """Refuse what is no table of rows, with what a network of images or of sequences does."""
+    """Refuse anything but a table of rows, with the fix for networks of images or sequences."""
     shape: Any = np.shape(X) if hasattr(X, "shape") else ()
     if len(shape) > 2:
         axes = ", ".join(map(str, shape[1:]))

@@ -1,4 +1,4 @@
-"""From what is given as `network` to a layer of as many outputs as the targets need."""
+"""From the option `network` to a layer with the number of outputs that the targets need."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class FuncnetClassifier(ClassifierMixin, Estimator):
     max_iter, batch_size: epochs, and rows of a batch; "auto" is 200, or all rows if there are fewer.
     tol, n_iter_no_change: stop after so many epochs without a loss smaller by tol than the best; None: never.
     early_stopping, validation_fraction: hold out a part of the rows, go by its loss, and keep the best params.
-    warm_start: `fit` goes on from what was trained so far, with the same bits as one longer `fit`.
+    warm_start: `fit` continues from the trained params, with the same bits as one longer `fit`.
     class_weight: a dict, class -> factor of its rows' weights, "balanced" for factors that give all classes the same
     weight in all, or for a multilabel indicator a list of dicts.
     callbacks, verbose: as `fn.fit` takes them.

@@ -27,7 +27,7 @@ class FuncnetRegressor(RegressorMixin, Estimator):
     max_iter, batch_size: epochs, and rows of a batch; "auto" is 200, or all rows if there are fewer.
     tol, n_iter_no_change: stop after so many epochs without a loss smaller by tol than the best; None: never.
     early_stopping, validation_fraction: hold out a part of the rows, go by its loss, and keep the best params.
-    warm_start: `fit` goes on from what was trained so far, with the same bits as one longer `fit`.
+    warm_start: `fit` continues from the trained params, with the same bits as one longer `fit`.
     callbacks, verbose: as `fn.fit` takes them.
     jit: train by native code, as `fn.jit` makes it; it needs a C compiler, and gives the same results to rounding.
     random_state: an int, a RandomState or None, from which first params, order of rows and dropout follow.

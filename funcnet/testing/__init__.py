@@ -1,4 +1,4 @@
-"""Prove a layer: its derivatives, and that it keeps every law which funcnet's own layers keep.
+"""Tests of a layer: its derivatives, and every law that funcnet's own layers keep.
 
     check_vjp(layer, (4,))        check_layer(layer, (4,))
 
@@ -45,7 +45,7 @@ def check_vjp(
     1e-12 is demanded (Squire and Trapp 1998); else central differences at 6e-6, and 1e-8. Both relative to the largest.
     labels: which inputs are integers, and below which number, for instance `labels={1: 10}`.
     masks: which inputs are bools; each row of one is True in its first place.
-    domain: takes what is drawn from the standard normal to where the function is defined, for instance `np.exp`.
+    domain: maps standard normal draws to where the function is defined, for instance `np.exp`.
     Raises LawError, which names the law, the place and both numbers.
     """
     subject = Subject(layer, input_shapes, batch, holomorphic, True, labels or {}, masks, domain, 0.0, seed)

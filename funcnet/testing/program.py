@@ -1,4 +1,4 @@
-"""The law of the program: what is compiled computes what the layer's function does."""
+"""The law of the program: the compiled program computes the same as the layer's function."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WHOLE_BATCHES = (2, 3, 600)  # what looks at the whole batch may refuse a single
 
 
 def program_equals_the_function(subject: Subject) -> None:
-    """The compiled program computes what the function does: outputs and all cotangents, in several batches, twice."""
+    """The compiled program gives the outputs and all cotangents of the function, for several batches, twice."""
     for dtype in DTYPES:
         for batch in BATCHES if subject.rowwise else WHOLE_BATCHES:
             point = subject.point(dtype, batch)

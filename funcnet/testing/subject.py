@@ -39,7 +39,7 @@ class Point(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A layer and what its laws need to know of it; the fields are described in `check_layer`."""
+    """A layer and the facts that its laws need; the fields are described in `check_layer`."""
 
     layer: Layer[Any, Any]
     shapes: tuple[Shape, ...]
@@ -120,7 +120,7 @@ def hold(laws: Iterable[Law], subject: Subject) -> None:
 
 
 def hold_with_and_without_key(laws: Iterable[Law], subject: Subject) -> None:
-    """`hold`, and for a random layer once more with a key; what it then draws for a row depends on its place."""
+    """`hold`, and for a random layer once more with a key; its draws for a row then depend on the place of the row."""
     hold(laws, subject)
     if subject.layer.apply.random:
         hold(laws, subject._replace(key=random.key(subject.seed), rowwise=False))

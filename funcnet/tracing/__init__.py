@@ -1,1 +1,1 @@
-"""Values that record NumPy calls, and the primitives that they record. Imports arrays, errors, random and tree."""
+"""Values that record NumPy calls, and the primitives that they record. Imports the ground floor alone."""

@@ -229,7 +229,7 @@ def gru_factors(Y: Any, N: Any, difference: Any, other: Any, D: Any) -> Program:
 
 
 def cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:
-    """At each time the input times its weights and the state times its own, without the row of biases in each."""
+    """At each time step, input and state times their weights, without the rows of biases."""
     (rows, times, _), *others = operands
     return rows * times * sum((shape[0] - 1) * shape[1] for shape in others if len(shape) == 2)
 

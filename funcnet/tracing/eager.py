@@ -1,4 +1,4 @@
-"""Calls of primitives by layers: recorded where they are given values, computed at once where they are given arrays."""
+"""Calls of primitives by layers: recorded on values, computed at once on arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from funcnet.tracing.trace import Value
 
 
 class Eager:
-    """What a form may ask for where it runs at once, see `forms.Memory`."""
+    """The memory of a form that runs at once, see `forms.Memory`."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype: np.dtype[Any] = dtype
@@ -72,11 +72,11 @@ def call(
 
 
 def batch_axis(x: Any) -> int | None:
-    """That of a value; an array needs none."""
+    """The batch axis of a value; an array needs none."""
     return x.batch_axis if isinstance(x, Value) else None
 
 
 def prefix(x: Any, kind: str = "") -> str:
-    """The operator that a value comes from, for an error that the program raises, where it is no longer known."""
+    """The operator that a value comes from, for errors of the running program, which no longer knows it."""
     where = (x.trace.scope or kind) if isinstance(x, Value) else ""
     return f"{where}: " if where else ""

@@ -1,7 +1,7 @@
 """The fastest NumPy instructions for a call: how each kind of call is bound to arrays.
 
-A form takes the memory it may ask for constants and scratch arrays, the call's attributes, its operands and its output,
-all as arrays, and gives instructions, `for f, args in instructions: f(*args)`, with the same result as the plain call.
+A form takes the memory, which makes constants and scratch arrays, the call's attributes, and its operands and output as
+arrays. It returns instructions, `for f, args in instructions: f(*args)`, with the same result as the plain call.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Operands: TypeAlias = tuple[Any, ...]
 Form: TypeAlias = "Callable[[Memory, Attributes, Operands, Any], list[Instruction]]"
 """(memory, attributes, operands, output) -> instructions."""
 
-ROW = 256  # numbers in a row from which on NumPy computes sooner on each row than on a copy of many
+ROW = 256  # numbers in a row from which NumPy is faster in place than on a copy of many rows
 FEW, FEW_RESULTS, MANY_RESULTS, MANY_COLUMNS, LONG_ROWS = 4096, 1200, 8192, 150, 128
 
 
 class Memory(Protocol):
-    """What a form asks the workspace for."""
+    """The arrays that a form may ask the workspace for."""
 
     state: dict[int, Any]
-    """What the calls of a layer of a user's own keep from one to the next, by the identity of the layer's place."""
+    """The residuals of custom layers, from forward to backward call, by the identity of the layer's place."""
 
     def full(self, number: float, like: Any) -> Any:
         """A whole array of one number, laid out like another."""
@@ -39,15 +39,15 @@ class Memory(Protocol):
         ...
 
     def scratch(self, shape: tuple[int, ...]) -> Any:
-        """An array for one instruction to hand to the next."""
+        """An array to pass from one instruction to the next."""
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """An array for all instructions of this call, and for no other's."""
+        """An array for the instructions of this call only."""
         ...
 
     def in_line(self, *arrays: Any) -> tuple[Any, ...]:
-        """The arrays of an elementwise call as vectors, if all lie alike in memory."""
+        """The arrays of an elementwise call as vectors, if all have the same order in memory."""
         ...
 
     def bits(self, array: Any) -> Any:
@@ -55,14 +55,14 @@ class Memory(Protocol):
         ...
 
     def in_rows(self, program: list[Instruction], length: int) -> list[Instruction]:
-        """The same calls, most of which read rows of so many numbers, with gaps between them, the fastest way."""
+        """The same calls, in the fastest way to read rows of so many numbers with gaps between the rows."""
         ...
 
 
 def unbuffered(*program: Instruction) -> None:
-    """Make elementwise calls in which NumPy does not copy rows of `ROW` numbers or more to its buffer.
+    """Make elementwise calls with a small NumPy buffer, so that rows of `ROW` numbers or more are read in place.
 
-    It copies as many rows as the buffer takes, if there are gaps between them, which takes longer than to compute.
+    Otherwise NumPy copies rows with gaps between them to its buffer, which takes longer than the call itself.
     """
     size = np.getbufsize()
     try:
@@ -74,7 +74,7 @@ def unbuffered(*program: Instruction) -> None:
 
 
 def as_arrays(memory: Memory, operands: Operands) -> Operands:
-    """The operands, numbers as 0-d arrays, which NumPy takes in faster."""
+    """The operands, numbers as 0-d arrays, which NumPy accepts faster."""
     return tuple([memory.constant(x) if isinstance(x, (int, float)) else x for x in operands])
 
 
@@ -88,7 +88,7 @@ def plain(run: Callable[..., None]) -> Form:
 
 
 def in_line(run: Callable[..., None]) -> Form:
-    """The call itself, over vectors where the arrays lie alike."""
+    """The call itself, over vectors where all arrays have the same order in memory."""
 
     def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
         return [(run, memory.in_line(*operands, out))]
@@ -97,7 +97,7 @@ def in_line(run: Callable[..., None]) -> Form:
 
 
 def elementwise(ufunc: np.ufunc) -> Form:
-    """A ufunc over vectors where the operands lie alike, its numbers as 0-d arrays."""
+    """A ufunc over vectors where all operands have the same order in memory, its numbers as 0-d arrays."""
 
     def form(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
         arrays = as_arrays(memory, operands)
@@ -112,7 +112,7 @@ def elementwise(ufunc: np.ufunc) -> Form:
 
 
 def in_order_of(memory: Memory, arrays: Operands, out: Any) -> tuple[list[Instruction], Operands]:
-    """A copy first, where one of the arrays lies in another order: half the time of a call that walks through both."""
+    """Copy an array of another order first: this takes half the time of a call that walks through both orders."""
     if out.ndim < 3 or out.size <= FEW or not is_dense(out):
         return [], arrays
     others = [a for a in arrays if a.shape == out.shape and a.dtype.kind == "f" and not lie_alike(a, out)]
@@ -124,10 +124,10 @@ def in_order_of(memory: Memory, arrays: Operands, out: Any) -> tuple[list[Instru
 
 
 def copy(memory: Memory, x: Any, out: Any) -> list[Instruction]:
-    """x into out, which may lie in another order.
+    """Copy x into out, which may have another order in memory.
 
-    An assignment is then fastest, unless it walks through x in steps that share few places in the cache: NumPy's buffer
-    takes in whole rows of x.
+    An assignment is then fastest, unless the steps through x share few places in the cache; then NumPy's buffer, which
+    takes whole rows of x, is faster.
     """
     x, out = memory.in_line(x, out)
     step = abs(x.strides[in_memory_order(out)[-1]]) if x.ndim == out.ndim > 1 else 0
@@ -149,7 +149,7 @@ def extremum(ufunc: np.ufunc) -> Form:
 
 
 def product(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """a b, by the method of the array that leaves the result contiguous."""
+    """a b, with the operands turned so that the result is contiguous."""
     a, b = operands
     if a.ndim == b.ndim == out.ndim == 2:
         if out.flags.c_contiguous:
@@ -164,8 +164,8 @@ def product(memory: Memory, attributes: Attributes, operands: Operands, out: Any
 def contraction(memory: Memory, a: Any, b: Any, out: Any) -> list[Instruction]:
     """a b where the sum runs along the rows of a and of b^T, as in every x^T g.
 
-    OpenBLAS has a fast kernel for it up to so many results only, and for other products a faster one: with AVX-512 it
-    pays to compute some rows at a time, or, where they are short, to copy b into the other order first.
+    OpenBLAS has a fast kernel for it up to a number of results only, and a faster kernel for other products: with
+    AVX-512 it pays to compute some rows at a time or, where they are short, to copy b into the other order first.
     """
     (rows, length), columns = a.shape, b.shape[1]
     if rows * columns > FEW_RESULTS and columns <= MANY_COLUMNS and short_of_kernels():
@@ -182,7 +182,7 @@ def contraction(memory: Memory, a: Any, b: Any, out: Any) -> list[Instruction]:
 def short_of_kernels() -> bool:
     """Whether NumPy computes products with the kernels that OpenBLAS has for AVX-512.
 
-    It takes them where the CPU has that, unless OPENBLAS_CORETYPE names another CPU.
+    OpenBLAS uses them where the CPU has AVX-512, unless OPENBLAS_CORETYPE names another CPU.
     """
     named = os.environ.get("OPENBLAS_CORETYPE", "")
     if named and named.lower() not in ("skylakex", "cooperlake", "sapphirerapids"):
@@ -203,14 +203,14 @@ def inner_product(memory: Memory, attributes: Attributes, operands: Operands, ou
 
 
 def is_dense(a: Any) -> bool:
-    """Whether its elements lie side by side, in whatever order of the axes."""
+    """Whether its elements are without gaps in memory, in any order of the axes."""
     if a.flags.c_contiguous or a.flags.f_contiguous:
         return True
     return bool(a.transpose(in_memory_order(a)).flags.c_contiguous)
 
 
 def lie_alike(a: Any, b: Any) -> bool:
-    """Whether the elements of both, which are dense, lie in the same order."""
+    """Whether two dense arrays have the same order in memory."""
     return a.shape == b.shape and (
         a.strides == b.strides
         or all(length == 1 or p == q for length, p, q in zip(a.shape, a.strides, b.strides, strict=True))
@@ -218,7 +218,7 @@ def lie_alike(a: Any, b: Any) -> bool:
 
 
 def in_memory_order(a: Any) -> list[int]:
-    """The axes as they lie in memory, the outermost first."""
+    """The axes in the order of memory, the outermost first."""
     return sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
 
 
@@ -228,7 +228,7 @@ def inner_into(a: Any, b: Any, out: Any) -> None:
 
 
 def sum_over_axes(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """Sum over axes; of all rows of each feature it is a product with ones, as is the sum of a few numbers."""
+    """Sum over axes. Sums over all rows, and sums of few numbers, are products with ones."""
     (x,), axes = operands, attributes["axes"]
     few = len(axes) == x.ndim and 0 < x.size <= FEW and (x.flags.c_contiguous or x.flags.f_contiguous)
     if few and x.dtype == out.dtype:

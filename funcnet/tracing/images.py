@@ -1,4 +1,4 @@
-"""What convolutions and pools call: each works on arrays, and on values, where it is recorded.
+"""The calls of convolutions and pools, for arrays and for values, which record them.
 
 An image is (rows, height, width, channels), a kernel (height, width, channels of a group, features).
 """
@@ -21,7 +21,7 @@ from funcnet.tracing.trace import Value
 from funcnet.tracing.windows import Window
 
 IMAGE = (3, 1, 2, 0)
-"""The axes of an image as they lie in memory, the outermost first."""
+"""The axes of an image in the order of memory, the outermost first."""
 LIFT = (slice(None), None)
 """The index that makes an image of height 1 of a sequence."""
 
@@ -32,7 +32,7 @@ def convolve_cost(operands: Sequence[Shape], output: Shape, attributes: Attribut
 
 
 def kernel_grad_cost(operands: Sequence[Shape], output: Shape, attributes: Attributes) -> int:
-    """As many as the convolution itself."""
+    """The cost of the convolution itself."""
     return prod(output[:3]) * prod(operands[1])
 
 
@@ -66,7 +66,7 @@ def image(x: Any) -> Any:
 
 
 def lower(x: Any, window: Window, groups: int) -> Any:
-    """L (rows, groups, lowered rows, kernel width, channels of a group, output width), which `convolve` reads."""
+    """The lowered image L: (rows, groups, lowered rows, kernel width, channels of a group, output width)."""
     n, height, width, channels = x.shape
     count = window.output_length(0, height)
     shape = (n, groups, window.lowered_rows(count), window.size[1], channels // groups, window.output_length(1, width))
@@ -98,17 +98,17 @@ def scatter(spreaded: Any, window: Window, height: int, width: int) -> Any:
 
 
 def window_max(x: Any, window: Window) -> Any:
-    """The largest element of each window, padding left out."""
+    """The largest element of each window, without padding."""
     return made(WINDOW_MAX, (x,), pooled(x.shape, window), IMAGE, window=window)
 
 
 def window_max_grad(x: Any, y: Any, g: Any, window: Window) -> Any:
-    """g, shared by the elements of its window that are the largest."""
+    """g, shared among the largest elements of its window."""
     return made(WINDOW_MAX_GRAD, (x, y, g), x.shape, IMAGE, window=window)
 
 
 def window_sum(x: Any, window: Window, *, mean: bool) -> Any:
-    """The sum, or the mean, of each window, padding left out."""
+    """The sum, or the mean, of each window, without padding."""
     return made(WINDOW_SUM, (x,), pooled(x.shape, window), IMAGE, window=window, mean=mean)
 
 
@@ -119,7 +119,7 @@ def window_sum_grad(g: Any, window: Window, height: int, width: int, *, mean: bo
 
 
 def pooled(shape: Shape, window: Window) -> Shape:
-    """The shape of what has one element for each window and channel."""
+    """The shape of an array with one element for each window and channel."""
     return shape[0], window.output_length(0, shape[1]), window.output_length(1, shape[2]), shape[3]
 
 

@@ -1,9 +1,9 @@
 """The gradient of a convolution's kernel.
 
-A row of the output adds L g^T to it, where L is what the row reads and g its cotangent. With 2 to 7 features such
-products are slow, since BLAS computes 8 columns at a time. Those of several rows are then made as one, from taller
-pieces of L and all their rows of g: each row of L also meets rows of g that it has no part in, and still it takes 0.5
-to 0.8 of the time.
+Each row of the output adds L g^T to it: L are the elements that the row reads, g is its cotangent. With 2 to 7 features
+such products are slow, since BLAS computes 8 columns at a time. The products of several rows are then made as one, from
+taller pieces of L and all their rows of g. This also multiplies rows of L by rows of g that do not belong to them, and
+still takes only 0.5 to 0.8 of the time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def weight_grad(memory: Memory, attributes: Attributes, operands: Operands, out:
 
 
 def rows_together(window: Window, count: int, features: int) -> int:
-    """Of how many rows of the output the products are made as one."""
+    """The number of rows of the output whose products are made as one."""
     height = window.size[0]
     if not 1 < features < COLUMNS or window.lowered_step > 1 or height == 1:
         return 1
@@ -42,7 +42,7 @@ def rows_together(window: Window, count: int, features: int) -> int:
 def weight_grad_together(
     memory: Memory, window: Window, together: int, lowered: Any, g: Any, dW: Any
 ) -> list[Instruction]:
-    """The same, of several rows at once: row p of those meets the kernel p rows further down."""
+    """The same, of several rows at once: row p of them meets the kernel p rows further down."""
     (groups, count, features, columns), (height, width) = g.shape, window.size
     taller = window._replace(size=(height + together - 1, width), strides=(together, window.strides[1]))
     view = windows(lowered, taller, count // together)

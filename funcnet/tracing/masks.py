@@ -1,4 +1,4 @@
-"""Masks, arrays of bools: a choice between two values, and what a mask of scores allows."""
+"""Masks, arrays of bools: a choice between two values, and the limits of scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from funcnet.errors import MaskError
 from funcnet.tracing.eager import call, prefix
 from funcnet.tracing.forms import plain
 from funcnet.tracing.primitive import Primitive
-from funcnet.tracing.shapes import BOOL, FUNCTIONS, check_dtypes, common_axis, refuse
+from funcnet.tracing.shapes import FUNCTIONS, check_dtypes, check_numbers, common_axis, is_mask, refuse
 from funcnet.tracing.trace import Trace, Value
 
 
@@ -32,7 +32,8 @@ def emit_where(mask: Any, a: Any, b: Any) -> Value:
     """Record a choice between values or numbers."""
     given: list[Any] = [x for x in (mask, a, b) if isinstance(x, Value)]
     check_dtypes("where", (a, b), given[0].trace.dtype)
-    if getattr(mask, "dtype", None) != BOOL:
+    check_numbers("where", (a, b))
+    if not is_mask(mask):
         refuse("np.where of anything but a mask of bools")
     shape = np.broadcast_shapes(*(getattr(x, "shape", ()) for x in (mask, a, b)))
     axis = common_axis("where", [(x.ndim, x.batch_axis) for x in given], len(shape))
@@ -48,7 +49,7 @@ def where_into(mask: Any, a: Any, b: Any, out: Any) -> None:
 def limits(mask: Any, like: Any) -> Any:
     """Infinity where the mask is true, else minus infinity, in the dtype of `like`.
 
-    Raises MaskError where all of it is False; of an empty batch nothing is.
+    Raises MaskError where all elements are False, except for an empty batch.
     """
     return call(LIMITS, (mask,), mask.shape, like.dtype, 0, where=prefix(mask))
 
@@ -57,8 +58,8 @@ def limits_into(mask: Any, out: Any, *, where: str) -> None:
     """Write infinity where the mask is true, else minus infinity."""
     if mask.size and not mask.any():
         raise MaskError(
-            f"{where}the mask {mask.shape} is False everywhere, so nothing may be seen; True is for what may be: "
-            "if yours marks what may not, give ~mask"
+            f"{where}the mask {mask.shape} is False everywhere, so nothing may be seen; True is for elements that "
+            "may be seen: if yours marks the others, give ~mask"
         )
     out[...] = np.where(mask, np.inf, -np.inf)
 

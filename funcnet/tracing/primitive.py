@@ -1,4 +1,4 @@
-"""What the compiler knows of a kind of call, in one place: recording, planning, binding and listing all ask here."""
+"""All facts about a kind of call, in one place, for recording, planning, binding and listing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from funcnet.arrays import Shape
 from funcnet.tracing import forms
+from funcnet.tracing.shapes import check_numbers, is_mask, refuse
 
 Cost: TypeAlias = Callable[[Sequence[Shape], Shape, forms.Attributes], int]
-"""(shapes of the operands, shape of the output, attributes) -> how many multiply-adds."""
+"""(shapes of the operands, shape of the output, attributes) -> the number of multiply-adds."""
 
 
 def free(operands: Sequence[Shape], output: Shape, attributes: forms.Attributes) -> int:
@@ -27,13 +28,13 @@ class Primitive(NamedTuple):
     form: how it is bound to arrays.
     elementwise: each element of the output is computed from the elements of the operands at the same place alone, so
         that the output may be written over an operand.
-    fusible: several small calls of it may be made as one over operands that lie side by side, to the same bits.
+    fusible: several small calls may be made as one, over operands side by side in memory, with the same bits.
     mask: the output is an array of bools.
-    sums_rows: it adds up over rows where its operands have rows and its output has none.
-    linear_with: it is linear in its values where it has so many constant operands; None: unknown.
-    multiply_adds: how many multiplications, each with an addition, a call makes.
-    opaque: which rows of its output depend on which rows of its operands is unknown.
-    multi_output: its calls have any number of outputs; its form takes a tuple of them, None for one that is not read.
+    sums_rows: it sums over rows where its operands have rows and its output has none.
+    linear_with: the number of constant operands with which it is linear in its values; None: unknown.
+    multiply_adds: the number of multiplications, each with an addition, of a call.
+    opaque: it is unknown which rows of its output depend on which rows of its operands.
+    multi_output: its calls have any number of outputs; its form takes a tuple of them, with None for unread ones.
     """
 
     name: str
@@ -67,7 +68,7 @@ def concatenate_into(*arrays: Any, axis: int) -> None:
 
 
 def reshape_into(x: Any, out: Any) -> None:
-    """Copy x, in row-major order, into an array of another shape, at once where that is a view of either."""
+    """Copy x, in row-major order, into an array of another shape: in one step where one is a view of the other."""
     rows = out.shape[0] if out.ndim else 0
     if rows and x.shape[:1] == (rows,):
         if x.ndim == 2 < out.ndim:
@@ -101,6 +102,13 @@ MASKS: frozenset[np.ufunc] = frozenset(
 )
 FUSIBLE = frozenset({np.add, np.subtract, np.multiply, np.negative})
 LINEAR_WITH: dict[np.ufunc, int] = {np.add: 0, np.subtract: 0, np.negative: 0, np.positive: 0, np.multiply: 1}
+OF_MASKS: dict[np.ufunc, np.ufunc] = {
+    np.add: np.logical_or,
+    np.multiply: np.logical_and,
+    np.maximum: np.logical_or,
+    np.minimum: np.logical_and,
+}
+"""The ufuncs that make a mask of masks alone, and what they are then."""
 EXTREMA = frozenset({np.maximum, np.minimum})
 _UFUNCS: dict[np.ufunc, Primitive] = {np.matmul: MATMUL}
 
@@ -119,6 +127,17 @@ def of_ufunc(ufunc: np.ufunc) -> Primitive:
         )
         found = _UFUNCS.setdefault(ufunc, found)
     return found
+
+
+def by_operands(ufunc: np.ufunc, operands: tuple[Any, ...]) -> np.ufunc:
+    """The ufunc, or the one that it is for operands that are all masks. Refuse what makes no mask of masks."""
+    if all(map(is_mask, operands)):
+        ufunc = OF_MASKS.get(ufunc, ufunc)
+        if ufunc not in MASKS:
+            check_numbers(ufunc.__name__, operands)
+    elif ufunc in BITWISE:
+        refuse(f"np.{ufunc.__name__} of numbers, not masks,")
+    return ufunc
 
 
 ADD, MULTIPLY, COPY = of_ufunc(np.add), of_ufunc(np.multiply), of_ufunc(np.positive)

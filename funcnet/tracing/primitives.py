@@ -1,4 +1,4 @@
-"""What layers call beyond NumPy's own ufuncs: each works on arrays, and on values, where it is recorded."""
+"""The calls of layers beyond NumPy's ufuncs, for arrays and for values, which record them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from funcnet.tracing.forms import nonzero as nonzero_form
 from funcnet.tracing.forms import plain
 from funcnet.tracing.forms import relu_grad as relu_grad_form
 from funcnet.tracing.primitive import CONCATENATE, COPY, INNER, Primitive
-from funcnet.tracing.shapes import FUNCTIONS, joined_shape, refuse
+from funcnet.tracing.shapes import FUNCTIONS, is_mask, joined_shape, refuse
 from funcnet.tracing.trace import Value
 
 
@@ -74,12 +74,12 @@ def gather_into(table: Any, index: Any, out: Any, *, where: str) -> None:
 
 
 def scatter_add(g: Any, index: Any, like: Any) -> Any:
-    """Rows of zeros in the shape of the table `like`, to which each row of g is added where its integer says."""
+    """A table of zeros like `like`, with each row of g added to the row that its integer names."""
     return call(SCATTER_ADD, (g, index), like.shape, like.dtype)
 
 
 def scatter_add_into(g: Any, index: Any, out: Any) -> None:
-    """Add each row of g up where its integer says. One index a number is several times as fast as one a row."""
+    """Add each row of g to the row that its integer names. One flat index a number is faster than one a row."""
     features: int = out.shape[1]
     places = np.add.outer(index * features, np.arange(features))
     out[...] = 0
@@ -133,23 +133,23 @@ def places(labels: Any) -> tuple[Any, ...]:
 
 
 def one_hot(labels: Any, like: Any) -> Any:
-    """Rows of zeros with a 1 where the label says, in the shape and dtype of `like`; `pick` has checked the labels."""
+    """Rows of zeros with a 1 at the label, in the shape and dtype of `like`; `pick` has checked the labels."""
     return call(ONE_HOT, (labels,), like.shape, like.dtype, 0)
 
 
 def one_hot_into(labels: Any, out: Any) -> None:
-    """Write rows of zeros with a 1 where the label says."""
+    """Write rows of zeros with a 1 at the label."""
     out[...] = 0
     out[places(labels)] = 1
 
 
 def labelled(labels: Any, ignored: int, like: Any) -> Any:
-    """1 for each label but the one to be ignored, 0 for that, in the dtype of `like`."""
+    """0 for the label to ignore, 1 for any other, in the dtype of `like`."""
     return call(LABELLED, (labels,), labels.shape, like.dtype, 0, ignored=ignored)
 
 
 def labelled_into(labels: Any, out: Any, *, ignored: int) -> None:
-    """Write 1 for each label but the one to be ignored, 0 for that."""
+    """Write 0 for the label to ignore, 1 for any other."""
     out[...] = labels != ignored
 
 
@@ -180,7 +180,7 @@ def dropout_mask(key: Any, rate: float, like: Any) -> Any:
 
 
 def dropout_mask_into(key: Any, out: Any, *, rate: float) -> None:
-    """Write the mask of dropout; it is drawn in row-major order, however `out` lies in memory."""
+    """Write the mask of dropout, drawn in row-major order, whatever the order of `out` in memory."""
     shape: tuple[int, ...] = out.shape
     draws = generator(key).random(shape, np.float32)
     np.multiply(draws >= rate, 1.0 / (1.0 - rate), out, casting="same_kind")
@@ -203,6 +203,8 @@ DROPOUT_MASK = Primitive("dropout_mask", plain(dropout_mask_into))
 
 def concatenate(values: Sequence[Value], axis: int = 0) -> Value:
     """Record the joining of values along an axis."""
+    if not all(map(is_mask, values)):
+        values = [v * 1.0 if is_mask(v) else v for v in values]
     first = values[0]
     (axis,) = normalize_axis_tuple(axis, first.ndim)
     shape = joined_shape([v.shape for v in values], axis)

@@ -2,8 +2,8 @@
 
     contract("nk(hc),nq(hc)->nkqh", k, q, heads=4)        y[n, k, q, h] = sum_c k[n, k, h, c] q[n, q, h, c]
 
-A letter is an axis; letters in brackets are axes that lie side by side in one, of which h has the length `heads`. The
-axis n is the batch, which every operand and the output have. A letter that the output lacks is summed over.
+A letter is an axis; letters in brackets are axes joined in one, of which h has the length `heads`. The axis n is the
+batch, which every operand and the output have. A letter that the output lacks is summed over.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Spec(NamedTuple):
 
     @property
     def is_product(self) -> bool:
-        """Whether it is a matrix product at each place of the axes that all share."""
+        """Whether it is a matrix product at each index of the shared axes."""
         return len(self.rows) == len(self.columns) == len(self.summed) == 1
 
     def lengths(self, left: Shape, right: Shape, heads: int) -> dict[str, int]:
@@ -156,7 +156,7 @@ def _aligned(array: Any, letters: str, to: str) -> Any:
 
 
 def _stride(letter: str, x: Any, left: str, y: Any, right: str) -> int:
-    """Minus how far apart the elements along an axis lie."""
+    """Minus the stride along an axis, in bytes."""
     array, own = (x, left) if letter in left else (y, right)
     return -abs(int(array.strides[own.index(letter)]))
 
@@ -168,7 +168,7 @@ def form(memory: Memory, attributes: Mapping[str, Any], operands: Operands, out:
 
 
 def cost(operands: Sequence[Shape], output: Shape, attributes: Mapping[str, Any]) -> int:
-    """One for each combination of places along all axes, where something is summed."""
+    """One multiply-add for each combination of indices, where an axis is summed."""
     spec = parsed(attributes["subscripts"])
     left, right = operands
     return prod(spec.lengths(left, right, attributes["heads"]).values()) if spec.summed else 0

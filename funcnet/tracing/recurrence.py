@@ -1,8 +1,8 @@
 """Recurrences over time: the NumPy calls of one step, bound to memory once for each time.
 
-Inside, values lie as (time, features, batch): one step reads and writes whole pieces of memory. The state is stored as
-s_t = [h; 1; x_t], so that one product a step does for input, state and bias. All states and gates are kept for the
-backward calls; the gradient of the weights is one product over all times, s dz^T.
+Inside, arrays are stored as (time, features, batch): one step reads and writes whole pieces of memory. The state is
+stored as s_t = [h; 1; x_t], so that one product a step includes input, state and bias. All states and gates are kept
+for the backward calls; the gradient of the weights is one product over all times, s dz^T.
 
 A value of shape (features, batch, time) whose batch axis is 1 is stored as (time, features, batch).
 
@@ -33,7 +33,7 @@ COLUMNS = 1024  # of copies of states and cotangents side by side, for which a p
 
 
 def run(primitive: Primitive, operands: tuple[Any, ...], outputs: Sequence[Spec], **attributes: Any) -> tuple[Any, ...]:
-    """Record one call, or, given arrays, make it."""
+    """Record one call on values, or make it on arrays."""
     if isinstance(operands[0], Value):
         return operands[0].trace.emit_all(primitive, operands, outputs, **attributes)
     arrays = tuple([_empty(*output) for output in outputs])
@@ -62,14 +62,14 @@ def flat(array: Any) -> Any:
 
 
 def steps_of(memory: Memory, output: Any, shape: Shape, dtype: Any) -> Any:
-    """(time, features, batch) memory of what a call keeps: that of its output, or its own where nothing reads that."""
+    """(time, features, batch) memory that a call keeps: that of its output or, if the output is unread, its own."""
     return memory.empty(shape, dtype) if output is None else over_time(output)
 
 
 def states(
     memory: Memory, x: Any, size: int, output: Any, attributes: Attributes, lengths: Any, initial: Any
 ) -> tuple[Any, Program]:
-    """The states [h; 1; x] before each time and after the last, and what sets all but those that steps compute."""
+    """The states [h; 1; x] before each time and after the last, and the instructions that set x, 1 and h_0."""
     rows, times, features = x.shape
     S = steps_of(memory, output, (times + 1, size + 1 + features, rows), x.dtype)
     program: Program = [
@@ -100,7 +100,7 @@ def clear_padding(steps: Any, lengths: Any) -> None:
 
 
 def results(parts: Sequence[Any], out: Any, lengths: Any) -> Program:
-    """Write those of all times, or the last of each sequence: as many parts of a state as the output has room for."""
+    """Write the states of all times, or the last of each sequence: as many parts as the output has room for."""
     program: Program = []
     if out is None:
         return program
@@ -127,7 +127,7 @@ def take_last(states: Any, lengths: Any, out: Any) -> None:
 
 
 def cotangents(memory: Memory, g: Any, size: int, times: int, lengths: Any) -> tuple[list[tuple[Any, Any]], Program]:
-    """For each part of the state (its cotangent after the last time, those of all states or None); what sets them."""
+    """For each part of the state (its last cotangent, those of all states or None); and the instructions before."""
     parts: list[tuple[Any, Any]] = []
     program: Program = []
     for part in in_parts(g, size):
@@ -175,23 +175,23 @@ def input_cotangents(memory: Memory, W: Any, dz: Any, dx: Any) -> Program:
 
 
 def unpacked(operands: Operands, count: int, attributes: Attributes) -> tuple[Any, ...]:
-    """So many operands, and the lengths and the initial state, each None where it is not given."""
+    """The first operands, then the lengths and the initial state, each None where it is not given."""
     given = dict(zip(attributes["given"], operands[count:], strict=True))
     return (*operands[:count], given.get("lengths"), given.get("state"))
 
 
 def spans(times: int, longest: int) -> list[slice]:
-    """The times in order, so many at once at most."""
+    """The times in order, in spans of at most this length."""
     return [slice(start, min(start + longest, times)) for start in range(0, times, longest)]
 
 
 def numbers(dtype: Any) -> tuple[Any, Any]:
-    """1 / 2 and 1, as 0-d arrays, which NumPy takes in faster than Python's numbers."""
+    """1 / 2 and 1, as 0-d arrays, which NumPy accepts faster than Python's numbers."""
     return np.array(0.5, dtype), np.array(1, dtype)
 
 
 def time_product(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> Program:
-    """M = sum_t s_t dz_t^T, of so many times at once that copies of these in a row stay in the cache.
+    """M = sum_t s_t dz_t^T, over spans of times whose copies side by side stay in the cache.
 
     With the attribute `blocks`, pairs of slices of rows and of columns, only these blocks of M are computed.
     """
@@ -221,7 +221,7 @@ TIME_PRODUCT = Primitive("time_product", time_product, sums_rows=True)
 
 
 def reverse(x: Any, *lengths: Any) -> Any:
-    """The times in the reverse order, a view; with lengths, those of each sequence alone, and 0 past them."""
+    """The times in reverse order, a view; with lengths, each sequence reversed by itself, and 0 past its end."""
     if not lengths:
         return x[:, ::-1]
     (y,) = run(REVERSE, (x, *lengths), [(x.shape, x.dtype, 0)])

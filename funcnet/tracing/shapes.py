@@ -1,4 +1,4 @@
-"""Shapes and batch axes of recorded slices and products, and the refusal of what cannot be recorded."""
+"""Shapes and batch axes of recorded slices and products, and errors for calls that cannot be recorded."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Spec: TypeAlias = tuple[Shape, np.dtype[Any], int | None]
 """The shape, dtype and batch axis of a value."""
 Axes: TypeAlias = int | Shape | None
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
-"""The functions that record a NumPy function that is no ufunc."""
+"""NumPy function that is no ufunc -> the function that records it."""
 RECORDABLE = "write it in NumPy ufuncs, operators, @, sum, max, reshape and slices, or use a custom_layer"
 
 
 def check_dtypes(name: str, operands: Iterable[Any], dtype: np.dtype[Any]) -> None:
-    """Refuse what is neither of the trace's dtype, nor a mask, nor a Python number."""
+    """Refuse operands that have neither the trace's dtype nor are masks or Python numbers."""
     for operand in operands:
         if type(operand) in (float, int):
             continue
@@ -38,12 +38,26 @@ def check_dtypes(name: str, operands: Iterable[Any], dtype: np.dtype[Any]) -> No
             raise DTypeError(f"{what} of dtype {found} meets {dtype}: {fix}")
 
 
+def is_mask(x: Any) -> bool:
+    """Whether this is an array, or a value, of bools."""
+    return getattr(x, "dtype", None) == BOOL
+
+
+def check_numbers(name: str, operands: Iterable[Any]) -> None:
+    """Refuse operands that are all masks, of which NumPy makes no numbers, or only those of half precision."""
+    if all(map(is_mask, operands)):
+        raise TracingError(
+            f"np.{name} of nothing but masks cannot be recorded: make numbers of one, as mask * x.dtype.type(1), "
+            "or combine them by &, |, ^ and ~"
+        )
+
+
 class MissingAttributeError(TracingError, AttributeError):
     """A TracingError that `hasattr` understands."""
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise the error that names what cannot be recorded, and the fix."""
+    """Raise the error that names the call that cannot be recorded, and the fix."""
     raise TracingError(f"{what} cannot be recorded: {RECORDABLE}")
 
 
@@ -94,7 +108,7 @@ View: TypeAlias = Transpose | Reshape | Slice
 
 
 def sliced_axis(index: tuple[Any, ...], ndim: int, axis: int) -> int:
-    """Where an axis that is kept whole comes to stand."""
+    """The place, in the slice, of an axis that is kept whole."""
     rest = [slice(None)] * (ndim - sum(step is not None and step is not Ellipsis for step in index))
     at = next((i for i, step in enumerate(index) if step is Ellipsis), len(index))
     source = place = 0
@@ -175,5 +189,5 @@ def permutation(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 
 
 def rows_innermost(batch_axis: int | None, ndim: int) -> tuple[int, ...] | None:
-    """The order in memory of the axes of an image: channels outermost, rows innermost; None as usual."""
+    """The axes of an image in memory: channels outermost, rows innermost; None for the usual order."""
     return (ndim - 1, *range(1, ndim - 1), 0) if batch_axis == 0 and ndim > 2 else None

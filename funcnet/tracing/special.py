@@ -7,7 +7,7 @@ P and Q are the Chebyshev interpolants of degree 10 and 21 of (Phi(sqrt s) - 1 /
 exp(x^2 / 2) Phi(-x) from 1 to 40, beyond which exp(-x^2 / 2) rounds to 0, computed with 40 digits; their errors are
 below 3e-19 and 3e-17 of the value, so that rounding alone is left: some 6 units in the last place, and below 0 up to
 x^2 / 2 more, which exp makes of the rounding of its argument. In single precision those of degree 5 and 10 do, with
-errors below 1e-9 and 8e-9: half the time.
+errors below 1e-9 and 8e-9, in half the time.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ SINGLE = (
     ),
 )
 """P and Q for single precision."""
-PART = 16384  # numbers that are computed at a time, in passes that stay in the cache
+PART = 16384  # numbers computed at a time, so that all passes stay in the cache
 
 
 def normal_cdf(x: Any) -> Array:

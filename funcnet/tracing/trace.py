@@ -1,8 +1,8 @@
 """Record NumPy calls instead of making them.
 
 A layer's function is plain NumPy. Given ndarrays it computes; given `Value`s, arrays that do not exist yet, each
-operation appends one `Call` to the `Trace` they belong to. Every value is written by exactly one call, so what reads
-what, how long a value lives and what may be overwritten are facts that can be read off the list of calls.
+operation appends one `Call` to the `Trace` of the values. Every value is written by exactly one call. So the list of
+calls determines the readers of a value, its lifetime, and whether it may be overwritten.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from funcnet.tracing.forms import Attributes, Operands
-from funcnet.tracing.primitive import BITWISE, MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
+from funcnet.tracing.primitive import MATMUL, MAX, RESHAPE, SUM, Primitive, by_operands, of_ufunc
 from funcnet.tracing.shapes import (
     BOOL,
     FUNCTIONS,
@@ -29,6 +29,7 @@ from funcnet.tracing.shapes import (
     Transpose,
     View,
     check_dtypes,
+    check_numbers,
     common_axis,
     permutation,
     product_shape,
@@ -44,8 +45,8 @@ class Call:
     """One call of a primitive: it reads its inputs (values, arrays, numbers) and writes its outputs.
 
     operands: the values among the inputs.
-    attributes: its options by name: plain data.
-    scope: the operator that it comes from, for listings and errors.
+    attributes: options by name; plain data.
+    scope: the operator that made the call, for listings and errors.
     """
 
     __slots__ = ("attributes", "inputs", "operands", "outputs", "primitive", "scope")
@@ -71,16 +72,16 @@ class Call:
         return output
 
     def multiply_adds(self) -> int:
-        """How many multiplications, each with an addition, it makes."""
+        """The number of multiplications, each with an addition."""
         return self.primitive.multiply_adds([x.shape for x in self.operands], self.outputs[0].shape, self.attributes)
 
 
 class Trace:
     """The calls recorded so far, in the order in which they were made.
 
-    dtype: of all floating values.      rows: how many rows the values hold.
+    dtype: of all floating values.      rows: the number of rows of the values.
     total: the rows of the whole batch, of which the trace may hold one block.
-    scope: where the calls come from, for listings: set by the caller of the layers.
+    scope: the operator that makes the next calls, set by the caller of the layers.
     """
 
     def __init__(self, dtype: np.dtype[Any], rows: int, total: int | None = None) -> None:
@@ -140,15 +141,15 @@ class Trace:
 
 
 class Value(NDArrayOperatorsMixin):
-    """An array to be: its shape and dtype are known, its content is not.
+    """A symbolic array, of known shape and dtype and unknown content.
 
-    batch_axis: which axis is the batch; None where there is none.
+    batch_axis: the axis of the batch; None where there is none.
     call: the call that writes it; None for inputs, params and views.
     base, view: a view is `view(base)` and costs no call when the program runs.
-    order: its axes as they lie in memory, the outermost first; None: features first, then the other axes.
-    offset: for a parameter, and for its cotangent, the place in the flat vector of all params.
-    use_count, last, buffer, ones: how often it is read, by which call last, where it lives, and the view of it that has
-    one more feature, constantly 1: written by the plan.
+    order: its axes in the order of memory, the outermost first; None: features first, then the other axes.
+    offset: of a parameter, and of its cotangent, in the flat vector of all params.
+    use_count, last, buffer, ones: the number of readers, the last of them, the buffer, and the view with one more
+    feature, constantly 1. The plan sets these on its copies.
     """
 
     __slots__ = (
@@ -173,7 +174,7 @@ class Value(NDArrayOperatorsMixin):
 
     @property
     def root(self) -> Value:
-        """The value whose memory this one is."""
+        """The value whose memory this one uses: the base of all its views, or itself."""
         value = self
         while value.base is not None:
             value = value.base
@@ -220,21 +221,17 @@ class Value(NDArrayOperatorsMixin):
         if ufunc.nout != 1 or (ufunc.signature and ufunc is not np.matmul):
             refuse(f"np.{ufunc.__name__}, which has {ufunc.nout} outputs of signature {ufunc.signature},")
         check_dtypes(ufunc.__name__, inputs, self.trace.dtype)
+        ufunc = by_operands(ufunc, inputs)
         if ufunc is np.matmul:
             return self._matmul(*inputs)
-        shape = self.shape
-        others = [x.shape for x in inputs if x is not self and type(x) not in (float, int)]
-        if any(other != shape for other in others):
-            shape = np.broadcast_shapes(shape, *others)
+        shapes = [x.shape for x in inputs if type(x) not in (float, int)]
+        shape = np.broadcast_shapes(*shapes) if any(s != self.shape for s in shapes) else self.shape
         values = [x for x in inputs if isinstance(x, Value)]
         primitive = of_ufunc(ufunc)
         if ufunc is np.multiply and type(inputs[1]) is float and inputs[1] == 1.0 and self.dtype != BOOL:
             return self
-        if ufunc in BITWISE and any(v.dtype != BOOL for v in values):
-            refuse(f"np.{ufunc.__name__} of numbers, not masks,")
         axis = common_axis(ufunc.__name__, [(v.ndim, v.batch_axis) for v in values], len(shape))
-        dtype = BOOL if primitive.mask else self.trace.dtype
-        return self.trace.emit(primitive, inputs, shape, dtype, axis)
+        return self.trace.emit(primitive, inputs, shape, BOOL if primitive.mask else self.trace.dtype, axis)
 
     def _matmul(self, a: Any, b: Any) -> Value:
         """The product of two values of two axes or more; those before the last two are broadcast."""
@@ -257,6 +254,7 @@ class Value(NDArrayOperatorsMixin):
 
     def max(self, axis: Axes = None, keepdims: bool = False) -> Value:
         """Largest element along axes, or of all."""
+        check_numbers("max", (self,))
         return self._reduce(MAX, axis, keepdims)
 
     def _reduce(self, primitive: Primitive, axis: Axes, keepdims: bool) -> Value:
@@ -285,10 +283,10 @@ class Value(NDArrayOperatorsMixin):
         return self.as_view(Slice(index), shape, batch_axis)
 
     def __bool__(self) -> bool:
-        """Refused: its content is not known yet."""
+        """Refused: the content is not known yet."""
         refuse("a branch on a value, or its conversion to a number, before it is known")
 
-    if not TYPE_CHECKING:  # or it would count as whatever protocol is asked for
+    if not TYPE_CHECKING:  # or it would count as an implementation of any protocol
         __float__ = __int__ = __index__ = __bool__
 
         def __getattr__(self, name: str) -> NoReturn:

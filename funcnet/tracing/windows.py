@@ -1,4 +1,4 @@
-"""Windows that slide over two axes, and how their products, sums and maxima are made of a few large NumPy calls.
+"""Windows that slide over two axes: their products, sums and maxima as a few large NumPy calls.
 
 Images are (rows, height, width, channels), stored as (channels, height, width, rows): each call then runs over long
 contiguous rows. A product with windows is made in two steps. `lower` copies the image once for each column of the
@@ -31,22 +31,22 @@ class Window(NamedTuple):
     padding: tuple[Pair, Pair]
 
     def extent(self, axis: int) -> int:
-        """How many elements lie between the first and the last of a window, those two included."""
+        """The number of elements from the first to the last of a window, both included."""
         return (self.size[axis] - 1) * self.dilation[axis] + 1
 
     def output_length(self, axis: int, length: int) -> int:
-        """How many windows fit along an axis of that length, at least 0."""
+        """The number of windows that fit along an axis of that length, at least 0."""
         return max(0, (length + sum(self.padding[axis]) - self.extent(axis)) // self.strides[axis] + 1)
 
     def span(self, axis: int, place: int, length: int, count: int) -> tuple[slice, slice]:
-        """The windows whose element number `place` is not padding, and those elements of the input."""
+        """The windows whose element `place` is not padding, and these elements of the input."""
         step, first = self.strides[axis], place * self.dilation[axis] - self.padding[axis][0]
         start = min(max(0, -(first // step)), count)
         stop = max(start, min(count, (length - 1 - first) // step + 1))
         return slice(start, stop), slice(first + start * step, max(0, first + (stop - 1) * step + 1), step)
 
     def places(self, image: Any, output: Any) -> Iterator[tuple[int, int, Any, Any]]:
-        """For each element of the window its place, the part of the output, and the part of the image it reads."""
+        """For each element of the window: its place, the windows that have it, and the elements of the image."""
         for i in range(self.size[0]):
             rows, image_rows = self.span(0, i, image.shape[1], output.shape[1])
             for j in range(self.size[1]):
@@ -55,22 +55,22 @@ class Window(NamedTuple):
                     yield i, j, (slice(None), rows, columns), (slice(None), image_rows, image_columns)
 
     def row(self, image: Any) -> int:
-        """How many numbers that lie side by side are read at once for one place of the window."""
+        """The contiguous numbers that are read at once for one place of the window."""
         n: int = image.shape[0]
         return n * self.output_length(1, image.shape[2]) if self.strides[1] == 1 else n
 
     @property
     def rows_overlap(self) -> bool:
-        """Whether windows that share a row of the image share one of L, which is not so where they have gaps."""
+        """Whether windows that share a row of the image share a row of L; not so for dilated windows."""
         return self.dilation[0] == 1 or self.size[0] == 1
 
     @property
     def lowered_step(self) -> int:
-        """How many rows of L there are from one window to the next."""
+        """The number of rows of L from one window to the next."""
         return self.strides[0] if self.rows_overlap else self.size[0]
 
     def lowered_rows(self, count: int) -> int:
-        """How many rows L has, for so many windows."""
+        """The number of rows of L for this number of windows."""
         return (count - 1) * self.lowered_step + self.size[0] if count else 0
 
 
@@ -88,7 +88,7 @@ def by_rows(image: Any, groups: int) -> Any:
 
 
 def windows(lowered: Any, window: Window, count: int) -> Any:
-    """What each row of the output reads of L, (groups, output height, kernel elements, width * rows), a view."""
+    """The part of L for each row of the output, (groups, output height, kernel elements, width * rows), a view."""
     n, groups, _, kw, channels, width = lowered.shape
     stored = lowered.transpose(1, 2, 3, 4, 5, 0)
     columns, item = width * n, lowered.itemsize
@@ -144,7 +144,7 @@ def product(memory: Memory, attributes: Attributes, operands: Operands, out: Any
 
 
 def spread(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """D = W g: what each element of the window is to add to the image."""
+    """D = W g: the cotangent for each element of the window."""
     g, weight = operands
     groups = out.shape[1]
     stored = out.transpose(1, 2, 3, 4, 5, 6, 0)
@@ -153,7 +153,7 @@ def spread(memory: Memory, attributes: Attributes, operands: Operands, out: Any)
 
 
 def scatter(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """Add D up where the windows read the image."""
+    """Add D to the elements of the image that the windows read."""
     (spreaded,) = operands
     n, groups, _, _, _, channels, _ = spreaded.shape
     image = in_memory(out).reshape(groups, channels, *out.shape[1:3], n).transpose(4, 2, 3, 0, 1)
@@ -178,7 +178,7 @@ def total(memory: Memory, attributes: Attributes, operands: Operands, out: Any) 
 
 
 def share_of_each(window: Window, image: Any, output: Any) -> Any:
-    """1 / the number of elements of each window that are no padding; one number where it is the same for all."""
+    """1 / the number of elements of each window without padding; one number where all are equal."""
     count = np.zeros((1, *output.shape[1:3], 1), output.real.dtype)
     for _, _, part, _ in window.places(image, output):
         count[part] += 1
@@ -186,7 +186,7 @@ def share_of_each(window: Window, image: Any, output: Any) -> Any:
 
 
 def over_windows(ufunc: np.ufunc, start: float, window: Window, image: Any, out: Any) -> list[Instruction]:
-    """Take in the elements of all windows, one place after the other."""
+    """Reduce the elements of all windows, one place of the window after the other."""
     (_, _, part, image_part), *rest = window.places(image, out)
     first = image[image_part] if out[part].shape == out.shape else start
     program: list[Instruction] = [(out.__setitem__, (..., first))]
@@ -211,7 +211,7 @@ def total_grad(memory: Memory, attributes: Attributes, operands: Operands, out: 
 
 
 def maximum_grad(memory: Memory, attributes: Attributes, operands: Operands, out: Any) -> list[Instruction]:
-    """Share g among the elements of its window that are the largest: the NaN, where there are some.
+    """Share g among the largest elements of its window; NaN counts as largest.
 
     Bools take a quarter of the memory of numbers. Their product with the bits of the share is 0 elsewhere, even where
     the share is infinite or NaN.
@@ -248,12 +248,12 @@ def tally(memory: Memory, y: Any, places: int) -> tuple[Any, Any]:
 
 
 def sum_of_marks(marks: Any, count: Any) -> None:
-    """How many places of each window are marked."""
+    """The number of marked places of each window."""
     np.add.reduce(marks.view(np.uint8), 0, count.dtype, count)
 
 
 def mark_nan(pairs: list[tuple[Any, Any]], marks: Any, count: Any) -> None:
-    """Mark the NaN of windows that have some, of which no element equals the largest."""
+    """Mark the NaN of windows with NaN; there no element equals the largest."""
     if not count.all():
         for x, mark in pairs:
             np.logical_or(mark, np.isnan(x), mark)

@@ -1,1 +1,1 @@
-"""Gradients, training steps, the loop, its data and its metrics. Imports networks and optimizers."""
+"""Gradients, training steps, the loop, its data and its metrics. Imports optimizers and all below it."""

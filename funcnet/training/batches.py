@@ -1,4 +1,4 @@
-"""Data as they come, made arrays once; and mini-batches of their rows.
+"""Data of the user, made arrays once, and mini-batches of their rows.
 
 Data are one of two things. Arrays of all rows: a tuple or list such as (x, target), whose items are arrays, DataFrames,
 Series, lists of numbers, sparse matrices, np.memmap, or anything else with `__array__`; or one such array alone.
@@ -49,13 +49,13 @@ def minibatches(
 ) -> Iterator[Batch]:
     """Batches of rows, in an order drawn from the key; without one in their own order.
 
-    data: arrays of all rows, such as (x, target), or batches, which are handed on and for which there is no batch_size.
+    data: arrays of all rows, such as (x, target), or batches, which are passed on as they are, without batch_size.
     A tuple or list of arrays, DataFrames, Series, lists, sparse matrices is arrays of all rows; a list of tuples is
     batches. Of an array in any memory layout, and of np.memmap, only the rows of the batch are read. A sparse
     matrix becomes dense batch by batch; its integers become floats.
     The last batch is smaller where batch_size does not divide the number of rows. That costs a step a second program,
     made once; drop_last leaves the batch out.
-    Raises OptionError, DTypeError for what is no array of numbers, ShapeError for arrays of different lengths.
+    Raises OptionError for bad options, DTypeError for anything but numbers, ShapeError for arrays of different lengths.
 
     Example: `for x, target in fn.minibatches((x, target), 32, fn.fold_in(key, epoch)): ...`.
     """
@@ -84,7 +84,7 @@ def _minibatches(data: Rows, stop: int, size: int, order: npt.NDArray[np.int64] 
 
 
 def rows_of(x: Any, which: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Those rows, at the cost of no others."""
+    """These rows; no other row is read."""
     if not is_array(x):
         return _dense(x[which])
     if isinstance(which, slice):
@@ -106,7 +106,7 @@ def number_of_rows(data: Rows) -> int:
 
 
 def accept_data(name: str, data: Any, batch_size: int | None = None) -> Rows | Iterable[Any]:
-    """Arrays of all rows, made once of what was given; or the iterable of batches as it is."""
+    """The data as arrays of all rows, made once; an iterable of batches as it is."""
     if isinstance(data, Rows):
         return data
     given = cast("list[Any]", data)
@@ -129,7 +129,7 @@ def accept_data(name: str, data: Any, batch_size: int | None = None) -> Rows | I
 
 
 def can_be_read_again(data: object) -> bool:
-    """Whether going through data a second time gives the same again; an iterator is used up by the first."""
+    """Whether data can be read a second time; an iterator is used up by the first."""
     return isinstance(data, Rows) or iter(cast("Iterable[Any]", data)) is not data
 
 

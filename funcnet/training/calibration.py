@@ -29,19 +29,20 @@ def calibrate(net: Layer[P, Any], params: P | Fit[Any], data: Data, batch_size: 
 
     m = mean x        v = mean (x - m)^2        in float64, merged from batch to batch (Chan et al. 1979)
 
-    One after the other in forward order, so that a batch_norm behind another sees what the calibrated one gives. These
+    They are calibrated one after the other, in forward order, so that each sees the outputs of calibrated ones. These
     are the exact statistics of the population under the final params, behind which a running average lags (Ioffe and
     Szegedy 2015, algorithm 2; Wu and Johnson 2021). Algorithm 2 multiplies by m / (m - 1) because it averages the
     variances of batches of m rows; the variance of all rows needs no such factor.
 
-    `fit` does this to the params that it returns and validates; it is for a loop of your own.
-    params: or a `Fit`, whose params are taken.
-    data: as `evaluate` takes them: arrays of all rows, such as (x, target), all at once or batch_size at a time; or
-    batches, gone through once for each batch_norm. Of every batch the inputs of the network are read. An array alone
-    is an input alone; a list of arrays whose rows have the shape of the first's is a list of such batches.
-    What params held of mean and var before is forgotten. Under `shared` the first place counts.
-    Where training goes on, decay of weights shrinks mean and var too, unless `mask` leaves them out.
-    Raises OptionError for an iterator, which can be gone through but once, ShapeError where there are no rows.
+    `fit` calibrates the params that it validates and returns; call this after a loop of your own.
+    params: params, or a `Fit`, whose params are taken.
+    data: as for `evaluate`: arrays of all rows, such as (x, target), all at once or batch_size at a time; or batches,
+    read once for each batch_norm. Only the inputs of the network are read. A single array is one input; a list of
+    arrays whose rows have one shape is a list of batches of that input.
+    Earlier values of mean and var are replaced. A shared batch_norm is calibrated at its first place in forward order.
+    If training continues, weight decay shrinks mean and var too, unless its `mask` leaves them out.
+    Raises OptionError for an iterator, which can be read only once, ShapeError where there are no rows.
+    Example: `params = fn.calibrate(net, params, (x, target))`.
     """
     check("calibrate", (net,), multi_output=True)
     own: P = params_of(params)
@@ -63,7 +64,7 @@ def _inputs_alone(data: Any) -> Any:
 def with_statistics(
     apply: Function[P, Any], params: P, data: Data, batch_size: int | None, taken: Callable[[int], int]
 ) -> P:
-    """What `calibrate` returns; taken: of so many arrays in a batch, how many are inputs of the network."""
+    """The calibrated params. taken: number of arrays in a batch -> number of them that are inputs of the network."""
     given = accept_data("calibrate: data", data, batch_size)
     if not can_be_read_again(given):
         raise OptionError("calibrate: data is an iterator, which can be gone through but once: pass a list of batches")
@@ -100,7 +101,7 @@ def lacks_statistics(params: Any) -> bool:
 
 
 class Moments(NamedTuple):
-    """How many rows there are, their mean, and the sum of the squares of what they differ from it."""
+    """The number of rows, their mean, and the sum of their squared differences from it."""
 
     rows: int
     mean: Any

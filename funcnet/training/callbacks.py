@@ -1,4 +1,4 @@
-"""What `fit` calls after every epoch, and what it makes of what they return."""
+"""The callbacks of `fit`, called after every epoch, and the display of its progress."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from funcnet import tree
 from funcnet.arrays import copied, is_array
 from funcnet.calling import check_takes
 from funcnet.errors import OptionError
+from funcnet.options import flag
 from funcnet.training.calibration import without_statistics
 from funcnet.training.fit_result import Fit
 
@@ -32,7 +33,7 @@ class Listeners:
             check_takes(f"fit: callback {i}", function, "fitted")
 
     def call(self, fitted: Fit[Any]) -> tuple[Fit[Any], bool]:
-        """(the Fit to go on from, whether to stop): each callback sees what the one before it returned."""
+        """(the Fit to continue from, whether to stop); each callback sees the Fit that the one before it returned."""
         stops = False
         for i, function in enumerate(self.functions):
             result: Any = function(fitted)
@@ -43,16 +44,44 @@ class Listeners:
             elif result is not None and i not in self.warned:
                 self.warned.add(i)
                 warnings.warn(
-                    f"fit: callback {i} returned {result!r:.60}, which is ignored: return True to stop, a Fit to go on "
-                    "from it, or None",
+                    f"fit: callback {i} returned {result!r:.60}, which is ignored: return True to stop, a Fit to "
+                    "continue from it, or None",
                     UserWarning,
                     stacklevel=3,
                 )
         return fitted, stops
 
 
+class Display:
+    """The progress of one `fit`: a bar around the epochs, a line for each, or neither."""
+
+    def __init__(self, progress: Any, verbose: bool, epochs: int) -> None:
+        if progress is not None and not callable(progress):
+            what = "a function of the epochs, such as tqdm.tqdm"
+            raise OptionError(f"fit: progress must be {what}, not {progress!r:.60}")
+        self.progress: Any = progress
+        self.verbose = flag("fit: verbose", verbose)
+        self.epochs = epochs
+        self.bar: Any = None
+
+    def epochs_from(self, first: int) -> Iterable[int]:
+        """The numbers of the epochs to come, in the bar where there is one."""
+        left = range(first, self.epochs)
+        self.bar = left if self.progress is None else self.progress(left)
+        return cast("Iterable[int]", self.bar)
+
+    def show(self, fitted: Fit[Any]) -> None:
+        """Show the numbers of the last epoch."""
+        shown = numbers(fitted.history)
+        if hasattr(self.bar, "set_postfix"):
+            self.bar.set_postfix(shown)
+        if self.verbose:
+            line = "  ".join(f"{name} {value}" for name, value in shown.items())
+            print(f"epoch {fitted.epochs}/{self.epochs}  {line}", flush=True)
+
+
 def _replacement(i: int, given: Fit[Any], before: Fit[Any]) -> Fit[Any]:
-    """The Fit that a callback returned, as `fit`'s own, after checking that training can go on from it."""
+    """A copy of the Fit that a callback returned, after checking that training can continue from it."""
     where = f"fit: callback {i} returned a Fit whose"
     for name in ("last", "params", "state"):
         new, old = (without_statistics(getattr(fitted, name)) for fitted in (given, before))
@@ -71,5 +100,5 @@ def _spec(x: Any) -> tuple[Any, ...]:
 
 
 def numbers(history: dict[str, Any]) -> dict[str, str]:
-    """The numbers of the last epoch, as they are shown."""
+    """The numbers of the last epoch, as text."""
     return {name: f"{values[-1]:.4g}" for name, values in history.items() if np.ndim(values) == 1}

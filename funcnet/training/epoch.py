@@ -20,7 +20,7 @@ from funcnet.training.steps import Metric
 from funcnet.training.weighing import Weigh
 
 P = TypeVar("P", default=Any)
-GROUP_BYTES = 1 << 22  # of batches that one call of native code goes through
+GROUP_BYTES = 1 << 22  # the most bytes of batches for one call of native code
 
 
 class Loop(NamedTuple):
@@ -42,7 +42,7 @@ def after_epoch(loop: Loop, fitted: Fit[P], batches: Iterator[Batch], key: Key |
     metrics: Mapping[str, Metric] = step.metrics
     parts: list[tuple[Any, ...]] = []
     if step.scans and not metrics and (key is None or not step.random):
-        for group in alike(batches):
+        for group in grouped(batches):
             params, state = scanned(loop, params, state, group, mean)
     else:
         params, state, parts = stepped(loop, params, state, batches, key, mean)
@@ -51,7 +51,7 @@ def after_epoch(loop: Loop, fitted: Fit[P], batches: Iterator[Batch], key: Key |
     return params, state, {"loss": mean.value(), **(of_all_rows(metrics, parts) if parts else {})}
 
 
-def alike(batches: Iterator[Batch]) -> Iterator[list[Batch]]:
+def grouped(batches: Iterator[Batch]) -> Iterator[list[Batch]]:
     """The batches in order, in groups of the same shapes and dtypes that take little memory."""
     group: list[Batch] = []
     for batch in batches:
@@ -69,7 +69,7 @@ def bytes_of(batch: Batch) -> int:
 
 
 def scanned(loop: Loop, params: Any, state: Any, group: list[Batch], mean: Mean) -> tuple[Any, Any]:
-    """(params, state) after the steps on batches that are alike, in one call where that is possible."""
+    """(params, state) after the steps on batches of one shape and dtype, in one call where that is possible."""
     arrays = tuple(np.stack(column) for column in zip(*group, strict=True))
     found = loop.step.scanned(params, state, arrays, None)
     if found is None:

@@ -50,15 +50,15 @@ def evaluate(
     data: Data,
     batch_size: int | None = None,
 ) -> Any:
-    """A loss or a metric of all rows at once: metric(*outputs, *targets), the outputs computed batch by batch.
+    """Compute a loss or a metric of all rows at once: metric(*outputs, *targets).
 
-    metrics: a loss, a metric such as `fn.accuracy`, or a dict of them, for which a dict of results comes back; None
-    where the network's output is the loss itself: its mean over the batches, by their rows, or by the sum of their
+    metrics: a loss, a metric such as `fn.accuracy`, or a dict of them, which gives a dict of results. None where the
+    network's output is the loss itself: the result is its mean over the batches, by their rows, or by the sum of their
     weights where the output operator is a weighted loss whose weights are an input of the network.
-    params: or a `Fit`, whose params are taken.
-    data: as `fn.minibatches` takes them. batch_size: for data in arrays; by default all rows at once. The outputs and
-    targets of all batches are held in memory, so that every metric is exact. Where their rows have several shapes, as
-    sequences of different lengths have, a loss is the mean over the batches by their weights.
+    params: params, or a `Fit`, whose params are taken.
+    data, batch_size: as for `fn.minibatches`. The outputs are computed batch by batch and, like the targets, held in
+    memory, so that every metric is exact. Where rows of several batches differ in shape, as sequences of different
+    lengths do, a loss is the mean over the batches by their weights.
     Raises OptionError for data without a batch, ShapeError for a loss of one number a row and for a metric of rows of
     several shapes.
     Example: `fn.evaluate(net, {"mse": fn.mse(), "r2": fn.r2}, params, (x, target))`.
@@ -82,7 +82,7 @@ def scores(
     batch_size: int | None,
     taken: Callable[[int], int],
 ) -> dict[str, Any]:
-    """Each metric of all rows; taken: of so many arrays in a batch, how many are inputs of the network."""
+    """Each metric of all rows. taken: number of arrays in a batch -> number of them that are inputs of the network."""
     functions = {name: score_function(name, metric) for name, metric in metrics.items()}
     parts: list[tuple[Any, ...]] = []
     for batch in whole_or_batches(data, batch_size):
@@ -94,7 +94,7 @@ def scores(
 
 
 def of_all_rows(functions: Mapping[str, Metric], parts: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """Each metric once, of the rows of all batches; a loss, where these have several shapes, in the mean over them."""
+    """Each metric of the rows of all batches; of rows of several shapes, a loss in the mean over the batches."""
     if len({tuple(x.shape[1:] for x in part) for part in parts}) > 1:
         return {name: _of_each_batch(name, function, parts) for name, function in functions.items()}
     whole = parts[0] if len(parts) == 1 else [np.concatenate(columns) for columns in zip(*parts, strict=True)]
@@ -110,7 +110,7 @@ def _of_each_batch(name: str, function: Any, parts: list[tuple[Any, ...]]) -> fl
             f"the metric {name!r} is computed of all rows at once, but those of the batches have several shapes, "
             f"{shapes}: pad them to one and give weights, or evaluate each batch by itself"
         )
-    mean, weigh = Mean(), weigher(loss, loss, lambda given: 1)  # all behind the first output count alike
+    mean, weigh = Mean(), weigher(loss, loss, lambda given: 1)  # behind the first output, all are targets
     for part in parts:
         mean.add(loss_of(loss, *part), weigh(part))
     return mean.value()
@@ -139,7 +139,7 @@ class Mean:
 
 
 def mean_loss(apply: Function[Any, Any], params: Any, data: Data, batch_size: int | None, weigh: Weigh) -> float:
-    """The output of a network that is a loss, in the mean over all batches."""
+    """The mean over all batches of the output of a network that is a loss."""
     mean = Mean()
     for batch in whole_or_batches(data, batch_size):
         loss = apply(params, *batch)
@@ -151,7 +151,7 @@ def mean_loss(apply: Function[Any, Any], params: Any, data: Data, batch_size: in
 
 
 def score_function(name: str, metric: Score) -> Metric:
-    """The function of outputs and targets that a loss, or a metric, is."""
+    """A loss or a metric as a function of outputs and targets."""
     if is_layer(metric):
         return partial(loss_of, metric.apply)
     if not callable(metric) or call_forgotten(metric):

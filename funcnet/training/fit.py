@@ -20,7 +20,7 @@ from funcnet.options import count, flag
 from funcnet.random import Key, fold_in
 from funcnet.training.batches import Data, Rows, accept_data, can_be_read_again, minibatches, refuse_swapped_data
 from funcnet.training.calibration import lacks_statistics, with_statistics, without_statistics
-from funcnet.training.callbacks import Listeners, numbers
+from funcnet.training.callbacks import Display, Listeners
 from funcnet.training.epoch import Loop, after_epoch
 from funcnet.training.evaluation import loss_of, mean_loss, scores
 from funcnet.training.fit_result import Fit
@@ -52,63 +52,56 @@ def fit(
     progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
     verbose: bool = False,
 ) -> Fit[P]:
-    """Train for so many epochs: pure, the same bits for the same arguments.
+    """Train for a number of epochs. It is pure: equal arguments give equal bits.
 
     step: made by `train_step` or `sgd_step`.
-    params: the first, or the `Fit` that an earlier call returned. Training resumes from its `last` up to `epochs` in
-    all, with the same bits as without the stop.
-    data, batch_size, drop_last: as `fn.minibatches` takes them; what is no array is made one once, before the first
-    epoch.     key: each epoch's order of rows, and each step's own key, are folded from it. None: rows in order; a
+    params: the first params, or the `Fit` that an earlier call returned. From a `Fit`, training resumes from its `last`
+    up to `epochs` in all; the bits are those of an uninterrupted run.
+    data, batch_size, drop_last: as for `fn.minibatches`. DataFrames and lists become arrays once, at the start.
+    key: the order of rows of each epoch, and the key of each step, are folded from it. None: rows in their own order; a
     network with dropout is then refused.
     validation: data whose loss and metrics are computed after every epoch, without a key.
-    monitor: the name in the history that says which epoch was the best; its params are returned. By default the
-    validation loss, where there is validation; without it the last params are returned.
-    mode: "min" or "max"; None: by the name, "max" for one that ends with accuracy or r2, "min" for one with loss.
-    min_delta: how much better than the best so far an epoch has to be, above this.
-    patience: stop after so many epochs without a better one.
-    callbacks: called after every epoch with the `Fit` so far. True stops the loop; a `Fit` takes the place of the
-    current one, from which the loop goes on; None and False change nothing, nor does anything else, with a warning.
-    progress: wraps the range of epochs, for instance `tqdm.tqdm`, which then shows the history's last numbers too.
+    monitor: the entry of the history by which the best epoch is chosen; its params are returned. By default the
+    validation loss; without validation the last params are returned.
+    mode: "min" or "max"; None: by the name, "max" where it ends with accuracy or r2, "min" where it ends with loss.
+    min_delta: an epoch is better only if it improves on the best one by more than this.
+    patience: stop after this many epochs without a better one.
+    callbacks: called after every epoch with the `Fit` so far. True stops the loop; a `Fit` replaces the current one;
+    None and False change nothing; any other value is ignored with a warning.
+    progress: wraps the range of epochs, for instance `tqdm.tqdm`, which then shows the last numbers of the history too.
     verbose: print one line an epoch.
 
-    History holds, an element an epoch: "loss", the mean over the batches by their rows or, for a weighted loss, by the
-    sum of their weights (the losses of batches add up for reduction "sum"); the metrics of the step, of all rows of
-    the epoch at once, each row's output being that of its own step; and the same of the validation data.
-    A batch_norm is calibrated on `data` for validation, for callbacks, and in the params that are returned, at the cost
-    of a forward pass for each batch_norm; `last` is not, so training goes on by batches.
+    The history has one element an epoch: "loss", the mean over the batches by their rows or, for a weighted loss, by
+    the sum of their weights (with reduction "sum" the losses of batches add up); the metrics of the step, of all rows
+    of the epoch at once, on the outputs that the steps computed; and the same of the validation data.
+    Every batch_norm is calibrated on `data` for validation, for callbacks, and in the params that are returned, at the
+    cost of a forward pass for each batch_norm. `last` is not calibrated: training continues with the statistics of each
+    batch.
     A KeyboardInterrupt returns the `Fit` after the last whole epoch, with a warning; a second one is raised.
-    Raises OptionError for arguments that do not fit together, and what the step raises.
+    Raises OptionError for arguments that do not fit together, and the errors of the step.
     Example: `fitted = fn.fit(step, params, (x, target), 10, 32, fn.key(0)); params = fitted.params`.
     """
     loop = check_fit(step, params, data, count("epochs", epochs), batch_size, key, validation)
     names = ["loss", *step.metrics]
     names += [f"validation_{name}" for name in names] if validation is not None else []
     waits = None if patience is None else count("patience", patience)
-    listeners, shows = Listeners(callbacks), flag("fit: verbose", verbose)
     loop = loop._replace(
         drop_last=flag("drop_last", drop_last), monitor=monitor_of(monitor, mode, min_delta, names, waits is not None)
     )
-    if progress is not None and not callable(progress):
-        raise OptionError(f"fit: progress must be a function of the epochs, such as tqdm.tqdm, not {progress!r:.60}")
+    listeners, display = Listeners(callbacks), Display(progress, verbose, epochs)
     fitted = first_fit(step, params)
     try:
-        epoch_numbers: Iterable[int] = range(fitted.epochs, epochs)
-        epoch_numbers = epoch_numbers if progress is None else progress(epoch_numbers)
-        for epoch in epoch_numbers:
+        for epoch in display.epochs_from(fitted.epochs):
             if is_over(fitted, loop.monitor, waits):
                 break
             fitted = run_epoch(loop, fitted, epoch, bool(listeners.functions))
             fitted, stops = listeners.call(fitted)
-            if hasattr(epoch_numbers, "set_postfix"):
-                cast("Any", epoch_numbers).set_postfix(numbers(fitted.history))
-            if shows:
-                shown = "  ".join(f"{name} {value}" for name, value in numbers(fitted.history).items())
-                print(f"epoch {fitted.epochs}/{epochs}  {shown}", flush=True)
+            display.show(fitted)
             if stops:
                 break
     except KeyboardInterrupt:
         warnings.warn(
-            f"fit: interrupted; what is returned is the Fit after {fitted.epochs} whole epochs, from which fit resumes",
+            f"fit: interrupted; this returns the Fit after {fitted.epochs} whole epochs, from which fit can resume",
             UserWarning,
             stacklevel=2,
         )
@@ -118,7 +111,7 @@ def fit(
 def check_fit(
     step: Any, params: Any, data: Any, epochs: int, batch_size: int | None, key: Key | None, validation: Any
 ) -> Loop:
-    """Refuse what cannot be trained, or not for so long; make the data arrays."""
+    """Check the arguments that belong together, and make the data arrays."""
     if not isinstance(step, Step):
         raise OptionError(f"fit: the step is {first_line(step):.60}: make one with fn.train_step or fn.sgd_step")
     refuse_swapped_data("fit", params, data, "fit(step, params, data, epochs, batch_size, key)")
@@ -165,7 +158,7 @@ def run_epoch(loop: Loop, fitted: Fit[P], epoch: int, calibrates: bool) -> Fit[P
 
 
 def calibrated(loop: Loop, params: P) -> P:
-    """The params as they are to be used: where a batch_norm has no statistics, with those of the training data."""
+    """The params for predictions: every batch_norm without statistics gets those of the training data."""
     if not lacks_statistics(params):
         return params
     size = loop.batch_size if isinstance(loop.data, Rows) else None
@@ -173,7 +166,7 @@ def calibrated(loop: Loop, params: P) -> P:
 
 
 def validated(loop: Loop, params: Any) -> dict[str, Any]:
-    """The loss and the metrics of the validation data, by the names that they have in the history."""
+    """The loss and the metrics of the validation data, by their names in the history."""
     step, data = loop.step, loop.validation
     if data is None:
         return {}
@@ -186,11 +179,11 @@ def validated(loop: Loop, params: Any) -> dict[str, Any]:
 
 
 def extended(fitted: Fit[P], params: P, last: P, state: Any, means: dict[str, Any], monitor: Monitor | None) -> Fit[P]:
-    """What is returned if this epoch was the last."""
+    """The Fit after this epoch, with the best params so far."""
     if fitted.history and fitted.history.keys() != means.keys():
         raise OptionError(
-            f"fit: the history so far has {', '.join(fitted.history)}, this epoch {', '.join(means)}: go on with the "
-            "same validation and metrics"
+            f"fit: the history so far has {', '.join(fitted.history)}, this epoch {', '.join(means)}: continue with "
+            "the same validation and metrics"
         )
     history = {name: with_epoch(name, fitted.history.get(name, ()), value) for name, value in means.items()}
     is_best = monitor is None or monitor.best_epoch(history) == len(history["loss"]) - 1
@@ -211,7 +204,7 @@ def with_epoch(name: str, before: Iterable[Any], value: Any) -> npt.NDArray[np.f
 
 
 def is_over(fitted: Fit[Any], monitor: Monitor | None, patience: int | None) -> bool:
-    """Whether there was no better epoch for so many."""
+    """Whether the last `patience` epochs were no better than the best before them."""
     if patience is None or monitor is None or not fitted.history:
         return False
     return fitted.epochs - 1 - monitor.best_epoch(fitted.history) >= patience

@@ -30,7 +30,7 @@ class Fit(NamedTuple, Generic[P]):
         return len(next(iter(self.history.values()), ()))
 
     def __repr__(self) -> str:
-        """The epochs, and what the numbers of the history are after the last: all params would fill the screen."""
+        """The number of epochs, and the last numbers of the history; the params would fill the screen."""
         numbers = {name: values[-1] for name, values in self.history.items() if len(values) and values.ndim == 1}
         return f"Fit({', '.join([f'epochs={self.epochs}', *(f'{name}={x:.4g}' for name, x in numbers.items())])})"
 

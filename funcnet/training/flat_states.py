@@ -11,7 +11,7 @@ from funcnet.errors import ParamsError, ShapeError, located
 
 
 class Kept(NamedTuple):
-    """A state that a step made, the same with a vector for each tree, and what both consist of.
+    """A state that a step returned, its flat form with a vector for each tree, and the parts of both.
 
     nodes: the dicts and lists of the trees.     arrays: each vector and its views, as `layout` makes them.
     """
@@ -22,14 +22,14 @@ class Kept(NamedTuple):
     arrays: list[Array]
 
     def is_as_it_was(self, layout: Layout[Any]) -> bool:
-        """Whether nothing was put in the place of anything else, and no shape, strides or dtype were assigned."""
+        """Whether no part was replaced, and no shape, strides or dtype was assigned."""
         forms = [layout.form, *layout.forms]
         count = len(self.arrays) // len(forms)
         return are_as_they_were(self.nodes) and [*map(FORM, self.arrays)] == forms * count
 
 
 def vector_of(layout: Layout[Any], candidate: Any) -> Array:
-    """The leaves of a tree shaped as the params in one vector, which is their own where they are the views of one."""
+    """The leaves of a tree shaped as the params in one vector: that of which they are views, else a new one."""
     leaves, structure = tree.flatten(candidate)
     if structure != layout.structure:
         places = tree.unflatten(layout.structure, range(layout.structure.size))
@@ -74,7 +74,7 @@ def length_of(state: Any) -> str:
 
 
 def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node], arrays: list[Array]) -> Any:
-    """The state with trees of views in place of vectors; what they consist of is added to `nodes` and `arrays`."""
+    """The state with trees of views in place of vectors; their parts are added to `nodes` and `arrays`."""
     if is_tuple(flat):
         return tree.new_tuple(type(flat), [with_trees(layout, part, nodes, arrays) for part in flat])
     if not is_array(flat) or not flat.ndim:  # a number may be an array of no axes, as files give them

@@ -37,20 +37,20 @@ def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None 
 
     (output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
 
-    The same as `layer.apply.vjp(params, *inputs, key=key)`.
+    The same as `layer.apply.vjp(params, *inputs, key=key)`. Example: `y, pullback = fn.vjp(net, params, x)`.
     """
     check("vjp", (layer,), multi_output=True)
     return layer.apply.vjp(params, *inputs, key=key)
 
 
 class CompiledGradient(Compiled[P]):
-    """Base of what computes a loss and its gradient in one program. `scale` is the cotangent of the loss."""
+    """Base of steps and gradients: a loss and its gradient in one program. `scale` is the cotangent of the loss."""
 
     scale: float = 1.0
     written: Written | None = None
     """The call that made it."""
     shows_outputs: bool = False
-    """Whether the program hands out the network's outputs, behind the loss."""
+    """Whether the program returns the network's outputs, behind the loss."""
 
     def __init__(self, net: Layer[P, Any], loss: Layer[Any, Any] | None, check_finite: bool) -> None:
         self.check_finite: bool = flag(f"{self.kind}: check_finite", check_finite)
@@ -84,13 +84,13 @@ class CompiledGradient(Compiled[P]):
             warn_of_targets(self.kind, self.loss, arrays[taken])
 
     def taken(self, given: int) -> int:
-        """How many of so many arrays, from the first on, are inputs of the network."""
+        """The number of arrays, from the first on, that are inputs of the network, where so many are given."""
         return given if self.loss is None else inputs_taken(self.kind, self.net, given, self.loss)
 
     def not_finite(
         self, space: Workspace[P], params: P, arrays: tuple[Any, ...], key: Key | None, loss: Any
     ) -> NonFiniteError:
-        """The error for what ran in this workspace, with these params."""
+        """The error for a run in this workspace, with these params."""
         gradient = tree.leaves_with_path(space.layout.tree(space.gradient / self.scale))
         named = chain(
             values(self.net, self.taken(len(arrays)), params, arrays, key),
@@ -191,7 +191,7 @@ def value_and_grad(
 class Step(CompiledGradient[P]):
     """Base of training steps: the compiled gradient, then an update of the params.
 
-    metrics: what is computed of the outputs beside the loss.      returns_metrics: whether a dict holds the loss too.
+    metrics: functions of outputs and targets.      returns_metrics: whether the loss is in a dict with the metrics.
     flat: whether the update runs over flat vectors, not over trees.      scans: whether many steps are one call.
     """
 
@@ -200,10 +200,10 @@ class Step(CompiledGradient[P]):
     returns_metrics: bool = False
     scans: bool = False
 
-    def enter(
+    def acquire_with_state(
         self, params: P, state: Any, arrays: tuple[Array | Labels, ...], key: Key | None
     ) -> tuple[Workspace[P], Any]:
-        """A workspace into which all is copied, and the flat vector that the params are views of, if they are."""
+        """A workspace with all arguments copied in, and the flat vector of which the params are views, else None."""
         return self.acquire(params, arrays, key)
 
     def flat_state(self, space: Workspace[P], state: Any) -> Any:
@@ -215,17 +215,17 @@ class Step(CompiledGradient[P]):
         return None
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
-        """Run the program: (new params, new state) as flat vectors. The params may be written into a vector given."""
+        """Run the program: (new params, new state) as flat vectors; the params in the vector `into`, if given."""
         raise NotImplementedError
 
     def with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> Any:
-        """The loss, or a dict of it and of metrics."""
+        """The loss, or a dict of loss and metrics."""
         return loss
 
     def finish(
         self, space: Workspace[P], vector: Any, loss: Any, params: P, arrays: tuple[Any, ...], key: Key | None
     ) -> P:
-        """The new params, whose vector this is; the workspace goes back."""
+        """The new params as views of this vector; the workspace goes back to its pool."""
         if self.check_finite and not all_finite(loss, vector):
             raise self.not_finite(space, params, arrays, key, loss)
         new: P = space.params_cache.made(vector)
@@ -233,11 +233,11 @@ class Step(CompiledGradient[P]):
         return new
 
     def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
-        """What writes the new params over the old ones at the end of a program; none where `updated` has to run."""
+        """Calls that write the new params over the old ones after a program; none where `updated` has to run."""
         return []
 
     def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
-        """(new params, new state, losses) of all steps where one call makes them; None where each is its own call."""
+        """(new params, new state, losses) of all steps in one call; None where each step is a call."""
         return None
 
 
@@ -272,13 +272,13 @@ class SGDStep(Step[P]):
         return self.finish(space, before - space.gradient, loss, params, arrays, key), loss
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
-        """The vector of params minus the gradient, which holds the learning rate."""
+        """The vector of params minus the gradient, which includes the learning rate."""
         for f, args in space.program:
             f(*args)
         return np.subtract(before, space.gradient, into), flat
 
     def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
-        """The subtraction, unless the new params are looked at first."""
+        """The subtraction, unless the new params are checked first."""
         return [] if self.check_finite else [(np.subtract, (vector, gradient, vector))]
 
 

@@ -1,6 +1,6 @@
-"""Metrics: what a model is judged by, functions `(prediction, target) -> number` of whole arrays, without gradients.
+"""Metrics: functions `(prediction, target) -> number` of whole arrays, without gradients.
 
-As losses do they take weights as a third array, one a sample or one a place (a label, an element of the target); a mean
+Like losses they take weights as a third array, one a sample or one a place (a label, an element of the target); a mean
 is then sum w m / sum w. Where a weight is 0, prediction and target may be anything: padding, missing values, -100.
 """
 
@@ -19,7 +19,7 @@ from funcnet.options import count, finite
 
 @checks_call
 def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None) -> float:
-    """The part of the rows whose largest score is that of their class.
+    """The fraction of rows whose largest score is that of their class.
 
     prediction: scores of two or more classes along the last axis: logits, probabilities; the first of several largest
     counts. A row with a NaN is wrong.
@@ -28,6 +28,7 @@ def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None 
     Raises ShapeError where they do not fit, there is one column of scores (`binary_accuracy` takes those) or there are
     no rows, LabelError for a label that is no class and for a target that is no distribution, such as a multi-hot row,
     WeightError for weights that are negative or add up to 0.
+    Example: `fn.accuracy(logits, labels)`.
     """
     scores, true, w = _classes("accuracy", prediction, target, weights)
     hits: Array = w[(scores.argmax(axis=-1) == true) & ~np.isnan(scores.max(axis=-1))]
@@ -36,7 +37,7 @@ def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None 
 
 @checks_call
 def top_k_accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None = None, *, k: int = 5) -> float:
-    """The part of the rows whose class has one of the k largest scores.
+    """The fraction of rows whose class has one of the k largest scores.
 
     Of equal scores the first counts as the larger, so that for k = 1 it is `accuracy`. A row with a NaN is wrong.
     k: from 1 to the number of classes. As a metric with another k: `partial(fn.top_k_accuracy, k=3)`.
@@ -57,7 +58,7 @@ def top_k_accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array |
 def binary_accuracy(
     prediction: Array, target: npt.NDArray[Any], weights: Array | None = None, *, threshold: float = 0.0
 ) -> float:
-    """The part of the answers, yes or no, that are right: yes where the prediction is above the threshold.
+    """The fraction of yes-or-no answers that are right: yes where the prediction is above the threshold.
 
     prediction: logits, of any number of outputs a row; a NaN is wrong. For probabilities the threshold is 0.5.
     target: 0 or 1 for each of them, of the shape of the prediction: floating, integers or bools.

@@ -1,4 +1,4 @@
-"""Warnings of a loss that is computed without an error, but hardly ever the one that was meant."""
+"""Warnings of losses that raise no error but are hardly ever meant."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TOLERANCE = 0.01  # of the sum of a row of probabilities
 
 
 def refuse_swapped(kind: str, net: Function[Any, Any], loss: Function[Any, Any] | None) -> None:
-    """A loss where the network belongs, beside what is no loss."""
+    """Refuse a loss in the place of the network, beside no other loss."""
     if loss is not None and net.total_weight is not None and loss.total_weight is None:
         raise OptionError(f"{kind}: the network, its first argument, is the loss {net.kind}: {kind}(net, loss, ...)")
 
 
 def warn_of_activation(kind: str, net: Function[Any, Any], loss: Function[Any, Any] | None) -> None:
-    """An activation that the loss applies once more."""
+    """Warn of a last activation that the loss applies again."""
     last = None if loss is None else TWICE.get(loss.kind)
     if loss is not None and last is not None and last in last_kinds(net):
         advice = f"logits, to which it applies {last} itself: leave fn.{last}() out of the network, and apply it to the"
@@ -47,7 +47,7 @@ def last_kinds(net: Function[Any, Any]) -> set[str]:
 
 
 def warn_of_targets(kind: str, loss: Function[Any, Any], target: Array) -> None:
-    """Targets of another coding than that of the loss. A NaN is a missing target."""
+    """Warn of targets in another coding than the loss expects. A NaN is a missing target."""
     if loss.kind == "softmax_cross_entropy" and target.dtype.kind == "f" and target.ndim > 1:
         sums = target.sum(axis=-1)
         wrong = np.flatnonzero(np.abs(sums - 1) > TOLERANCE)

@@ -1,4 +1,4 @@
-"""Which epoch was the best: what early stopping and the params that are kept go by."""
+"""The best epoch, for early stopping and for the params that `fit` returns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from funcnet.errors import OptionError
 from funcnet.options import not_negative
 
 History = dict[str, npt.NDArray[Any]]
-SMALL, LARGE = ("loss",), ("accuracy", "r2")  # what the names of numbers to be minimized, or maximized, end with
+SMALL, LARGE = ("loss",), ("accuracy", "r2")  # endings of the names of numbers to minimize, or maximize
 
 
 class Monitor(NamedTuple):
@@ -32,7 +32,7 @@ class Monitor(NamedTuple):
         return best
 
     def values(self, history: History) -> npt.NDArray[Any]:
-        """One number an epoch, of which the smallest is the best."""
+        """One number an epoch; the smallest is the best."""
         if self.name not in history:
             raise OptionError(f"fit: the history so far has no {self.name} to go by, but {', '.join(history)}")
         if history[self.name].ndim != 1:

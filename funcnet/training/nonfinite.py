@@ -1,4 +1,4 @@
-"""Where numbers that are not finite come from: looked for only once a result is NaN or infinite."""
+"""The source of NaN and infinity, searched for only once a result is not finite."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def all_finite(*arrays: Any) -> bool:
 
 
 def not_finite(kind: str, named: Iterable[tuple[str, Any]]) -> NonFiniteError:
-    """The error that names the first array, in the order of computing, that is not finite, and how much of it."""
+    """The error that names the first array, in the order of computing, with NaN or infinity, and counts them."""
     with np.errstate(all="ignore"):
         for name, x in named:
             if not all_finite(x):
@@ -32,7 +32,7 @@ def not_finite(kind: str, named: Iterable[tuple[str, Any]]) -> NonFiniteError:
 def values(
     net: Function[Any, Any], inputs: int, params: Any, arrays: tuple[Any, ...], key: Key | None
 ) -> Iterator[tuple[str, Any]]:
-    """What goes in, and what every operator makes of it, by name. inputs: how many of the arrays the network takes."""
+    """The arrays and the output of every operator, by name. inputs: how many of the arrays the network takes."""
     yield from ((f"params{path}", p) for path, p in tree.leaves_with_path(params))
     yield from ((f"input {i}", np.asarray(x)) for i, x in enumerate(arrays))
     given = net.accept(params, arrays[:inputs], key)

@@ -36,16 +36,16 @@ def has_state(step: Any) -> TypeIs[TrainStep[Any, Any]]:
 class Run(Generic[P]):
     """A sequence of steps in one workspace, on one vector of params, which belongs to the run and is written into.
 
-    A run that fails, or is given up, does not put its workspace back, as a call does not.
+    Like a call, a run that fails or is given up does not put its workspace back.
 
-    All is checked as the first step, on these arrays, does it; none is taken yet.
-    steps: how many there will be, about; it makes no difference but in time.
+    All arguments are checked as in a first step on these arrays, but no step is taken yet.
+    steps: about how many there will be; this affects the time only.
     """
 
     def __init__(self, step: Step[P], params: P, state: Any, arrays: Arrays, key: Key | None, steps: int = 1) -> None:
         self.step = step
         self.specs: list[Any] = [*map(SPEC, arrays)]
-        space, vector = step.enter(params, state, arrays, key)
+        space, vector = step.acquire_with_state(params, state, arrays, key)
         self.space: Workspace[P] = space
         self.state: Any = step.flat_state(space, state)
         self.vector: Any = space.layout.joined(params) if vector is None else vector.copy()
@@ -109,15 +109,15 @@ def scan(step: Any, params: Any, /, *given: Any, key: Key | None = None) -> tupl
         (params, *inputs, *targets) -> (new params, losses)                         step of `fn.sgd_step`
         (params, state, *inputs, *targets) -> (new params, new state, losses)       step of `fn.train_step`
 
-    arrays: each with an axis of steps before that of the batch, (steps, n, ...); step i takes every array's [i].
+    arrays: each with an axis of steps before the batch axis, (steps, n, ...); step i takes element i of each.
     key: step i takes `fn.fold_in(key, i)`.
-    losses: an array of one loss a step, each that of the params before the step; for a step with metrics a dict of such
-    arrays.
-    Params and state stay flat vectors between the steps, and what is given is checked once; only an optimizer that
-    needs trees, such as a chain with `fn.clip_by_norm`, makes them for each step. Nothing given is written into. An
-    interrupt, or an error, which names the step where it came, leaves everything as it was.
-    Raises OptionError for what is no such step, ShapeError for arrays of different numbers of steps, or none, and
-    what the step raises. (JAX: lax.scan)
+    losses: an array of one loss a step, computed with the params before the step; for a step with metrics a dict of
+    such arrays.
+    Params and state stay flat vectors between the steps, and the arguments are checked once; only an optimizer that
+    needs trees, such as a chain with `fn.clip_by_norm`, makes them for each step. No argument is written into, also
+    where an interrupt or an error ends the scan; an error names its step.
+    Raises OptionError for anything but such a step, ShapeError for arrays of different numbers of steps, or none, and
+    the errors of the step. (JAX: lax.scan)
 
     Example: `params, losses = fn.scan(step, params, x.reshape(100, 32, 2), target.reshape(100, 32, 1))`.
     """
@@ -177,7 +177,7 @@ def accept_steps(step: Step[Any], given: Arrays) -> Arrays:
 
 
 def place_of(error: FuncnetError, place: int, arrays: Arrays) -> str:
-    """Where it happened; shapes do not fit the first step where the axis of steps was forgotten."""
+    """The step for an error message; shapes that do not fit the first step lack, perhaps, the axis of steps."""
     if place or not isinstance(error, ShapeError):
         return f"scan: step {place}"
     shapes = ", ".join(str(x.shape) for x in arrays)
@@ -185,5 +185,5 @@ def place_of(error: FuncnetError, place: int, arrays: Arrays) -> str:
 
 
 def folded(step: Step[Any], key: Key | None, place: int) -> Key | None:
-    """The key of one step, if it makes a difference: to fold it takes as long as a short step."""
+    """The key of one step, where it is used: to fold it takes as long as a short step."""
     return fold_in(key, place) if key is not None and step.random else None

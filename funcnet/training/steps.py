@@ -1,7 +1,7 @@
-"""Training steps with an optimizer: the compiled gradient, then the update, over flat vectors where that is the same.
+"""Training steps with an optimizer: the compiled gradient, then the update, over flat vectors or over trees.
 
-Params, gradients and the trees in a state are views of flat vectors. An `Elementwise` optimizer gives for those vectors
-what it gives for the trees, so it runs over them, in a few calls; any other runs over the trees.
+Params, gradients and the trees in a state are views of flat vectors. An `Elementwise` optimizer gives the same for
+those vectors as for the trees, so it runs over them, in a few calls; any other runs over the trees.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class TrainStep(Step[P], Generic[P, L]):
         """Return (new params, new state, loss); loss and metrics are those of the params given."""
         if unknown:
             refuse_options(self.kind, "step(params, state, *inputs, *targets, key=None)", unknown)
-        space, vector = self.enter(params, state, arrays, key)
+        space, vector = self.acquire_with_state(params, state, arrays, key)
         before, flat = space.layout.joined(params) if vector is None else vector, self.flat_state(space, state)
         vector, flat = self.updated(space, before, flat, arrays)
         state = self.state_of(space, flat)
@@ -84,10 +84,10 @@ class TrainStep(Step[P], Generic[P, L]):
         new = self.finish(space, vector, loss, params, arrays, key)
         return new, state, cast(L, self.with_metrics(loss, outputs, arrays))
 
-    def enter(
+    def acquire_with_state(
         self, params: P, state: Any, arrays: tuple[Array | Labels, ...], key: Key | None
     ) -> tuple[Workspace[P], Any]:
-        """The same as `acquire`, whose error says so where the state was forgotten."""
+        """The same as `acquire`; the error says so where the state is missing or in the place of the params."""
         try:
             return self.acquire(params, arrays, key)
         except FuncnetError:
@@ -100,7 +100,7 @@ class TrainStep(Step[P], Generic[P, L]):
             raise
 
     def are_swapped(self, params: Any, state: Any) -> bool:
-        """Whether what is given as params is a state of what is given as the state."""
+        """Whether the first is a state of this optimizer for the second, as params."""
         leaves = tree.leaves(state)
         dtypes = {leaf.dtype for leaf in leaves if is_array(leaf)}
         if not all(map(is_array, leaves)) or len(dtypes) != 1 or not dtypes.issubset(DTYPES):
@@ -108,7 +108,7 @@ class TrainStep(Step[P], Generic[P, L]):
         return tree.structure(self.init(state)) == tree.structure(params) != tree.structure(state)
 
     def update_of(self, arrays: tuple[Array | Labels, ...]) -> Any:
-        """The optimizer's update for this batch, whose weight it is told if it takes that."""
+        """The optimizer's update for this batch, with its weight where the update takes one."""
         update = cast("Any", self.optimizer.update)
         return partial(update, weight=self.weigh(arrays)) if self.takes_weight else update
 
@@ -134,7 +134,7 @@ class TrainStep(Step[P], Generic[P, L]):
         return flat_state(layout, self.optimizer.init(np.zeros(layout.count, layout.dtype)), state)
 
     def state_of(self, space: Workspace[P], flat: Any) -> Any:
-        """The state whose trees are views of the optimizer's vectors, which is recognised when it comes again."""
+        """The state whose trees are views of these vectors; it is remembered, so that the next step recognises it."""
         if not self.flat:
             return flat
         nodes, arrays = list[Node](), list[Array]()
@@ -143,7 +143,7 @@ class TrainStep(Step[P], Generic[P, L]):
         return state
 
     def with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> Any:
-        """A dict of the loss and of the metrics, if there are such; else the loss."""
+        """A dict of loss and metrics, where metrics were given; else the loss."""
         if not self.returns_metrics:
             return loss
         compared = (*outputs, *arrays[self.taken(len(arrays)) :]) if self.metrics else ()
@@ -199,7 +199,7 @@ def train_step(
 
 
 def check_metrics(kind: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Refuse what is no function of outputs and targets, and a second loss."""
+    """Refuse anything but functions of outputs and targets, and a metric called loss."""
     for name, metric in accept_metrics(kind, metrics).items():
         if not callable(metric) or call_forgotten(metric):
             what = f"{brief(metric)} and not a function (outputs, targets)"
@@ -210,14 +210,14 @@ def check_metrics(kind: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]
 
 
 def accept_metrics(kind: str, metrics: Any) -> Any:
-    """Refuse what is no dict."""
+    """Refuse anything but a dict."""
     if not isinstance(metrics, Mapping):
         raise OptionError(f'{kind}: metrics are a dict, such as {{"accuracy": fn.accuracy}}, not {metrics!r:.60}')
     return cast("Any", metrics)
 
 
 def two(result: Any) -> Any:
-    """What an update has returned, if it is a pair."""
+    """The result of an update, checked to be a pair."""
     if not is_tuple(result) or len(result) != 2:
         raise OptionError(f"train_step: the optimizer's update must return (updates, state), not {result!r:.60}")
     return result

@@ -1,6 +1,6 @@
 """One function of params for many members: arrays with a leading axis of members in, the same out.
 
-The members run one after another in one workspace, which is acquired, and what is given checked, once.
+The members run one after another in one workspace, which is acquired once; arguments are checked once.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class VMap(Generic[Q]):
         return stacked(states)
 
     def __call__(self, *args: Q.args, **options: Q.kwargs) -> Any:
-        """What the function returns for each member, stacked along a leading axis."""
+        """The results of the function for each member, stacked along a leading axis."""
         key = cast("Key | None", options.pop("key", None))
         if options:
             raise OptionError(f"vmap: there is no option {next(iter(options))!r}; the function takes key alone")
@@ -118,7 +118,7 @@ class Members:
         return rows
 
     def run(self) -> Any:
-        """What the function returns, stacked."""
+        """The results of all members, stacked."""
         function = self.function
         if isinstance(function, Step) and function.flat:
             return self._run_steps()
@@ -206,11 +206,11 @@ def vmap(function: Callable[Q, Any], in_axes: Axes = 0) -> VMap[Q]:
     `fn.tree.map(lambda *leaves: np.stack(leaves), *members)` makes one of many, `fn.tree.map(lambda leaf: leaf[3],
     params)` takes member 3 out of it, and `vmap(step).init(params)` gives the first states.
     key: member i takes `fn.fold_in(key, i)`.
-    The results have the leading axis. Those of each member are, to the bit, what the function gives for it alone; the
+    The results have the leading axis. The results of each member have the bits of a call for it alone; the
     members run one after another, in one call for `fn.jit` of a step without an optimizer, a gradient or a network.
-    Nothing given is written into. An error names the first member that raises it.
+    No argument is written into. An error names the first member that raises it.
     Raises OptionError for a function of another kind and for axes that are neither 0 nor None or do not fit the
-    arguments, ShapeError for leading axes of different lengths or none, and what the function raises. (JAX: jax.vmap)
+    arguments, ShapeError for leading axes of different lengths or none, and the errors of the function. (JAX: jax.vmap)
 
     Example: `params, losses = fn.vmap(step, in_axes=(0, None, None))(params, x, target)`, an ensemble on one batch.
     """
@@ -219,7 +219,7 @@ def vmap(function: Callable[Q, Any], in_axes: Axes = 0) -> VMap[Q]:
 
 
 def check_function(function: object) -> None:
-    """Refuse what does not take params and then arrays."""
+    """Refuse anything but a function of params and then arrays."""
     if not isinstance(function, FUNCTIONS):
         fix = "net.apply of a layer" if hasattr(function, "apply") else FIX
         raise OptionError(f"vmap: the function is {first_line(function):.60}: give {fix}")

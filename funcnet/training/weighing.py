@@ -1,4 +1,4 @@
-"""What a batch weighs in a mean over batches, so that each such mean is the same number as one over all rows."""
+"""The weight of a batch in a mean over batches, so that such a mean equals the mean over all rows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Weigh: TypeAlias = Callable[[tuple[Any, ...]], "float | None"]
 def weigher(net: Function[Any, Any], loss: Function[Any, Any] | None, taken: Callable[[int], int]) -> Weigh:
     """How the batches of this network and loss are weighed.
 
-    With a loss beside the network: by the loss, rows or the sum of weights; with reduction "sum" losses add up; any
-    other loss, one of a user's own, counts rows. A network that is the loss itself: by its output operator, where that
-    is a loss fed by a prediction and, through `identity`, by inputs of the network; otherwise it counts rows.
+    With a loss beside the network, the loss says: rows, or the sum of weights; with reduction "sum" losses add up; for
+    a loss of the user's own, rows. For a network that is the loss itself its output operator says, where that is a loss
+    fed by a prediction and, through `identity`, by inputs of the network; otherwise rows count.
     """
     if loss is not None:
         if loss.total_weight is not None:
@@ -55,7 +55,7 @@ def _weight(loss: Function[Any, Any], targets: tuple[Any, ...]) -> float:
 
 
 def _loss_inside(net: Function[Any, Any]) -> tuple[Function[Any, Any], list[int]] | None:
-    """The loss that is a network's output, and which inputs of the network it is fed by, behind its predictions."""
+    """The loss that is a network's output, and the inputs of the network that feed it behind its predictions."""
     function = net.function
     if not isinstance(function, Network) or not function.graph.single:
         return None

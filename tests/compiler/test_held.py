@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.compiler import blocking, params_cache, workspace
+from funcnet.compiler import params_cache, workspace
+from tests.support.blocks import run_in_small_blocks
 from tests.support.budget import examples
 
 FEATURES = 4
@@ -98,8 +99,7 @@ def drawn(custom: bool) -> Any:
 def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Batches run whole or in blocks of two rows and more."""
     if request.param == "in blocks":
-        for name, value in {"FEWEST": 2, "CACHE": 1, "LINE": 2}.items():
-            monkeypatch.setattr(blocking, name, value)
+        run_in_small_blocks(monkeypatch)
     return str(request.param)
 
 

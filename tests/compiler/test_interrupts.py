@@ -18,8 +18,8 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.compiler import blocking
 from tests.compiler.test_held import held
+from tests.support.blocks import run_in_small_blocks
 
 PACKAGE = str(Path(fn.__file__).parent)
 X = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
@@ -108,8 +108,7 @@ def lines(call: Callable[..., Any]) -> Iterator[int]:
 @pytest.fixture(params=["whole", "in blocks"])
 def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "in blocks":
-        for name, value in {"FEWEST": 2, "CACHE": 1, "LINE": 2}.items():
-            monkeypatch.setattr(blocking, name, value)
+        run_in_small_blocks(monkeypatch)
     return str(request.param)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.compiler import blocking
+from tests.support.blocks import run_in_small_blocks
 
 OPERATORS = {1: fn.linear(25), 2: fn.tanh(), 3: fn.linear(25), 4: fn.sigmoid(), 5: fn.add(), 6: fn.linear(2)}
 CONNECTIVITY = {1: [2], 2: [3, 5], 3: [4], 4: [5], 5: [6], 6: []}
@@ -138,7 +138,7 @@ def test_what_is_in_a_series_is_named() -> None:
     assert found[-1].scope == "1 serial backward / 0 linear backward"
 
 
-def test_the_update_is_told(step: str) -> None:
+def test_the_update_is_reported(step: str) -> None:
     assert "\n  then: new params = params - d params;" in step
 
 
@@ -150,18 +150,17 @@ def test_a_forward_pass_ends_with_its_outputs() -> None:
     assert "backward" not in found
 
 
-def test_without_anything_left_out_nothing_is_told_of_it() -> None:
+def test_without_anything_left_out_nothing_is_reported_of_it() -> None:
     net = fn.network({1: fn.tanh()}, {})
     assert "left out" not in text(net.apply, {}, numbers(5, 2))
 
 
-def test_blocks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocking, "FEWEST", 112)
-    monkeypatch.setattr(blocking, "CACHE", 1)
+def test_blocks_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_in_small_blocks(monkeypatch)
     params, _ = NET.init(fn.key(0), (2,))
-    found = text(fn.serial(NET).apply, (params,), numbers(1000, 2))
-    assert found.startswith("serial, in 9 blocks of rows: 9 calls")
-    assert "inputs: x0 (112, 2)" in found
+    found = text(fn.serial(NET).apply, (params,), numbers(10, 2))
+    assert found.startswith("serial, in 5 blocks of rows: 9 calls")
+    assert "inputs: x0 (2, 2)" in found
 
 
 def test_the_last_program_is_shown() -> None:
@@ -171,7 +170,7 @@ def test_the_last_program_is_shown() -> None:
     assert "x0 (7, 3)" in text(compiled, params, numbers(7, 3))
 
 
-def test_doubles_are_told() -> None:
+def test_doubles_are_reported() -> None:
     net = fn.network({1: fn.tanh()}, {})
     assert ", float64, " in text(net.apply, {}, numbers(5, 2, dtype=np.float64)).splitlines()[0]
 

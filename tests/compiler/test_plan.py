@@ -288,7 +288,7 @@ def test_the_first_layer_does_not_pass_its_cotangent_on() -> None:
     assert functions(plan.calls).count("matmul") == 3 + 3 + 2  # forward, cotangents of weights, those passed on
 
 
-def test_what_is_left_out_is_told() -> None:
+def test_what_is_left_out_is_reported() -> None:
     plan = step_plan(fn.serial(*CHAIN), (7,), rows=3)
     assert [call.primitive.name for call in plan.left_out if call.output.shape == (3, 7)] == ["matmul"]
 
@@ -753,7 +753,7 @@ def test_a_step_has_memory_for_the_gradient_of_one_number() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rows", [0, 1, 3, 17])
-def test_homes_are_apart_and_aligned(rows: int, dtype: Any) -> None:
+def test_buffers_are_apart_and_aligned(rows: int, dtype: Any) -> None:
     net = fn.network({1: CHAIN, 2: fn.linear(5), 3: fn.concatenate(), 4: fn.linear(1)}, {1: [3, 2], 2: [3], 3: [4]})
     params, shape = net.init(fn.key(0), (7,), dtype=dtype)
     assert_buffers_are_apart(plan_of(net.apply, params, (7,), rows=rows))

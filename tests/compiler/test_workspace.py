@@ -13,11 +13,12 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.compiler import blocking, workspace
+from funcnet.compiler import workspace
 from funcnet.compiler.binding import Binding
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.programs import Compiled
 from funcnet.core import layer
+from tests.support.blocks import run_in_small_blocks
 
 SQUARE = 4  # features everywhere, so that arrays can change places
 
@@ -45,9 +46,7 @@ def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     if "where they are" in request.param:
         monkeypatch.setattr(workspace, "REBIND_COST", 0)
     if "in blocks" in request.param:
-        monkeypatch.setattr(blocking, "FEWEST", 2)
-        monkeypatch.setattr(blocking, "CACHE", 1)
-        monkeypatch.setattr(blocking, "LINE", 2)
+        run_in_small_blocks(monkeypatch)
     return 9
 
 

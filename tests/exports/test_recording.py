@@ -23,7 +23,7 @@ def times_size(x: Any) -> Any:
     return x * float(x.size), lambda g: g
 
 
-def test_numbers_that_depend_on_the_rows_are_told() -> None:
+def test_numbers_that_depend_on_the_rows_are_reported() -> None:
     assert numbers(fn.mse(), (3,), (3,)) == [OfRows(1 / 3, True)]
     assert numbers(fn.mse(reduction="none"), (3,), (3,)) == [1 / 3]
     assert numbers(fn.mse(), (1,), (1,)) == [OfRows(1.0, True)]

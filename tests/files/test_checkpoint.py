@@ -215,14 +215,14 @@ A, B = np.zeros((2, 3), np.float32), np.zeros(3, np.float32)
         (fn.Weight(A), {"weight": A}, ["params: the file has Weight, but dict was asked for", *["params"] * 2]),
     ],
 )
-def test_every_difference_is_told(path: Path, saved: Any, like: Any, told: list[str]) -> None:
+def test_every_difference_is_reported(path: Path, saved: Any, like: Any, told: list[str]) -> None:
     fn.save(path, saved)
     found = difference(path, like)
     assert len(found) == len(told)
     assert all(line.startswith(start) for line, start in zip(found, told, strict=True))
 
 
-def test_all_differences_are_told_at_once(path: Path) -> None:
+def test_all_differences_are_reported_at_once(path: Path) -> None:
     fn.save(path, dict.fromkeys(range(500), A), state={"count": 1})
     found = difference(path, dict.fromkeys(range(1, 500), B))
     assert len(found) == 500 + 2
@@ -296,7 +296,7 @@ def test_what_cannot_be_kept_is_refused_before_there_is_a_file(path: Path, param
     assert os.listdir(path.parent) == []
 
 
-def test_what_the_disk_refuses_is_told_by_its_own_error(path: Path) -> None:
+def test_what_the_disk_refuses_is_reported_by_its_own_error(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         fn.load(path, PARAMS)
     with pytest.raises(FileNotFoundError):

@@ -126,7 +126,7 @@ def test_keys_that_cannot_be_printed_keep_the_table_in_shape() -> None:
     assert "'a\\nb'" in str(fn.summary(net, (2,)))
 
 
-def test_what_does_not_fit_is_told_as_init_tells_it() -> None:
+def test_what_does_not_fit_is_reported_as_init_tells_it() -> None:
     with pytest.raises(fn.ShapeError, match="the network has 1 input, but init was given 2 shapes"):
         fn.summary(NET, (2,), (2,))
     with pytest.raises(fn.GraphError, match=r"summary: .* call it, fn\.linear"):

@@ -63,6 +63,17 @@ def test_inputs_that_do_not_fit_are_refused(layer: fn.Layer[Any], shape: fn.Shap
         layer.init(fn.key(0), shape)
 
 
+def test_options_may_be_arrays() -> None:
+    pair = np.array([2, 1])
+    given: Any = {"kernel_size": pair, "strides": pair, "dilation": pair, "padding": np.array([[2, 1], [1, 0]])}
+    arrays = fn.conv(2, **given)
+    tuples = fn.conv(2, (2, 1), strides=(2, 1), dilation=(2, 1), padding=((2, 1), (1, 0)))
+    params, shape = arrays.init(fn.key(0), (5, 4, 3))
+    assert shape == tuples.init(fn.key(0), (5, 4, 3))[1]
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    np.testing.assert_array_equal(arrays.apply(params, x), tuples.apply(params, x), strict=True)
+
+
 def test_other_channels_and_params_are_refused() -> None:
     layer = fn.conv(2, (3, 3))
     params, _ = layer.init(fn.key(0), (8, 8, 3))
@@ -266,7 +277,7 @@ def test_one_number_of_padding_is_answered_for_every_axis() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_channels_before_the_other_axes_are_told(channels: int) -> None:
+def test_channels_before_the_other_axes_are_reported(channels: int) -> None:
     """Even where the kernel is larger than their number."""
     layer = fn.conv(4, (3, 3))
     params, _ = layer.init(fn.key(0), (8, 9, channels))

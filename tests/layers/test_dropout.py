@@ -27,7 +27,7 @@ def test_the_rate_is_the_probability_to_drop(rate: float, dtype: Any) -> None:
     np.testing.assert_allclose(y[~dropped], 3.0 / (1.0 - rate), rtol=1e-6)
 
 
-def test_a_key_without_its_name_is_told() -> None:
+def test_a_key_without_its_name_is_reported() -> None:
     with pytest.raises(fn.DTypeError, match="input 1 is a random key: pass it by its name, key=key"):
         fn.value_and_grad(fn.dropout(0.5), fn.mse())((), np.ones((2, 2)), fn.key(0))
 

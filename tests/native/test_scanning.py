@@ -114,7 +114,7 @@ def test_no_moment_stays_subnormal_where_the_gradient_is_0() -> None:
 def test_a_schedule_that_raises_does_so_at_its_step() -> None:
     params, _ = NET.init(fn.key(0), (2,))
     native = fn.jit(fn.train_step(NET, fn.mse(), fn.sgd(lambda count: np.nan if count == 3 else 0.1)))
-    with pytest.raises(fn.OptionError, match="scan: step 2; what a schedule returns"):
+    with pytest.raises(fn.OptionError, match="scan: step 2; the number that a schedule returns"):
         fn.scan(native, params, native.init(params), *steps_of(6))
 
 

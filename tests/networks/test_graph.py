@@ -362,7 +362,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize("make", [fn.network, fn.Graph])
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda m: m.name)
-def test_a_mistake_is_told_once_with_its_remedy(mistake: Mistake, make: Callable[..., Any]) -> None:
+def test_a_mistake_is_reported_once_with_its_remedy(mistake: Mistake, make: Callable[..., Any]) -> None:
     _, operators, connectivity, message, inputs, output = mistake
     with pytest.raises(fn.GraphError) as error:
         make(operators, connectivity, inputs=inputs, output=output)
@@ -376,7 +376,7 @@ def problems_of(operators: Any, connectivity: Any, **options: Any) -> tuple[str,
     return error.value.problems
 
 
-def test_all_problems_are_told_in_one_error() -> None:
+def test_all_problems_are_reported_in_one_error() -> None:
     operators = {1: fn.linear(2), 2: fn.add(), 3: fn.tanh(), 4: fn.sigmoid(), 5: fn.tanh()}
     with pytest.raises(fn.GraphError) as error:
         fn.network(operators, {1: [2], 2: [3, 4], 3: [5], 4: [7], 5: [2]})
@@ -387,7 +387,7 @@ def test_all_problems_are_told_in_one_error() -> None:
     )
 
 
-def test_mistakes_of_every_kind_are_told_together() -> None:
+def test_mistakes_of_every_kind_are_reported_together() -> None:
     operators = {1: fn.relu, 2: [], 3: fn.shared(9), 4: fn.mse(), 5: L, 6: A, 7: A}
     connectivity: Any = {1: [2], 2: [3, 3], 5: [4, "x"], 3: [6], 6: [6, 7], 8: [1], 4: 5}
     problems = problems_of(operators, connectivity, inputs=[1, 2], output=[6, 6])
@@ -407,7 +407,7 @@ def test_mistakes_of_every_kind_are_told_together() -> None:
     assert all(word in problem for word, problem in zip(words, problems, strict=True))
 
 
-def test_every_cycle_is_told() -> None:
+def test_every_cycle_is_reported() -> None:
     connectivity: Any = {0: [1, 3], 1: [2], 2: [1, 5], 3: [4], 4: [3, 5], 5: [5, 6]}
     assert problems_of(dict.fromkeys(range(7), A), connectivity) == tuple(
         f"{cycle} is a cycle. Remove one of its edges, for example {first} from connectivity[{last}]."
@@ -415,7 +415,7 @@ def test_every_cycle_is_told() -> None:
     )
 
 
-def test_cycles_that_share_an_edge_are_both_told() -> None:
+def test_cycles_that_share_an_edge_are_both_reported() -> None:
     problems = problems_of(dict.fromkeys(range(5), A), {0: [1], 1: [2], 2: [1, 3], 3: [1, 4]})
     assert [problem.split(" is a cycle")[0] for problem in problems] == ["1 -> 2 -> 1", "1 -> 2 -> 3 -> 1"]
 
@@ -427,12 +427,12 @@ def test_what_an_unknown_key_may_have_meant_is_no_problem_of_its_own() -> None:
     assert len(problems_of({1: L, 2: T, 3: T}, {1: [2], 2: 3}, inputs=[1], output=3)) == 1
 
 
-def test_what_another_edge_cannot_mend_is_told_beside_an_unknown_key() -> None:
+def test_what_another_edge_cannot_mend_is_reported_beside_an_unknown_key() -> None:
     problems = problems_of({1: L, 2: T, 3: A, 4: T}, {1: [2, 3], 2: [33], 3: [4], 4: [2]}, output=3)
     assert ["fed by {1, 4}" in problem for problem in problems] == [False, True]
 
 
-def test_a_detached_cycle_is_told_with_all_that_it_entails() -> None:
+def test_a_detached_cycle_is_reported_with_all_that_it_entails() -> None:
     problems = problems_of({1: L, 2: T, 3: T}, {2: [3], 3: [2]}, output=1)
     assert [problem.split(":")[0] for problem in problems[1:]] == [
         "no input reaches operator 2",
@@ -563,7 +563,7 @@ def test_a_shape_mismatch_at_init_names_every_predecessor_with_its_shape() -> No
     )
 
 
-def test_every_shape_mismatch_is_told_at_init() -> None:
+def test_every_shape_mismatch_is_reported_at_init() -> None:
     operators = {1: fn.linear(3), 2: fn.linear(4), 3: A, "+": A, 4: fn.maximum(), 5: fn.concatenate()}
     connectivity = {1: [3, 4, "+"], 2: [3, 4], 3: [5], 4: [5], "+": [5]}
     with pytest.raises(fn.ShapeError) as error:

@@ -196,13 +196,13 @@ def test_sharing_it_transposed_is_a_problem_of_the_graph(layer: Any) -> None:
         fn.network({1: layer, 2: fn.shared(1, transposed=True)}, {1: [2]})
 
 
-def test_a_shape_that_depends_on_itself_is_told() -> None:
+def test_a_shape_that_depends_on_itself_is_reported() -> None:
     net = fn.network({"dec": fn.shared("enc", transposed=True), "enc": fn.linear(3)}, {"dec": ["enc"]})
     with pytest.raises(fn.ShapeError, match="'dec' transposes the weight of operator 'enc', whose shape depends on"):
         net.init(fn.key(0), (3,))
 
 
-def test_shapes_that_do_not_fit_are_told() -> None:
+def test_shapes_that_do_not_fit_are_reported() -> None:
     net = fn.network({"enc": fn.linear(3), "wide": fn.linear(4), "dec": fn.shared("enc", transposed=True)},
                      {"enc": ["wide"], "wide": ["dec"]})  # fmt: skip
     with pytest.raises(fn.ShapeError, match=r"operator 'dec' \(linear transposed\).*\(5, 3\).*rows of 3 features"):
@@ -213,7 +213,7 @@ def test_shapes_that_do_not_fit_are_told() -> None:
         fn.transposed(fn.embedding(3, 2))(fn.Table(np.ones(3, np.float32)), np.ones((2, 3), np.float32))
 
 
-def test_only_the_cause_of_a_failure_is_told() -> None:
+def test_only_the_cause_of_a_failure_is_reported() -> None:
     operators = {"a": fn.linear(3), "b": fn.reshape(7), "c": fn.linear(2), "d": fn.shared("c", transposed=True)}
     net = fn.network(operators, {"a": ["b"], "b": ["c"], "c": ["d"]})
     with pytest.raises(fn.ShapeError, match=r"operator 'b'") as caught:

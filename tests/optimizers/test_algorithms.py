@@ -252,7 +252,7 @@ def test_a_constant_rate_set_in_the_state_stays() -> None:
 
 
 @pytest.mark.parametrize("state", [(), None, fn.clip(1.0).init(None), {"learning_rate": 1.0}])
-def test_a_state_without_a_learning_rate_is_told(state: Any) -> None:
+def test_a_state_without_a_learning_rate_is_reported(state: Any) -> None:
     with pytest.raises(fn.ParamsError, match="no learning rate in this state"):
         fn.learning_rate(state)
 
@@ -306,7 +306,7 @@ STATEFUL: list[fn.Optimizer] = [
 
 
 @pytest.mark.parametrize("optimizer", STATEFUL)
-def test_the_state_of_another_optimizer_is_told(optimizer: fn.Optimizer) -> None:
+def test_the_state_of_another_optimizer_is_reported(optimizer: fn.Optimizer) -> None:
     g = np.zeros(2)
     state = optimizer.init(g)
     other = (fn.Norm(g, g), *state[1:]) if type(state) is tuple else fn.Norm(g, g)

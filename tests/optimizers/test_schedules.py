@@ -133,8 +133,8 @@ def test_bad_options_are_refused(make: Callable[[], Any], words: str) -> None:
 @pytest.mark.parametrize("value", [None, "0.1", math.nan, math.inf, True])
 def test_what_a_schedule_returns_is_checked(value: Any) -> None:
     for make in (fn.adam, fn.scale_by_schedule):
-        with pytest.raises(fn.OptionError, match="what a schedule returns must be a finite number, not"):
+        with pytest.raises(fn.OptionError, match="the number that a schedule returns must be a finite number, not"):
             make(lambda t: value).init(np.zeros(2))
         later = make(lambda t: value if t else 0.1)
-        with pytest.raises(fn.OptionError, match="what a schedule returns"):
+        with pytest.raises(fn.OptionError, match="the number that a schedule returns"):
             later.update(np.zeros(2), later.init(np.zeros(2)))

@@ -127,7 +127,7 @@ def test_masks_nest_and_pickle() -> None:
     assert sums(updates) == [6, 3, -3, -1]
 
 
-def test_a_key_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_a_key_that_is_not_there_is_reported_with_those_that_are() -> None:
     for transform in (fn.freeze("haed"), fn.freeze([1, 2]), fn.masked(fn.adam(0.1), 2)):
         with pytest.raises(fn.ParamsError, match=r"no operator with params has the key .*; there are \[1, 'head'\]"):
             transform.init(PARAMS)
@@ -142,7 +142,7 @@ def test_keys_choose_in_a_dict_only() -> None:
 
 
 @pytest.mark.parametrize("where", [None, 1.5, True, [1, None], [[1]]])
-def test_what_is_no_key_is_told(where: Any) -> None:
+def test_what_is_no_key_is_reported(where: Any) -> None:
     for make in (fn.freeze, lambda where: fn.masked(fn.sgd(0.1), where)):
         with pytest.raises(fn.OptionError, match="masked: params are chosen by an operator's key"):
             make(where)

@@ -221,10 +221,6 @@ REASONS: dict[str, list[str]] = {
         "layers.activations._leaky_relu: x -> y (wrong residual)",
         "layers.activations._leaky_relu: x -> y (wrong residual) #2",
     ],
-    "`known` is read only where -1 is in the shape": [
-        "layers.merge._reshape: -prod(shape) if -1 in shape else 0 -> -prod(shape) (dropped branch)",
-        "layers.merge._reshape: 0 -> 1 (off by one)",
-    ],
     "only keeps what np.where throws away from overflowing": [
         "tracing.special._write_normal_cdf: 1.0 -> 1.00001 (eps)",
         "tracing.special._write_normal_cdf: 1.0 -> 2.0 (factor)",

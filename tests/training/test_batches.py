@@ -64,7 +64,7 @@ def test_batches_of_an_iterable_are_handed_on() -> None:
 
 @pytest.mark.parametrize("data", [None, 3, lambda: [(X, T)], "ab", b"ab", {1, 2}, {"x": X, "t": T}])
 @pytest.mark.parametrize("size", [None, 4])
-def test_what_holds_no_batches_is_told(data: Any, size: int | None) -> None:
+def test_what_holds_no_batches_is_reported(data: Any, size: int | None) -> None:
     with pytest.raises(fn.OptionError, match=r"data: a tuple of arrays \(input, target\) or an iterable"):
         fn.minibatches(data, size)
 
@@ -96,7 +96,7 @@ WRONG: list[tuple[Any, Any, Any, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("data", "size", "key", "error", "words"), WRONG)
-def test_mistakes_are_told_at_the_call(data: Any, size: Any, key: Any, error: type[Exception], words: str) -> None:
+def test_mistakes_are_reported_at_the_call(data: Any, size: Any, key: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         fn.minibatches(data, size, key)
 

@@ -247,7 +247,7 @@ def test_a_loss_in_the_dict() -> None:
     assert fn.evaluate(inside, None, fitted.params, (X, T), 4) == fitted.history["validation_loss"][-1]
 
 
-def test_mistakes_are_told() -> None:
+def test_mistakes_are_reported() -> None:
     step, iterator = STEPS["adam"](NET), iter([(X, LABELS)])
     fitted = fn.fit(step, PARAMS, (X, LABELS), 1, 5, KEY)
     calls: list[tuple[Any, str]] = [
@@ -267,7 +267,7 @@ def test_mistakes_are_told() -> None:
         (lambda: fn.fit(step, PARAMS, [], 2), "the data are empty"),
         (
             lambda: fn.fit(step, fitted, (X, LABELS), 2, 5, validation=(X, LABELS)),
-            "history so far has loss, this epoch loss, validation_loss: go on with the same",
+            "history so far has loss, this epoch loss, validation_loss: continue with the same",
         ),
         (
             lambda: fn.fit(step, fitted, (X, LABELS), 2, 5, validation=(X, LABELS), patience=2),

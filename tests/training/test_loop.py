@@ -138,7 +138,7 @@ def test_a_name_of_the_training_can_be_monitored() -> None:
     assert fitted.epochs == 2
 
 
-def test_mistakes_of_monitoring_are_told() -> None:
+def test_mistakes_of_monitoring_are_reported() -> None:
     step = step_of(NET, metrics={"m": fn.accuracy, "matrix": fn.confusion_matrix})
     held: dict[str, Any] = {"validation": (X, LABELS)}
     wrong: list[tuple[dict[str, Any], str]] = [
@@ -232,7 +232,7 @@ def test_an_interrupt_returns_the_whole_epochs() -> None:
         return 0.0
 
     step = step_of(NET, metrics={"m": metric})
-    with pytest.warns(UserWarning, match="interrupted; what is returned is the Fit after 2 whole epochs"):
+    with pytest.warns(UserWarning, match="interrupted; this returns the Fit after 2 whole epochs"):
         fitted = fn.fit(step, PARAMS, (X, LABELS), 10, 5, KEY)
     plain = step_of(NET, metrics={"m": lambda y, t: 0.0})
     assert bits(fitted) == bits(fn.fit(plain, PARAMS, (X, LABELS), 2, 5, KEY))

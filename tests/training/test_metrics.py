@@ -347,7 +347,7 @@ AMISS: list[tuple[Any, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), AMISS)
-def test_what_holds_no_numbers_is_told_with_the_fix(call: Any, error: type[Exception], words: str) -> None:
+def test_what_holds_no_numbers_is_reported_with_the_fix(call: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
 

@@ -110,7 +110,7 @@ def test_a_rate_is_set_for_good_in_every_part_of_a_state() -> None:
     assert bits(a, s) == bits(b, t)
 
 
-def test_mistakes_of_rates_are_told() -> None:
+def test_mistakes_of_rates_are_reported() -> None:
     state = fn.adam(0.1).init(PARAMS)
     wrong: list[tuple[Any, str]] = [
         (lambda: fn.set_learning_rate(state, 0), "rate must be a finite number above 0"),
@@ -228,7 +228,7 @@ def test_a_step_without_a_state_has_no_rate_to_reduce() -> None:
         fn.fit(step, PARAMS, (X, LABELS), 5, 5, KEY, callbacks=[plateau])
 
 
-def test_mistakes_of_averages_are_told() -> None:
+def test_mistakes_of_averages_are_reported() -> None:
     with pytest.raises(fn.OptionError, match=r"ema_params: decay must be in \[0, 1\)"):
         fn.ema_params(1.0)
     with pytest.raises(fn.ParamsError, match="ema_params averages the params: give them"):

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
-from funcnet.compiler import blocking, workspace
+from funcnet.compiler import workspace
 from funcnet.training import scan as module
 from funcnet.training.gradients import SGDStep
 from funcnet.training.steps import TrainStep
+from tests.support.blocks import run_in_small_blocks
 from tests.support.recurrences import with_recurrence
 from tests.support.strategies import Problem, problems
 from tests.training.test_steps import NET, PARAMS, bits, each_optimizer
@@ -156,8 +157,7 @@ def test_a_key_makes_no_difference_without_dropout() -> None:
 
 @pytest.mark.parametrize("optimizer", [None, fn.adam(0.1)])
 def test_batches_in_blocks_of_rows(optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"FEWEST": 2, "CACHE": 1, "LINE": 2}.items():
-        monkeypatch.setattr(blocking, name, value)
+    run_in_small_blocks(monkeypatch)
     step: Any = fn.sgd_step(NET, fn.mse(), learning_rate=0.1)
     if optimizer is not None:
         step = fn.train_step(NET, fn.mse(), optimizer, metrics={"outputs": lambda y, t: y})
@@ -248,7 +248,7 @@ def test_check_finite_names_the_step_and_the_operator(optimizer: Any) -> None:
     assert bits(fn.scan(step, PARAMS, *given, X, T)[0]) == bits(loop(step, PARAMS, X, T)[0])
 
 
-def test_mistakes_are_told() -> None:
+def test_mistakes_are_reported() -> None:
     step, train = fn.sgd_step(NET, fn.mse(), learning_rate=0.1), fn.train_step(NET, fn.mse(), fn.adam(0.1))
     plain = fn.train_step(NET, fn.mse(), fn.chain(fn.clip_by_norm(0.1), fn.adam(0.1)))
     state = train.init(PARAMS)

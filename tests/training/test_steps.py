@@ -301,7 +301,7 @@ def test_the_state_of_another_is_refused(state: Any, error: type[Exception], wor
 
 
 @pytest.mark.parametrize("arrays", [(X, T), (X,)])
-def test_a_state_left_out_is_told(arrays: Any) -> None:
+def test_a_state_left_out_is_reported(arrays: Any) -> None:
     step = fn.train_step(NET, fn.mse(), ADAM)
     with pytest.raises(fn.ParamsError, match=r"where the state belongs: step\(params, state, .* step\.init\(params\)"):
         step(PARAMS, *arrays)
@@ -341,7 +341,7 @@ def test_what_is_no_optimizer_or_metric_or_key_is_refused() -> None:
     assert bits(step(PARAMS, STATE, X, T, key=fn.key(0))) == bits(step(PARAMS, STATE, X, T))
 
 
-def test_what_is_not_finite_is_told_where_it_is_asked_for() -> None:
+def test_what_is_not_finite_is_reported_where_it_is_asked_for() -> None:
     bad = X.copy()
     bad[3, 1] = np.nan
     for make in (fn.adam, fn.sgd, lambda rate: fn.chain(fn.clip_by_norm(1.0), fn.adam(rate))):

@@ -1,1 +1,1 @@
-"""Steps and networks as a file of C. Imports errors, tree, tracing, compiler, training and native."""
+"""Steps and networks as a file of C. Imports tracing, compiler, training, native and exports."""

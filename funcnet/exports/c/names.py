@@ -1,4 +1,4 @@
-"""Names that a file of C may not give anything of its own: words of the language, and what its library has."""
+"""Names that a file of C may not define: words of the language, and names of its library."""
 
 from __future__ import annotations
 

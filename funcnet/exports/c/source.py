@@ -28,7 +28,7 @@ WIDTH = 110  # characters of a line of numbers
 
 
 class Argument(NamedTuple):
-    """An argument of the C function, and what its comment says."""
+    """An argument of the C function, and its comment."""
 
     text: str
     comment: str
@@ -42,18 +42,18 @@ def to_c(function: Any, params: Any, *arrays: Array | Labels, name: str = "net",
         Path("train.c").write_text(source)
 
     function: a step of `fn.sgd_step` or `fn.train_step`, which updates params, and the optimizer's state, in place;
-    what `fn.value_and_grad` made; or a network or any other layer, which computes outputs.
-    arrays: examples of what it takes; the file is for arrays of these shapes, and for the dtype of the params.
-    name: that of the C function, with which every other name in the file begins.
-    embed: for a network or a layer: the params are constants in the file, and no argument.
+    a gradient of `fn.value_and_grad`; or a network or any other layer, which computes outputs.
+    arrays: example arguments; the file is for arrays of these shapes, and for the dtype of the params.
+    name: the name of the C function, with which every other name in the file begins.
+    embed: for a network or a layer: the params are constants in the file, not an argument.
     The file includes <math.h> alone and allocates nothing: its working memory is static, so that one thread at a time
-    may call it. Its first comment says how it is called and what every array is; in it operators have their own keys.
-    It computes what the function does without a random key, to rounding: sums are added up in another order, and
+    may call it. Its first comment describes the call and every array, by the keys of the operators.
+    Results are those of the function without a random key, to rounding: sums are added up in another order, and
     functions are the C library's. It returns 0, or a number above 0 for a label or a length out of range, for weights
-    that add up to 0, and for a mask that is 0 everywhere; params and state are then as they were. -std=c99 -Wall
-    -Wextra -pedantic gives no warning.
-    Raises ExportError for a custom layer, for a function of NumPy that C has not, for an optimizer with a schedule, a
-    mask or norms of single arrays, and for a name that means something else in C; and what the function itself would.
+    that add up to 0, and for a mask that is 0 everywhere; params and state are then unchanged. -std=c99 -Wall -Wextra
+    -pedantic gives no warning.
+    Raises ExportError for a custom layer, for a NumPy function that C lacks, for an optimizer with a schedule, a mask
+    or norms of single arrays, and for a name that is reserved in C; and the errors of the function itself.
     """
     described = describe("to_c", function, params, arrays, ())
     embed = flag("to_c: embed", embed)

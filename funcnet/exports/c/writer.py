@@ -20,7 +20,7 @@ from funcnet.tracing.masks import LIMITS
 from funcnet.tracing.primitives import TOTAL_WEIGHT
 from funcnet.tracing.trace import Call, Value
 
-BAD_LABEL, NO_WEIGHT, BAD_MASK = 1, 2, 3  # what the function returns
+BAD_LABEL, NO_WEIGHT, BAD_MASK = 1, 2, 3  # results of the function
 STATUS = {TOTAL_WEIGHT: NO_WEIGHT, LIMITS: BAD_MASK}
 OWN_NAMES = frozenset({*INDICES, *"pstuy", "params", "gradient", "loss", "state", "memory"})
 LOCAL = frozenset({"NAN", "INFINITY", "T", "any", "at", "sum", "size", "known"})
@@ -47,7 +47,7 @@ class RowByRow(Placement):
 
 
 class C99(Writer):
-    """The text of one function's body, and what it needs around it.
+    """The text of one function's body, and the declarations it needs.
 
     params: the name of their vector.      outputs: values that are computed where the caller wants them, by name.
     declarations: of params, of their gradient, and of values in the common memory.
@@ -120,7 +120,7 @@ class C99(Writer):
         return f"{self.prefix}_{name}"
 
     def refusal(self, call: Call, instead: str) -> str:
-        """A statement for where a call reads what is wrong: it leaves the function."""
+        """The statement for a wrong operand: it returns from the function."""
         self.fails = True
         return f"return {STATUS.get(call.primitive, BAD_LABEL)};"
 

@@ -1,1 +1,1 @@
-"""Layers as functions for JAX. Imports errors, tree, core, tracing and networks."""
+"""Layers as functions for JAX. Imports core, tracing and networks."""

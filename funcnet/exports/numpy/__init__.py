@@ -1,1 +1,1 @@
-"""Steps and networks as a file of NumPy. Imports errors, tree, tracing, compiler and training."""
+"""Steps and networks as a file of NumPy. Imports tracing, compiler, training, native and exports."""

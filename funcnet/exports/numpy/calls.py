@@ -126,7 +126,7 @@ class Recorder:
         return id(value) in self._arrays
 
     def text(self, x: Any) -> str:
-        """How what a form uses is written: an array, a view of one, or plain data."""
+        """The text of an argument of a form: an array, a view of one, or plain data."""
         if isinstance(x, (list, tuple)):
             parts: list[str] = [*map(self.text, cast("Sequence[Any]", x))]
             return f"[{', '.join(parts)}]" if isinstance(x, list) else f"({', '.join(parts)}{',' * (len(parts) == 1)})"
@@ -221,7 +221,7 @@ def sources(functions: dict[str, Any]) -> list[str]:
 
 
 def _add_source(name: str, thing: Any, found: dict[str, str]) -> None:
-    """Add the text of a function after that of what it uses."""
+    """Add the text of a function after that of the functions it uses."""
     if name in found or inspect.ismodule(thing):
         return
     if inspect.isfunction(thing) and thing.__module__.startswith("funcnet"):

@@ -50,16 +50,16 @@ def to_numpy(function: Any, params: Any, *arrays: Array | Labels) -> str:
         source = fn.to_numpy(step, params, x, target)
         Path("step.py").write_text(source)
 
-    function: a step of `fn.sgd_step`, or of `fn.train_step` with an optimizer that `fn.to_c` writes too; what
-    `fn.value_and_grad` made; or a network.
-    arrays: examples of what it takes; the file is for arrays of these shapes and dtypes.
+    function: a step of `fn.sgd_step`, or of `fn.train_step` with an optimizer that `fn.to_c` writes too; a gradient of
+    `fn.value_and_grad`; or a network.
+    arrays: example arguments; the file is for arrays of these shapes and dtypes.
     The file has a function `step(params, *arrays)`; with an optimizer `step(params, state, *arrays)`, and `init()` for
-    the first state; or `value_and_grad(params, *arrays)`; or `apply(params, *inputs)`. Params go in and come out as
-    here; a state is a dict of vectors. The results are, to the bit, those of the function without a random key. Every
-    value has a name made of its operator's key, and every call is one line; steps over time, and other calls that
-    differ in numbers alone, are a loop. Arrays of other shapes are a ValueError.
-    Raises ExportError for a custom layer, and for an optimizer with a schedule, a mask or norms
-    of single arrays; and what the function itself would.
+    the first state; or `value_and_grad(params, *arrays)`; or `apply(params, *inputs)`. Params have the same form as
+    here; a state is a dict of vectors. Results have the bits of the function without a random key. Every value has a
+    name made of its operator's key, and every call is one line; time steps, and other calls that differ only in
+    numbers, are a loop. Arrays of other shapes raise a ValueError.
+    Raises ExportError for a custom layer, and for an optimizer with a schedule, a mask or norms of single arrays; and
+    the errors of the function itself.
     """
     described = describe("to_numpy", function, params, arrays, BEST)
     if not hasattr(described.function, "record"):

@@ -1,1 +1,1 @@
-"""Networks as ONNX models. Imports arrays, errors, tree, tracing, layers and networks."""
+"""Networks as ONNX models. Imports core, tracing, layers and networks."""

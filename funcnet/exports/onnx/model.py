@@ -42,9 +42,9 @@ def to_onnx(
     The model raises no errors of its own: not for weights that add up to 0, not for a mean over no rows, which is NaN.
     input_shapes: without the batch axis, as for `init`.      opset: the version of ONNX's operators, from 17 to 28.
     dtype: of a network without params, by default float32; any other network has that of its params.
-    Raises ExportError for a custom layer, for a batch_norm that is not calibrated, for a NumPy function that ONNX has
-    not, and for params of 2 GB; OptionError for another opset, DTypeError for another dtype than that of the params;
-    and what `net.apply` would.
+    Raises ExportError for a custom layer, for a batch_norm that is not calibrated, for a NumPy function that ONNX
+    lacks, and for params of 2 GB; OptionError for another opset, DTypeError for another dtype than that of the params;
+    and the errors of `net.apply`.
     (https://onnx.ai/onnx/repo-docs/IR.html)
     """
     check("to_onnx", (net,), multi_output=True)
@@ -88,7 +88,7 @@ def _check_params(params: Any) -> None:
 
 
 def _graph(recorded: Recorded, params: Any, opset: int, dtype: np.dtype[Any]) -> bytes:
-    """The graph of what was recorded."""
+    """The graph of the recorded calls."""
     calls, parameters, inputs, outputs = recorded
     names_in, names_out = _numbered("x", len(inputs)), _numbered("y", len(outputs))
     w = Writer(opset, dtype)

@@ -29,7 +29,7 @@ Rule: TypeAlias = Callable[[Writer, Call], str]
 
 
 def write_call(w: Writer, call: Call | Standard) -> None:
-    """Write the nodes of a call, and tell the name of its output."""
+    """Write the nodes of a call, and return the name of its output."""
     w.scope = call.scope.replace(" / ", "/")
     if isinstance(call, Standard):
         w.name(call.output, w.node(call.kind, *map(w.floating, call.operands), **call.attributes))

@@ -81,12 +81,12 @@ def recognised(call: Call, opset: int, dtype: np.dtype[Any]) -> Call | Standard:
 
 
 def _completes(call: Call, pattern: Pattern, variables: dict[str, Value]) -> bool:
-    """Whether the call computes the pattern; the variables are what was found in their places."""
+    """Whether the call computes the pattern; the variables are bound to the operands in their places."""
     return len(call.outputs) == 1 and _matches(pattern, call.output, variables)
 
 
 def _matches(pattern: Any, x: Any, variables: dict[str, Value]) -> bool:
-    """Whether what a call reads is what the pattern says; the variables are what was found in their places."""
+    """Whether an operand matches the pattern; the variables are bound to the operands in their places."""
     if not isinstance(x, Value):
         return type(pattern) is float and x == pattern
     if isinstance(pattern, str):

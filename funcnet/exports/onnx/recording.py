@@ -93,7 +93,7 @@ def _of_any_rows(trace: Trace, more: Trace) -> list[Call]:
 
 
 def _input(scope: str, a: Any, b: Any) -> Any:
-    """What a call reads, given what it reads in the trace of more rows."""
+    """The operands of a call, given those in the trace of more rows."""
     if not isinstance(a, (int, float)) or a == b or (a != a and b != b):
         return a
     if a * ROWS == b * MORE_ROWS:

@@ -64,7 +64,7 @@ class Writer:
     ) -> bytes:
         """A graph inside the graph, which reads values of these dtypes and ranks and what is outside it.
 
-        write: names of what it reads -> names of what it gives.
+        write: names of its inputs -> names of its outputs.
         """
         names, outside = [self.within("given") for _ in kinds], self.nodes
         self.nodes = []
@@ -113,7 +113,7 @@ class Writer:
         return self.constant(np.asarray(numbers, INDEX))
 
     def read(self, x: Any) -> str:
-        """The name of what a call reads: a value, a view of one, an array, or a number."""
+        """The name of an operand: a value, a view of one, an array, or a number."""
         if isinstance(x, OfRows):
             return self._of_rows(x)
         if not isinstance(x, Value):
