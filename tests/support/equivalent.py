@@ -14,6 +14,12 @@ REASONS: dict[str, list[str]] = {
     "what is kept is made anew at each call, which takes longer": [
         "compiler.workspace.Workspace.read: self.places or self.layout.views(self.own) -> self.layout.views(self.own) (condition)",
     ],
+    "how many params are recognised makes a difference in time and memory alone": [
+        "compiler.params_cache.RECENT: 8 -> 9 (off by one)",
+    ],
+    "of no dicts and lists none has changed: to look takes longer": [
+        "compiler.params_cache.ParamsCache.recognise: nodes and (not are_as_they_were(nodes)) -> not are_as_they_were(nodes) (condition)",
+    ],
     "how many rows are copied at a time makes a difference in time alone": [
         "compiler.workspace.(ROWS_AT_ONCE, FEWEST_FEATURES): 32 -> 33 (off by one)",
         "compiler.workspace.(ROWS_AT_ONCE, FEWEST_FEATURES): 64 -> 65 (off by one)",
