@@ -64,6 +64,7 @@ RULES = {
     "compiler.layout": ["layout", "workspace", "programs"],
     "compiler.binding": ["binding", "programs"],
     "compiler.params_cache": ["params_cache"],
+    "compiler.program_cache": ["program_cache", "programs"],
     "compiler.workspace": ["rebinding", "workspace", "blocking", "held"],
     "tracing.images": ["tracing/images", "convolution"],
     "tracing.windows": ["windows", "convolution"],

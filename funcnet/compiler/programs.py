@@ -136,8 +136,8 @@ class Compiled(Generic[P]):
             space.clear()
             space.pool.append(space)
             if all(type(x) is ndarray for x in arrays):
-                other = self._programs.recent.get((keyed, *map(SPEC, arrays)))
-                if other is not None and other is not latest:
+                other = self._programs.recent.get((keyed, *map(SPEC, arrays)), latest)
+                if other is not latest:
                     self._programs.latest = other  # the batches after a short one are long again
                     return self.acquire(params, given, key)
         return self._acquire_checked(params, arrays, keyed)
