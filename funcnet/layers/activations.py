@@ -50,7 +50,8 @@ def _name(function: Any) -> str:
 def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParams]:
     y, pull = pair(_recorded(function, x) if isinstance(cast("Any", x), Value) else function(x))
     if y.dtype != x.dtype:
-        raise DTypeError(f"the function gives {y.dtype} for {x.dtype}: use Python numbers for its constants, float(c)")
+        fix = "use Python numbers for its constants, float(c), and of a mask make numbers, mask * x.dtype.type(1)"
+        raise DTypeError(f"the function gives {y.dtype} for {x.dtype}: {fix}")
     return y, lambda g: ((), (pull(g),))
 
 

@@ -172,7 +172,7 @@ def reshape(*shape: int | Shape) -> Layer[NoParams]:
 
 def _reshape(shape: Shape, params: NoParams, x: Array) -> Result[NoParams]:
     row = prod(x.shape[1:])
-    known = -prod(shape) if -1 in shape else 0
+    known = -prod(shape)  # where one of them is -1
     lengths = tuple((row // known if known else 0) if n == -1 else n for n in shape)
     if prod(lengths) != row:
         raise ShapeError(f"rows of {row} elements do not fill the shape {shape}")

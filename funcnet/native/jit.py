@@ -56,8 +56,8 @@ class Native(Compiled[P]):
         self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None
     ) -> tuple[Workspace[P], Any]:
         """The same, in C where arrays fit the latest program and the params are those of the last call."""
-        latest = self._programs.latest[0]
-        if key is None and found is None and latest is not None:
+        latest, _, with_key = self._programs.latest
+        if key is None and found is None and latest is not None and not with_key:
             space = latest.take()
             seen, accept = space.params_cache.last, space.accept
             if accept is not None and seen is not None and accept(seen, params, given):

@@ -10,7 +10,7 @@ from funcnet.errors import MaskError
 from funcnet.tracing.eager import call, prefix
 from funcnet.tracing.forms import plain
 from funcnet.tracing.primitive import Primitive
-from funcnet.tracing.shapes import BOOL, FUNCTIONS, check_dtypes, common_axis, refuse
+from funcnet.tracing.shapes import FUNCTIONS, check_dtypes, check_numbers, common_axis, is_mask, refuse
 from funcnet.tracing.trace import Trace, Value
 
 
@@ -32,7 +32,8 @@ def emit_where(mask: Any, a: Any, b: Any) -> Value:
     """Record a choice between values or numbers."""
     given: list[Any] = [x for x in (mask, a, b) if isinstance(x, Value)]
     check_dtypes("where", (a, b), given[0].trace.dtype)
-    if getattr(mask, "dtype", None) != BOOL:
+    check_numbers("where", (a, b))
+    if not is_mask(mask):
         refuse("np.where of anything but a mask of bools")
     shape = np.broadcast_shapes(*(getattr(x, "shape", ()) for x in (mask, a, b)))
     axis = common_axis("where", [(x.ndim, x.batch_axis) for x in given], len(shape))

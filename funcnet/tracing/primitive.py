@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet.arrays import Shape
 from funcnet.tracing import forms
+from funcnet.tracing.shapes import check_numbers, is_mask, refuse
 
 Cost: TypeAlias = Callable[[Sequence[Shape], Shape, forms.Attributes], int]
 """(shapes of the operands, shape of the output, attributes) -> the number of multiply-adds."""
@@ -101,6 +102,13 @@ MASKS: frozenset[np.ufunc] = frozenset(
 )
 FUSIBLE = frozenset({np.add, np.subtract, np.multiply, np.negative})
 LINEAR_WITH: dict[np.ufunc, int] = {np.add: 0, np.subtract: 0, np.negative: 0, np.positive: 0, np.multiply: 1}
+OF_MASKS: dict[np.ufunc, np.ufunc] = {
+    np.add: np.logical_or,
+    np.multiply: np.logical_and,
+    np.maximum: np.logical_or,
+    np.minimum: np.logical_and,
+}
+"""The ufuncs that make a mask of masks alone, and what they are then."""
 EXTREMA = frozenset({np.maximum, np.minimum})
 _UFUNCS: dict[np.ufunc, Primitive] = {np.matmul: MATMUL}
 
@@ -119,6 +127,17 @@ def of_ufunc(ufunc: np.ufunc) -> Primitive:
         )
         found = _UFUNCS.setdefault(ufunc, found)
     return found
+
+
+def by_operands(ufunc: np.ufunc, operands: tuple[Any, ...]) -> np.ufunc:
+    """The ufunc, or the one that it is for operands that are all masks. Refuse what makes no mask of masks."""
+    if all(map(is_mask, operands)):
+        ufunc = OF_MASKS.get(ufunc, ufunc)
+        if ufunc not in MASKS:
+            check_numbers(ufunc.__name__, operands)
+    elif ufunc in BITWISE:
+        refuse(f"np.{ufunc.__name__} of numbers, not masks,")
+    return ufunc
 
 
 ADD, MULTIPLY, COPY = of_ufunc(np.add), of_ufunc(np.multiply), of_ufunc(np.positive)

@@ -16,7 +16,7 @@ from funcnet.tracing.forms import nonzero as nonzero_form
 from funcnet.tracing.forms import plain
 from funcnet.tracing.forms import relu_grad as relu_grad_form
 from funcnet.tracing.primitive import CONCATENATE, COPY, INNER, Primitive
-from funcnet.tracing.shapes import FUNCTIONS, joined_shape, refuse
+from funcnet.tracing.shapes import FUNCTIONS, is_mask, joined_shape, refuse
 from funcnet.tracing.trace import Value
 
 
@@ -203,6 +203,8 @@ DROPOUT_MASK = Primitive("dropout_mask", plain(dropout_mask_into))
 
 def concatenate(values: Sequence[Value], axis: int = 0) -> Value:
     """Record the joining of values along an axis."""
+    if not all(map(is_mask, values)):
+        values = [v * 1.0 if is_mask(v) else v for v in values]
     first = values[0]
     (axis,) = normalize_axis_tuple(axis, first.ndim)
     shape = joined_shape([v.shape for v in values], axis)

@@ -38,6 +38,20 @@ def check_dtypes(name: str, operands: Iterable[Any], dtype: np.dtype[Any]) -> No
             raise DTypeError(f"{what} of dtype {found} meets {dtype}: {fix}")
 
 
+def is_mask(x: Any) -> bool:
+    """Whether this is an array, or a value, of bools."""
+    return getattr(x, "dtype", None) == BOOL
+
+
+def check_numbers(name: str, operands: Iterable[Any]) -> None:
+    """Refuse operands that are all masks, of which NumPy makes no numbers, or only those of half precision."""
+    if all(map(is_mask, operands)):
+        raise TracingError(
+            f"np.{name} of nothing but masks cannot be recorded: make numbers of one, as mask * x.dtype.type(1), "
+            "or combine them by &, |, ^ and ~"
+        )
+
+
 class MissingAttributeError(TracingError, AttributeError):
     """A TracingError that `hasattr` understands."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from funcnet.tracing.forms import Attributes, Operands
-from funcnet.tracing.primitive import BITWISE, MATMUL, MAX, RESHAPE, SUM, Primitive, of_ufunc
+from funcnet.tracing.primitive import MATMUL, MAX, RESHAPE, SUM, Primitive, by_operands, of_ufunc
 from funcnet.tracing.shapes import (
     BOOL,
     FUNCTIONS,
@@ -29,6 +29,7 @@ from funcnet.tracing.shapes import (
     Transpose,
     View,
     check_dtypes,
+    check_numbers,
     common_axis,
     permutation,
     product_shape,
@@ -220,21 +221,17 @@ class Value(NDArrayOperatorsMixin):
         if ufunc.nout != 1 or (ufunc.signature and ufunc is not np.matmul):
             refuse(f"np.{ufunc.__name__}, which has {ufunc.nout} outputs of signature {ufunc.signature},")
         check_dtypes(ufunc.__name__, inputs, self.trace.dtype)
+        ufunc = by_operands(ufunc, inputs)
         if ufunc is np.matmul:
             return self._matmul(*inputs)
-        shape = self.shape
-        others = [x.shape for x in inputs if x is not self and type(x) not in (float, int)]
-        if any(other != shape for other in others):
-            shape = np.broadcast_shapes(shape, *others)
+        shapes = [x.shape for x in inputs if type(x) not in (float, int)]
+        shape = np.broadcast_shapes(*shapes) if any(s != self.shape for s in shapes) else self.shape
         values = [x for x in inputs if isinstance(x, Value)]
         primitive = of_ufunc(ufunc)
         if ufunc is np.multiply and type(inputs[1]) is float and inputs[1] == 1.0 and self.dtype != BOOL:
             return self
-        if ufunc in BITWISE and any(v.dtype != BOOL for v in values):
-            refuse(f"np.{ufunc.__name__} of numbers, not masks,")
         axis = common_axis(ufunc.__name__, [(v.ndim, v.batch_axis) for v in values], len(shape))
-        dtype = BOOL if primitive.mask else self.trace.dtype
-        return self.trace.emit(primitive, inputs, shape, dtype, axis)
+        return self.trace.emit(primitive, inputs, shape, BOOL if primitive.mask else self.trace.dtype, axis)
 
     def _matmul(self, a: Any, b: Any) -> Value:
         """The product of two values of two axes or more; those before the last two are broadcast."""
@@ -257,6 +254,7 @@ class Value(NDArrayOperatorsMixin):
 
     def max(self, axis: Axes = None, keepdims: bool = False) -> Value:
         """Largest element along axes, or of all."""
+        check_numbers("max", (self,))
         return self._reduce(MAX, axis, keepdims)
 
     def _reduce(self, primitive: Primitive, axis: Axes, keepdims: bool) -> Value:

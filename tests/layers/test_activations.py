@@ -249,3 +249,53 @@ def test_a_function_is_called_by_its_name() -> None:
 def test_a_wrong_number_of_inputs_is_refused(count: int) -> None:
     with pytest.raises(fn.ShapeError, match=f"tanh takes 1 input, but was given {count}"):
         fn.tanh().apply((), *[np.ones((2, 3))] * count)
+
+
+def that_raises(error: Exception) -> fn.Layer[Any]:
+    def function(x: Any) -> Any:
+        raise error
+
+    return fn.elementwise(function, name="mine")
+
+
+@pytest.mark.parametrize("kind", [TypeError, AttributeError, ValueError])
+def test_errors_of_ones_own_function_are_its_own_where_it_computes(kind: type[Exception]) -> None:
+    error = kind("x must be a temperature")
+    with pytest.raises(kind, match="^x must be a temperature$") as caught:
+        that_raises(error).apply((), np.ones((2, 3)))
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("kind", [TypeError, AttributeError, ValueError])
+def test_errors_of_ones_own_function_say_that_it_is_recorded(kind: type[Exception]) -> None:
+    with pytest.raises(fn.TracingError, match=r"mine.*cannot be recorded: x must be a temperature: write it in NumPy"):
+        fn.serial(that_raises(kind("x must be a temperature"))).apply(((),), np.ones((2, 3)))
+
+
+RETURNED: dict[str, Callable[[Any, Any], Any]] = {
+    "list": lambda x, pull: [x, pull],
+    "NoneType": lambda x, pull: None,
+    "function": lambda x, pull: pull,
+    "ndarray": lambda x, pull: np.ones((2, 3)),
+    "tuple": lambda x, pull: (x, pull, x),
+}
+
+
+@pytest.mark.parametrize("kind", RETURNED)
+def test_a_function_that_returns_no_pair_is_refused(kind: str) -> None:
+    layer = fn.elementwise(lambda x: RETURNED[kind](x, lambda g: g))
+    calls: list[Callable[[Any], Any]] = [lambda x: layer.apply((), x), lambda x: fn.serial(layer).apply(((),), x)]
+    for call in calls:
+        with pytest.raises(fn.OptionError, match=rf"must return \(output, pullback\), not .*{kind}"):
+            call(np.ones((2, 3)))
+
+
+def test_a_mask_is_no_output() -> None:
+    masks: list[Callable[[Any], Any]] = [lambda x: (x > 0.0, lambda g: g), lambda x: ((x > 0.0) * 1.0, lambda g: g)]
+    for function in masks:
+        with pytest.raises(fn.DTypeError, match=r"gives (bool|float64) for float32: .*mask \* x.dtype.type\(1\)"):
+            fn.elementwise(function).apply((), np.ones((2, 3), np.float32))
+    same = fn.elementwise(lambda x: ((x > 0.0) * x.dtype.type(1), lambda g: g * 0.0), name="step")
+    x = np.array([[-1.0, 2.0]], np.float32)
+    for y in (same.apply((), x), fn.serial(same).apply(((),), x)):
+        np.testing.assert_array_equal(y, np.array([[0, 1]], np.float32), strict=True)

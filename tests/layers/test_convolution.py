@@ -63,6 +63,17 @@ def test_inputs_that_do_not_fit_are_refused(layer: fn.Layer[Any], shape: fn.Shap
         layer.init(fn.key(0), shape)
 
 
+def test_options_may_be_arrays() -> None:
+    pair = np.array([2, 1])
+    given: Any = {"kernel_size": pair, "strides": pair, "dilation": pair, "padding": np.array([[2, 1], [1, 0]])}
+    arrays = fn.conv(2, **given)
+    tuples = fn.conv(2, (2, 1), strides=(2, 1), dilation=(2, 1), padding=((2, 1), (1, 0)))
+    params, shape = arrays.init(fn.key(0), (5, 4, 3))
+    assert shape == tuples.init(fn.key(0), (5, 4, 3))[1]
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    np.testing.assert_array_equal(arrays.apply(params, x), tuples.apply(params, x), strict=True)
+
+
 def test_other_channels_and_params_are_refused() -> None:
     layer = fn.conv(2, (3, 3))
     params, _ = layer.init(fn.key(0), (8, 8, 3))

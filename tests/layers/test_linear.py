@@ -71,6 +71,31 @@ def test_gradients_have_the_names_of_the_params() -> None:
     assert type(bare(numbers(5, 4))[0]) is Weight
 
 
+@shapes
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_transposed(shape: tuple[int, ...], use_bias: bool) -> None:
+    (W, b), x = affine(), numbers(*shape[:-1], 4)
+    params: Any = Affine(W, b) if use_bias else Weight(W)
+    layer: Any = fn.linear(4) if use_bias else fn.linear(4, use_bias=False)
+    y, pullback = fn.transposed(layer).vjp(params, x)
+    np.testing.assert_allclose(y, np.einsum("...j,ij->...i", x, W), atol=1e-13, strict=True)
+    g = numbers(*y.shape, seed=3)
+    of_params, (dx,) = pullback(g)
+    np.testing.assert_allclose(of_params[0], np.einsum("ni,nj->ij", g.reshape(-1, 3), x.reshape(-1, 4)), atol=1e-13)
+    np.testing.assert_allclose(dx, np.einsum("...i,ij->...j", g, W), atol=1e-13, strict=True)
+    assert not np.any(of_params[1:])
+
+
+@pytest.mark.parametrize("shape", [(4,), (5, 3), (5, 2, 3), (2, 6)])
+def test_transposed_takes_rows_of_as_many_features_as_units(shape: tuple[int, ...]) -> None:
+    function = fn.transposed(fn.linear(4))
+    for call in (function, function.vjp):
+        with pytest.raises(
+            fn.ShapeError, match=r"weight that it transposes is \(3, 4\), so it takes rows of 4 features"
+        ):
+            call(affine(), numbers(*shape))
+
+
 @both_dtypes
 def test_far_out_nothing_overflows(dtype: Any) -> None:
     x = np.array([[800.0, -800.0, 1e4], [-1e4, 1e4, 0.0]], dtype)

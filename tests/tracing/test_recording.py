@@ -134,6 +134,80 @@ def test_what_mixes_rows_is_refused(mixing: Function) -> None:
         mixing(trace.parameter((4, 4)), trace.input((ROWS, 4), F64), trace.input((ROWS, 2, 3), F64))
 
 
+# --- masks: what NumPy makes of them alone is a mask too, or is refused
+
+
+UFUNCS = {f.__name__: f for f in vars(np).values() if isinstance(f, np.ufunc) and (f.nout, f.signature) == (1, None)}
+OF_MASKS: dict[str, Function] = {
+    "sum": lambda p, q: p + q + p,
+    "sum of sums": lambda p, q: (p + q) + (p + q),
+    "product": lambda p, q: p * q + p * q,
+    "larger": lambda p, q: np.maximum(p, q) + p,
+    "smaller": lambda p, q: np.minimum(p, q) + p,
+    "with a constant": lambda p, q: p * np.array([True, False, True, True]) + q,
+    "with a number": lambda p, q: (p + 1) * (q * 2.0) - p,
+    "joined": lambda p, q: np.concatenate([p, q], axis=-1) + np.concatenate([q, p], axis=-1),
+    "joined to numbers": lambda p, q: np.concatenate([p, q * 0.5], axis=-1),
+    "numbers joined to it": lambda p, q: np.concatenate([p * 0.5, q], axis=-1),
+    "counted": lambda p, q: (p * q).sum(axis=-1),
+    "counted over rows": lambda p, q: (p + q).sum(axis=0),
+    "product with numbers": lambda p, q: p.T @ (q * 0.5),
+    "either of a mask and numbers": lambda p, q: np.where(p, q, 0.5),
+}
+REFUSED: dict[str, Function] = {
+    "product of matrices": lambda p, q: p.T @ q,
+    "product of stacks": lambda p, q: p[:, None] @ q[..., None],
+    "difference": lambda p, q: p - q,
+    "negative": lambda p, q: -p,
+    "positive": lambda p, q: +p,
+    "quotient": lambda p, q: p / q,
+    "power": lambda p, q: p**q,
+    "half precision": lambda p, q: np.exp(p),
+    "largest": lambda p, q: p.max(axis=-1),
+    "either of two masks": lambda p, q: np.where(p, q, p),
+}
+
+
+def of_masks(function: Function) -> Function:
+    return lambda x: function(x > 0.0, x < 2.0)
+
+
+@pytest.mark.parametrize("name", OF_MASKS)
+def test_masks_are_those_of_numpy(name: str) -> None:
+    agree(of_masks(OF_MASKS[name]), [whole(ROWS, 4)], [])
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_makes_no_mask_of_masks_is_refused(name: str) -> None:
+    with pytest.raises(TracingError, match=r"nothing but masks .* mask \* x.dtype.type\(1\), or combine them by &"):
+        recorded(of_masks(REFUSED[name]), [whole(ROWS, 4)], [])
+
+
+def test_a_mask_is_made_numbers_by_a_number_of_the_dtype() -> None:
+    agree(lambda x: (x > 0.0).T @ ((x > 0.0) * x.dtype.type(1)), [whole(ROWS, 4)], [])
+
+
+@pytest.mark.parametrize("name", UFUNCS)
+def test_every_ufunc_of_masks_alone_is_numpys_or_refused(name: str) -> None:
+    ufunc = UFUNCS[name]
+
+    def function(*masks: Any) -> Any:
+        return ufunc(*masks[: ufunc.nin])
+
+    try:
+        recorded(of_masks(function), [whole(ROWS, 4)], [])
+    except TracingError as error:
+        assert "nothing but masks" in str(error)  # noqa: PT017
+    else:
+        agree(of_masks(lambda *masks: function(*masks) + masks[0]), [whole(ROWS, 4)], [])
+
+
+@pytest.mark.parametrize("ufunc", [np.bitwise_and, np.bitwise_or, np.bitwise_xor])
+def test_bits_of_numbers_are_refused(ufunc: Any) -> None:
+    with pytest.raises(TracingError, match="of numbers, not masks"):
+        recorded(lambda x: ufunc(x > 0.0, 1), [whole(ROWS, 4)], [])
+
+
 # --- everything else, one after the other
 
 Step = tuple[str, Callable[[Any], Any]]
