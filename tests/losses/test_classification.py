@@ -123,7 +123,8 @@ def test_a_class_that_is_never_seen_costs_nothing(dtype: Any) -> None:
 def test_a_zero_of_either_sign_is_no_mass(dtype: Any, reduction: Any) -> None:
     z, t = np.array([[0.0, -np.inf, -1.0]], dtype), np.array([[0.75, -0.0, 0.25]], dtype)
     for loss in (fn.softmax_cross_entropy(reduction=reduction), fn.kl_divergence(reduction=reduction)):
-        in_a_network = fn.network({"z": fn.identity(), "t": fn.identity(), 1: loss}, {"z": [1], "t": [1]}, output=1)
+        operators = {"z": fn.identity(), "t": fn.identity(), "loss": loss}
+        in_a_network: Any = fn.network(operators, {"z": ["loss"], "t": ["loss"]})
         expected = loss.apply((), z, abs(t))
         assert np.isfinite(expected).all()
         np.testing.assert_array_equal(loss.apply((), z, t), expected)
