@@ -274,6 +274,14 @@ def test_batches_of_shapes_seen_before_are_checked_no_more(kind: Kind, monkeypat
     assert checks.count == 2
 
 
+def test_params_that_a_step_has_made_are_known_for_batches_of_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    call, checks = stepped(6), Checks(monkeypatch)
+    params = call.params
+    for rows in (6, 3, 6, 3, 3, 6):
+        params, _ = call.compiled(params, *(x[:rows] for x in call.arrays))
+    assert checks.count == 2
+
+
 @every_kind
 def test_after_a_short_batch_the_long_ones_are_expected_again(kind: Kind) -> None:
     call = kind(6)
