@@ -34,7 +34,7 @@ _LEAF: Structure[Any] = Structure(object, (), (), 1)
 
 
 def flatten(tree: T) -> tuple[list[Any], Structure[T]]:
-    """(leaves, structure): `unflatten(structure, leaves)` is the tree again.
+    """Take a tree apart: (leaves, structure); `unflatten(structure, leaves)` is the tree again.
 
     Example: `flatten({1: (x, y), 2: None})` has the leaves `[x, y]`.
     """
@@ -68,7 +68,7 @@ def leaves(tree: object) -> list[Any]:
 
 
 def leaves_with_path(tree: object) -> list[tuple[str, Any]]:
-    """(path, leaf) for each leaf, in the order of `leaves`.
+    """List (path, leaf) for each leaf, in the order of `leaves`.
 
     Example: `leaves_with_path({3: Affine(W, b)})` is `[("[3].weight", W), ("[3].bias", b)]`.
     """
@@ -77,7 +77,7 @@ def leaves_with_path(tree: object) -> list[tuple[str, Any]]:
 
 
 def walk(structure: Structure[Any], path: str = "") -> Iterator[tuple[str, Structure[Any]]]:
-    """(path, structure) of every node and every leaf, depth first, a node before its children.
+    """Go through a tree: (path, structure) of every node and leaf, depth first, a node before its children.
 
     path: that of the whole, for instance "params".
     """

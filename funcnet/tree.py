@@ -65,7 +65,7 @@ _LISTED = 10  # an error message lists no more problems than this
 
 
 def map(function: Callable[..., Any], tree: T, *rest: object) -> T:
-    """The tree of function(x, *ys), x a leaf of `tree`, ys those at the same place in each tree of `rest`.
+    """Apply a function to each leaf: the tree of function(x, *ys), ys the leaves at the same place in `rest`.
 
     All trees have the structure of the first, whose order of keys is kept; dicts are matched by key. ParamsError names
     each path at which another tree differs. The type is that of `tree`: the function should give a leaf for a leaf.
@@ -80,7 +80,7 @@ def map(function: Callable[..., Any], tree: T, *rest: object) -> T:
 
 
 def ravel(tree: T) -> tuple[Vector, Callable[[Vector], T]]:
-    """(vector, unravel): all leaves in one new vector, and the way back.
+    """Put all leaves into one new vector: (vector, unravel), where `unravel(vector)` is the tree again.
 
     Leaves are floating arrays (or NumPy scalars, as arrays of rank 0) of ONE dtype: DTypeError names any others.
     `unravel(vector)` gives new arrays, never views; it pickles, and raises ShapeError for another length, DTypeError
@@ -176,7 +176,7 @@ def _aligned(s: Structure[Any], tree: object, name: str) -> list[Any]:
 
 
 def _match(s: Structure[Any], tree: object, path: str, ordered: list[Any], problems: list[str]) -> None:
-    """Add the leaves of `tree` to `ordered` where it has the structure s, and what differs to `problems`."""
+    """Add the leaves of `tree` to `ordered` where it has the structure s, and differences to `problems`."""
     entries = entries_of(tree)
     kind = object if entries is None else type(tree)
     if not same_kind(kind, s.kind):

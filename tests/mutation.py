@@ -63,6 +63,8 @@ RULES = {
     "compiler.blocking": ["blocking"],
     "compiler.layout": ["layout", "workspace", "programs"],
     "compiler.binding": ["binding", "programs"],
+    "compiler.params_cache": ["params_cache"],
+    "compiler.program_cache": ["program_cache", "programs"],
     "compiler.workspace": ["rebinding", "workspace", "blocking", "held"],
     "tracing.images": ["tracing/images", "convolution"],
     "tracing.windows": ["windows", "convolution"],

@@ -125,6 +125,7 @@ FLOORS: dict[str, list[str]] = {
         "table",
         "entry",
         "members",
+        "states",
         "source",
         "program",
         "scanning",

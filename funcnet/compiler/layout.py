@@ -153,18 +153,22 @@ def builder(structure: tree.Structure[Any], start: int) -> Builder:
     if is_flat_tuple(structure):
         part = slice(start, ends[-1])
         return lambda leaves: new_tuple(kind, leaves[part])
-    if kind is dict and of_tuples(structure):
-        return dict_of_tuples(structure, [*starmap(slice, pairwise(ends))])
+    make: Any = list if kind is list else partial(new_tuple, kind)
+    if of_tuples(structure):  # the params of most networks, made at every step
+        parts = [*starmap(slice, pairwise(ends))]
+        if kind is dict:
+            return dict_of_tuples(structure, parts)
+        items = [*zip([child.kind for child in structure.children], parts, strict=True)]
+        return lambda leaves: make([new_tuple(kind, leaves[part]) for kind, part in items])
     builders = [builder(child, start) for child, start in zip(structure.children, ends, strict=False)]
     if kind is dict:
-        items = [*zip(structure.keys, builders, strict=True)]
-        return lambda leaves: {key: build(leaves) for key, build in items}
-    make: Any = list if kind is list else partial(new_tuple, kind)
+        keyed = [*zip(structure.keys, builders, strict=True)]
+        return lambda leaves: {key: build(leaves) for key, build in keyed}
     return lambda leaves: make([build(leaves) for build in builders])
 
 
 def dict_of_tuples(structure: tree.Structure[Any], parts: list[slice]) -> Builder:
-    """The same for a dict of NamedTuples of leaves: the params of most networks, made at every step."""
+    """The same for a dict of NamedTuples of leaves."""
     kinds, new_tuple = [child.kind for child in structure.children], tree.new_tuple
     items = [*zip(structure.keys, kinds, parts, strict=True)]
 

@@ -132,6 +132,6 @@ class ParamsCache(Generic[P]):
         others = [
             seen
             for seen in self.older
-            if all(leaf() is not None for leaf in seen.leaves[:1]) and not all(map(is_, seen.leaves, new.leaves))
+            if all(leaf() is not None for leaf in seen.leaves) and not all(map(is_, seen.leaves, new.leaves))
         ]
         self.older = (new, *others[: RECENT - 1])

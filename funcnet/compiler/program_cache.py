@@ -22,6 +22,7 @@ SPEC = attrgetter("__class__", "shape", "dtype")  # what an input must be for a 
 MAX_PROGRAMS, MAX_BYTES = 1024, 1 << 28
 BYTES_PER_CALL = 1500  # bytes that the Python objects of one call take, about
 MAX_POOLED = 8  # workspaces that a program keeps for the next calls
+NO_PROGRAM: Any = None, (), False
 
 
 class Program(Generic[P]):
@@ -68,15 +69,16 @@ class ProgramCache(Generic[P]):
 
     by_signature: by all that they depend on.
     params_caches: by the layout of the params, for all programs that take such params.
-    recent: by the type, shape and dtype of each array, (a program, the place, shape and dtype of each array).
-    latest: the last of those.
+    recent: by whether a key is the last array, and the type, shape and dtype of each, (a program, the place, shape and
+        dtype of each array, whether a key is the last).
+    latest: that of these which was used last.
     """
 
     def __init__(self) -> None:
         self.by_signature: dict[Any, Program[P]] = {}
         self.params_caches: WeakValueDictionary[Any, ParamsCache[P]] = WeakValueDictionary()
-        self.recent: dict[tuple[Spec, ...], Any] = {}
-        self.latest: Any = None, ()
+        self.recent: dict[tuple[bool | Spec, ...], Any] = {}
+        self.latest: Any = NO_PROGRAM
 
     def add(self, layout: Any, signature: Any, program: Program[P]) -> None:
         """Keep a program; let go of those made first where there are too many or they need too much."""
@@ -90,9 +92,10 @@ class ProgramCache(Generic[P]):
             self.by_signature.pop(signature, None)
             program.pool.clear()  # its workspaces refer to it, and would wait for the collector
             self.recent.clear()
-            self.latest = None, ()
+            self.latest = NO_PROGRAM
 
-    def remember(self, program: Program[P], arrays: tuple[Any, ...]) -> None:
-        """Keep which program takes such arrays as they are."""
-        specs = tuple(map(SPEC, arrays))
-        self.latest = self.recent[specs] = program, [(i, *spec[1:]) for i, spec in enumerate(specs)]
+    def remember(self, program: Program[P], arrays: tuple[Any, ...], keyed: bool) -> None:
+        """Keep which program takes such arrays, the last of which may be a key, as they are."""
+        specs = [*map(SPEC, arrays)]
+        taken = program, [(i, *spec[1:]) for i, spec in enumerate(specs)], keyed
+        self.latest = self.recent[keyed, *specs] = taken

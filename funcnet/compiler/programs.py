@@ -100,29 +100,26 @@ class Compiled(Generic[P]):
         outputs, gradient = self.results(trace, params, inputs, key)
         return make_plan(trace, outputs, gradient, self.passes if passes is None else passes)
 
-    def acquire(
-        self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None
-    ) -> tuple[Workspace[P], Any]:
+    def acquire(self, params: Any, given: tuple[Any, ...], key: Key | None) -> tuple[Workspace[P], Any]:
         """A workspace into which all is copied, so that its program can run; its pool awaits it back.
 
         With it comes the flat vector that the params are views of, if they are.
-        found: a program and what arrays it takes, if these are known not to be the latest.
         """
-        arrays = given
+        arrays, keyed = given, False
         if key is not None:
             check_key(key)
             if self.random:
-                arrays = (*given, key)
-        latest, space = found or self._programs.latest, None
+                arrays, keyed = (*given, key), True
+        latest, space = self._programs.latest, None
         try:
-            program, specs = latest
+            program, specs, with_key = latest
             space = program.pool.pop()
-            if len(arrays) != len(specs):
+            if len(arrays) != len(specs) or keyed is not with_key:
                 raise LookupError
             inside = space.inside
             for i, shape, dtype in specs:
                 x = arrays[i]
-                if x.shape != shape or x.dtype is not dtype or type(x) is not ndarray:
+                if x.shape != shape or (x.dtype is not dtype and x.dtype != dtype) or type(x) is not ndarray:
                     raise LookupError
                 inside[i][...] = x
             vector, leaves = space.params_cache.recognise(params)
@@ -139,10 +136,11 @@ class Compiled(Generic[P]):
             space.clear()
             space.pool.append(space)
             if all(type(x) is ndarray for x in arrays):
-                other = self._programs.recent.get(tuple(map(SPEC, arrays)))
-                if other is not None and other is not latest:
-                    return self.acquire(params, given, key, other)
-        return self._acquire_checked(params, arrays, self.random and key is not None)
+                other = self._programs.recent.get((keyed, *map(SPEC, arrays)), latest)
+                if other is not latest:
+                    self._programs.latest = other  # the batches after a short one are long again
+                    return self.acquire(params, given, key)
+        return self._acquire_checked(params, arrays, keyed)
 
     def _acquire_checked(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Workspace[P], Any]:
         """Check everything, find or make the program, and copy all into a workspace."""
@@ -174,7 +172,7 @@ class Compiled(Generic[P]):
         for inside, x in zip(space.inside, arrays, strict=True):
             inside[...] = x
         if all(type(x) is np.ndarray for x in given):
-            self._programs.remember(program, given)
+            self._programs.remember(program, given, keyed)
         return space, vector
 
     def _make(self, params_cache: ParamsCache[P], arrays: tuple[Array, ...], keyed: bool) -> Program[P]:

@@ -19,12 +19,13 @@ from funcnet.core import Function, Layer, Pullback
 from funcnet.display import first_line, one_line, shows_call
 from funcnet.errors import ExportError, OptionError
 from funcnet.native.program import NativeProgram, NativeWorkspace
-from funcnet.native.scanning import advanced, as_written, scanned, update_text
+from funcnet.native.scanning import scanned, update_text
 from funcnet.native.source import emitted
+from funcnet.native.states import Written
 from funcnet.native.updates import Update
 from funcnet.optimizers.base import Elementwise, apply_updates
 from funcnet.random import Key
-from funcnet.training.flat_states import vector_of, with_trees
+from funcnet.training.flat_states import Kept, vector_of, with_trees
 from funcnet.training.gradients import SGDStep, Step, ValueAndGrad
 from funcnet.training.steps import TrainStep
 
@@ -52,12 +53,10 @@ class Native(Compiled[P]):
                 return NativeProgram(plans, cuts, params_cache, *ending)
         return NativeProgram({rows: whole}, [(0, rows)], params_cache, *ending)
 
-    def acquire(
-        self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None
-    ) -> tuple[Workspace[P], Any]:
+    def acquire(self, params: Any, given: tuple[Any, ...], key: Key | None) -> tuple[Workspace[P], Any]:
         """The same, in C where arrays fit the latest program and the params are those of the last call."""
-        latest = self._programs.latest[0]
-        if key is None and found is None and latest is not None:
+        latest, _, with_key = self._programs.latest
+        if key is None and latest is not None and not with_key:
             space = latest.take()
             seen, accept = space.params_cache.last, space.accept
             if accept is not None and seen is not None and accept(seen, params, given):
@@ -66,7 +65,7 @@ class Native(Compiled[P]):
                     space.take(vector)
                 return space, vector
             space.pool.append(space)
-        return super().acquire(params, given, key, found)
+        return super().acquire(params, given, key)
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """(the update as text, the optimizer's first state for a number, the reason why NumPy makes the update)."""
@@ -111,6 +110,14 @@ class NativeStep(Native[P], Step[P]):
 
     scans: bool = True
 
+    def flat_state(self, space: Workspace[P], state: Any) -> Any:
+        """The state as C takes it, where it can."""
+        flat, states = super().flat_state(space, state), cast("NativeWorkspace[P]", space).owner.states
+        if states is None or isinstance(flat, Written):
+            return flat
+        written = states.written(flat)
+        return flat if written is None else written
+
     def scanned(self, params: P, state: Any, arrays: tuple[Any, ...], key: Key | None) -> tuple[P, Any, Array] | None:
         """All steps in one call of native code, where its program allows it."""
         return None if key is not None and self.random else scanned(self, params, state, arrays)
@@ -128,16 +135,22 @@ class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
 
     def updated(self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None) -> tuple[Any, Any]:
         """Program and update in native code, where the update is written and the state is one for it."""
-        written = as_written(space, flat)
-        if written is None or not isinstance(space, NativeWorkspace):
+        if not isinstance(flat, Written):
             takes_vectors = isinstance(self.optimizer.update, Elementwise) or not self.flat
             update = super().updated if takes_vectors else self._updated_by_trees
             return update(space, before, flat, arrays, into)
-        new, made = space.updated(written.steps, written.vectors, written.numbers, into)
-        after = written.after(cast("Update", space.owner.code.update), made)
-        state = advanced(flat, 1, iter(made), iter(after.numbers))
-        space.made = (state, after) if space.params_cache.small else (None, None)
-        return new, state
+        native: Any = space
+        new, vectors = native.updated(flat, into)
+        return new, native.owner.states.after(flat, vectors)
+
+    def with_trees(self, space: Workspace[P], flat: Any) -> Kept:
+        """The same of what C has made."""
+        native: Any = space
+        return (
+            native.owner.states.with_trees(space.layout, flat)
+            if isinstance(flat, Written)
+            else super().with_trees(space, flat)
+        )
 
     def _updated_by_trees(
         self, space: Workspace[P], before: Any, flat: Any, arrays: Any, into: Any = None
@@ -146,7 +159,7 @@ class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
         for f, args in space.program:
             f(*args)
         layout = space.layout
-        params, state = layout.tree(before.copy()), with_trees(layout, flat, [], [])
+        params, state = layout.tree(before.copy()), with_trees(layout, flat).state
         updates, state = self.update_of(arrays)(layout.tree(space.gradient.copy()), state, params)
         new = np.empty_like(before) if into is None else into
         new[...] = vector_of(layout, apply_updates(params, updates))

@@ -20,6 +20,7 @@ from funcnet.compiler.workspace import Workspace, taker
 from funcnet.native.entry import Accept, acceptor, caller
 from funcnet.native.members import run_members
 from funcnet.native.source import Code
+from funcnet.native.states import States, Written
 from funcnet.native.table import FIRST, NEW, PARAMS, STEPS, Table
 from funcnet.native.toolchain import build
 from funcnet.native.updates import Update
@@ -31,6 +32,7 @@ class NativeProgram(Program[P]):
     """A plan as a library, and a pool of memory for it.
 
     start: the optimizer's first state, for a single number as params.
+    states: what takes its states apart; None where the update is not in C.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class NativeProgram(Program[P]):
         finite: bool,
     ) -> None:
         super().__init__(plans, spans, params_cache)
-        self.start = start
+        self.states: States | None = None if update is None else States(update, start)
         self.code: Code = Code(plans, spans, update, finite)
         self.loaded: ctypes.CDLL = build(self.code.source)
         rows = spans[-1][1]
@@ -68,7 +70,6 @@ class NativeWorkspace(Workspace[P]):
     Calls of NumPy that read params are bound to the caller's params, unless copying them takes less time.
     table: the argument of the C functions: those arrays, the params, and the results of `step`.
     accept: a C function that copies arrays in and recognises params; None where Python does this.
-    made: the state that the last step returned, and its form for C, where params are small.
     """
 
     def __init__(self, program: NativeProgram[P], pool: deque[Workspace[P]]) -> None:
@@ -101,7 +102,6 @@ class NativeWorkspace(Workspace[P]):
         super().__init__(program.params_cache, pool, own, gradient, inside, outputs, fresh, binding.program, binding)
         self.accept: Accept | None = acceptor(inside, self.layout)
         self.bound_to_params: bool = bool(binding.readers)
-        self.made: tuple[Any, Any] = (None, None)
 
     def _caller(self, name: str) -> Callable[[], Any]:
         return caller(self.owner.function(name), self.table.address)
@@ -121,17 +121,18 @@ class NativeWorkspace(Workspace[P]):
         if self.bound_to_params:
             super().read_from(vector)
 
-    def updated(
-        self, steps: int, state: Sequence[Any], numbers: Sequence[float], into: Any = None
-    ) -> tuple[Any, list[Any]]:
-        """(new params, new state) as vectors, after so many steps; the params in the vector `into`, if given."""
-        self.numbers[...] = numbers
-        own, slots = self.own, self.slots
-        new = np.empty(own.shape, own.dtype) if into is None else into
-        made = [np.empty(own.shape, own.dtype) for _ in state]
-        slots[NEW], slots[STEPS] = id(new), steps
-        for i, (before, after) in enumerate(zip(state, made, strict=True)):
-            slots[self.of_state + 2 * i], slots[self.of_state + 2 * i + 1] = id(before), id(after)
+    def updated(self, state: Written, into: Any = None) -> tuple[Any, list[Any]]:
+        """(new params, new vectors of the state); the params in the vector `into`, if given."""
+        self.numbers[...] = state.numbers
+        count, dtype, slots, _ = self.descent
+        new = empty(count, dtype) if into is None else into
+        slots[NEW], slots[STEPS] = id(new), state.steps
+        made, place = list[Any](), self.of_state
+        for before in state.vectors:
+            after = empty(count, dtype)
+            slots[place], slots[place + 1] = id(before), id(after)
+            made.append(after)
+            place += 2
         self._run_step()
         return new, made
 

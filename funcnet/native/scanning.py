@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from functools import partial
 from math import inf, log
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 
-from funcnet.arrays import is_array, is_tuple
-from funcnet.compiler.workspace import Workspace
 from funcnet.errors import FuncnetError
 from funcnet.native.expressions import literal
 from funcnet.native.program import NativeWorkspace
+from funcnet.native.states import States, Written
 from funcnet.native.table import Table, in_pieces
 from funcnet.native.updates import Language, Update, update_of
-from funcnet.optimizers.schedules import value_at
 from funcnet.training.gradients import SGDStep, Step
 from funcnet.training.scan import has_state, losses_of
-from funcnet.tree import new_tuple
 
 CHUNK = 1024  # steps of one call, after which an interrupt is seen
 SGD = Update({}, [], [("u", "-u")], [], [], [])
@@ -47,9 +43,8 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
     """(params, state, losses) after all steps; None where steps cannot be one call, or one has an error to raise."""
     first = tuple(x[0] for x in arrays)
     space, vector = step.acquire_with_state(params, state, first, None)
-    flat = step.flat_state(space, state)
-    written = as_written(space, flat)
-    if written is None or not isinstance(space, NativeWorkspace) or not space.owner.code.scans:
+    written = step.flat_state(space, state)
+    if not isinstance(space, NativeWorkspace) or not isinstance(written, Written) or not space.owner.code.scans:
         space.pool.append(space)
         return None
     vector = space.layout.joined(params) if vector is None else vector.copy()
@@ -61,15 +56,15 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
     space.pool.append(space)
     if failed or found is None:
         return None  # the loop of steps then raises the error at its step
-    (vectors, numbers), losses = found
-    after = step.state_of(space, advanced(flat, len(arrays[0]), iter(vectors), iter(numbers)))
-    return space.params_cache.made(vector), after, losses
+    written, losses = found
+    return space.params_cache.made(vector), step.state_of(space, written), losses
 
 
 def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, arrays: tuple[Any, ...]) -> Any:
-    """((vectors, numbers) of the new state, losses); the params are updated in place."""
+    """(the new state, losses); the params are updated in place."""
     steps, metrics = len(arrays[0]), has_state(step) and step.returns_metrics
-    numbers = numbers_of_steps(cast("Update", space.owner.code.update), written, steps)
+    states = cast("States", space.owner.states)
+    numbers = states.numbers_of_steps(written, steps)
     copies = [x.copy() for x in written.vectors]
     vectors = [x for x in copies for _ in ("read", "written")]
     batches = [in_pieces(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
@@ -93,93 +88,4 @@ def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, 
                 for i, loss in enumerate(outputs[0])
             ]
     losses = losses_of([loss for part in found for loss in part]) if metrics else np.concatenate(found)
-    return (copies, numbers[steps].tolist()), losses
-
-
-class Written(NamedTuple):
-    """A state in its form for C: the number of steps so far, its vectors and its numbers, in order.
-
-    counts: whether the state counts steps; if not, the number of steps is 0.
-    """
-
-    steps: int
-    vectors: list[Any]
-    numbers: list[float]
-    counts: bool
-
-    def after(self, update: Update, vectors: list[Any]) -> Written:
-        """The same of the state after one more step."""
-        steps = self.steps + 1
-        numbers = [
-            x if schedule is None else value_at(schedule, steps)
-            for x, (_, schedule) in zip(self.numbers, update.numbers, strict=True)
-        ]
-        return Written(steps * self.counts, vectors, numbers, self.counts)
-
-
-def leaves(state: Any) -> list[Any]:
-    """The numbers and vectors of a state, in order."""
-    found: list[Any] = []
-    for part in state if is_tuple(state) else (state,):
-        if is_tuple(part):
-            found += leaves(part)
-        else:
-            found.append(part)
-    return found
-
-
-def as_written(space: Workspace[Any], flat: Any) -> Written | None:
-    """The state in its form for C; None unless it has the form of the first state, with equal counts."""
-    if not isinstance(space, NativeWorkspace) or space.step is None:
-        return None
-    known, written = space.made
-    if written is not None and flat is known:
-        return cast("Written", written)
-    counts, vectors, numbers = set[int](), list[Any](), list[float]()
-    for part, first in zip(leaves(flat), leaves(space.owner.start), strict=True):
-        if is_array(part) and part.ndim:
-            vectors.append(part)
-        elif is_count(part):
-            counts.add(int(part))
-        elif is_number(part):
-            numbers.append(float(part))
-        elif part is not first:
-            return None
-    return None if len(counts) > 1 else Written(sum(counts), vectors, numbers, bool(counts))
-
-
-def is_count(x: Any) -> bool:
-    """Whether it is an integer, which may be an array of no axes, as files give them."""
-    kind = cast("Any", type(x))
-    return kind is int or (kind is not float and np.ndim(x) == 0 and np.asarray(x).dtype.kind in "iu")
-
-
-def is_number(x: Any) -> bool:
-    """Whether it is a floating number, which may be an array of no axes."""
-    return type(x) is float or (np.ndim(x) == 0 and np.asarray(x).dtype.kind == "f")
-
-
-def numbers_of_steps(update: Update, written: Written, steps: int) -> Any:
-    """The numbers for each of so many steps, and those of the state after them, (steps + 1, numbers)."""
-    rows = np.empty((steps + 1, len(update.numbers)))
-    rows[...] = written.numbers
-    for column, (_, schedule) in zip(rows[1:].T, update.numbers, strict=True):
-        if schedule is not None:
-            column[...] = [value_at(schedule, written.steps + i) for i in range(1, steps + 1)]
-    return rows
-
-
-def advanced(flat: Any, steps: int, vectors: Iterator[Any], numbers: Iterator[float]) -> Any:
-    """The state with so many steps more in its counts, and with these vectors and numbers."""
-    kind = cast("Any", type(flat))
-    if kind is int:
-        return flat + steps
-    if kind is float:
-        return next(numbers)
-    if is_tuple(flat):
-        return new_tuple(kind, [advanced(part, steps, vectors, numbers) for part in flat])
-    if is_array(flat) and flat.ndim:
-        return next(vectors)
-    if is_count(flat):
-        return int(flat) + steps
-    return next(numbers) if is_number(flat) else flat
+    return states.after(written, copies, steps), losses

@@ -73,14 +73,24 @@ def length_of(state: Any) -> str:
     return f" of {len(state)}" if is_tuple(state) and type(state) is tuple else ""
 
 
-def with_trees(layout: Layout[Any], flat: Any, nodes: list[Node], arrays: list[Array]) -> Any:
-    """The state with trees of views in place of vectors; their parts are added to `nodes` and `arrays`."""
+def with_trees(layout: Layout[Any], flat: Any) -> Kept:
+    """The state with trees of views in place of vectors."""
+    nodes, arrays = list[Node](), list[Array]()
+    return Kept(_with_trees(layout, flat, nodes, arrays), flat, nodes, arrays)
+
+
+def _with_trees(layout: Layout[Any], flat: Any, nodes: list[Node], arrays: list[Array]) -> Any:
     if is_tuple(flat):
-        return tree.new_tuple(type(flat), [with_trees(layout, part, nodes, arrays) for part in flat])
+        return tree.new_tuple(type(flat), [_with_trees(layout, part, nodes, arrays) for part in flat])
     if not is_array(flat) or not flat.ndim:  # a number may be an array of no axes, as files give them
         return flat
-    leaves = layout.views(flat)
+    return tree_of(layout, flat, nodes, arrays)
+
+
+def tree_of(layout: Layout[Any], vector: Array, nodes: list[Node], arrays: list[Array]) -> Any:
+    """The tree of views of a vector; its parts are added to `nodes` and `arrays`."""
+    leaves = layout.views(vector)
     made = layout.build(leaves)
     nodes += layout.nodes(made)
-    arrays += [flat, *leaves]
+    arrays += [vector, *leaves]
     return made

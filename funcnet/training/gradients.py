@@ -37,7 +37,7 @@ def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None 
 
     (output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
 
-    The same as `layer.apply.vjp(params, *inputs, key=key)`. Example: `y, pullback = fn.vjp(net, params, x)`.
+    As `layer.apply.vjp(params, *inputs, key=key)`, with its errors. Example: `y, pullback = fn.vjp(net, params, x)`.
     """
     check("vjp", (layer,), multi_output=True)
     return layer.apply.vjp(params, *inputs, key=key)

@@ -16,7 +16,6 @@ from typing_extensions import TypeVar
 from funcnet import tree
 from funcnet.arrays import DTYPES, Array, Labels, is_array, is_tuple
 from funcnet.calling import checks_call, refuse_options
-from funcnet.compiler.layout import Node
 from funcnet.compiler.workspace import Workspace
 from funcnet.core import Layer
 from funcnet.display import call_forgotten, shows_call
@@ -137,10 +136,13 @@ class TrainStep(Step[P], Generic[P, L]):
         """The state whose trees are views of these vectors; it is remembered, so that the next step recognises it."""
         if not self.flat:
             return flat
-        nodes, arrays = list[Node](), list[Array]()
-        state = with_trees(space.layout, flat, nodes, arrays)
-        space.params_cache.kept = Kept(state, flat, nodes, arrays) if space.params_cache.small else None
-        return state
+        kept = self.with_trees(space, flat)
+        space.params_cache.kept = kept if space.params_cache.small else None
+        return kept.state
+
+    def with_trees(self, space: Workspace[P], flat: Any) -> Kept:
+        """The state as it was and with trees, which is recognised when it comes again."""
+        return with_trees(space.layout, flat)
 
     def with_metrics(self, loss: Any, outputs: list[Array], arrays: tuple[Array | Labels, ...]) -> Any:
         """A dict of loss and metrics, where metrics were given; else the loss."""

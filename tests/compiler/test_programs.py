@@ -18,7 +18,9 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import program_cache
+from funcnet.compiler.layout import Layout
 from funcnet.compiler.program_cache import MAX_POOLED
+from funcnet.compiler.programs import Compiled, traced
 
 
 def net() -> fn.Layer[Any, Any]:
@@ -91,6 +93,18 @@ def test_a_stream_of_batch_sizes_keeps_few_programs_and_the_right_numbers(
     for n, result in list(zip(sizes, found, strict=True))[::20]:
         fresh = kind(200)
         assert bits(fresh._replace(arrays=tuple(x[:n] for x in fresh.arrays))()) == result
+
+
+@every_kind
+def test_a_plan_is_made_with_the_passes_that_are_named(kind: Kind) -> None:
+    call = kind()
+    leaves, structure = tree.flatten(call.params)
+    layout: Layout[Any] = Layout(structure, [leaf.shape for leaf in leaves], np.dtype(np.float32))
+
+    def calls(**options: Any) -> int:
+        return len(call.compiled.record(*traced(layout, call.arrays, 5, 5), **options).calls)
+
+    assert calls(passes=()) > calls() == calls(passes=call.compiled.passes)
 
 
 @every_kind
@@ -209,6 +223,84 @@ def test_many_threads_may_call_at_once(kind: Kind) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda i: bits(call.compiled(call.params, *arguments[i % 3])), range(300)))
     assert all(result == expected[i % 3] for i, result in enumerate(found))
+
+
+# --- which program a call finds
+
+
+def dropping(name: str) -> Call:
+    """A call that a key makes a difference to."""
+    layer = fn.serial(fn.linear(3), fn.dropout(0.5))
+    x, target = numbers(5, 2), numbers(5, 3)
+    compiled: Any = {
+        "apply": layer.apply,
+        "gradient": fn.value_and_grad(layer, fn.mse()),
+        "step": fn.sgd_step(layer, fn.mse(), learning_rate=0.1),
+    }[name]
+    return Call(compiled, params_of(layer, (2,)), (x,) if name == "apply" else (x, target))
+
+
+@pytest.mark.parametrize("name", ["apply", "gradient", "step"])
+def test_a_key_goes_by_its_name_after_calls_with_one_too(name: str) -> None:
+    call, key = dropping(name), fn.key(1)
+    plain, dropped = bits(call()), bits(call.compiled(call.params, *call.arrays, key=key))
+    assert plain != dropped
+    for _ in range(2):
+        assert bits(call.compiled(call.params, *call.arrays, key=key)) == dropped
+        assert "is a random key: pass it by its name" in refusal(call._replace(arrays=(*call.arrays, key)))
+        assert bits(call()) == plain
+
+
+class Checks:
+    """How often a call had to be checked from the start."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        checked: Any = Compiled._acquire_checked  # pyright: ignore[reportPrivateUsage]
+
+        def counted(*arguments: Any) -> Any:
+            self.count += 1
+            return checked(*arguments)
+
+        monkeypatch.setattr(Compiled, "_acquire_checked", counted)
+
+
+@every_kind
+def test_batches_of_shapes_seen_before_are_checked_no_more(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    call, checks = kind(6), Checks(monkeypatch)
+    for _ in range(3):
+        for rows in (6, 3, 6, 6):
+            call._replace(arrays=tuple(x[:rows] for x in call.arrays))()
+    assert checks.count == 2
+
+
+def test_params_that_a_step_has_made_are_known_for_batches_of_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    call, checks = stepped(6), Checks(monkeypatch)
+    params = call.params
+    for rows in (6, 3, 6, 3, 3, 6):
+        params, _ = call.compiled(params, *(x[:rows] for x in call.arrays))
+    assert checks.count == 2
+
+
+@every_kind
+def test_after_a_short_batch_the_long_ones_are_expected_again(kind: Kind) -> None:
+    call = kind(6)
+    short = call._replace(arrays=tuple(x[:3] for x in call.arrays))
+    for one in (call, short, call):
+        one()
+    long, _ = programs(call.compiled)
+    assert call.compiled._programs.latest[0] is long
+
+
+@every_kind
+def test_each_batch_from_another_process_is_checked_no_more(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    call, checks = kind(), Checks(monkeypatch)
+    expected = bits(call())
+    for _ in range(3):
+        arrays = tuple(pickle.loads(pickle.dumps(x)) for x in call.arrays)
+        assert all(x.dtype is not np.dtype(np.float32) for x in arrays)  # the same dtype, but another object
+        assert bits(call._replace(arrays=arrays)()) == expected
+    assert checks.count == 1
 
 
 # --- text
@@ -450,15 +542,22 @@ def test_targets_of_another_shape_are_refused() -> None:
     assert "(5, 2)" in refusal(call._replace(arrays=(call.arrays[0], numbers(5, 1))), fn.ShapeError)
 
 
+@pytest.mark.parametrize("seen", [False, True], ids=["first call", "later call"])
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_wrong_number_of_arrays_is_refused(count: int) -> None:
+def test_a_wrong_number_of_arrays_is_refused(count: int, seen: bool) -> None:
     call = stepped()
+    if seen:
+        call()
     refusal(call._replace(arrays=(numbers(5, 2),) * count), fn.ShapeError)
 
 
+@pytest.mark.parametrize("seen", [False, True], ids=["first call", "later call"])
 @pytest.mark.parametrize("count", [0, 2])
-def test_a_wrong_number_of_inputs_is_refused(count: int) -> None:
-    refusal(applied()._replace(arrays=(numbers(5, 2),) * count), fn.ShapeError)
+def test_a_wrong_number_of_inputs_is_refused(count: int, seen: bool) -> None:
+    call = applied()
+    if seen:
+        call()
+    refusal(call._replace(arrays=(numbers(5, 2),) * count), fn.ShapeError)
 
 
 PARAMS: dict[str, Callable[[Any], Any]] = {

@@ -131,6 +131,27 @@ def test_what_came_last_is_not_checked_in_python(form: str, monkeypatch: pytest.
         step(params, x[:2], target[:2])
 
 
+def test_after_a_short_batch_the_long_ones_are_not_checked_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, (x, target) = network("dict"), batches(3)
+    step, params = fn.jit(fn.sgd_step(net, fn.mse(), learning_rate=0.1)), net.init(fn.key(0), (F,))[0]
+    for rows in (3, 2, 3):
+        params, _ = step(params, x[:rows], target[:rows])
+    monkeypatch.delattr(Compiled, "acquire")
+    step(params, x, target)
+
+
+def test_a_key_goes_by_its_name_after_calls_with_one_too() -> None:
+    net, key = fn.serial(fn.linear(3), fn.dropout(0.5)), fn.key(1)
+    x, params = np.ones((5, 2), np.float32), net.init(fn.key(0), (2,))[0]
+    used: Any = fn.jit(net).apply
+    plain, dropped = used(params, x), used(params, x, key=key)
+    for _ in range(2):
+        assert np.array_equal(used(params, x, key=key), dropped)
+        with pytest.raises(fn.DTypeError, match="is a random key: pass it by its name"):
+            used(params, x, key)
+        assert np.array_equal(used(params, x), plain)
+
+
 OTHERS: dict[str, Callable[[Any], Any]] = {
     "columns": np.asfortranarray,
     "strided": lambda x: np.repeat(x, 2, axis=0)[::2],

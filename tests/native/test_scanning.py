@@ -218,3 +218,49 @@ def test_a_state_of_two_counts_is_left_to_the_optimizer() -> None:
     axes = 0, 0, None, None
     found, right = (fn.vmap(f, in_axes=axes)(*members, x[0], target[0]) for f in (native, step))
     assert_close(found, right, np.float32)
+
+
+OTHER_NUMBERS: dict[str, Any] = {  # as files and users give them
+    "arrays": np.asarray,
+    "scalars": lambda x: np.float32(x) if isinstance(x, float) else np.int32(x),
+    "ints": lambda x: 2 if isinstance(x, float) else x,
+    "floats": lambda x: x + 0.5,
+}
+
+
+@pytest.mark.parametrize("name", OTHER_NUMBERS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "scaled"])
+def test_a_state_with_numbers_of_other_types(optimizer: str, name: str) -> None:
+    step = fn.train_step(NET, fn.mse(), OPTIMIZERS[optimizer])
+    native = fn.jit(step)
+    params, _ = NET.init(fn.key(0), (2,))
+    state = tree.map(lambda x: x if np.ndim(x) else OTHER_NUMBERS[name](x), step.init(params))
+    x, target = batch(5)
+    (_, right, _), (_, found, _) = (f(params, state, x, target) for f in (step, native))
+    assert tree.structure(found) == tree.structure(right)
+    numbers = [[float(x) for x in tree.leaves(given) if not np.ndim(x)] for given in (found, right)]
+    assert numbers[0] == numbers[1]
+
+
+@pytest.mark.usefixtures("in_one_call")
+@pytest.mark.parametrize("name", OTHER_NUMBERS)
+def test_other_types_go_to_c(name: str) -> None:
+    native = fn.jit(fn.train_step(NET, fn.mse(), fn.adam(0.01)))
+    params, _ = NET.init(fn.key(0), (2,))
+    state = tree.map(lambda x: x if np.ndim(x) else OTHER_NUMBERS[name](x), native.init(params))
+    assert fn.scan(native, params, state, *steps_of(3))[1][0].steps == 3
+
+
+@pytest.mark.parametrize("wrong", [None, {}, (), "0.1", {"a": 1.0, "b": 2}])
+def test_a_state_without_a_number_raises_the_optimizers_error(wrong: Any) -> None:
+    step = fn.train_step(NET, fn.mse(), OPTIMIZERS["adam"])
+    params, _ = NET.init(fn.key(0), (2,))
+    moments, rate = step.init(params)
+    for state in ((moments._replace(steps=wrong), rate), (moments, rate._replace(learning_rate=wrong))):
+        messages: list[str] = []
+        steps: list[Any] = [step, fn.jit(step)]
+        for function in steps:
+            with pytest.raises(fn.ParamsError) as raised:
+                function(params, state, *batch(5))
+            messages.append(str(raised.value))
+        assert messages[0] == messages[1]
