@@ -91,8 +91,8 @@ def test_joined_and_broadcast_values_keep_the_axis_of_their_rows() -> None:
 
 def test_masks_are_joined_to_masks_as_masks_and_to_numbers_as_numbers() -> None:
     trace = Trace(np.dtype(np.float64), 4)
-    x = trace.input((4, 2), np.dtype(np.float64))
-    mask = x > 0.0
+    x: Any = trace.input((4, 2), np.dtype(np.float64))
+    mask: Any = x > 0.0
     of_masks: Any = np.concatenate([mask, mask], axis=1)
     assert (of_masks.dtype, len(trace.calls)) == (bool, 2)
     for pair in ([mask, x], [x, mask]):
