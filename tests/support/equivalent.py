@@ -202,6 +202,10 @@ REASONS: dict[str, list[str]] = {
         "layers.attention._draw: 0 -> 1 (off by one)",
         "layers.bidirectional._of_forward: 0 -> 1 (off by one) #2",
     ],
+    "values that are recorded hold no numbers to be cast or written over": [
+        "tracing.primitives.concatenate: v * 1.0 (upcast)",
+        "tracing.primitives.concatenate: v * 1.0 (in place)",
+    ],
     "without an initial state nothing is cut": [
         "layers.bidirectional._bidirectional: 0 -> 1 (off by one) #2",
     ],
