@@ -14,6 +14,18 @@ REASONS: dict[str, list[str]] = {
     "what is kept is made anew at each call, which takes longer": [
         "compiler.workspace.Workspace.read: self.places or self.layout.views(self.own) -> self.layout.views(self.own) (condition)",
     ],
+    "dtypes that are one object are equal: to compare them takes longer": [
+        "compiler.programs.Compiled.acquire: x.dtype is not dtype and x.dtype != dtype -> x.dtype != dtype (condition)",
+    ],
+    "a whole batch that has been planned is planned again, which takes longer": [
+        "compiler.programs.Compiled._make: whole if n == rows else self._plan(params_cache.layout, arrays, keyed, n, rows) -> self._plan(params_cache.layout, arrays, keyed, n, rows) (dropped branch)",
+    ],
+    "a batch that is not cut is taken whole, wherever it is said to begin": [
+        "compiler.programs.Compiled._make: 0 -> 1 (off by one) #2",
+    ],
+    "params that are read where they are stay there: to count them as copied makes a difference in time alone": [
+        "compiler.programs.CompiledFunction.__call__: vector is not None and space.copies -> vector is not None (condition)",
+    ],
     "how many workspaces are kept, and about how many bytes a call takes, makes a difference in time and memory alone": [
         "compiler.program_cache.BYTES_PER_CALL: 1500 -> 1501 (off by one)",
         "compiler.program_cache.MAX_POOLED: 8 -> 9 (off by one)",
