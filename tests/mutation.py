@@ -64,6 +64,8 @@ RULES = {
     "compiler.layout": ["layout", "workspace", "programs"],
     "compiler.binding": ["binding", "programs"],
     "compiler.params_cache": ["params_cache"],
+    "compiler.program_cache": ["program_cache", "programs"],
+    "compiler.programs": ["programs", "listing", "blocking"],
     "compiler.workspace": ["rebinding", "workspace", "blocking", "held"],
     "tracing.images": ["tracing/images", "convolution"],
     "tracing.windows": ["windows", "convolution"],

@@ -100,20 +100,17 @@ class Compiled(Generic[P]):
         outputs, gradient = self.results(trace, params, inputs, key)
         return make_plan(trace, outputs, gradient, self.passes if passes is None else passes)
 
-    def acquire(
-        self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None
-    ) -> tuple[Workspace[P], Any]:
+    def acquire(self, params: Any, given: tuple[Any, ...], key: Key | None) -> tuple[Workspace[P], Any]:
         """A workspace into which all is copied, so that its program can run; its pool awaits it back.
 
         With it comes the flat vector that the params are views of, if they are.
-        found: a program and what arrays it takes, if these are known not to be the latest.
         """
         arrays, keyed = given, False
         if key is not None:
             check_key(key)
             if self.random:
                 arrays, keyed = (*given, key), True
-        latest, space = found or self._programs.latest, None
+        latest, space = self._programs.latest, None
         try:
             program, specs, with_key = latest
             space = program.pool.pop()
@@ -139,10 +136,10 @@ class Compiled(Generic[P]):
             space.clear()
             space.pool.append(space)
             if all(type(x) is ndarray for x in arrays):
-                other = self._programs.recent.get((keyed, *map(SPEC, arrays)))
-                if other is not None and other is not latest:
+                other = self._programs.recent.get((keyed, *map(SPEC, arrays)), latest)
+                if other is not latest:
                     self._programs.latest = other  # the batches after a short one are long again
-                    return self.acquire(params, given, key, other)
+                    return self.acquire(params, given, key)
         return self._acquire_checked(params, arrays, keyed)
 
     def _acquire_checked(self, params: P, given: tuple[Any, ...], keyed: bool) -> tuple[Workspace[P], Any]:

@@ -13,7 +13,7 @@ from funcnet.display import shows_call
 from funcnet.errors import ShapeError
 from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, label_axis, loss
 from funcnet.options import fraction, integer
-from funcnet.tracing.primitives import one_hot, pick, relu_grad
+from funcnet.tracing.primitives import keep, one_hot, pick
 
 
 @overload
@@ -81,7 +81,7 @@ def _softmax_cross_entropy(smoothing: float, terms: Terms, z: Array, t: Array) -
         return _of_labels(smoothing, terms, t, shifted, e, total, log_total)
     s = t * (1.0 - smoothing) + smoothing / z.shape[-1] if smoothing else t
     mass = s.sum(axis=-1, keepdims=True)
-    finite = shifted if smoothing else relu_grad(shifted, s)  # where s is 0, the logit may be -inf
+    finite = shifted if smoothing else keep(shifted, s)  # where s is 0, the logit may be -inf
     L = terms.sum(log_total * mass) - terms.inner(finite, s)
 
     def pullback(g: Any) -> Cotangents:
@@ -210,4 +210,4 @@ def _kl_divergence(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
         scale = g * terms.share
         return -t * scale, (ratio + (t > least)) * scale
 
-    return terms.inner(t, relu_grad(ratio, t)) * terms.share, pullback
+    return terms.inner(t, keep(ratio, t)) * terms.share, pullback

@@ -99,14 +99,15 @@ def loss(
 
 def weight_of_batch(place: Place, weighted: bool, ignored: int | None, *inputs: Array) -> float:
     """What a batch weighs in a mean over batches: its rows, for classes its labels, or the sum of their weights."""
+    last = inputs[-1]
     if place != "classes":
-        return float(inputs[-1].sum(dtype=np.float64)) if weighted else float(len(inputs[0]))
-    t = inputs[-2] if weighted else inputs[-1]
-    like = t if t.dtype.kind in "iu" else t[..., 0]
-    counts: Any = True if ignored is None else like != ignored
+        return float(last.sum(dtype=np.float64) if weighted else len(last))
+    t = inputs[1]
+    labels = t if t.dtype.kind in "iu" else t[..., 0]
+    counts: Any = True if ignored is None else labels != ignored
     if not weighted:
-        return float(like.size if ignored is None else counts.sum())
-    return float(np.broadcast_to(column(inputs[-1], like), like.shape).sum(dtype=np.float64, where=counts))
+        return float(labels.size if ignored is None else counts.sum())
+    return float(np.broadcast_to(column(last, labels), labels.shape).sum(dtype=np.float64, where=counts))
 
 
 def _plain(options: Options, params: NoParams, *inputs: Array) -> tuple[Any, Pullback[NoParams]]:

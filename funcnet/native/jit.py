@@ -53,12 +53,10 @@ class Native(Compiled[P]):
                 return NativeProgram(plans, cuts, params_cache, *ending)
         return NativeProgram({rows: whole}, [(0, rows)], params_cache, *ending)
 
-    def acquire(
-        self, params: Any, given: tuple[Any, ...], key: Key | None, found: Any = None
-    ) -> tuple[Workspace[P], Any]:
+    def acquire(self, params: Any, given: tuple[Any, ...], key: Key | None) -> tuple[Workspace[P], Any]:
         """The same, in C where arrays fit the latest program and the params are those of the last call."""
         latest, _, with_key = self._programs.latest
-        if key is None and found is None and latest is not None and not with_key:
+        if key is None and latest is not None and not with_key:
             space = latest.take()
             seen, accept = space.params_cache.last, space.accept
             if accept is not None and seen is not None and accept(seen, params, given):
@@ -67,7 +65,7 @@ class Native(Compiled[P]):
                     space.take(vector)
                 return space, vector
             space.pool.append(space)
-        return super().acquire(params, given, key, found)
+        return super().acquire(params, given, key)
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
         """(the update as text, the optimizer's first state for a number, the reason why NumPy makes the update)."""

@@ -204,7 +204,7 @@ DROPOUT_MASK = Primitive("dropout_mask", plain(dropout_mask_into))
 def concatenate(values: Sequence[Value], axis: int = 0) -> Value:
     """Record the joining of values along an axis."""
     if not all(map(is_mask, values)):
-        values = [v * 1.0 if is_mask(v) else v for v in values]
+        values = [v * 1.0 for v in values]  # numbers are themselves, and make no call
     first = values[0]
     (axis,) = normalize_axis_tuple(axis, first.ndim)
     shape = joined_shape([v.shape for v in values], axis)

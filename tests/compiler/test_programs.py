@@ -18,8 +18,9 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 from funcnet.compiler import program_cache
+from funcnet.compiler.layout import Layout
 from funcnet.compiler.program_cache import MAX_POOLED
-from funcnet.compiler.programs import Compiled
+from funcnet.compiler.programs import Compiled, traced
 
 
 def net() -> fn.Layer[Any, Any]:
@@ -92,6 +93,18 @@ def test_a_stream_of_batch_sizes_keeps_few_programs_and_the_right_numbers(
     for n, result in list(zip(sizes, found, strict=True))[::20]:
         fresh = kind(200)
         assert bits(fresh._replace(arrays=tuple(x[:n] for x in fresh.arrays))()) == result
+
+
+@every_kind
+def test_a_plan_is_made_with_the_passes_that_are_named(kind: Kind) -> None:
+    call = kind()
+    leaves, structure = tree.flatten(call.params)
+    layout: Layout[Any] = Layout(structure, [leaf.shape for leaf in leaves], np.dtype(np.float32))
+
+    def calls(**options: Any) -> int:
+        return len(call.compiled.record(*traced(layout, call.arrays, 5, 5), **options).calls)
+
+    assert calls(passes=()) > calls() == calls(passes=call.compiled.passes)
 
 
 @every_kind
@@ -258,6 +271,14 @@ def test_batches_of_shapes_seen_before_are_checked_no_more(kind: Kind, monkeypat
     for _ in range(3):
         for rows in (6, 3, 6, 6):
             call._replace(arrays=tuple(x[:rows] for x in call.arrays))()
+    assert checks.count == 2
+
+
+def test_params_that_a_step_has_made_are_known_for_batches_of_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    call, checks = stepped(6), Checks(monkeypatch)
+    params = call.params
+    for rows in (6, 3, 6, 3, 3, 6):
+        params, _ = call.compiled(params, *(x[:rows] for x in call.arrays))
     assert checks.count == 2
 
 
@@ -521,15 +542,22 @@ def test_targets_of_another_shape_are_refused() -> None:
     assert "(5, 2)" in refusal(call._replace(arrays=(call.arrays[0], numbers(5, 1))), fn.ShapeError)
 
 
+@pytest.mark.parametrize("seen", [False, True], ids=["first call", "later call"])
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_wrong_number_of_arrays_is_refused(count: int) -> None:
+def test_a_wrong_number_of_arrays_is_refused(count: int, seen: bool) -> None:
     call = stepped()
+    if seen:
+        call()
     refusal(call._replace(arrays=(numbers(5, 2),) * count), fn.ShapeError)
 
 
+@pytest.mark.parametrize("seen", [False, True], ids=["first call", "later call"])
 @pytest.mark.parametrize("count", [0, 2])
-def test_a_wrong_number_of_inputs_is_refused(count: int) -> None:
-    refusal(applied()._replace(arrays=(numbers(5, 2),) * count), fn.ShapeError)
+def test_a_wrong_number_of_inputs_is_refused(count: int, seen: bool) -> None:
+    call = applied()
+    if seen:
+        call()
+    refusal(call._replace(arrays=(numbers(5, 2),) * count), fn.ShapeError)
 
 
 PARAMS: dict[str, Callable[[Any], Any]] = {

@@ -30,6 +30,16 @@ def test_smoothing_gives_a_share_to_every_class(smoothing: float) -> None:
     np.testing.assert_allclose(pullback(1.0)[1][0], (np.exp(log_p(Z)) - shares) / 5, atol=1e-15)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_each_step_of_a_sequence_has_as_many_classes_as_its_logits(smoothing: float) -> None:
+    z, labels = np.random.default_rng(2).normal(size=(3, 7, 4)), np.arange(21).reshape(3, 7) % 4
+    loss = fn.softmax_cross_entropy(label_smoothing=smoothing)
+    expected, pullback = loss.apply.vjp((), z, labels)
+    found, same = loss.apply.vjp((), z, np.eye(4)[labels])
+    assert found == pytest.approx(expected, rel=1e-14)
+    np.testing.assert_allclose(same(1.0)[1][0], pullback(1.0)[1][0], atol=1e-15)
+
+
 @pytest.mark.parametrize("rows", [5, 1500])
 def test_smoothing_in_a_program(rows: int) -> None:
     net = fn.serial(fn.linear(4), fn.tanh())
@@ -74,6 +84,12 @@ def test_small_losses_keep_their_digits(dtype: Any) -> None:
     np.testing.assert_allclose(loss, expected, rtol=32 * np.finfo(dtype).eps)
 
 
+def test_near_zero_each_logit_counts() -> None:
+    z, t = np.array([[-3e-6], [0.0], [5e-7], [3e-6]]), np.full((4, 1), 0.3)
+    loss = fn.sigmoid_cross_entropy(reduction="none").apply((), z, t)
+    np.testing.assert_allclose(loss, (np.logaddexp(0, z) - t * z)[:, 0], rtol=1e-15)
+
+
 def test_the_hinge_asks_for_a_margin_of_one() -> None:
     y, t = np.array([[2.0], [1.0], [0.5], [-3.0], [0.5]]), np.array([[1.0], [1.0], [1.0], [1.0], [-1.0]])
     loss, pullback = fn.hinge(reduction="none").apply.vjp((), y, t)
@@ -100,6 +116,19 @@ def test_a_class_that_is_never_seen_costs_nothing(dtype: Any) -> None:
         _, cotangents = pullback(np.ones(2, dtype))
     np.testing.assert_allclose(loss, [math.log(2), 0.5 * math.log(2)], rtol=1e-6)
     assert all(np.isfinite(c).all() for c in cotangents)
+
+
+@both_dtypes
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_zero_of_either_sign_is_no_mass(dtype: Any, reduction: Any) -> None:
+    z, t = np.array([[0.0, -np.inf, -1.0]], dtype), np.array([[0.75, -0.0, 0.25]], dtype)
+    for loss in (fn.softmax_cross_entropy(reduction=reduction), fn.kl_divergence(reduction=reduction)):
+        operators = {"z": fn.identity(), "t": fn.identity(), "loss": loss}
+        in_a_network: Any = fn.network(operators, {"z": ["loss"], "t": ["loss"]})
+        expected = loss.apply((), z, abs(t))
+        assert np.isfinite(expected).all()
+        np.testing.assert_array_equal(loss.apply((), z, t), expected)
+        np.testing.assert_allclose(in_a_network.apply({}, z, t), expected, rtol=1e-6)
 
 
 def test_divergence_and_cross_entropy_have_one_gradient() -> None:

@@ -331,6 +331,12 @@ def test_infinite_logits_of_answers() -> None:
     np.testing.assert_allclose(pullback(np.ones(4))[1][0], [[1.0], [-1.0], [0.7], [-0.3]])
 
 
-def test_one_class_of_distributions_is_refused() -> None:
-    with pytest.raises(fn.ShapeError, match=r"logits \(5, 1\) are of one class.*use fn\.sigmoid_cross_entropy"):
-        CROSS_ENTROPY.apply((), np.ones((5, 1)), np.ones((5, 1)))
+@pytest.mark.parametrize("shape", [(5, 1), (5, 4, 1)])
+def test_one_class_of_distributions_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(fn.ShapeError, match=r"logits \(5.* 1\) are of one class.*use fn\.sigmoid_cross_entropy"):
+        CROSS_ENTROPY.apply((), np.ones(shape), np.ones(shape))
+
+
+def test_distributions_of_one_step_are_those_of_rows() -> None:
+    z, t = logits()
+    assert CROSS_ENTROPY.apply((), z[:, None], t[:, None]) == pytest.approx(CROSS_ENTROPY.apply((), z, t), rel=1e-15)

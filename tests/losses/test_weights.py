@@ -175,6 +175,45 @@ def test_slopes_by_weights_of_zero_are_those_of_the_loss(make: Any) -> None:
         np.testing.assert_allclose(dw[i], slope, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("make", ALL)
+@each_reduction
+def test_slopes_by_weights_below_zero_are_the_losses(make: Any, reduction: Any) -> None:
+    inputs, w = inputs_of(make, (4, 3), np.float64, 2), np.array([-1.0, 0.0, 4.0, -0.5])
+    each = make(reduction="none").apply((), *inputs)
+    value, (*_, dw) = eager(make(reduction=reduction, weighted=True), [*inputs, w])
+    slope = (each - value) / w.sum() if reduction == "mean" else each
+    np.testing.assert_allclose(dw, slope, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("make", ALL)
+@each_reduction
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_only_a_weight_of_zero_hides_what_is_not_finite(make: Any, reduction: Any, bad: float) -> None:
+    inputs, w = inputs_of(make, (3, 3), np.float64, 2), np.array([1.0, 0.0, -2.0])
+    inputs[1][1:] = bad
+    with np.errstate(invalid="ignore"):
+        value, (*_, dw) = eager(make(reduction=reduction, weighted=True), [*inputs, w])
+    assert not np.isfinite(value).all()
+    assert not np.isfinite(dw[2])
+
+
+def test_of_weights_and_a_target_in_other_shapes_the_target_is_named() -> None:
+    y, t = np.ones((5, 3)), np.ones((5, 4))
+    for w in (np.ones(5), np.ones((5, 3))):
+        with pytest.raises(fn.ShapeError, match=r"prediction \(5, 3\) and target \(5, 4\) must have the same shape"):
+            fn.mse(weighted=True).apply((), y, t, w)
+
+
+def test_weights_in_another_shape_are_told_both_that_fit() -> None:
+    y, labels = np.ones((5, 3)), np.zeros((5, 2), int)
+    with pytest.raises(fn.ShapeError, match=r"weights \(5, 2\).* one number a row, \(5,\), or of shape \(5, 3\)$"):
+        fn.mse(weighted=True).apply((), y, y, np.ones((5, 2)))
+    with pytest.raises(fn.ShapeError, match=r"weights \(5, 3\).* one number a row, \(5,\), or of shape \(5, 2\)$"):
+        fn.softmax_cross_entropy(weighted=True).apply((), np.ones((5, 2, 4)), labels, y)
+    with pytest.raises(fn.ShapeError, match=r"weights \(5, 2\) must be one number a row, \(5,\)$"):
+        fn.mse(weighted=True).apply((), y[:, 0], y[:, 0], np.ones((5, 2)))
+
+
 def labelled(rng: Any, dtype: Any, ignored: int) -> tuple[Any, Any, Any]:
     """Logits and labels of sequences, some of which are to be ignored, and weights."""
     z = rng.normal(size=(3, 4, 5)).astype(dtype)
@@ -242,6 +281,14 @@ def test_labels_of_weight_zero_may_be_no_classes() -> None:
     close(value, eager(loss, [z[::2], t[::2], w[::2]])[0], np.float64)
     with pytest.raises(fn.LabelError, match="label 99 is none of the 3 classes"):
         loss.apply((), z, t, np.array([1.0, 0.0, 2.0, 1.0]))
+
+
+@pytest.mark.parametrize("wrong", [-1, 3, 5, 99])
+def test_labels_of_weight_zero_in_sequences_may_be_no_classes(wrong: int) -> None:
+    z, t = np.random.default_rng(0).normal(size=(2, 7, 3)), np.arange(14).reshape(2, 7) % 3
+    w = (np.arange(14).reshape(2, 7) != 3).astype(float)
+    loss = fn.softmax_cross_entropy(weighted=True)
+    close(eager(loss, [z, np.where(w == 0, wrong, t), w]), eager(loss, [z, t, w]), np.float64)
 
 
 def test_no_label_but_ignored_ones() -> None:

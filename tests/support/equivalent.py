@@ -14,6 +14,22 @@ REASONS: dict[str, list[str]] = {
     "what is kept is made anew at each call, which takes longer": [
         "compiler.workspace.Workspace.read: self.places or self.layout.views(self.own) -> self.layout.views(self.own) (condition)",
     ],
+    "dtypes that are one object are equal: to compare them takes longer": [
+        "compiler.programs.Compiled.acquire: x.dtype is not dtype and x.dtype != dtype -> x.dtype != dtype (condition)",
+    ],
+    "a whole batch that has been planned is planned again, which takes longer": [
+        "compiler.programs.Compiled._make: whole if n == rows else self._plan(params_cache.layout, arrays, keyed, n, rows) -> self._plan(params_cache.layout, arrays, keyed, n, rows) (dropped branch)",
+    ],
+    "a batch that is not cut is taken whole, wherever it is said to begin": [
+        "compiler.programs.Compiled._make: 0 -> 1 (off by one) #2",
+    ],
+    "params that are read where they are stay there: to count them as copied makes a difference in time alone": [
+        "compiler.programs.CompiledFunction.__call__: vector is not None and space.copies -> vector is not None (condition)",
+    ],
+    "how many workspaces are kept, and about how many bytes a call takes, makes a difference in time and memory alone": [
+        "compiler.program_cache.BYTES_PER_CALL: 1500 -> 1501 (off by one)",
+        "compiler.program_cache.MAX_POOLED: 8 -> 9 (off by one)",
+    ],
     "how many params are recognised makes a difference in time and memory alone": [
         "compiler.params_cache.RECENT: 8 -> 9 (off by one)",
     ],
@@ -79,6 +95,8 @@ REASONS: dict[str, list[str]] = {
         "layers.pooling._upsample: 1 -> 2 (off by one) #4",
     ],
     "a number times 1 is that number; it takes longer": [
+        "losses.classification._softmax_cross_entropy: t * (1.0 - smoothing) + smoothing / z.shape[-1] if smoothing else t -> t * (1.0 - smoothing) + smoothing / z.shape[-1] (dropped branch)",
+        "losses.classification._of_labels: smoothing -> terms (wrong residual)",
         "compiler.workspace.taker: partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor -> lambda: y[()] * factor (dropped branch)",
         "compiler.workspace.Blocks._hand_out: total if total.ndim else total[()] * self.plan.factors[place] -> total[()] * self.plan.factors[place] (dropped branch)",
     ],
@@ -138,6 +156,8 @@ REASONS: dict[str, list[str]] = {
         "tracing.special._write_normal_cdf: np.exp(size * size * -0.5) * _polynomial(q, (size - 4.0) / (size + 4.0)) (upcast)",
     ],
     "the array was made by the function, or in its own call of the pullback, and is not read again": [
+        "losses.classification._of_labels: picked * (1.0 - smoothing) (in place)",
+        "losses.classification._of_labels: s * (1.0 - smoothing) (in place)",
         "layers.attention.attend: dP - contract('nq(hv),nq(hv)->nqh', g, y, heads=heads)[:, None] (in place)",
         "layers.attention._attention: dx + dz (in place)",
         "layers.attention._attention: of_keys + of_values (in place)",
@@ -168,6 +188,7 @@ REASONS: dict[str, list[str]] = {
         "layers.convolution._conv_transpose: y + b (in place)",
     ],
     "a view of a whole array is that array": [
+        "losses.reduction.column: g.ndim < like.ndim -> g.ndim <= like.ndim (condition)",
         "losses.reduction.column: g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] if g.ndim < like.ndim else g -> g[*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim)] (dropped branch)",
         "layers.axes._mask: m.ndim < x.ndim -> m.ndim <= x.ndim (condition)",
         "layers.axes._mask: m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] if m.ndim < x.ndim else m -> m[*(builtins.slice(None),) * m.ndim, *(None,) * (x.ndim - m.ndim)] (dropped branch)",
@@ -180,6 +201,10 @@ REASONS: dict[str, list[str]] = {
     "such params or inputs are refused later, whatever is returned": [
         "layers.attention._draw: 0 -> 1 (off by one)",
         "layers.bidirectional._of_forward: 0 -> 1 (off by one) #2",
+    ],
+    "values that are recorded hold no numbers to be cast or written over": [
+        "tracing.primitives.concatenate: v * 1.0 (upcast)",
+        "tracing.primitives.concatenate: v * 1.0 (in place)",
     ],
     "without an initial state nothing is cut": [
         "layers.bidirectional._bidirectional: 0 -> 1 (off by one) #2",
@@ -200,6 +225,8 @@ REASONS: dict[str, list[str]] = {
         "layers.recurring.lstm_function: np.concatenate([M[:, :3 * size] * 0.5, M[:, 3 * size:]], axis=1) -> np.concatenate([M[:, :3 * size] * 0.5, M[:, 3 * size:]], axis=-1) (axis)",
     ],
     "the sum over no axes is the array, that of one channel the channel": [
+        "losses.reduction._summed: x.sum(axis=tuple(range(axes, x.ndim))) if axes < x.ndim else x -> x.sum(axis=tuple(range(axes, x.ndim))) (dropped branch)",
+        "losses.reduction._summed: axes < x.ndim -> axes <= x.ndim (condition)",
         "layers.group_norm._mean_of_groups: a.sum(axis=places) if places else a -> a.sum(axis=places) (dropped branch)",
         "layers.group_norm._mean_of_groups: groups < channels -> groups <= channels (condition)",
     ],
@@ -272,6 +299,15 @@ REASONS: dict[str, list[str]] = {
     ],
     "h has mean 0, so that mean(k h) is the same for k and for k - mean k, to the rounding of either; k is the caller's g s": [
         "layers.norm.unstandardised: k - mean(k) (in place)",
+    ],
+    "no label is None: it takes longer": [
+        "losses.reduction.weight_of_batch: True if ignored is None else labels != ignored -> labels != ignored (dropped branch)",
+    ],
+    "only whether a number is 0 counts, which it is in both dtypes": [
+        "losses.reduction._finite: np.abs(column(w, a)) + np.isfinite(a) (upcast)",
+    ],
+    "at z = 0 both terms are 0": [
+        "losses.classification._sigmoid_cross_entropy: z > 0.0 -> z >= 0.0 (condition)",
     ],
     "it is a scalar, which is not written into": [
         "losses.reduction._of_weights: total / whole (in place)",

@@ -89,6 +89,21 @@ def test_joined_and_broadcast_values_keep_the_axis_of_their_rows() -> None:
         np.broadcast_to(x, (4, 1))
 
 
+def test_masks_are_joined_to_masks_as_masks_and_to_numbers_as_numbers() -> None:
+    trace = Trace(np.dtype(np.float64), 4)
+    x: Any = trace.input((4, 2), np.dtype(np.float64))
+    mask: Any = x > 0.0
+    of_masks: Any = np.concatenate([mask, mask], axis=1)
+    assert (of_masks.dtype, len(trace.calls)) == (bool, 2)
+    for pair in ([mask, x], [x, mask]):
+        before = len(trace.calls)
+        joined: Any = np.concatenate(pair, axis=1)
+        times, join = trace.calls[before:]
+        assert (times.primitive.name, times.inputs) == ("multiply", (mask, 1.0))
+        assert (join.outputs, joined.dtype) == ((joined,), x.dtype)
+        assert {id(v) for v in join.inputs} == {id(x), id(times.output)}
+
+
 def test_an_error_in_a_program_names_the_operator_where_it_is_known() -> None:
     trace = Trace(np.dtype(np.float32), 1)
     x = trace.input((1, 2), trace.dtype)
