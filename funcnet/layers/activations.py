@@ -17,7 +17,7 @@ from funcnet.calling import check_takes
 from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, FuncnetError, OptionError, ShapeError, TracingError
-from funcnet.options import brief, flag, fraction, positive, title
+from funcnet.options import flag, fraction, positive, title
 from funcnet.tracing.primitives import relu_grad
 from funcnet.tracing.shapes import RECORDABLE
 from funcnet.tracing.special import normal_cdf
@@ -40,30 +40,33 @@ def elementwise(function: Scalar, name: str | None = None) -> Layer[NoParams]:
     name: of the layer, in messages and tables; by default that of the function.
     Raises OptionError for anything but a function, and a name that is no str; CallError for a function of other
     arguments. In use raises TracingError where the function cannot be recorded, OptionError where it returns no pair,
-    ShapeError and DTypeError where y is not like x.
+    ShapeError and DTypeError where y or dx is not like x.
     Example: `fn.serial(fn.linear(4), fn.elementwise(square))`.
     """
+    if not callable(cast("Any", function)):
+        raise OptionError(f"elementwise takes a function x -> (y, pullback), not {function!r:.60}")
+    check_takes("elementwise: the function", function, "x")
     return layer(title("elementwise: name", name, _name(function)), partial(_elementwise, function))
 
 
 def _name(function: Any) -> str:
-    if not callable(function):
-        raise OptionError(f"elementwise takes a function x -> (y, pullback), not {function!r:.60}")
-    check_takes("elementwise: the function", function, "x")
     return str(getattr(getattr(function, "func", function), "__name__", "elementwise")).strip("_")
 
 
 def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParams]:
     y, pull = pair(_recorded(function, x) if isinstance(cast("Any", x), Value) else function(x))
-    if getattr(y, "shape", None) != x.shape:
-        given = getattr(y, "shape", brief(y))
-        raise ShapeError(
-            f"the function gives {given} for {x.shape}, but acts on each element: fn.custom_layer takes any"
-        )
+    return _like(x, y, "function"), lambda g: ((), (_like(x, pull(g), f"pullback of {_name(function)}"),))
+
+
+def _like(x: Array, y: Any, what: str) -> Any:
+    """The same y, which must have the shape and the dtype of x."""
+    shape = getattr(y, "shape", type(y).__name__)
+    if shape != x.shape:
+        raise ShapeError(f"the {what} gives {shape} for {x.shape}: take each element by itself, or fn.custom_layer")
     if y.dtype != x.dtype:
         fix = "use Python numbers for its constants, float(c), and of a mask make numbers, mask * x.dtype.type(1)"
-        raise DTypeError(f"the function gives {y.dtype} for {x.dtype}: {fix}")
-    return y, lambda g: ((), (pull(g),))
+        raise DTypeError(f"the {what} gives {y.dtype} for {x.dtype}: {fix}")
+    return y
 
 
 def _recorded(function: Scalar, x: Any) -> Any:
@@ -85,13 +88,13 @@ def identity() -> Layer[NoParams]:
     The operator that gives an input its own place in the graph, or fans one value out.
     Shapes: any -> the same, in float32 or float64; in a network also integers and bools. Raises DTypeError for others.
     """
-    made = layer("identity", partial(_elementwise, _identity), integer_inputs=[0], mask_inputs=[0])
+    made = layer("identity", _identity, integer_inputs=[0], mask_inputs=[0])
     made.apply.is_identity = True
     return made
 
 
-def _identity(x: Array) -> ScalarResult:
-    return x, lambda g: g
+def _identity(params: NoParams, x: Array) -> Result[NoParams]:
+    return x, lambda g: ((), (g,))
 
 
 @shows_call

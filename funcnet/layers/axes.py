@@ -46,7 +46,8 @@ def sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     y = sum x over one axis or several        dx = g for each of their elements
 
-    Options and shapes: those of `mean`. Over no elements it is 0. Raises OptionError and ShapeError as `mean` does.
+    Options: those of `mean`. Shapes: any -> the same without the axes. Over no elements it is 0.
+    Raises OptionError and ShapeError as `mean` does.
     """
     return layer("sum", partial(_sum, _axes("sum", axis), flag("sum: keepdims", keepdims)))
 
@@ -82,7 +83,8 @@ def masked_sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     y = sum m x        dx = g m        dm = sum g x, 0 where m = 0
 
-    Inputs, options, shapes: those of `masked_mean`. Raises OptionError, ShapeError and DTypeError as it does.
+    Inputs and options: those of `masked_mean`. Shapes: any, and that of the mask -> the first without the axes.
+    Raises OptionError, ShapeError and DTypeError as `masked_mean` does.
     """
     function = partial(_masked, _axes("masked_sum", axis), flag("masked_sum: keepdims", keepdims), False)
     return layer("masked_sum", function, arity=2, mask_inputs=[1])
@@ -130,7 +132,8 @@ def max(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     y = max x over one axis or several        dx = g / k where x = y, else 0, k the number of such elements
 
-    Options and shapes: those of `mean`. Raises OptionError and ShapeError as `mean` does.
+    Options: those of `mean`. Shapes: any -> the same without the axes.
+    Raises OptionError and ShapeError as `mean` does.
     """
     return layer("max", partial(_max, _axes("max", axis), flag("max: keepdims", keepdims)))
 

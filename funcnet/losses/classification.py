@@ -11,7 +11,7 @@ from funcnet.arrays import Array
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
 from funcnet.errors import ShapeError
-from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, label_axis, loss
+from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, check_same_shape, label_axis, loss
 from funcnet.options import fraction, integer
 from funcnet.tracing.primitives import keep, one_hot, pick
 
@@ -149,7 +149,7 @@ def sigmoid_cross_entropy(*, reduction: Reduction = "mean", weighted: bool = Fal
 
 
 def _sigmoid_cross_entropy(terms: Terms, z: Array, t: Array) -> tuple[Any, Any]:
-    alike(z, t)
+    check_same_shape(z, t)
 
     def pullback(g: Any) -> Cotangents:
         p = np.tanh(z * 0.5) * 0.5 + 0.5
@@ -176,7 +176,7 @@ def hinge(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoP
 
 
 def _hinge(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     m = np.maximum(1.0 - y * t, 0.0)
 
     def pullback(g: Any) -> Cotangents:
@@ -207,7 +207,7 @@ def kl_divergence(*, reduction: Reduction = "mean", weighted: bool = False) -> L
 
 
 def _kl_divergence(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     least = float(np.finfo(t.dtype).tiny)
     ratio = np.log(np.maximum(t, least)) - y
 

@@ -10,7 +10,7 @@ import numpy as np
 from funcnet.arrays import Array
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
-from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
+from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, check_same_shape, loss
 from funcnet.options import fraction, positive
 from funcnet.tracing.primitives import relu_grad
 
@@ -40,7 +40,7 @@ def mse(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoPar
 
 
 def _mse(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
 
     def pullback(g: Any) -> Cotangents:
@@ -69,7 +69,7 @@ def mae(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoPar
 
 
 def _mae(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
     sign = np.sign(d)
 
@@ -104,7 +104,7 @@ def huber(delta: float = 1.0, *, reduction: Reduction = "mean", weighted: bool =
 
 
 def _huber(delta: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
     c = np.minimum(np.maximum(d, -delta), delta)
 
@@ -135,7 +135,7 @@ def log_cosh(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[
 
 
 def _log_cosh(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
     size = np.abs(d)
 
@@ -171,7 +171,7 @@ def pinball(quantile: float = 0.5, *, reduction: Reduction = "mean", weighted: b
 
 
 def _pinball(shift: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
     sign = np.sign(d)
     slope = sign * 0.5 + sign * sign * shift
@@ -202,7 +202,7 @@ def poisson_nll(*, reduction: Reduction = "mean", weighted: bool = False) -> Lay
 
 
 def _poisson_nll(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     rate = np.exp(y)
 
     def pullback(g: Any) -> Cotangents:
@@ -238,7 +238,7 @@ def gaussian_nll(
 
 
 def _gaussian_nll(epsilon: float, terms: Terms, m: Array, s: Array, t: Array) -> tuple[Any, Any]:
-    alike(m, s, t)
+    check_same_shape(m, s, t)
     v = np.maximum(s, epsilon)
     d = m - t
     q = d / v

@@ -203,7 +203,8 @@ class Network:
                         cotangents[j] = cotangents[j] + dx if j in cotangents else dx
                 if not fed_by:
                     (outside[key],) = of_inputs
-        of_params = {key: found[key] for key in params} if params else params
+        # what goes to labels alone has no arrays in its params
+        of_params = {key: found.get(key, own) for key, own in params.items()} if params else params
         return of_params, tuple(outside[key] for key in self.graph.inputs)
 
     def _check(self, params: Any) -> NetworkParams:
@@ -232,7 +233,8 @@ def trace(
 ) -> dict[OperatorKey, Array]:
     """Every operator's output by its key, in forward order: for a look inside.
 
-    Shapes: each operator's, batch-first. Raises the errors of `net.apply`.
+    Shapes: each operator's, batch-first. Raises ShapeError for a layer without operators, GraphError for anything but a
+    layer, and the errors of `net.apply`.
     Example: `fn.trace(net, params, x)[2]` is the output of operator 2.
     """
     check("trace", (net,), multi_output=True)
