@@ -167,7 +167,7 @@ class ValueAndGrad(CompiledGradient[P]):
         loss, gradient = space.fresh[0](), space.layout.tree(space.gradient.copy())
         if self.check_finite and not all_finite(loss, space.gradient):
             raise self.not_finite(space, params, arrays, key, loss)
-        space.pool.append(space)
+        space.release()
         return loss, gradient
 
 
@@ -229,7 +229,7 @@ class Step(CompiledGradient[P]):
         if self.check_finite and not all_finite(loss, vector):
             raise self.not_finite(space, params, arrays, key, loss)
         new: P = space.params_cache.made(vector)
-        space.pool.append(space)
+        space.release()
         return new
 
     def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:
