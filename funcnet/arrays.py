@@ -82,7 +82,7 @@ def accept_array(name: str, x: Any, kinds: str = "f") -> Array:
             raise DTypeError(f"{name} is a tuple of {len(x)} arrays: pass them one by one") from None
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
     if array.dtype.kind not in kinds:
-        raise DTypeError(f"{name} {advice(x, array, kinds)}")
+        raise DTypeError(f"{name} {advice(x, array, kinds, 'y' if 'target' in name else 'x')}")
     return array
 
 

@@ -13,11 +13,10 @@ from funcnet.arrays import Array, DType, Shape
 from funcnet.calling import checks_call
 from funcnet.compiler.programs import CompiledFunction
 from funcnet.core import Function, Layer, NoParams, Pullback, Result, Y, has_no_params
-from funcnet.display import Written, how_to_make
-from funcnet.errors import FuncnetError, GraphError, ShapeError, located
+from funcnet.display import Written, described, how_to_make
+from funcnet.errors import FuncnetError, GraphError, ParamsError, ShapeError, located
 from funcnet.layers.merge import add
 from funcnet.networks.nesting import nested, scoped
-from funcnet.options import brief
 from funcnet.random import Key, fold_in
 
 A = TypeVar("A")
@@ -247,7 +246,7 @@ def matching(params: tuple[Any, ...], count: int) -> tuple[Any, ...]:
     if params == ():
         return ((),) * count
     if type(params) is not tuple or len(params) != count:
-        raise ShapeError(
+        raise ParamsError(
             f"params must be a tuple of {count}, one for each layer, as init gives them, not {_form(params)}"
         )
     return params
@@ -282,7 +281,7 @@ def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, nam
     for i, layer in enumerate(layers):
         where = f"{name}: {named.format(i)}"
         if not is_layer(layer):
-            raise GraphError(f"{where} {brief(layer)} and not a layer{how_to_make(layer, name)}")
+            raise GraphError(f"{where} {described(layer)} and not a layer{how_to_make(layer, name)}")
         if layer.apply.multi_output and not multi_output:
             raise GraphError(f"{where} a network of several outputs: join them inside it")
 

@@ -25,7 +25,7 @@ from funcnet.tracing.forms import Instruction
 from funcnet.tracing.trace import Trace, Value
 from funcnet.training.mistakes import refuse_swapped, warn_of_activation, warn_of_targets
 from funcnet.training.nonfinite import all_finite, not_finite, values
-from funcnet.training.splitting import inputs_taken
+from funcnet.training.splitting import check_taken, inputs_taken
 
 P = TypeVar("P", default=Any)
 Y = TypeVar("Y", default=Array)
@@ -125,11 +125,7 @@ class CompiledGradient(Compiled[P]):
         output, pull = self.net.compute(params, *arrays[:taken], key=key)
         outputs = tree.leaves(output)
         given = (*outputs, *arrays[taken:])
-        if loss.arity not in (len(given), None):
-            raise ShapeError(
-                f"{self.kind}: the loss ({loss.kind}) takes {loss.arity} inputs, the network's outputs and the "
-                f"targets, but {len(given)} arrive"
-            )
+        check_taken(self.kind, loss, len(given))
         trace.scope = f"loss {loss.kind}"
         number, loss_pull = loss.run((), given)
         check_scalar(self.kind, number)

@@ -54,7 +54,7 @@ class TrainStep(Step[P], Generic[P, L]):
         check_finite: bool,
     ) -> None:
         super().__init__(net, loss, check_finite)
-        check_optimizer("train_step: the optimizer", optimizer)
+        check_optimizer("train_step: argument 2", optimizer)
         self.optimizer: Optimizer = optimizer
         self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
         self.returns_metrics: bool = metrics is not None

@@ -258,7 +258,10 @@ def member_count(where: str, trees: dict[str, Any]) -> int:
             lengths.setdefault(len(leaf), f"{name}{path} of shape {leaf.shape}")
     if len(lengths) != 1 or 0 in lengths:
         found = " and ".join(lengths.values()) or "no arrays"
-        raise ShapeError(f"{where}: {found}: axis 0 is the members, at least one and the same number for all")
+        fix = "an argument that all members share has None in in_axes"
+        if isinstance(trees.get("params"), list):
+            fix = "params = fn.tree.map(lambda *leaves: np.stack(leaves), *members) makes one tree of a list of members"
+        raise ShapeError(f"{where}: {found}: axis 0 is the members, at least one and the same number for all; {fix}")
     return next(iter(lengths))
 
 
