@@ -517,7 +517,7 @@ def refusal(call: Any, error: type[Exception] = fn.FuncnetError) -> str:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "ints": (np.ones((5, 2), np.int64), "has dtype int64.*astype"),
-    "a list of ints": ([[1, 2]] * 5, r"has dtype int64.*np\.asarray\(x, np\.float32\)"),
+    "a list of ints": ([[1, 2]] * 5, r"has dtype int64.*np\.asarray\([xy], np\.float32\)"),
     "bytes of a picture": (np.ones((5, 2), np.uint8), "has dtype uint8.*astype"),
     "a mask": (np.ones((5, 2), bool), "has dtype bool.*astype"),
     "complex numbers": (np.ones((5, 2), complex), "has dtype complex128"),
