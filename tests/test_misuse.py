@@ -11,6 +11,7 @@ import pytest
 
 import funcnet as fn
 from funcnet.calling import NAMES
+from funcnet.testing import check_vjp
 from tests.test_mistakes import Mistake, net, params, state, step, untyped, x
 
 labels = (x[:, 0] > 0).astype(int)
@@ -22,6 +23,7 @@ attend: Any = fn.attention(2)
 series = np.zeros((4, 5, 8), np.float32)
 seen, _ = attend.init(fn.key(0), (5, 8))
 padded: Any = fn.lstm(4, lengths=True)
+untyped_check: Any = check_vjp
 members: Any = fn.vmap(step, in_axes=(0, 0, None, None))
 pairs = fn.tree.map(lambda leaf: np.stack([leaf, leaf]), params)
 
@@ -168,6 +170,39 @@ MISTAKES: dict[str, Mistake] = {
         lambda: untyped.sgd_step(net, fn.mse(), learning_rate=0.1)(params, x, x, x), ValueError, ("3 arrive", "operat")
     ),
     "r2 of a flat target": Mistake(lambda: fn.r2(x[:, :1], x[:, 0]), ValueError, ("(8, 1)", "t[:, None]")),
+    "a series of recurrent layers": Mistake(
+        lambda: fn.serial(fn.lstm(4), fn.lstm(4)).init(fn.key(0), (5, 2)),
+        ValueError,
+        ("layer 1 of the series (lstm): given shape (4,); ",),
+    ),
+    "a branch that does not fit": Mistake(
+        lambda: fn.parallel(fn.linear(2), fn.reshape(3, 3)).init(fn.key(0), (8,)),
+        ValueError,
+        ("branch 1: given shape (8,); ", "(3, 3)"),
+    ),
+    "branches that do not fit": Mistake(
+        lambda: fn.parallel(fn.linear(2), fn.linear(3)).init(fn.key(0), (8,)),
+        ValueError,
+        ("merge: given shapes (2,), (3,); ",),
+    ),
+    "a wrong shape in a series": Mistake(
+        lambda: untyped.serial(fn.linear(2)).init(fn.key(0), x), ValueError, ("linear: an input shape is a tuple",)
+    ),
+    "a residual of another shape": Mistake(
+        lambda: fn.residual(fn.linear(3)).init(fn.key(0), (8,)), ValueError, ("(8,) and f(x) (3,)", "let the last")
+    ),
+    "residual([a])": Mistake(
+        lambda: untyped.residual([fn.linear(2)]), ValueError, ("residual: argument 0", "residual(*layers)")
+    ),
+    "a dtype for a shape": Mistake(
+        lambda: untyped.linear(2).init(fn.key(0), (2,), np.float64), ValueError, ("by its name, dtype=np.float64",)
+    ),
+    "keys of JSON": Mistake(
+        lambda: untyped.network({1: net, 2: fn.shared(1)}, {1: [2]}).apply({"1": params}, x),
+        ValueError,
+        ("params name '1'", "did you mean 1?"),
+    ),
+    "check_vjp of a function": Mistake(lambda: untyped_check(np.sin, (4,)), ValueError, ("check_vjp: argument 0",)),
     "load(like, path)": Mistake(lambda: untyped.load(params, "a.npz"), ValueError, ("tuple", "load(path, like)")),
 }
 

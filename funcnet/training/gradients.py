@@ -18,7 +18,7 @@ from funcnet.compiler.workspace import Workspace
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import Written, shown, shows_call
 from funcnet.errors import DTypeError, NonFiniteError, OptionError, ShapeError
-from funcnet.networks.combinators import check
+from funcnet.networks.parts import check
 from funcnet.options import as_float, brief, flag, positive
 from funcnet.random import Key
 from funcnet.tracing.forms import Instruction
