@@ -11,6 +11,7 @@ from funcnet.arrays import Labels as Labels
 from funcnet.arrays import Matrix as Matrix
 from funcnet.arrays import Shape as Shape
 from funcnet.arrays import Vector as Vector
+from funcnet.calling import unknown_name as _unknown_name
 from funcnet.core import Function as Function
 from funcnet.core import Init as Init
 from funcnet.core import Layer as Layer
@@ -241,7 +242,7 @@ if not _typing.TYPE_CHECKING:  # type checkers know the names by the imports, an
             if name in names.split():
                 globals()[name] = found = getattr(_importlib.import_module(f"funcnet.{part}"), name)
                 return found
-        raise AttributeError(f"module 'funcnet' has no attribute {name!r}")
+        raise _unknown_name(name, __all__)
 
     def __dir__():
         """The public names, also those that are imported later."""

@@ -11,8 +11,11 @@ ENCODE = "classes, y = np.unique(y, return_inverse=True)"
 SHOWN = 5  # names of columns that a message lists
 
 
-def advice(x: Any, array: np.ndarray[Any, Any], kinds: str) -> str:
-    """The reason why this is refused, and the fix. kinds: the kinds of dtype that are accepted."""
+def advice(x: Any, array: np.ndarray[Any, Any], kinds: str, variable: str = "x") -> str:
+    """The reason why this is refused, and the fix.
+
+    kinds: the kinds of dtype that are accepted.      variable: the name in the code that casts numbers to floats.
+    """
     kind, dtype, labels = array.dtype.kind, array.dtype, "i" in kinds
     if kind == "O" and not array.ndim:
         name = type(x).__name__
@@ -26,7 +29,7 @@ def advice(x: Any, array: np.ndarray[Any, Any], kinds: str) -> str:
     if kind in "Mm":
         return _times(dtype)
     if kind in "USO":
-        return _objects(x, array, labels)
+        return _objects(x, array, labels, variable)
     if kind not in "biu":
         return f"has dtype {dtype}, which holds no numbers: give a floating array"
     if labels:
@@ -34,13 +37,13 @@ def advice(x: Any, array: np.ndarray[Any, Any], kinds: str) -> str:
         return f"has dtype {dtype}: labels are integers, {_cast(x, 'y', 'int')}{of_mask}"
     if "b" in kinds:
         return f"has dtype {dtype}: a mask is bools, True for elements that may be seen, {_cast(x, 'mask', 'bool')}"
-    return f"has dtype {dtype}, not a floating one: {_to_float(x, array)}"
+    return f"has dtype {dtype}, not a floating one: {_to_float(x, array, variable)}"
 
 
-def _to_float(x: Any, array: np.ndarray[Any, Any]) -> str:
+def _to_float(x: Any, array: np.ndarray[Any, Any], variable: str) -> str:
     """How to cast numbers; a target for a network with one output is a column."""
     column = f", or {_cast(x, 'y', 'np.float32')}[:, None] for the target of a network with one output"
-    return f"cast it, for instance {_cast(x, 'x', 'np.float32')}{column * (array.ndim == 1)}"
+    return f"cast it, for instance {_cast(x, variable, 'np.float32')}{column * (array.ndim == 1)}"
 
 
 def _cast(x: Any, name: str, dtype: str) -> str:
@@ -54,7 +57,7 @@ def _times(dtype: np.dtype[Any]) -> str:
     return f"has dtype {dtype}: make it a number, such as days, {since} / np.timedelta64(1, 'D')"
 
 
-def _objects(x: Any, array: np.ndarray[Any, Any], labels: bool) -> str:
+def _objects(x: Any, array: np.ndarray[Any, Any], labels: bool, variable: str) -> str:
     """Strings, or Python objects of any kind."""
     has, values = f"has dtype {array.dtype} and holds", array.ravel().tolist()
     missing = [i for i, value in enumerate(values) if is_missing(value)]
@@ -63,7 +66,7 @@ def _objects(x: Any, array: np.ndarray[Any, Any], labels: bool) -> str:
     numbers = _are_numbers(array)
     if all(isinstance(value, (str, bytes)) for value in values):
         if numbers and not labels:
-            return f"{has} numbers as strings: {_to_float(x, array)}"
+            return f"{has} numbers as strings: {_to_float(x, array, variable)}"
         rest = "" if labels else "; where a floating array is wanted, cast those, y.astype(np.float32)"
         return f"{has} strings: encode them as integers, {ENCODE}{rest}"
     if not numbers:
@@ -71,7 +74,7 @@ def _objects(x: Any, array: np.ndarray[Any, Any], labels: bool) -> str:
         return f"{has} Python objects of type {kinds}: make them numbers of one kind"
     if labels and all(is_integer(value) for value in values):
         return f"{has} Python objects: labels are integers, {_cast(x, 'y', 'int')}"
-    return f"{has} Python objects: {_to_float(x, array)}"
+    return f"{has} Python objects: {_to_float(x, array, variable)}"
 
 
 def is_integer(value: Any) -> bool:

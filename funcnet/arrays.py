@@ -43,8 +43,10 @@ def accept_shape(kind: str, shape: Sequence[Any]) -> Shape:
     """A shape as a tuple of lengths, none negative."""
     found = as_shape(shape)
     if found is None:
+        hint = ": pass a dtype by its name, dtype=np.float64" * isinstance(shape, type)
         raise ShapeError(
-            f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not {shape!r:.60}"
+            f"{kind}: an input shape is a tuple of lengths without the batch axis, such as (2,), not "
+            f"{shape!r:.60}{hint}"
         )
     return found
 
@@ -82,7 +84,7 @@ def accept_array(name: str, x: Any, kinds: str = "f") -> Array:
             raise DTypeError(f"{name} is a tuple of {len(x)} arrays: pass them one by one") from None
         raise DTypeError(f"{name} is ragged, its rows differ in length: pad or cut them to one length") from None
     if array.dtype.kind not in kinds:
-        raise DTypeError(f"{name} {advice(x, array, kinds)}")
+        raise DTypeError(f"{name} {advice(x, array, kinds, 'y' if 'target' in name else 'x')}")
     return array
 
 

@@ -94,6 +94,41 @@ METHODS = {  # what stands here for a method of other libraries
     "zero_grad": "gradients are results, nothing adds up",
 }
 
+NAMES = {  # public functions by their names in other libraries, in lower case and without underscores
+    **dict.fromkeys(("batchnorm1d", "batchnorm2d", "batchnormalization"), "batch_norm"),
+    **dict.fromkeys(("bceloss", "bcewithlogitsloss", "binarycrossentropy"), "sigmoid_cross_entropy"),
+    **dict.fromkeys(("conv1d", "conv2d"), "conv"),
+    **dict.fromkeys(("convtranspose1d", "convtranspose2d", "conv1dtranspose", "conv2dtranspose"), "conv_transpose"),
+    **dict.fromkeys(("cosineannealinglr", "cosinedecay"), "cosine_decay_schedule"),
+    **dict.fromkeys(
+        ("crossentropy", "crossentropyloss", "categoricalcrossentropy", "sparsecategoricalcrossentropy"),
+        "softmax_cross_entropy",
+    ),
+    **dict.fromkeys(("dataloader", "dataset"), "minibatches"),
+    "dense": "linear",
+    "grad": "value_and_grad",
+    "layernormalization": "layer_norm",
+    **dict.fromkeys(("l1loss", "meanabsoluteerror"), "mae"),
+    **dict.fromkeys(("maxpool1d", "maxpool2d", "maxpooling1d", "maxpooling2d"), "max_pool"),
+    **dict.fromkeys(("averagepooling1d", "averagepooling2d", "avgpool1d", "avgpool2d"), "avg_pool"),
+    **dict.fromkeys(("model", "module"), "network"),
+    **dict.fromkeys(("mseloss", "meansquarederror"), "mse"),
+    "multiheadattention": "attention",
+    **dict.fromkeys(("prngkey", "manualseed", "seed"), "key"),
+    "reducelronplateau": "reduce_on_plateau",
+    "sequential": "serial",
+    "swish": "silu",
+}
+
+
+def unknown_name(name: str, public: Iterable[str]) -> AttributeError:
+    """The error for a name that funcnet does not have; a name of another library is answered by the name here."""
+    plain = name.lower().replace("_", "")
+    own = NAMES.get(plain) or next((known for known in public if known.replace("_", "") == plain), None)
+    if own is None:
+        return AttributeError(f"module 'funcnet' has no attribute {name!r}")
+    return AbsentError(f"funcnet has no {name}: it is called fn.{own} here")
+
 
 def refuse_attribute(thing: object, name: str) -> Any:
     """The error for a missing attribute; for a method of another library it names the counterpart in funcnet."""
@@ -134,6 +169,7 @@ def refused(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
         unknown = [_unknown(given, parameters) for given in kwargs if given not in parameters]
         plain = f"it is {name}({', '.join(_listed(shown.values()))})"
         remarks = [REMARKS[given] for given in kwargs if given in REMARKS and given not in parameters]
+        remarks = [remark for remark in remarks if remark is not RATE or "learning_rate" not in parameters]
         if any(hasattr(arg, "__array__") for arg in args) and not parameters:
             remarks.append(f"it makes a layer, which computes by its apply: fn.{name}().apply((), x)")
         notes = dict.fromkeys([*remarks, *NOTES.get(name, [])])
@@ -148,7 +184,7 @@ def refuse_options(name: str, call: str, options: Mapping[str, object]) -> NoRet
     raise CallError("; ".join([f"{name}: {unknown}", f"it is {call}", *remarks]))
 
 
-def check_takes(name: str, function: Callable[..., Any], *arguments: str, **options: str) -> None:
+def check_takes(name: str, function: Callable[..., Any], *arguments: str, hint: str = "", **options: str) -> None:
     """Refuse a function of the user that cannot be called with these arguments and options, given by name."""
     try:
         found = signature(function)
@@ -158,9 +194,8 @@ def check_takes(name: str, function: Callable[..., Any], *arguments: str, **opti
         found.bind(*arguments, **options)
     except TypeError as refusal:
         called = ", ".join([*arguments, *(f"{option}={value}" for option, value in options.items())])
-        raise CallError(
-            f"{name} is called as f({called}), but is f({', '.join(_listed(found.parameters.values()))}): {refusal}"
-        ) from None
+        takes = ", ".join(_listed(found.parameters.values()))
+        raise CallError(f"{name} is called as f({called}), but is f({takes}): {refusal}{hint}") from None
 
 
 def _unknown(given: str, parameters: list[str]) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, wraps
+from types import FunctionType
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from funcnet.calling import refused
+from funcnet.options import brief
 
 F = TypeVar("F", bound=Callable[..., Any])
 LEVELS = 6  # of calls in calls that a repr shows
@@ -49,6 +51,11 @@ def call_forgotten(x: Any) -> str:
     return f": call it, fn.{x.__name__}(...)" if callable(x) and ours else ""
 
 
+def described(x: Any) -> str:
+    """A value in a message that refuses it: a function by its name, without its address."""
+    return f"the function {x.__name__}" if isinstance(x, (FunctionType, np.ufunc)) else brief(x)
+
+
 def how_to_make(given: object, name: str = "serial") -> str:
     """A hint to make a layer where something else was given. name: of a function that takes layers one by one."""
     name_of = str(getattr(given, "__name__", given)) if isinstance(given, (str, np.ufunc)) else ""
@@ -60,6 +67,8 @@ def how_to_make(given: object, name: str = "serial") -> str:
         return f": pass the layers one by one, {name}(*layers)"
     if hasattr(given, "net") and hasattr(given, "loss"):
         return ": give the network that it was made of"
+    if hasattr(given, "init") and hasattr(given, "update"):
+        return ": an optimizer is the last argument of fn.train_step(net, loss, optimizer)"
     if hasattr(given, "key") and hasattr(given, "transposed"):
         return ": give it a key of its own in fn.network(operators, connectivity)"
     if callable(given) and not isinstance(given, type):

@@ -83,6 +83,7 @@ FLOORS: dict[str, list[str]] = {
         "sketch",
         "gallery",
         "nesting",
+        "parts",
         "combinators",
         "network",
     ],

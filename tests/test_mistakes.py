@@ -175,7 +175,9 @@ OTHERS: dict[str, Mistake] = {  # habits from PyTorch, Keras, JAX and scikit-lea
     "the apply of a net": Mistake(lambda: sgd(net.apply), ValueError, ("argument 0", "not its apply alone")),
     "params for a net": Mistake(lambda: sgd(params), ValueError, ("argument 0", "fn.linear(25) makes one")),
     "an optimizer not called": Mistake(
-        lambda: untyped.train_step(net, fn.mse(), fn.adam), ValueError, ("the optimizer is adam", "fn.adam(...)")
+        lambda: untyped.train_step(net, fn.mse(), fn.adam),
+        ValueError,
+        ("argument 2 is the function adam", "fn.adam(...)"),
     ),
     "an optimizer by its name": Mistake(
         lambda: untyped.train_step(net, fn.mse(), "adam"), ValueError, ("'adam'", "fn.adam(1e-3) makes one")

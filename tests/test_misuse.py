@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import funcnet as fn
+from funcnet.calling import NAMES
+from funcnet.testing import check_vjp
 from tests.test_mistakes import Mistake, net, params, state, step, untyped, x
 
 labels = (x[:, 0] > 0).astype(int)
@@ -21,8 +23,24 @@ attend: Any = fn.attention(2)
 series = np.zeros((4, 5, 8), np.float32)
 seen, _ = attend.init(fn.key(0), (5, 8))
 padded: Any = fn.lstm(4, lengths=True)
+untyped_check: Any = check_vjp
 members: Any = fn.vmap(step, in_axes=(0, 0, None, None))
 pairs = fn.tree.map(lambda leaf: np.stack([leaf, leaf]), params)
+
+
+def fitted(**options: Any) -> Any:
+    return fn.fit(step, params, (x, labels), 1, 4, **options)
+
+
+def init_of_two(key: Any, y: Any, t: Any, dtype: Any = np.float32) -> Any:
+    return (), ()
+
+
+def loss_of_two(params: Any, y: Any, t: Any) -> Any:
+    d = y - t
+    return (d * d).mean(), lambda g: ((), (2 * g * d / d.size, -2 * g * d / d.size))
+
+
 TRAINING = ("training", "apply(params, x, key=key)")
 APPLY = "it is apply(params, *inputs, key=None)"
 MISTAKES: dict[str, Mistake] = {
@@ -94,6 +112,97 @@ MISTAKES: dict[str, Mistake] = {
     "members and a wrong batch": Mistake(
         lambda: members(pairs, members.init(pairs), x[:, :1], labels), ValueError, ("member 0", f"{x[:, :1].shape}")
     ),
+    "fit(step, params, x, y) by place": Mistake(
+        lambda: untyped.fit(step, params, x, labels, 2, 4), ValueError, ("epochs is an array", "the tuple (x, target)")
+    ),
+    "fit without a target": Mistake(
+        lambda: untyped.fit(step, params, x, 1, 4), ValueError, ("but 1 arrive", "a tuple such as (x, target)")
+    ),
+    "validation without a target": Mistake(lambda: fitted(validation=x), ValueError, ("fit: the validation data;",)),
+    "string labels in validation": Mistake(
+        lambda: fitted(validation=(x, labels.astype(str))), TypeError, ("fit: the validation data;", "np.unique")
+    ),
+    "fit(params, step)": Mistake(
+        lambda: untyped.fit(params, step, (x, labels), 1, 4), ValueError, ("the step comes first, fit(step, params,",)
+    ),
+    "fit of a mapped step": Mistake(
+        lambda: untyped.fit(members, pairs, (x, labels), 1, 4), ValueError, ("vmap(", "a loop of your own")
+    ),
+    "a callback not called": Mistake(
+        lambda: fitted(callbacks=[fn.reduce_on_plateau]), ValueError, ("callback 0", "call it, fn.reduce_on_plateau")
+    ),
+    "a callback alone": Mistake(
+        lambda: fitted(callbacks=fn.reduce_on_plateau(0.5)), ValueError, ("callbacks=[f]", "not reduce_on_plateau(0.5)")
+    ),
+    "a plateau without validation": Mistake(
+        lambda: fitted(callbacks=[fn.reduce_on_plateau()]), ValueError, ("validation_loss", "give validation data")
+    ),
+    "train_step(net, optimizer, loss)": Mistake(
+        lambda: untyped.train_step(net, fn.adam(0.1), fn.mse()), ValueError, ("argument 1 is adam(0.1)", "(net, loss,")
+    ),
+    "a layer not called": Mistake(
+        lambda: untyped.serial(fn.linear(2), fn.relu), ValueError, ("argument 1 is the function relu and", "fn.relu(")
+    ),
+    "a function of NumPy": Mistake(
+        lambda: untyped.serial(np.tanh), ValueError, ("argument 0 is the function tanh and", "fn.tanh()")
+    ),
+    "operators in a list": Mistake(
+        lambda: untyped.network([fn.linear(2)], {}), ValueError, ("operators is [", "a list: give a dict")
+    ),
+    "a loss of one input": Mistake(
+        lambda: fn.custom_layer(init_of_two, loss_of_two), TypeError, ("loss_of_two", "inputs=2")
+    ),
+    "members in a list": Mistake(
+        lambda: untyped.vmap(net.apply)([params, params], x), ValueError, ("one tree of a list of members",)
+    ),
+    "an array for all members": Mistake(
+        lambda: untyped.vmap(net.apply)(pairs, x), ValueError, ("array 0", "has None in in_axes")
+    ),
+    "to_c with a state": Mistake(
+        lambda: untyped.to_c(step, params, state, x, labels), TypeError, ("array 0", "without params and state")
+    ),
+    "integers for a target": Mistake(
+        lambda: untyped.sgd_step(net, fn.mse(), learning_rate=0.1)(params, x, np.eye(2, dtype=int)[labels]),
+        TypeError,
+        ("target 0 has dtype int64", "for instance y.astype(np.float32)"),
+    ),
+    "targets for two outputs": Mistake(
+        lambda: untyped.sgd_step(net, fn.mse(), learning_rate=0.1)(params, x, x, x), ValueError, ("3 arrive", "operat")
+    ),
+    "r2 of a flat target": Mistake(lambda: fn.r2(x[:, :1], x[:, 0]), ValueError, ("(8, 1)", "t[:, None]")),
+    "a series of recurrent layers": Mistake(
+        lambda: fn.serial(fn.lstm(4), fn.lstm(4)).init(fn.key(0), (5, 2)),
+        ValueError,
+        ("layer 1 of the series (lstm): given shape (4,); ",),
+    ),
+    "a branch that does not fit": Mistake(
+        lambda: fn.parallel(fn.linear(2), fn.reshape(3, 3)).init(fn.key(0), (8,)),
+        ValueError,
+        ("branch 1: given shape (8,); ", "(3, 3)"),
+    ),
+    "branches that do not fit": Mistake(
+        lambda: fn.parallel(fn.linear(2), fn.linear(3)).init(fn.key(0), (8,)),
+        ValueError,
+        ("merge: given shapes (2,), (3,); ",),
+    ),
+    "a wrong shape in a series": Mistake(
+        lambda: untyped.serial(fn.linear(2)).init(fn.key(0), x), ValueError, ("linear: an input shape is a tuple",)
+    ),
+    "a residual of another shape": Mistake(
+        lambda: fn.residual(fn.linear(3)).init(fn.key(0), (8,)), ValueError, ("(8,) and f(x) (3,)", "let the last")
+    ),
+    "residual([a])": Mistake(
+        lambda: untyped.residual([fn.linear(2)]), ValueError, ("residual: argument 0", "residual(*layers)")
+    ),
+    "a dtype for a shape": Mistake(
+        lambda: untyped.linear(2).init(fn.key(0), (2,), np.float64), ValueError, ("by its name, dtype=np.float64",)
+    ),
+    "keys of JSON": Mistake(
+        lambda: untyped.network({1: net, 2: fn.shared(1)}, {1: [2]}).apply({"1": params}, x),
+        ValueError,
+        ("params name '1'", "did you mean 1?"),
+    ),
+    "check_vjp of a function": Mistake(lambda: untyped_check(np.sin, (4,)), ValueError, ("check_vjp: argument 0",)),
     "load(like, path)": Mistake(lambda: untyped.load(params, "a.npz"), ValueError, ("tuple", "load(path, like)")),
 }
 
@@ -105,6 +214,35 @@ def test_the_answer_names_the_fix(name: str) -> None:
         mistaken()
     assert isinstance(caught.value, fn.FuncnetError)
     assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_the_learning_rate_is_not_explained_to_a_function_that_takes_it() -> None:
+    with pytest.raises(fn.CallError) as caught:
+        untyped.adam(lr=0.1)
+    assert str(caught.value).startswith("adam: there is no argument lr, did you mean learning_rate?; it is adam(")
+    assert "fn.adam(learning_rate)" not in str(caught.value)
+
+
+ELSEWHERE = {"Dense": "linear", "Conv2d": "conv", "CrossEntropyLoss": "softmax_cross_entropy", "Sequential": "serial"}
+SPELT = {"Linear": "linear", "LayerNorm": "layer_norm", "LeakyReLU": "leaky_relu", "trainstep": "train_step"}
+
+
+@pytest.mark.parametrize("name", [*ELSEWHERE, *SPELT])
+def test_a_name_of_other_libraries_is_answered_by_the_name_here(name: str) -> None:
+    own = {**ELSEWHERE, **SPELT}[name]
+    with pytest.raises(fn.AbsentError, match=f"funcnet has no {name}: it is called fn.{own} here"):
+        getattr(fn, name)
+
+
+def test_every_name_of_other_libraries_stands_for_a_public_one() -> None:
+    assert {*NAMES.values()} <= {*fn.__all__}
+    assert {*NAMES}.isdisjoint(name.replace("_", "").lower() for name in fn.__all__)
+
+
+def test_any_other_name_is_answered_as_by_every_module() -> None:
+    assert not hasattr(fn, "__path__x")
+    with pytest.raises(AttributeError, match="module 'funcnet' has no attribute 'frobnicate'"):
+        getattr(fn, "frobnicate")  # noqa: B009
 
 
 def make_saved(folder: Path) -> None:

@@ -17,6 +17,7 @@ from funcnet.core import Function, Layer
 from funcnet.display import first_line
 from funcnet.errors import DTypeError, ExportError, ShapeError
 from funcnet.native.writing import identifier, wish_of
+from funcnet.options import as_int
 from funcnet.tracing.trace import Call, Value
 from funcnet.training.gradients import CompiledGradient
 
@@ -65,11 +66,11 @@ def _recorded(where: str, function: Any, params: Any, arrays: Sequence[Any], pas
         )
     for i, x in enumerate(arrays):
         if isinstance(x, tuple):
-            shape = ", ".join(map(str, [1, *cast("Any", x)]))
-            raise DTypeError(
-                f"{where}: array {i} is the tuple {x!r:.60}: give an example of the array, such as "
-                f"np.zeros(({shape}), np.float32)"
-            )
+            lengths = [as_int(length) for length in cast("Any", x)]
+            fix = f"give an example of the array, such as np.zeros({(1, *lengths)}, np.float32)"
+            if None in lengths:
+                fix = "give examples of the inputs and targets, without params and state"
+            raise DTypeError(f"{where}: array {i} is the tuple {x!r:.60}: {fix}")
     function.check_count(len(arrays))
     given = [accept_array(f"{where}: array {i}", x, function.kinds(i)) for i, x in enumerate(arrays)]
     leaves, structure = tree.flatten(params)

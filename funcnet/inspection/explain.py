@@ -15,7 +15,7 @@ from funcnet.errors import OptionError
 from funcnet.inspection.derivation import Line
 from funcnet.inspection.equations import Formula, latex, text
 from funcnet.inspection.walk import Walk
-from funcnet.networks.combinators import check
+from funcnet.networks.parts import check
 
 NUMBERS = 3  # of an array that are shown
 LEGEND = (

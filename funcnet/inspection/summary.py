@@ -14,7 +14,7 @@ from funcnet.core import Function, Layer, OperatorKey, trace_one_row
 from funcnet.display import aligned, key_name, one_line
 from funcnet.errors import DTypeError, ShapeError
 from funcnet.inspection.structure import Path, Place, Source, params_at, path_name, source_name, structure
-from funcnet.networks.combinators import check
+from funcnet.networks.parts import check
 from funcnet.random import key as random_key
 
 

@@ -15,7 +15,7 @@ from funcnet.errors import OptionError
 from funcnet.inspection.structure import Place, Source, path_name, structure
 from funcnet.inspection.summary import outline
 from funcnet.inspection.walk import Walk, total
-from funcnet.networks.combinators import check
+from funcnet.networks.parts import check
 from funcnet.networks.picture import Arrow, Box, svg
 
 NUMBERS = 2  # of an array that are shown

@@ -50,8 +50,9 @@ def custom_layer(
     kind = title("custom_layer: name", name, str(getattr(function, "__name__", "custom")))
     arity = None if inputs is None else count("custom_layer: inputs", inputs)
     given = ["*inputs"] if arity is None else [f"input {i}" for i in range(arity)]
-    check_takes(f"{kind}: init", init, "key", *(f"shape of {x}" for x in given), dtype="np.float32")
-    check_takes(f"{kind}: the function", function, "params", *given)
+    hint = "; a layer of two inputs, such as a loss, is custom_layer(init, function, inputs=2)" * (arity == 1)
+    check_takes(f"{kind}: init", init, "key", *(f"shape of {x}" for x in given), dtype="np.float32", hint=hint)
+    check_takes(f"{kind}: the function", function, "params", *given, hint=hint)
     checked: Init[P] = partial(run_init, kind, init)
     return Layer(checked, Function(kind, CustomCall(kind, checked, function), arity))
 

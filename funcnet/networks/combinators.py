@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, Never, TypeAlias, TypeVar, cast, overload
+from typing import Any, Never, TypeVar, overload
 
 import numpy as np
-from typing_extensions import TypeIs
 
 from funcnet.arrays import Array, DType, Shape
 from funcnet.calling import checks_call
 from funcnet.compiler.programs import CompiledFunction
-from funcnet.core import Function, Layer, NoParams, Pullback, Result, Y, has_no_params
-from funcnet.display import Written, how_to_make
-from funcnet.errors import FuncnetError, GraphError, ShapeError, located
+from funcnet.core import Layer, NoParams, Pullback, Result, Y, has_no_params
+from funcnet.display import Written
+from funcnet.errors import GraphError, ShapeError
 from funcnet.layers.merge import add
 from funcnet.networks.nesting import nested, scoped
-from funcnet.options import brief
+from funcnet.networks.parts import (
+    AnyFunction,
+    AnyLayer,
+    any_random,
+    check,
+    compute_at,
+    init_at,
+    kinds_of,
+    matching,
+    series,
+)
 from funcnet.random import Key, fold_in
 
 A = TypeVar("A")
@@ -26,8 +34,6 @@ C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
-AnyLayer: TypeAlias = Layer[Any, Any]
-AnyFunction: TypeAlias = Function[Any, Any]
 
 
 @overload
@@ -84,9 +90,7 @@ def _serial(
     with scoped(inputs[0]) as scope:
         for i, (apply, own) in enumerate(zip(applies, matching(params, len(applies)), strict=True)):
             scope(f"{i} {apply.kind}")
-            y, pull = compute_at(
-                f"layer {i} of the series ({apply.kind})", apply, apply.key_under(key, i), own, *values
-            )
+            y, pull = compute_at(series(i, apply), apply, apply.key_under(key, i), own, *values)
             values = (y,)
             pullbacks.append(pull)
 
@@ -108,7 +112,7 @@ def _init_serial(
 ) -> tuple[tuple[Any, ...], Shape]:
     params: list[Any] = []
     for i, layer in enumerate(layers):
-        own, shape = layer.init(fold_in(key, i), *shapes, dtype=dtype, **unknown)
+        own, shape = init_at(series(i, layer.apply), layer, fold_in(key, i), *shapes, dtype=dtype, **unknown)
         params.append(own)
         shapes = (shape,)
     return tuple(params), shapes[0]
@@ -183,8 +187,11 @@ def _parallel(
 def _init_parallel(
     layers: tuple[AnyLayer, ...], merge: AnyLayer, key: Key, *shapes: Shape, dtype: DType = np.float32, **unknown: Never
 ) -> tuple[tuple[Any, ...], Shape]:
-    branches = [layer.init(fold_in(key, i), *shapes, dtype=dtype, **unknown) for i, layer in enumerate(layers)]
-    _, shape = merge.init(key, *(shape for _, shape in branches), dtype=dtype)
+    branches = [
+        init_at(f"branch {i}", layer, fold_in(key, i), *shapes, dtype=dtype, **unknown)
+        for i, layer in enumerate(layers)
+    ]
+    _, shape = init_at("merge", merge, key, *(shape for _, shape in branches), dtype=dtype)
     return tuple(params for params, _ in branches), shape
 
 
@@ -198,6 +205,7 @@ def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
     Raises GraphError as `serial` does, ShapeError where f changes the shape.
     Example: `fn.residual(fn.linear(2), fn.tanh())`.
     """
+    check("residual", layers)
     chain = serial(*layers)
     if chain.apply.arity not in (1, None):
         raise GraphError(f"residual: {layers[0].apply.kind} takes {chain.apply.arity} inputs, but x is one")
@@ -239,60 +247,7 @@ def _init_residual(
 def same(shape: Shape, output: Shape) -> None:
     """A residual needs a function that keeps the shape."""
     if tuple(shape) != tuple(output):
-        raise ShapeError(f"residual: x has shape {shape} and f(x) {output}; they are added, so they must be equal")
-
-
-def matching(params: tuple[Any, ...], count: int) -> tuple[Any, ...]:
-    """The params of each layer; where no layer has any, () will do."""
-    if params == ():
-        return ((),) * count
-    if type(params) is not tuple or len(params) != count:
         raise ShapeError(
-            f"params must be a tuple of {count}, one for each layer, as init gives them, not {_form(params)}"
+            f"residual: x has shape {shape} and f(x) {output}; they are added, so they must be equal: let the last "
+            "layer give the shape of x, for instance a linear of as many units"
         )
-    return params
-
-
-def _form(params: object) -> str:
-    """The type and length of params of another form, which may be symbolic."""
-    name, found = type(params).__name__, cast("Any", params)
-    return f"{name} of {len(found)}" if hasattr(found, "__len__") else name
-
-
-def any_random(applies: Iterable[AnyFunction]) -> bool:
-    """Whether any of them draws random numbers."""
-    return any(apply.random for apply in applies)
-
-
-def compute_at(
-    where: str, apply: AnyFunction, key: Key | None, params: Any, *inputs: Array
-) -> tuple[Any, Pullback[Any]]:
-    """Call a layer's function; an error names the layer's place."""
-    try:
-        return apply.compute(params, *inputs, key=key)
-    except FuncnetError as error:
-        shapes = ", ".join(str(x.shape) for x in inputs)
-        raise located(error, f"{where}: given shape{'s' * (len(inputs) > 1)} {shapes}", outermost=True) from None
-
-
-def check(name: str, layers: tuple[Any, ...], *, multi_output: bool = False, named: str = "argument {} is") -> None:
-    """Refuse anything but layers."""
-    if not layers:
-        raise GraphError(f"{name} needs at least one layer")
-    for i, layer in enumerate(layers):
-        where = f"{name}: {named.format(i)}"
-        if not is_layer(layer):
-            raise GraphError(f"{where} {brief(layer)} and not a layer{how_to_make(layer, name)}")
-        if layer.apply.multi_output and not multi_output:
-            raise GraphError(f"{where} a network of several outputs: join them inside it")
-
-
-def kinds_of(applies: Sequence[AnyFunction]) -> dict[str, Any]:
-    """The inputs that may be integers, or masks, for all of these; none with an identity, which would hand them on."""
-    names = [] if any(apply.is_identity for apply in applies) else ["integer_inputs", "mask_inputs"]
-    return {name: set[int].intersection(*({*getattr(f, name)} for f in applies)) for name in names}
-
-
-def is_layer(x: object) -> TypeIs[AnyLayer]:
-    """Whether this is a layer."""
-    return isinstance(x, Layer)

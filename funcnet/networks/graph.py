@@ -63,7 +63,9 @@ class _Check:
         self._report = self.problems.append
         self.open: set[OperatorKey] = set()
         if not _is_a(operators, Mapping) or not operators:
-            self._report(f"operators is {_described(operators)}: give at least one, such as {{1: fn.linear(2)}}")
+            self._report(
+                f"operators is {_described(operators)}: give a dict of one or more layers, such as {{1: fn.linear(2)}}"
+            )
             operators = connectivity = {}
         given = dict[Any, Any](operators).items()
         self.operators: dict[Any, Any] = {named(key): tuple(op) if _is_a(op, list) else op for key, op in given}

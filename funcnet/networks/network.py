@@ -15,11 +15,12 @@ from funcnet.compiler.programs import CompiledFunction
 from funcnet.core import Layer, OperatorKey, Pullback, has_no_params
 from funcnet.display import Written, key_name
 from funcnet.errors import FuncnetError, ParamsError, ShapeError, located
-from funcnet.networks.combinators import any_random, check, serial
+from funcnet.networks.combinators import serial
 from funcnet.networks.drawing import NetworkInit, Step, described
 from funcnet.networks.drawing import NetworkParams as NetworkParams
-from funcnet.networks.graph import Graph, is_series
+from funcnet.networks.graph import Graph, is_series, nearest
 from funcnet.networks.nesting import nested, scoped
+from funcnet.networks.parts import any_random, check
 from funcnet.networks.sharing import Shared, transposed
 from funcnet.networks.sketch import table
 from funcnet.random import Key
@@ -216,8 +217,12 @@ class Network:
             raise ParamsError(f"params of a network are a dict, operator key -> params, not a {kind.__name__}.{hint}")
         unknown = [key for key in params if key not in self.layers or isinstance(self.layers[key], Shared)]
         if unknown:
+            without = {*self.without_params, *params}
+            held = [key for key, own in self.layers.items() if key not in without and not isinstance(own, Shared)]
+            near = nearest(unknown[0], held)
             raise ParamsError(
                 f"params name {unknown[0]!r}, which is no operator with params of its own in this network"
+                f"{'' if near is None else f': did you mean {near!r}?'}"
             )
         idle = [key for key in params if key in self.without_params and tree.leaves(params[key])]
         if idle:

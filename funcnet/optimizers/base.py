@@ -20,7 +20,7 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import Array, is_array, is_tuple, params_dtype
 from funcnet.calling import checks_call, refuse_attribute
-from funcnet.display import call_forgotten, shown, shows_call
+from funcnet.display import call_forgotten, described, shown, shows_call
 from funcnet.errors import OptionError, ParamsError, ShapeError
 
 P = TypeVar("P")
@@ -150,7 +150,7 @@ def check_optimizer(where: str, optimizer: object) -> None:
     if not isinstance(optimizer, Optimizer):
         hint = call_forgotten(optimizer) or ": fn.adam(1e-3) makes one"
         hint = ": pass the parts one by one, fn.chain(*parts)" if isinstance(optimizer, list) else hint
-        raise OptionError(f"{where} is {shown(optimizer):.60} and not an optimizer{hint}")
+        raise OptionError(f"{where} is {described(optimizer)} and not an optimizer{hint}")
 
 
 def _init_chain(parts: tuple[Optimizer, ...], params: Any) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 from funcnet.arrays import Array, Shape
 from funcnet.calling import checks_call
 from funcnet.core import Layer
+from funcnet.networks.parts import check
 from funcnet.testing import conduct, derivatives
 from funcnet.testing.program import program_equals_the_function
 from funcnet.testing.subject import LawError, Subject, hold_with_and_without_key
@@ -48,6 +49,7 @@ def check_vjp(
     domain: maps standard normal draws to where the function is defined, for instance `np.exp`.
     Raises LawError, which names the law, the place and both numbers.
     """
+    check("check_vjp", (layer,), multi_output=True)
     subject = Subject(layer, input_shapes, batch, holomorphic, True, labels or {}, masks, domain, 0.0, seed)
     hold_with_and_without_key(OF_VJP, subject)
 
@@ -74,5 +76,6 @@ def check_layer(
     extreme: inputs of this size, and of both signs, must give finite outputs and cotangents.
     batch, holomorphic, labels, masks, domain: as in `check_vjp`. Raises LawError.
     """
+    check("check_layer", (layer,), multi_output=True)
     subject = Subject(layer, input_shapes, batch, holomorphic, rowwise, labels or {}, masks, domain, extreme, seed)
     hold_with_and_without_key(LAWS, subject)

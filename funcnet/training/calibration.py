@@ -13,7 +13,7 @@ from funcnet.calling import checks_call
 from funcnet.core import Function, Layer
 from funcnet.errors import OptionError, ShapeError
 from funcnet.layers.norm import BatchNorm, Probe, Reached
-from funcnet.networks.combinators import check
+from funcnet.networks.parts import check
 from funcnet.training.batches import Data, accept_data, can_be_read_again, refuse_swapped_data, whole_or_batches
 from funcnet.training.fit_result import Fit, params_of
 from funcnet.training.splitting import inputs_taken

@@ -11,6 +11,7 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import copied, is_array
 from funcnet.calling import check_takes
+from funcnet.display import call_forgotten, described, first_line
 from funcnet.errors import OptionError
 from funcnet.options import flag
 from funcnet.training.calibration import without_statistics
@@ -24,12 +25,16 @@ class Listeners:
 
     def __init__(self, callbacks: Any) -> None:
         if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
-            raise OptionError(f"fit: callbacks must be a list of functions of a Fit, not {callbacks!r:.60}")
+            raise OptionError(
+                f"fit: callbacks must be a list of functions of a Fit, callbacks=[f], not {first_line(callbacks):.60}"
+            )
         self.functions: list[Any] = [*callbacks]
         self.warned: set[int] = set()
         for i, function in enumerate(self.functions):
             if not callable(function):
                 raise OptionError(f"fit: callback {i} must be a function of a Fit, not {function!r:.60}")
+            if forgotten := call_forgotten(function):
+                raise OptionError(f"fit: callback {i} is {described(function)}{forgotten}")
             check_takes(f"fit: callback {i}", function, "fitted")
 
     def call(self, fitted: Fit[Any]) -> tuple[Fit[Any], bool]:

@@ -15,7 +15,7 @@ from funcnet.calling import checks_call
 from funcnet.core import Function, Layer
 from funcnet.display import call_forgotten
 from funcnet.errors import OptionError, ShapeError
-from funcnet.networks.combinators import check, is_layer
+from funcnet.networks.parts import check, is_layer
 from funcnet.options import brief
 from funcnet.training.batches import Data, refuse_swapped_data, whole_or_batches
 from funcnet.training.fit_result import Fit, params_of

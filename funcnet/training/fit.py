@@ -13,10 +13,10 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import copied
-from funcnet.calling import checks_call
+from funcnet.calling import DATA, checks_call
 from funcnet.display import first_line
-from funcnet.errors import OptionError
-from funcnet.options import count, flag
+from funcnet.errors import FuncnetError, OptionError, located
+from funcnet.options import brief, count, flag
 from funcnet.random import Key, fold_in
 from funcnet.training.batches import Data, Rows, accept_data, can_be_read_again, minibatches, refuse_swapped_data
 from funcnet.training.calibration import lacks_statistics, with_statistics, without_statistics
@@ -28,9 +28,11 @@ from funcnet.training.gradients import SGDStep, Step
 from funcnet.training.monitoring import Monitor, monitor_of
 from funcnet.training.scan import has_state
 from funcnet.training.steps import Metric, TrainStep
+from funcnet.training.vmap import VMap
 from funcnet.training.weighing import weigher
 
 P = TypeVar("P", default=Any)
+ORDER = "fit(step, params, data, epochs, batch_size, key)"
 
 
 @checks_call
@@ -81,6 +83,8 @@ def fit(
     Raises OptionError for arguments that do not fit together, KeyTypeError for another key, and the errors of the step.
     Example: `fitted = fn.fit(step, params, (x, target), 10, 32, fn.key(0)); params = fitted.params`.
     """
+    if np.ndim(cast("Any", epochs)):
+        raise OptionError(f"fit: epochs is {brief(epochs)}: {DATA}")
     loop = check_fit(step, params, data, count("epochs", epochs), batch_size, key, validation)
     names = ["loss", *step.metrics]
     names += [f"validation_{name}" for name in names] if validation is not None else []
@@ -112,9 +116,13 @@ def check_fit(
     step: Any, params: Any, data: Any, epochs: int, batch_size: int | None, key: Key | None, validation: Any
 ) -> Loop:
     """Check the arguments that belong together, and make the data arrays."""
+    if isinstance(params, Step):
+        raise OptionError(f"fit: the params are {first_line(params):.60}: the step comes first, {ORDER}")
     if not isinstance(step, Step):
-        raise OptionError(f"fit: the step is {first_line(step):.60}: make one with fn.train_step or fn.sgd_step")
-    refuse_swapped_data("fit", params, data, "fit(step, params, data, epochs, batch_size, key)")
+        fix = "make one with fn.train_step or fn.sgd_step"
+        fix = "train all members in a loop of your own" if isinstance(step, VMap) else fix
+        raise OptionError(f"fit: the step is {first_line(step):.60}: {fix}")
+    refuse_swapped_data("fit", params, data, ORDER)
     found: list[Any] = []
     for name, given in (("data", data), ("validation", validation)):
         accepted = None if given is None and name == "validation" else accept_data(f"fit: {name}", given, batch_size)
@@ -167,9 +175,16 @@ def calibrated(loop: Loop, params: P) -> P:
 
 def validated(loop: Loop, params: Any) -> dict[str, Any]:
     """The loss and the metrics of the validation data, by their names in the history."""
-    step, data = loop.step, loop.validation
-    if data is None:
+    if loop.validation is None:
         return {}
+    try:
+        return _scored(loop, loop.validation, params)
+    except FuncnetError as error:
+        raise located(error, "fit: the validation data") from None
+
+
+def _scored(loop: Loop, data: Any, params: Any) -> dict[str, Any]:
+    step = loop.step
     size = loop.batch_size if isinstance(data, Rows) else None
     if step.loss is None:
         return {"validation_loss": mean_loss(step.net, params, data, size, loop.weigh)}

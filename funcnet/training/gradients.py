@@ -18,14 +18,14 @@ from funcnet.compiler.workspace import Workspace
 from funcnet.core import Function, Layer, Pullback
 from funcnet.display import Written, shown, shows_call
 from funcnet.errors import DTypeError, NonFiniteError, OptionError, ShapeError
-from funcnet.networks.combinators import check
+from funcnet.networks.parts import check
 from funcnet.options import as_float, brief, flag, positive
 from funcnet.random import Key
 from funcnet.tracing.forms import Instruction
 from funcnet.tracing.trace import Trace, Value
 from funcnet.training.mistakes import refuse_swapped, warn_of_activation, warn_of_targets
 from funcnet.training.nonfinite import all_finite, not_finite, values
-from funcnet.training.splitting import inputs_taken
+from funcnet.training.splitting import check_taken, inputs_taken
 
 P = TypeVar("P", default=Any)
 Y = TypeVar("Y", default=Array)
@@ -125,11 +125,7 @@ class CompiledGradient(Compiled[P]):
         output, pull = self.net.compute(params, *arrays[:taken], key=key)
         outputs = tree.leaves(output)
         given = (*outputs, *arrays[taken:])
-        if loss.arity not in (len(given), None):
-            raise ShapeError(
-                f"{self.kind}: the loss ({loss.kind}) takes {loss.arity} inputs, the network's outputs and the "
-                f"targets, but {len(given)} arrive"
-            )
+        check_taken(self.kind, loss, len(given))
         trace.scope = f"loss {loss.kind}"
         number, loss_pull = loss.run((), given)
         check_scalar(self.kind, number)
@@ -167,7 +163,7 @@ class ValueAndGrad(CompiledGradient[P]):
         loss, gradient = space.fresh[0](), space.layout.tree(space.gradient.copy())
         if self.check_finite and not all_finite(loss, space.gradient):
             raise self.not_finite(space, params, arrays, key, loss)
-        space.pool.append(space)
+        space.release()
         return loss, gradient
 
 
@@ -229,7 +225,7 @@ class Step(CompiledGradient[P]):
         if self.check_finite and not all_finite(loss, vector):
             raise self.not_finite(space, params, arrays, key, loss)
         new: P = space.params_cache.made(vector)
-        space.pool.append(space)
+        space.release()
         return new
 
     def update_in_place(self, vector: Any, gradient: Any) -> list[Instruction]:

@@ -114,7 +114,10 @@ def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
     given = {"the prediction": prediction, "the target": target}
     y, t = (accept_array(f"r2: {name}", x, "fiu").astype(np.float64) for name, x in given.items())
     if y.shape != t.shape or t.ndim == 0 or len(t) < 2 or not t.size:
-        raise ShapeError(f"r2: prediction {y.shape} and target {t.shape} must have the same shape, of two or more rows")
+        raise ShapeError(
+            f"r2: prediction {y.shape} and target {t.shape} must have the same shape, of two or more rows; nothing is "
+            "broadcast: one target a row of one output is t[:, None]"
+        )
     w = _weights("r2", weights, t.shape)
     whole: Array = w.sum(axis=0)
     if not whole.all():

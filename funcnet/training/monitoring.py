@@ -34,7 +34,10 @@ class Monitor(NamedTuple):
     def values(self, history: History) -> npt.NDArray[Any]:
         """One number an epoch; the smallest is the best."""
         if self.name not in history:
-            raise OptionError(f"fit: the history so far has no {self.name} to go by, but {', '.join(history)}")
+            raise OptionError(
+                f"fit: the history so far has no {self.name} to go by, but {', '.join(history)}: give validation "
+                "data from the first epoch on, or another monitor"
+            )
         if history[self.name].ndim != 1:
             raise OptionError(f"fit: {self.name} is no single number an epoch, and so none is the best")
         return self.sign * history[self.name]

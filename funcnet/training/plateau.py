@@ -11,6 +11,7 @@ import numpy as np
 from funcnet import tree
 from funcnet.arrays import is_tuple
 from funcnet.calling import checks_call
+from funcnet.display import shows_call
 from funcnet.errors import OptionError
 from funcnet.optimizers.learning_rate import LearningRateState, learning_rate
 from funcnet.options import count, fraction, natural, not_negative, positive
@@ -53,7 +54,7 @@ class Plateau(NamedTuple):
     monitor: Monitor
 
 
-@checks_call
+@shows_call
 def reduce_on_plateau(
     factor: float = 0.1,
     patience: int = 10,

@@ -30,3 +30,16 @@ def inputs_taken(kind: str, net: Function[Any, Any], given: int, loss: Function[
             f"more, but {given} arrays were given and none is left for the network"
         )
     return taken
+
+
+def check_taken(kind: str, loss: Function[Any, Any], given: int) -> None:
+    """Refuse a loss that takes more or fewer arrays than the network's outputs and the targets are."""
+    if loss.arity in (given, None):
+        return
+    fix = "the targets come last; the data of fit are a tuple such as (x, target)"
+    if given > loss.arity:
+        fix = "for several outputs make their losses operators of the network, and train it with the loss None"
+    raise ShapeError(
+        f"{kind}: the loss ({loss.kind}) takes {loss.arity} inputs, the network's outputs and the targets, but {given} "
+        f"arrive: {fix}"
+    )

@@ -25,6 +25,7 @@ from funcnet.options import brief
 from funcnet.random import Key
 from funcnet.training.flat_states import Kept, flat_state, vector_of, with_trees
 from funcnet.training.gradients import Step
+from funcnet.training.splitting import inputs_taken
 from funcnet.training.weighing import Weigh, weigher
 
 P = TypeVar("P", default=Any)
@@ -53,14 +54,14 @@ class TrainStep(Step[P], Generic[P, L]):
         check_finite: bool,
     ) -> None:
         super().__init__(net, loss, check_finite)
-        check_optimizer("train_step: the optimizer", optimizer)
+        check_optimizer("train_step: argument 2", optimizer)
         self.optimizer: Optimizer = optimizer
         self.metrics: Mapping[str, Metric] = {} if metrics is None else check_metrics("train_step", metrics)
         self.returns_metrics: bool = metrics is not None
         self.shows_outputs: bool = bool(self.metrics)
         self.takes_weight: bool = takes_weight(optimizer)
         self.flat: bool = isinstance(optimizer.update, Elementwise)
-        self.weigh: Weigh = weigher(self.net, self.loss, self.taken)
+        self.weigh: Weigh = weigher(self.net, self.loss, partial(inputs_taken, self.kind, self.net, loss=self.loss))
         if self.shows_outputs and loss is None:
             raise OptionError("train_step: metrics compare outputs with targets: give the loss beside the network")
 

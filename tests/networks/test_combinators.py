@@ -245,7 +245,7 @@ def test_shapes_that_do_not_fit_are_refused_by_init(layer: Any, words: str) -> N
 )
 def test_wrong_params_are_refused(layer: Any, params: Any, words: str) -> None:
     for call in (layer.apply, layer.apply.vjp):
-        with pytest.raises(fn.FuncnetError, match=words):
+        with pytest.raises(fn.ParamsError, match=words):
             call(params, X)
 
 

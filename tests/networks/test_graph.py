@@ -39,7 +39,7 @@ class Mistake(NamedTuple):
 
 GIVE = ": give a layer such as fn.linear(25), or a list of layers"
 KEYS = ": keys are int or str"
-ONE = ": give at least one, such as {1: fn.linear(2)}"
+ONE = ": give a dict of one or more layers, such as {1: fn.linear(2)}"
 MERGE = ". Merge them first, for instance with fn.add()"
 FEED = ". Feed it by 2; an input gets its own fn.identity()"
 

@@ -320,8 +320,12 @@ def test_a_state_that_is_an_array_is_not_taken_for_an_input() -> None:
 
 def test_what_is_no_optimizer_or_metric_or_key_is_refused() -> None:
     mistakes: list[tuple[Any, Any, str]] = [
-        (fn.adam, None, r"train_step: the optimizer is .* call it, fn\.adam\(\.\.\.\)"),
-        (0.1, None, "train_step: the optimizer is 0.1 and not an optimizer"),
+        (
+            fn.adam,
+            None,
+            r"train_step: argument 2 is the function adam and not an optimizer: call it, fn\.adam\(\.\.\.\)",
+        ),
+        (0.1, None, "train_step: argument 2 is 0.1 and not an optimizer"),
         (ADAM, {"accuracy": "accuracy"}, "the metric 'accuracy' is 'accuracy' and not a function"),
         (ADAM, fn.accuracy, "train_step: metrics are a dict, such as"),
         (ADAM, {"loss": fn.accuracy}, "'loss' names the loss itself"),

@@ -14,7 +14,7 @@ from funcnet import random, tree
 from funcnet.calling import checks_call
 from funcnet.core import Layer
 from funcnet.errors import MissingPackageError
-from funcnet.networks.combinators import check
+from funcnet.networks.parts import check
 from funcnet.tracing.trace import Call, Trace, Value
 
 

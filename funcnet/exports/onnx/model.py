@@ -17,7 +17,7 @@ from funcnet.exports.onnx.protobuf import dimensions, graph, model, value_info
 from funcnet.exports.onnx.recording import ROWS, Recorded, record
 from funcnet.exports.onnx.writer import Writer
 from funcnet.layers.norm import BatchNorm
-from funcnet.networks.combinators import check
+from funcnet.networks.parts import check
 from funcnet.options import as_int
 
 OPSETS = range(17, 29)
