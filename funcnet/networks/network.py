@@ -74,7 +74,7 @@ def network(
     output: one key, or a list of keys (`apply` then returns a tuple); by default the only operator that feeds nothing.
 
     y_k = f_k(params_k, y_j for j in predecessors[k])        dy_j = sum of the cotangents from all that j feeds
-    Raises GraphError, which lists every problem of the dicts.
+    Raises GraphError, which lists every problem of the dicts; in use the errors of the layers, with the operator's key.
     Example: `net = fn.network({1: fn.linear(25), 2: fn.tanh(), 3: fn.linear(2)}, {1: [2], 2: [3], 3: []})`.
     """
     graph = Graph(operators, connectivity, inputs, output)
