@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from tests.exports.running import has_compiler
+from tests.exports.running import needs_compiler
 
 T, F, U, ROWS = 4, 3, 2, 5
 rng = np.random.default_rng(0)
@@ -175,7 +175,7 @@ def test_a_layer_its_network_and_a_step_name_what_is_wrong(name: str) -> None:
         assert bool(found) == row.checked, str(caught.value)
 
 
-@pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+@needs_compiler
 @pytest.mark.parametrize("name", ["recurrent: lstm, a length above", "attention: a mask the wrong way round"])
 def test_native_code_names_it_too_and_works_on(name: str) -> None:
     row = ALL[name]

@@ -14,7 +14,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import tree
-from tests.exports.running import has_compiler
+from tests.exports.running import has_compiler, needs_compiler
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -334,13 +334,13 @@ def test_the_padding_of_training_series_is_never_read() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+@needs_compiler
 def test_device(tmp_path: Path) -> None:
     for row in cells(command("device", tmp_path)):
         assert row[1][:6] == row[2][:6]
 
 
-@pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+@needs_compiler
 def test_the_device_learns_as_python_does() -> None:
     x, target = device.draw_data(KEY)
     params, _ = device.net.init(KEY, (2,))

@@ -28,7 +28,7 @@ utils = pytest.importorskip("sklearn.utils")
 
 from funcnet.sklearn import MLP, FuncnetClassifier, FuncnetRegressor  # noqa: E402
 from funcnet.sklearn.accepting import held_out  # noqa: E402
-from tests.exports.running import has_compiler  # noqa: E402
+from tests.exports.running import needs_compiler  # noqa: E402
 
 X, Y = datasets.make_classification(240, 8, n_informative=6, n_classes=3, random_state=0)
 NAMES = np.array(["ant", "bee", "cat"])[Y]
@@ -94,7 +94,7 @@ def test_a_regressor_is_fitted_in_parts_to_the_same_bits() -> None:
     assert same_bits(one, parts)
 
 
-@pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+@needs_compiler
 def test_native_code_gives_the_same_to_rounding() -> None:
     make = partial(FuncnetClassifier, SMALL, **ALL_EPOCHS)
     plain, native, parts = make(max_iter=4), make(max_iter=4, jit=True), make(jit=True)

@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.plan import Plan
-from funcnet.compiler.workspace import Blocks, Workspace, bound
+from funcnet.compiler.workspace import Workspace, bound, bound_in_blocks
 
 P = TypeVar("P", default=Any)
 Spec: TypeAlias = tuple[type, tuple[int, ...], np.dtype[Any]]
@@ -59,7 +59,7 @@ class Program(Generic[P]):
     def new_workspace(self) -> Workspace[P]:
         """Memory for one more call at the same time."""
         if len(self.spans) > 1:
-            return Blocks(self.plans, self.params_cache, self.pool, self.spans)
+            return bound_in_blocks(self.plans, self.params_cache, self.pool, self.spans)
         (plan,) = self.plans.values()
         return bound(plan, self.params_cache, self.pool)
 
@@ -90,7 +90,6 @@ class ProgramCache(Generic[P]):
                 break
             held, count = held - program.held(), count - 1
             self.by_signature.pop(signature, None)
-            program.pool.clear()  # its workspaces refer to it, and would wait for the collector
             self.recent.clear()
             self.latest = NO_PROGRAM
 

@@ -111,8 +111,8 @@ class Compiled(Generic[P]):
             if self.random:
                 arrays, keyed = (*given, key), True
         latest, space = self._programs.latest, None
+        program, specs, with_key = latest
         try:
-            program, specs, with_key = latest
             space = program.pool.pop()
             if len(arrays) != len(specs) or keyed is not with_key:
                 raise LookupError
@@ -134,7 +134,7 @@ class Compiled(Generic[P]):
             pass  # something is not as the program takes it
         if space is not None:
             space.clear()
-            space.pool.append(space)
+            program.pool.append(space)
             if all(type(x) is ndarray for x in arrays):
                 other = self._programs.recent.get((keyed, *map(SPEC, arrays)), latest)
                 if other is not latest:
@@ -211,7 +211,9 @@ class CompiledFunction(Function[P, Y], Compiled[P]):
         output: Any = tuple([take() for take in space.fresh]) if self.multi_output else space.fresh[0]()
         if vector is not None and space.copies:
             space.copied(vector)
-        space.pool.append(space)
+        pool = space.pool()  # `release`, in less time
+        if pool is not None:
+            pool.append(space)
         return output  # type: ignore[no-any-return]
 
     def run(self, params: P, inputs: tuple[Array, ...], key: Key | None = None) -> tuple[Y, Pullback[P]]:

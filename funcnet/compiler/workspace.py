@@ -35,7 +35,7 @@ class Workspace(Generic[P]):
     own, gradient: flat vectors; the program may write the gradient over the params in its own one.
     inside: the targets of the arrays, filled by `[...] = `.      program: `for f, args in program: f(*args)`.
     outputs: arrays of the results.      fresh: functions that give each result as a fresh array or a scalar.
-    pool: the list of free workspaces that it returns to.
+    pool: a weak reference to the free workspaces that it returns to: without one to itself its memory is free at once.
     binding: the binding whose calls can be bound to params elsewhere.
     source: a weak reference to the flat vector from which it reads the params.
     copies: whether other vectors are copied into its own one.
@@ -55,7 +55,7 @@ class Workspace(Generic[P]):
     ) -> None:
         self.params_cache = params_cache
         self.layout: Layout[P] = params_cache.layout
-        self.pool = pool
+        self.pool: ref[deque[Workspace[P]]] = ref(pool)
         self.own = own
         self.gradient = gradient
         self.inside = inside
@@ -69,8 +69,17 @@ class Workspace(Generic[P]):
         self.bytes_copied: int = 0
         self.places: tuple[Any, ...] = ()  # of the params in the flat vector, once they are needed
 
+    def release(self) -> None:
+        """Go back to the pool, unless that is gone."""
+        pool = self.pool()
+        if pool is not None:
+            pool.append(self)
+
     def clear(self) -> None:
         """Release the arguments that are not copied in."""
+        for x in self.inside:
+            if isinstance(x, InputReference):
+                x.array = None
 
     def members(self, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any] | None:
         """(outputs, gradients) of many members, each with a row of params, in one call; None if not possible."""
@@ -152,43 +161,34 @@ def taker(y: Any, factor: float) -> Callable[[], Any]:
     return partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor
 
 
-class Blocks(Workspace[P]):
-    """Workspaces for the blocks of a large batch, by their number of rows; `spans` are their (start, stop)."""
+def bound_in_blocks(
+    plans: dict[int, Plan], params_cache: ParamsCache[P], pool: deque[Workspace[P]], spans: list[tuple[int, int]]
+) -> Workspace[P]:
+    """A workspace for a large batch that runs in blocks; `spans` are their (start, stop), `plans` by their length."""
+    blocks = Blocks({rows: bound(plan, params_cache, pool) for rows, plan in plans.items()}, plans, spans)
+    fresh: list[Callable[[], Any]] = [partial(blocks.hand_out, i) for i in range(len(blocks.plan.outputs))]
+    own, gradient, inside = blocks.own, blocks.gradient, blocks.inside
+    return Workspace(params_cache, pool, own, gradient, inside, [], fresh, [(blocks.run, ())])
 
-    def __init__(
-        self,
-        plans: dict[int, Plan],
-        params_cache: ParamsCache[P],
-        pool: deque[Workspace[P]],
-        spans: list[tuple[int, int]],
-    ) -> None:
-        self.spaces: dict[int, Workspace[P]] = {rows: bound(plan, params_cache, pool) for rows, plan in plans.items()}
+
+class Blocks:
+    """Workspaces for the blocks of a large batch, by their number of rows, and the memory of its results."""
+
+    def __init__(self, spaces: dict[int, Workspace[Any]], plans: dict[int, Plan], spans: list[tuple[int, int]]) -> None:
+        self.spaces = spaces
         self.spans = spans
         self.plan: Plan = next(iter(plans.values()))
-        first = next(iter(self.spaces.values()))
-        super().__init__(
-            params_cache,
-            pool,
-            np.empty_like(first.own),
-            np.empty_like(first.gradient),
-            [InputReference() for _ in first.inside],
-            [],
-            [partial(self._hand_out, i) for i in range(len(first.fresh))],
-            [(self._run, ())],
-        )
+        first = next(iter(spaces.values()))
+        self.own: Any = np.empty_like(first.own)
+        self.gradient: Any = np.empty_like(first.gradient)
+        self.inside: list[InputReference] = [InputReference() for _ in first.inside]
+        self.outputs: list[Any] = []
 
-    def clear(self) -> None:
-        """Release the arrays given."""
-        for lent in self.inside:
-            lent.array = None
-
-    def _run(self) -> None:
+    def run(self) -> None:
         """Run all blocks; results that are sums are added up, results of rows stand one behind the other."""
         rows = self.spans[-1][1]
         self.gradient[...] = 0
-        self.outputs: list[Any] = [
-            np.zeros((rows, *y.shape[1:]) if y.shape else (), y.dtype) for y in self.plan.outputs
-        ]
+        self.outputs = [np.zeros((rows, *y.shape[1:]) if y.shape else (), y.dtype) for y in self.plan.outputs]
         for start, stop in self.spans:
             space = self.spaces[stop - start]
             if space.source() is not self.own:
@@ -203,9 +203,10 @@ class Blocks(Workspace[P]):
                     total[start:stop] = part
                 else:
                     total += part
-        self.clear()
+        for lent in self.inside:
+            lent.array = None
 
-    def _hand_out(self, place: int) -> Any:
+    def hand_out(self, place: int) -> Any:
         """An output as a fresh array."""
         total, self.outputs[place] = self.outputs[place], None
         return total if total.ndim else total[()] * self.plan.factors[place]

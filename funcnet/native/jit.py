@@ -64,7 +64,7 @@ class Native(Compiled[P]):
                 if space.copies or vector is not space.source():
                     space.take(vector)
                 return space, vector
-            space.pool.append(space)
+            latest.pool.append(space)
         return super().acquire(params, given, key)
 
     def after_program(self, dtype: Any) -> tuple[Update | None, Any, str]:
@@ -73,7 +73,7 @@ class Native(Compiled[P]):
 
     def text(self, program: Program[P]) -> str:
         """The C of a program, and the calls of NumPy between its functions and after them."""
-        code = cast("NativeProgram[P]", program).code
+        code = cast("NativeProgram[P]", program).library.code
         calls = [f"NumPy, after function {i}: {name}" for i, name in enumerate(numpy_calls(code))]
         *_, reason = self.after_program(code.plan.dtype)
         calls += [f"NumPy, after the last function: {one_line(reason)}"] * bool(reason)
@@ -112,7 +112,7 @@ class NativeStep(Native[P], Step[P]):
 
     def flat_state(self, space: Workspace[P], state: Any) -> Any:
         """The state as C takes it, where it can."""
-        flat, states = super().flat_state(space, state), cast("NativeWorkspace[P]", space).owner.states
+        flat, states = super().flat_state(space, state), cast("NativeWorkspace[P]", space).library.states
         if states is None or isinstance(flat, Written):
             return flat
         written = states.written(flat)
@@ -141,13 +141,13 @@ class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
             return update(space, before, flat, arrays, into)
         native: Any = space
         new, vectors = native.updated(flat, into)
-        return new, native.owner.states.after(flat, vectors)
+        return new, native.library.states.after(flat, vectors)
 
     def with_trees(self, space: Workspace[P], flat: Any) -> Kept:
         """The same of what C has made."""
         native: Any = space
         return (
-            native.owner.states.with_trees(space.layout, flat)
+            native.library.states.with_trees(space.layout, flat)
             if isinstance(flat, Written)
             else super().with_trees(space, flat)
         )

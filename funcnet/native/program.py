@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -28,11 +29,31 @@ from funcnet.native.updates import Update
 P = TypeVar("P", default=Any)
 
 
+class Library:
+    """The C of a program, compiled and loaded.
+
+    states: the form of the optimizer's states for C; None where NumPy makes the update.
+    shapes: of the arrays copied in, and then of the outputs.
+    """
+
+    def __init__(self, code: Code, rows: int, states: States | None) -> None:
+        self.code = code
+        self.states = states
+        self.loaded: ctypes.CDLL = build(code.source)
+        arrays = (*code.inputs, *code.plan.outputs)
+        self.shapes: list[tuple[int, ...]] = [(rows, *v.shape[1:]) if v.batch_axis == 0 else v.shape for v in arrays]
+
+    def function(self, name: str, *types: Any) -> Any:
+        """A function that takes the address of a table, and then these types."""
+        found = self.loaded[name]
+        found.restype, found.argtypes = None, (ctypes.c_void_p, *types)
+        return found
+
+
 class NativeProgram(Program[P]):
     """A plan as a library, and a pool of memory for it.
 
     start: the optimizer's first state, for a single number as params.
-    states: what takes its states apart; None where the update is not in C.
     """
 
     def __init__(
@@ -45,23 +66,13 @@ class NativeProgram(Program[P]):
         finite: bool,
     ) -> None:
         super().__init__(plans, spans, params_cache)
-        self.states: States | None = None if update is None else States(update, start)
-        self.code: Code = Code(plans, spans, update, finite)
-        self.loaded: ctypes.CDLL = build(self.code.source)
-        rows = spans[-1][1]
-        arrays = (*self.code.inputs, *self.code.plan.outputs)
-        self.shapes: list[tuple[int, ...]] = [(rows, *v.shape[1:]) if v.batch_axis == 0 else v.shape for v in arrays]
-        self.size: int = self.code.size + sum(map(prod, self.shapes)) * self.code.plan.dtype.itemsize
+        code = Code(plans, spans, update, finite)
+        self.library: Library = Library(code, spans[-1][1], None if update is None else States(update, start))
+        self.size: int = code.size + sum(map(prod, self.library.shapes)) * code.plan.dtype.itemsize
 
     def new_workspace(self) -> Workspace[P]:
         """Memory for one more call at the same time."""
-        return NativeWorkspace(self, self.pool)
-
-    def function(self, name: str, *types: Any) -> Any:
-        """A function of the library that takes the address of a table, and then these types."""
-        found = self.loaded[name]
-        found.restype, found.argtypes = None, (ctypes.c_void_p, *types)
-        return found
+        return NativeWorkspace(self.library, self.params_cache, self.pool)
 
 
 class NativeWorkspace(Workspace[P]):
@@ -72,15 +83,15 @@ class NativeWorkspace(Workspace[P]):
     accept: a C function that copies arrays in and recognises params; None where Python does this.
     """
 
-    def __init__(self, program: NativeProgram[P], pool: deque[Workspace[P]]) -> None:
-        code, plan = program.code, program.code.first.placement.plan
-        self.owner: NativeProgram[P] = program
+    def __init__(self, library: Library, params_cache: ParamsCache[P], pool: deque[Workspace[P]]) -> None:
+        code, plan = library.code, library.code.first.placement.plan
+        self.library = library
         binding = Binding(plan, aligned(code.size))
         self.slab: Any = binding.memory
         own, count = binding.params, code.count if plan.has_gradient else 0
         gradient: Any = np.ndarray((count,), own.dtype, self.slab, code.gradient() if count else 0)
         values = (*code.inputs, *code.plan.outputs)
-        arrays = [np.empty(shape, v.dtype) for shape, v in zip(program.shapes, values, strict=True)]
+        arrays = [np.empty(shape, v.dtype) for shape, v in zip(library.shapes, values, strict=True)]
         inside, outputs = arrays[: len(code.inputs)], arrays[len(code.inputs) :]
         self.of_state: int = FIRST + len(arrays)
         vectors, numbers = (0, 0) if code.update is None else (2 * len(code.update.vectors), len(code.update.numbers))
@@ -96,15 +107,16 @@ class NativeWorkspace(Workspace[P]):
         plain = not self.before_last and not code.checks
         self.descent: Any = len(own), own.dtype, self.slots, self.step if plain else None
         self.status: Any = np.ndarray((1,), np.int64, self.slab, code.status)
-        if code.checks:
-            binding.program.append((self._check, ()))
+        self.check: Callable[[], None] | None = partial(check, self.status, code, self.slab) if code.checks else None
+        if self.check is not None:
+            binding.program.append((self.check, ()))
         fresh = [taker(y, 1.0) for y in outputs]
-        super().__init__(program.params_cache, pool, own, gradient, inside, outputs, fresh, binding.program, binding)
+        super().__init__(params_cache, pool, own, gradient, inside, outputs, fresh, binding.program, binding)
         self.accept: Accept | None = acceptor(inside, self.layout)
         self.bound_to_params: bool = bool(binding.readers)
 
     def _caller(self, name: str) -> Callable[[], Any]:
-        return caller(self.owner.function(name), self.table.address)
+        return caller(self.library.function(name), self.table.address)
 
     def take(self, vector: Any) -> None:
         """Read the params in this flat vector, or from a copy."""
@@ -151,8 +163,8 @@ class NativeWorkspace(Workspace[P]):
         for f, args in self.program[: self.before_last]:
             f(*args)
         self.step()
-        if self.owner.code.checks:
-            self._check()
+        if self.check is not None:
+            self.check()
 
     def failed(self) -> bool:
         """Whether a run has set the status, which is then cleared."""
@@ -161,17 +173,18 @@ class NativeWorkspace(Workspace[P]):
 
     def members(self, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any] | None:
         """The results of all members in one call; None where NumPy makes some calls or a member has an error."""
-        if self.owner.code.stretches > 1:
+        if self.library.code.stretches > 1:
             return None
         found = run_members(self, rows, arrays, mapped)
         return None if self.failed() else found
 
-    def _check(self) -> None:
-        """Raise the error of a call that has set the status: NumPy makes the call again."""
-        failed, self.status[0] = int(self.status[0]), 0
-        if failed:
-            emission = self.owner.code.emissions[failed - 1]
-            binding = Binding(emission.placement.plan, self.slab)
-            for call in emission.checks:
-                for f, args in binding.bind(call):
-                    f(*args)
+
+def check(status: Any, code: Code, slab: Any) -> None:
+    """Raise the error of a call that has set the status: NumPy makes the call again."""
+    failed, status[0] = int(status[0]), 0
+    if failed:
+        emission = code.emissions[failed - 1]
+        binding = Binding(emission.placement.plan, slab)
+        for call in emission.checks:
+            for f, args in binding.bind(call):
+                f(*args)

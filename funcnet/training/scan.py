@@ -88,7 +88,7 @@ class Run(Generic[P]):
         space = self.space
         state = self.step.state_of(space, self.state)
         params = space.params_cache.made(self.vector)
-        space.pool.append(space)
+        space.release()
         return params, state
 
 

@@ -25,6 +25,7 @@ from funcnet.options import brief
 from funcnet.random import Key
 from funcnet.training.flat_states import Kept, flat_state, vector_of, with_trees
 from funcnet.training.gradients import Step
+from funcnet.training.splitting import inputs_taken
 from funcnet.training.weighing import Weigh, weigher
 
 P = TypeVar("P", default=Any)
@@ -60,7 +61,7 @@ class TrainStep(Step[P], Generic[P, L]):
         self.shows_outputs: bool = bool(self.metrics)
         self.takes_weight: bool = takes_weight(optimizer)
         self.flat: bool = isinstance(optimizer.update, Elementwise)
-        self.weigh: Weigh = weigher(self.net, self.loss, self.taken)
+        self.weigh: Weigh = weigher(self.net, self.loss, partial(inputs_taken, self.kind, self.net, loss=self.loss))
         if self.shows_outputs and loss is None:
             raise OptionError("train_step: metrics compare outputs with targets: give the loss beside the network")
 
@@ -192,7 +193,8 @@ def train_step(
     The first state is `step.init(params)`, the same as `optimizer.init(params)`. A key turns dropout on.
     An optimizer whose update has a keyword `weight`, such as `fn.accumulate`, is passed the batch's weight in a mean
     over batches: its rows, or the sum of its weights; None for a loss with reduction "sum".
-    Raises ParamsError for a state of another optimizer or of other params.
+    Raises GraphError for anything but layers, OptionError for bad options; in each step ParamsError for a state of
+    another optimizer or of other params, and the errors of the net and the loss.
     Example: `step = fn.train_step(net, fn.mse(), fn.adam(1e-3));
     state = step.init(params);
     params, state, loss = step(params, state, x, target)`.

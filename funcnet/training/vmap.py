@@ -139,7 +139,7 @@ class Members:
         rows, states, losses = self.vectors(space.layout), list[Any](), list[Any]()
         found = None if has_state(step) else self._together(space, rows)
         if found is not None:
-            space.pool.append(space)
+            space.release()
             (together,), gradients = found
             return tree.unflatten(space.layout.structure, columns(space.layout, rows - gradients)), together
         for self.place, row in enumerate(rows):
@@ -150,7 +150,7 @@ class Members:
             row[...] = run.vector
             states.append(step.state_of(space, run.state))
             losses.append(step.with_metrics(loss, outputs, arrays))
-        space.pool.append(space)
+        space.release()
         params = tree.unflatten(space.layout.structure, columns(space.layout, rows))
         return (params, stacked(states), stacked(losses)) if has_state(step) else (params, stacked(losses))
 
@@ -165,7 +165,7 @@ class Members:
         space, _ = self.function.acquire(self.of(0), self.arrays(), self.own_key())
         rows = self.vectors(space.layout)
         outputs, gradients = self._together(space, rows) or self._one_by_one(space, rows)
-        space.pool.append(space)
+        space.release()
         if is_gradient(self.function):
             return outputs[0], tree.unflatten(space.layout.structure, columns(space.layout, gradients))
         return tuple(outputs) if self.function.multi_output else outputs[0]

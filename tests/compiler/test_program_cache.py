@@ -13,7 +13,6 @@ from funcnet.compiler import program_cache
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.params_cache import ParamsCache
 from funcnet.compiler.program_cache import Program, ProgramCache
-from funcnet.compiler.workspace import Blocks
 from tests.support.blocks import run_in_small_blocks
 
 
@@ -103,7 +102,6 @@ def test_a_program_needs_its_plans_its_calls_and_vectors_of_params(
     of_plans = sum(plan.size + 7 * len(plan.calls) for plan in made.plans.values())
     assert len(made.spans) == blocks
     assert made.size == of_plans + 4 * (4 * 3 + 3) * (small + 2 * (blocks > 1))
-    assert isinstance(made.pool[0], Blocks) == (blocks > 1)
     output, pullback = net.apply.vjp(params, x)
     loss, of_loss = fn.mse().apply.vjp((), output, x[:, :3])
     np.testing.assert_allclose(found[0], loss, rtol=1e-5)

@@ -21,6 +21,7 @@ from funcnet.compiler import program_cache
 from funcnet.compiler.layout import Layout
 from funcnet.compiler.program_cache import MAX_POOLED
 from funcnet.compiler.programs import Compiled, traced
+from tests.exports.running import needs_compiler
 
 
 def net() -> fn.Layer[Any, Any]:
@@ -152,6 +153,39 @@ def test_a_program_that_is_let_go_frees_its_memory_at_once(kind: Kind, monkeypat
     try:
         call()
         assert slab() is None
+    finally:
+        gc.enable()
+
+
+def labelled(batch: int) -> Call:
+    call, labels = stepped(batch), np.arange(batch) % 2
+    compiled = fn.sgd_step(net(), fn.softmax_cross_entropy(), learning_rate=0.1)
+    return call._replace(compiled=compiled, arrays=(call.arrays[0], labels))
+
+
+def with_state(batch: int) -> Call:
+    call, optimizer = stepped(batch), fn.adam(0.1)
+    arrays = optimizer.init(call.params), *call.arrays
+    return call._replace(compiled=fn.train_step(net(), fn.mse(), optimizer), arrays=arrays)
+
+
+@pytest.mark.parametrize("rows", [5, 3000], ids=["whole", "in blocks"])
+@pytest.mark.parametrize("make", [*KINDS, labelled, with_state], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("jitted", [False, pytest.param(True, marks=needs_compiler)], ids=["numpy", "jit"])
+def test_a_function_that_is_gone_frees_its_memory_at_once(jitted: bool, make: Kind, rows: int) -> None:
+    call = make(rows)
+    if jitted:
+        layer: Any = net()
+        call = call._replace(compiled=fn.jit(layer).apply if make is applied else fn.jit(call.compiled))
+        del layer
+    gc.collect()
+    gc.disable()
+    try:
+        call()
+        ((space,),) = (program.pool for program in programs(call.compiled))
+        gone = [weakref.ref(space), weakref.ref(space.own), weakref.ref(space.gradient)]
+        del space, call
+        assert [x() for x in gone] == [None] * 3
     finally:
         gc.enable()
 
@@ -483,7 +517,7 @@ def refusal(call: Any, error: type[Exception] = fn.FuncnetError) -> str:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "ints": (np.ones((5, 2), np.int64), "has dtype int64.*astype"),
-    "a list of ints": ([[1, 2]] * 5, r"has dtype int64.*np\.asarray\(x, np\.float32\)"),
+    "a list of ints": ([[1, 2]] * 5, r"has dtype int64.*np\.asarray\([xy], np\.float32\)"),
     "bytes of a picture": (np.ones((5, 2), np.uint8), "has dtype uint8.*astype"),
     "a mask": (np.ones((5, 2), bool), "has dtype bool.*astype"),
     "complex numbers": (np.ones((5, 2), complex), "has dtype complex128"),

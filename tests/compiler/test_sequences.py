@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 
 import funcnet as fn
@@ -13,7 +12,7 @@ from funcnet import tree
 from funcnet.compiler.binding import Binding
 from funcnet.compiler.planning import PASSES, make_plan
 from funcnet.tracing.trace import Trace
-from tests.exports.running import has_compiler
+from tests.exports.running import needs_compiler
 from tests.support.sequences import Problem, problems
 
 WITHOUT = [PASSES, *(PASSES - {name} for name in sorted(PASSES)), frozenset[str]()]
@@ -63,7 +62,7 @@ def test_each_pass_may_be_left_out(problem: Problem) -> None:
         close(problem, np.array(space.gradient), flat)
 
 
-@pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+@needs_compiler
 @settings(max_examples=8)
 @given(problems())
 def test_native_code_is_the_function(problem: Problem) -> None:

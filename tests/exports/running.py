@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from funcnet.errors import MissingPackageError
 from funcnet.native.toolchain import find_compiler
@@ -32,6 +33,9 @@ def has_compiler() -> bool:
         return bool(find_compiler())
     except MissingPackageError:
         return False
+
+
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
 
 
 def c_array(name: str, x: Any) -> str:

@@ -20,13 +20,13 @@ from funcnet.core import layer
 from funcnet.exports.c.names import TAKEN
 from funcnet.native.toolchain import find_compiler
 from funcnet.tracing.products import contract
-from tests.exports.running import STRICT, Run, has_compiler, program, run_all
+from tests.exports.running import STRICT, Run, needs_compiler, program, run_all
 from tests.support.budget import examples
 from tests.support.cases import CASES, Case
 from tests.support.recurrences import with_recurrence
 from tests.support.strategies import Problem, problems, with_images
 
-pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+pytestmark = needs_compiler
 
 ROWS = 5
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from tests.exports.running import has_compiler
+from tests.exports.running import needs_compiler
 from tests.native.test_jit import NET, batch
 from tests.native.test_scanning import CLASSES, bits
 
-pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+pytestmark = needs_compiler
 
 ROWS = 23
 KEY = fn.key(3)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 import funcnet as fn
 from funcnet import tree
-from tests.exports.running import has_compiler
+from tests.exports.running import needs_compiler
 from tests.native.test_jit import assert_close
 from tests.support.budget import examples
 from tests.support.recurrences import with_recurrence
 from tests.support.strategies import Problem, partly_opaque, problems
 
-pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+pytestmark = needs_compiler
 
 # a graph takes a second to compile, so that to shrink one would take minutes
 few, many = (settings(max_examples=examples(count), phases=[Phase.generate]) for count in (6, 80))

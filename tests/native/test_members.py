@@ -10,9 +10,9 @@ import pytest
 import funcnet as fn
 from funcnet.native.members import run_members
 from funcnet.training.vmap import member
-from tests.exports.running import has_compiler
+from tests.exports.running import needs_compiler
 
-pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+pytestmark = needs_compiler
 
 COUNT = 300  # more than one call makes
 NET = fn.network({1: fn.linear(5), 2: fn.tanh(), 3: fn.linear(2)}, {1: [2], 2: [3]}, output=[2, 3])

@@ -15,10 +15,10 @@ from funcnet import tree
 from funcnet.compiler.layout import contiguous
 from funcnet.core import layer
 from funcnet.native import table
-from tests.exports.running import has_compiler
+from tests.exports.running import needs_compiler
 from tests.native.test_jit import assert_close, batch
 
-pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+pytestmark = needs_compiler
 
 SMALL = fn.serial(fn.linear(25), fn.tanh(), fn.linear(2))
 WIDE = fn.serial(fn.linear(450), fn.tanh(), fn.linear(450), fn.relu(), fn.linear(2))

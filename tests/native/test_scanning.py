@@ -10,10 +10,10 @@ import pytest
 import funcnet as fn
 from funcnet import tree
 from funcnet.native.scanning import CHUNK
-from tests.exports.running import has_compiler
+from tests.exports.running import needs_compiler
 from tests.native.test_jit import NET, OPTIMIZERS, assert_close, batch
 
-pytestmark = pytest.mark.skipif(not has_compiler(), reason="neither FUNCNET_CC nor cc nor ziglang is here")
+pytestmark = needs_compiler
 
 IN_C = [name for name in OPTIMIZERS if name != "masked"]
 CLASSES: Any = fn.serial(fn.linear(8), fn.tanh(), fn.linear(3))

@@ -98,7 +98,7 @@ REASONS: dict[str, list[str]] = {
         "losses.classification._softmax_cross_entropy: t * (1.0 - smoothing) + smoothing / z.shape[-1] if smoothing else t -> t * (1.0 - smoothing) + smoothing / z.shape[-1] (dropped branch)",
         "losses.classification._of_labels: smoothing -> terms (wrong residual)",
         "compiler.workspace.taker: partial(y.__getitem__, ()) if factor == 1.0 else lambda: y[()] * factor -> lambda: y[()] * factor (dropped branch)",
-        "compiler.workspace.Blocks._hand_out: total if total.ndim else total[()] * self.plan.factors[place] -> total[()] * self.plan.factors[place] (dropped branch)",
+        "compiler.workspace.Blocks.hand_out: total if total.ndim else total[()] * self.plan.factors[place] -> total[()] * self.plan.factors[place] (dropped branch)",
     ],
     "a value that is no view of another has no view function: what follows is asked for the type checker": [
         "compiler.planning.stored: value.base is not None and value.view is not None -> value.view is not None (condition)",
