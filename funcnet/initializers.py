@@ -46,6 +46,7 @@ def zeros() -> Initializer:
     """Initialise with zeros.
 
     W = 0: the usual start of a bias. Reads no key.
+    In use raises ShapeError for a shape that is none, DTypeError for anything but float32 and float64.
     """
     return partial(_filled, 0.0)
 
@@ -54,7 +55,7 @@ def zeros() -> Initializer:
 def ones() -> Initializer:
     """Initialise with ones.
 
-    W = 1: the usual start of a gain. Reads no key.
+    W = 1: the usual start of a gain. Reads no key. Raises, in use, the errors of `zeros`.
     """
     return partial(_filled, 1.0)
 
@@ -63,7 +64,7 @@ def ones() -> Initializer:
 def constant(value: float) -> Initializer:
     """Initialise with one number.
 
-    W = value, which must be finite (OptionError). Reads no key.
+    W = value. Reads no key. Raises OptionError for a value that is not finite; in use the errors of `zeros`.
     """
     return partial(_filled, finite("value", value))
 
@@ -72,7 +73,10 @@ def constant(value: float) -> Initializer:
 def normal(stddev: float) -> Initializer:
     """Initialise with a normal distribution of a given standard deviation.
 
-    W ~ N(0, stddev^2)        Var W = stddev^2. OptionError unless stddev is finite and at least 0.
+    W ~ N(0, stddev^2)        Var W = stddev^2
+
+    Raises OptionError for a stddev that is negative or not finite; in use KeyTypeError for another key, and the errors
+    of `zeros`.
     """
     return partial(_normal, not_negative("stddev", stddev))
 
@@ -81,7 +85,9 @@ def normal(stddev: float) -> Initializer:
 def uniform(scale: float) -> Initializer:
     """Initialise with a uniform distribution around 0.
 
-    W ~ U[-scale, scale)        Var W = scale^2 / 3. OptionError unless scale is finite and at least 0.
+    W ~ U[-scale, scale)        Var W = scale^2 / 3
+
+    Raises OptionError for a scale that is negative or not finite; in use the errors of `normal`.
     """
     return partial(_uniform, not_negative("scale", scale))
 
@@ -90,8 +96,9 @@ def uniform(scale: float) -> Initializer:
 def glorot_normal() -> Initializer:
     """Initialise with Glorot's normal distribution.
 
-    W ~ N(0, s^2)        Var W = s^2 = 2 / (fan_in + fan_out): for tanh. ShapeError below rank 2.
+    W ~ N(0, s^2)        Var W = s^2 = 2 / (fan_in + fan_out): for tanh
 
+    Raises, in use, ShapeError below rank 2, and the errors of `normal`.
     Source: X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
     return partial(_fan_normal, _glorot)
@@ -101,8 +108,9 @@ def glorot_normal() -> Initializer:
 def glorot_uniform() -> Initializer:
     """Initialise with Glorot's uniform distribution.
 
-    W ~ U[-a, a)        a^2 = 6 / (fan_in + fan_out)        Var W = 2 / (fan_in + fan_out). ShapeError below rank 2.
+    W ~ U[-a, a)        a^2 = 6 / (fan_in + fan_out)        Var W = 2 / (fan_in + fan_out)
 
+    Raises, in use, ShapeError below rank 2, and the errors of `normal`.
     Source: X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
     return partial(_fan_uniform, _glorot)
@@ -112,8 +120,9 @@ def glorot_uniform() -> Initializer:
 def he_normal() -> Initializer:
     """Initialise with He's normal distribution.
 
-    W ~ N(0, s^2)        Var W = s^2 = 2 / fan_in: for ReLU, which halves the second moment. ShapeError below rank 2.
+    W ~ N(0, s^2)        Var W = s^2 = 2 / fan_in: for ReLU, which halves the second moment
 
+    Raises, in use, ShapeError below rank 2, and the errors of `normal`.
     Source: K. He, X. Zhang, S. Ren and J. Sun, Delving deep into rectifiers, 2015.
     """
     return partial(_fan_normal, _he)
@@ -123,8 +132,9 @@ def he_normal() -> Initializer:
 def he_uniform() -> Initializer:
     """Initialise with He's uniform distribution.
 
-    W ~ U[-a, a)        a^2 = 6 / fan_in        Var W = 2 / fan_in: for ReLU. ShapeError below rank 2.
+    W ~ U[-a, a)        a^2 = 6 / fan_in        Var W = 2 / fan_in: for ReLU
 
+    Raises, in use, ShapeError below rank 2, and the errors of `normal`.
     Source: K. He, X. Zhang, S. Ren and J. Sun, Delving deep into rectifiers, 2015.
     """
     return partial(_fan_uniform, _he)
@@ -134,8 +144,9 @@ def he_uniform() -> Initializer:
 def lecun_normal() -> Initializer:
     """Initialise with LeCun's normal distribution.
 
-    W ~ N(0, s^2)        Var W = s^2 = 1 / fan_in. ShapeError below rank 2.
+    W ~ N(0, s^2)        Var W = s^2 = 1 / fan_in
 
+    Raises, in use, ShapeError below rank 2, and the errors of `normal`.
     Source: Y. LeCun, L. Bottou, G. B. Orr and K.-R. Mueller, Efficient BackProp, 1998, section 4.6.
     Example: `fn.linear(25, weight_init=fn.lecun_normal())`.
     """
@@ -146,8 +157,9 @@ def lecun_normal() -> Initializer:
 def lecun_uniform() -> Initializer:
     """Initialise with LeCun's uniform distribution.
 
-    W ~ U[-a, a)        a^2 = 3 / fan_in        Var W = 1 / fan_in. ShapeError below rank 2.
+    W ~ U[-a, a)        a^2 = 3 / fan_in        Var W = 1 / fan_in
 
+    Raises, in use, ShapeError below rank 2, and the errors of `normal`.
     Source: Y. LeCun, L. Bottou, G. B. Orr and K.-R. Mueller, Efficient BackProp, 1998, section 4.6.
     """
     return partial(_fan_uniform, _lecun)
@@ -159,8 +171,8 @@ def orthogonal(scale: float = 1.0) -> Initializer:
 
     W^T W = scale^2 I if fan_in >= out, else W W^T = scale^2 I        Var W = scale^2 / max(fan_in, out).
 
-    W as a matrix (fan_in, out), uniform (Haar) among all such. OptionError unless scale is finite and at least 0;
-    ShapeError below rank 2.
+    W as a matrix (fan_in, out), uniform (Haar) among all such. Raises OptionError for a scale that is negative
+    or not finite; in use ShapeError below rank 2, and the errors of `normal`.
 
     Sources: A. M. Saxe, J. L. McClelland and S. Ganguli, Exact solutions to the nonlinear dynamics of learning in deep
     linear neural networks, 2014; F. Mezzadri, How to generate random matrices from the classical compact groups, 2007.

@@ -86,6 +86,13 @@ def fraction(name: str, value: object) -> float:
     return number
 
 
+def title(name: str, value: object, default: str) -> str:
+    """A str; the default for None and for an empty one."""
+    if value is not None and not isinstance(value, str):
+        raise OptionError(f"{name} must be a str, not {brief(value)}")
+    return value or default
+
+
 def count(name: str, value: object) -> int:
     """An int of at least 1."""
     return _at_least(1, name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import re
 import shutil
@@ -138,6 +139,17 @@ def test_a_docstring_begins_with_a_line_in_words(name: str) -> None:
     assert not re.search(r" = |->| {4,}", first.split("`")[0])
 
 
+@pytest.mark.parametrize("name", functions())
+def test_a_docstring_says_what_is_raised(name: str) -> None:
+    assert re.search(r"\b[Rr]aises\b", str(inspect.getdoc(getattr(fn, name))))
+
+
+@pytest.mark.parametrize("name", functions())
+def test_the_errors_of_a_docstring_are_there(name: str) -> None:
+    named = re.findall(r"\b[A-Z]\w+Error\b", str(inspect.getdoc(getattr(fn, name))))
+    assert [error for error in named if not hasattr(fn, error) and not hasattr(builtins, error)] == []
+
+
 EXAMPLE = re.compile(r"Example: `([^`]+)`", re.DOTALL)
 
 
@@ -160,6 +172,7 @@ def test_the_example_of_a_docstring_runs(name: str, tmp_path: Path, monkeypatch:
 
 
 SPECIAL = {
+    "elementwise": "square = lambda x: (x * x, lambda g: g * (2.0 * x))",
     "scan": "step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)",
     "vmap": "step = fn.sgd_step(net, fn.mse(), learning_rate=0.1)\n"
     "params = fn.tree.map(lambda p: np.stack([p, p]), params)",

@@ -103,7 +103,7 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
     The whole file is checked first, to the last bit and against `like` and `state`; only then is memory taken. No code
     in a file is ever run. Keys that only the file's dicts have are left out with a warning. Raises CheckpointError for
     a file that `save` has not written, and, unless `partial`, where anything else differs, with every difference;
-    OSError where the file cannot be read.
+    OSError where the file cannot be read, OptionError for a `partial` that is no bool.
     Example: `fn.save("model.npz", params); params = fn.load("model.npz", like=params).params`.
     """
     source, partial = file_path(path, "load(path, like)"), flag("load: partial", partial)

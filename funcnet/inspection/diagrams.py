@@ -21,7 +21,8 @@ def to_mermaid(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.flo
     """The network as a Mermaid flowchart, which GitHub and many editors draw in a block of ```mermaid.
 
     Each operator is a box with its key and kind, each value an arrow with its shape. A nested network, `serial`,
-    `parallel` or `residual` is a box around its parts. Raises the errors of `net.init`.
+    `parallel` or `residual` is a box around its parts.
+    Raises GraphError for anything but a layer, and the errors of `net.init`.
     Example: `print(fn.to_mermaid(net, (2,)))`.
     """
     return "\n".join(_lines(outline(net, *input_shapes, dtype=dtype), input_shapes, MERMAID))
@@ -31,7 +32,8 @@ def to_mermaid(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.flo
 def to_dot(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> str:
     """The network as a graph in DOT, the language of Graphviz, for `dot -Tsvg`.
 
-    Contents and errors: those of `to_mermaid`. Example: `Path("net.dot").write_text(fn.to_dot(net, (2,)))`.
+    Shows what `to_mermaid` shows, and raises the same errors.
+    Example: `Path("net.dot").write_text(fn.to_dot(net, (2,)))`.
     """
     return "\n".join(_lines(outline(net, *input_shapes, dtype=dtype), input_shapes, DOT))
 

@@ -77,7 +77,8 @@ def explain(
     Nested networks are written out, layer by layer. Lines "with ..." define names in the equation before them: the
     values between the input and the output of attention or of a recurrent layer, and their cotangents. A `custom_layer`
     appears as its pullback.
-    Raises OptionError where params are given without arrays or arrays without params, and the errors of `net.apply`.
+    Raises GraphError for anything but layers, OptionError where params are given without arrays or arrays without
+    params, and the errors of `net.apply`.
     """
     check("explain", (net,) if loss is None else (net, loss), multi_output=True)
     if (params is None) != (not arrays):

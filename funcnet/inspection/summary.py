@@ -80,7 +80,8 @@ def summary(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float3
     """A table of a network: key, kind, inputs, output shape, parameters and multiply-adds of each operator, and totals.
 
     Shapes leave out the batch axis, as for `init`, which is called for the params. A nested network, `serial`,
-    `parallel` or `residual` has a row, and so has each of its parts. Raises the errors of `net.init`.
+    `parallel` or `residual` has a row, and so has each of its parts.
+    Raises GraphError for anything but a layer, and the errors of `net.init`.
     Example: `print(fn.summary(net, (2,)))`.
     """
     whole = outline(net, *input_shapes, dtype=dtype)

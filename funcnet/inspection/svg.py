@@ -38,8 +38,9 @@ def to_svg(
     - below them, where a loss is given too, the cotangent that comes back along the arrow.
 
     arrays: the inputs of the network, then the targets of the loss. A notebook draws a network of up to 200 operators
-    like this by itself. Raises OptionError where params are given without arrays, or arrays without params, or both
-    with shapes, and the errors of `net.init` or `net.apply`.
+    like this by itself.
+    Raises GraphError for anything but layers, OptionError where params are given without arrays, or arrays without
+    params, or both with shapes, and the errors of `net.init` or `net.apply`.
     """
     check("to_svg", (net,) if loss is None else (net, loss), multi_output=True)
     if not isinstance(cast("Any", arrays), (tuple, list)):

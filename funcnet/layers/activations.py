@@ -16,8 +16,8 @@ from funcnet.arrays import Array
 from funcnet.calling import check_takes
 from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
-from funcnet.errors import DTypeError, FuncnetError, OptionError, TracingError
-from funcnet.options import flag, fraction, positive
+from funcnet.errors import DTypeError, FuncnetError, OptionError, ShapeError, TracingError
+from funcnet.options import flag, fraction, positive, title
 from funcnet.tracing.primitives import relu_grad
 from funcnet.tracing.shapes import RECORDABLE
 from funcnet.tracing.special import normal_cdf
@@ -35,24 +35,38 @@ def elementwise(function: Scalar, name: str | None = None) -> Layer[NoParams]:
     def square(x):
         return x * x, lambda g: g * (2.0 * x)
 
-    Shapes: any -> the same. `function` is called once to record the ufuncs it calls, so it must not branch on values.
+    Shapes: any -> the same, in float32 or float64.
+    `function` is called once to record the ufuncs it calls, so it must not branch on values.
+    name: of the layer, in messages and tables; by default that of the function.
+    Raises OptionError for anything but a function, and a name that is no str; CallError for a function of other
+    arguments. In use raises TracingError where the function cannot be recorded, OptionError where it returns no pair,
+    ShapeError and DTypeError where y or dx is not like x.
+    Example: `fn.serial(fn.linear(4), fn.elementwise(square))`.
     """
-    return layer(name or _name(function), partial(_elementwise, function))
+    if not callable(cast("Any", function)):
+        raise OptionError(f"elementwise takes a function x -> (y, pullback), not {function!r:.60}")
+    check_takes("elementwise: the function", function, "x")
+    return layer(title("elementwise: name", name, _name(function)), partial(_elementwise, function))
 
 
 def _name(function: Any) -> str:
-    if not callable(function):
-        raise OptionError(f"elementwise takes a function x -> (y, pullback), not {function!r:.60}")
-    check_takes("elementwise: the function", function, "x")
     return str(getattr(getattr(function, "func", function), "__name__", "elementwise")).strip("_")
 
 
 def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParams]:
     y, pull = pair(_recorded(function, x) if isinstance(cast("Any", x), Value) else function(x))
+    return _like(x, y, "function"), lambda g: ((), (_like(x, pull(g), f"pullback of {_name(function)}"),))
+
+
+def _like(x: Array, y: Any, what: str) -> Any:
+    """The same y, which must have the shape and the dtype of x."""
+    shape = getattr(y, "shape", type(y).__name__)
+    if shape != x.shape:
+        raise ShapeError(f"the {what} gives {shape} for {x.shape}: take each element by itself, or fn.custom_layer")
     if y.dtype != x.dtype:
         fix = "use Python numbers for its constants, float(c), and of a mask make numbers, mask * x.dtype.type(1)"
-        raise DTypeError(f"the function gives {y.dtype} for {x.dtype}: {fix}")
-    return y, lambda g: ((), (pull(g),))
+        raise DTypeError(f"the {what} gives {y.dtype} for {x.dtype}: {fix}")
+    return y
 
 
 def _recorded(function: Scalar, x: Any) -> Any:
@@ -72,14 +86,15 @@ def identity() -> Layer[NoParams]:
     y = x        dx = g
 
     The operator that gives an input its own place in the graph, or fans one value out.
+    Shapes: any -> the same, in float32 or float64; in a network also integers and bools. Raises DTypeError for others.
     """
-    made = layer("identity", partial(_elementwise, _identity), integer_inputs=[0], mask_inputs=[0])
+    made = layer("identity", _identity, integer_inputs=[0], mask_inputs=[0])
     made.apply.is_identity = True
     return made
 
 
-def _identity(x: Array) -> ScalarResult:
-    return x, lambda g: g
+def _identity(params: NoParams, x: Array) -> Result[NoParams]:
+    return x, lambda g: ((), (g,))
 
 
 @shows_call
@@ -87,6 +102,8 @@ def tanh() -> Layer[NoParams]:
     """The hyperbolic tangent.
 
     y = tanh x        dx = g (1 - y^2)
+
+    Shapes: any -> the same, in float32 or float64. Raises DTypeError for another dtype.
     """
     return elementwise(_tanh)
 
@@ -106,6 +123,7 @@ def sigmoid() -> Layer[NoParams]:
     y = 1 / (1 + exp(-x)) = exp x / (exp x + 1)        dx = g y (1 - y)
 
     The second form keeps its digits below 0, and cannot overflow where x is cut at 40, beyond which y rounds to 1.
+    Shapes: any -> the same, in float32 or float64. Raises DTypeError for another dtype.
     """
     return elementwise(_sigmoid)
 
@@ -128,6 +146,8 @@ def relu() -> Layer[NoParams]:
     """The rectified linear unit.
 
     y = max(x, 0)        dx = g [x > 0]        (Nair and Hinton 2010)
+
+    Shapes: any -> the same, in float32 or float64. Raises DTypeError for another dtype.
     Example: `fn.serial(fn.linear(25), fn.relu(), fn.linear(2))`.
     """
     return elementwise(_relu)
@@ -145,6 +165,7 @@ def leaky_relu(slope: float = 0.01) -> Layer[NoParams]:
     y = x where x > 0, else slope x        dx = g where x > 0, else slope g        (Maas et al. 2013)
 
     slope: from 0, where it is relu, up to but not 1.
+    Shapes: any -> the same, in float32 or float64. Raises OptionError for another slope, DTypeError for another dtype.
     """
     if fraction("leaky_relu: slope", slope) == 0:
         return relu()  # the formula would give infinity times 0
@@ -162,7 +183,8 @@ def elu(alpha: float = 1.0) -> Layer[NoParams]:
 
     y = x where x > 0, else alpha (exp x - 1)        dx = g where x > 0, else g alpha exp x
 
-    (Clevert et al. 2016)
+    alpha: above 0. (Clevert et al. 2016)
+    Shapes: any -> the same, in float32 or float64. Raises OptionError for another alpha, DTypeError for another dtype.
     """
     return elementwise(partial(_elu, positive("elu: alpha", alpha), 1.0), "elu")
 
@@ -177,6 +199,7 @@ def selu() -> Layer[NoParams]:
     y = scale elu(x)        dx = g scale where x > 0, else g scale alpha exp x
 
     alpha = 1.67326, scale = 1.05070. (Klambauer et al. 2017)
+    Shapes: any -> the same, in float32 or float64. Raises DTypeError for another dtype.
     """
     return elementwise(partial(_elu, ALPHA, SCALE), "selu")
 
@@ -199,6 +222,8 @@ def gelu(approximate: bool = False) -> Layer[NoParams]:
     Phi, phi: the standard normal's distribution and density. By tanh with approximate=True, where
     approximate: y = x s, s = (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3)
     dx = g (s + 2 y (1 - s) v), v = sqrt(2 / pi) (1 + 0.134145 x^2)
+
+    Shapes: any -> the same, in float32 or float64. Raises OptionError for another option, DTypeError for another dtype.
     """
     return elementwise(_gelu_tanh if flag("gelu: approximate", approximate) else _gelu, "gelu")
 
@@ -221,6 +246,8 @@ def silu() -> Layer[NoParams]:
     """The sigmoid linear unit, also called swish.
 
     y = x sigmoid(x)        dx = g s (1 + x (1 - s)), s = sigmoid(x)        (Elfwing et al. 2018)
+
+    Shapes: any -> the same, in float32 or float64. Raises DTypeError for another dtype.
     """
     return elementwise(_silu)
 
@@ -238,6 +265,7 @@ def softplus() -> Layer[NoParams]:
     y = log(1 + exp x) = max(x, 0) + log1p(exp(-|x|))        dx = g sigmoid(x)
 
     The second form neither overflows nor loses the small values.
+    Shapes: any -> the same, in float32 or float64. Raises DTypeError for another dtype.
     """
     return elementwise(_softplus)
 
@@ -253,6 +281,8 @@ def exp() -> Layer[NoParams]:
     """The exponential function.
 
     y = exp x        dx = g y
+
+    Shapes: any -> the same, in float32 or float64. Raises DTypeError for another dtype.
     """
     return elementwise(_exp)
 

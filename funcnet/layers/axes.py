@@ -27,7 +27,8 @@ def mean(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     axis: counted as in the arrays: 1 is the first behind the batch, -1 the last; 0, the batch, is refused.
     keepdims: keep the axes, with length 1. Shapes: any -> the same without the axes.
-    Raises OptionError for anything but axes behind the batch, ShapeError for an axis that is missing or empty.
+    Raises OptionError for anything but axes behind the batch and a keepdims that is no bool, ShapeError for an axis
+    that is missing, empty or named twice.
     Example: `fn.serial(fn.embedding(1000, 32), fn.mean(axis=1))`.
     """
     return layer("mean", partial(_mean, _axes("mean", axis), flag("mean: keepdims", keepdims)))
@@ -45,7 +46,8 @@ def sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     y = sum x over one axis or several        dx = g for each of their elements
 
-    Options, shapes, errors: those of `mean`.
+    Options: those of `mean`. Shapes: any -> the same without the axes. Over no elements it is 0.
+    Raises OptionError and ShapeError as `mean` does.
     """
     return layer("sum", partial(_sum, _axes("sum", axis), flag("sum: keepdims", keepdims)))
 
@@ -81,7 +83,8 @@ def masked_sum(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     y = sum m x        dx = g m        dm = sum g x, 0 where m = 0
 
-    Inputs, options, shapes, errors: those of `masked_mean`.
+    Inputs and options: those of `masked_mean`. Shapes: any, and that of the mask -> the first without the axes.
+    Raises OptionError, ShapeError and DTypeError as `masked_mean` does.
     """
     function = partial(_masked, _axes("masked_sum", axis), flag("masked_sum: keepdims", keepdims), False)
     return layer("masked_sum", function, arity=2, mask_inputs=[1])
@@ -129,7 +132,8 @@ def max(axis: Axes, *, keepdims: bool = False) -> Layer[NoParams]:
 
     y = max x over one axis or several        dx = g / k where x = y, else 0, k the number of such elements
 
-    Options, shapes, errors: those of `mean`.
+    Options: those of `mean`. Shapes: any -> the same without the axes.
+    Raises OptionError and ShapeError as `mean` does.
     """
     return layer("max", partial(_max, _axes("max", axis), flag("max: keepdims", keepdims)))
 

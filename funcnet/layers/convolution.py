@@ -123,8 +123,10 @@ def conv_transpose(
     y = sum_k S_k^T x W_k^T + b        dW = (S_k g)^T x for each k        db = sum_n g_n        dx = sum_k S_k g W_k
 
     S_k: as in `conv`.
-    Options: those of `conv`; the padding is cut off the output. Lengths: (n - 1) stride + (kernel_size - 1) dilation
-    + 1, less the padding; n stride with "same".
+    Options: those of `conv`; the padding is cut off the output.
+    Shapes: (height, width, channels) -> (places down, places across, features); (length, channels) -> (places,
+    features). Of n there come (n - 1) stride + (kernel_size - 1) dilation + 1 places, less the padding; n stride with
+    "same".
     Params: Affine with weight (*kernel_size, features, channels), the kernel of that `conv`, and bias (features,).
     Raises OptionError for bad options, ShapeError for an input with other axes or channels, or where nothing is left.
     (Zeiler et al. 2010)

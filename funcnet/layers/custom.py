@@ -16,7 +16,7 @@ from funcnet.core import Function, Init, Layer, Pullback
 from funcnet.display import shows_call
 from funcnet.errors import DTypeError, OptionError, ParamsError, ShapeError
 from funcnet.layers.activations import pair
-from funcnet.options import count
+from funcnet.options import count, title
 from funcnet.tracing.forms import Attributes, Instruction, Memory, Operands
 from funcnet.tracing.primitive import Primitive
 from funcnet.tracing.trace import Trace, Value
@@ -43,11 +43,11 @@ def custom_layer(
 
     Write a scalar function of NumPy ufuncs with `elementwise` instead: its calls become part of the program.
     `funcnet.testing.check_layer` checks the pullback, and every other law of layers.
-    Raises CallError for functions of other arguments; and where the layer runs OptionError, ShapeError, DTypeError or
-    ParamsError for results of another form, shape, dtype or structure.
+    Raises CallError for functions of other arguments, OptionError for bad options; and where the layer runs
+    OptionError, ShapeError, DTypeError or ParamsError for results of another form, shape, dtype or structure.
     Example: `fn.custom_layer(init, function)`, both as in README's "A layer of your own".
     """
-    kind = name or str(getattr(function, "__name__", "custom"))
+    kind = title("custom_layer: name", name, str(getattr(function, "__name__", "custom")))
     arity = None if inputs is None else count("custom_layer: inputs", inputs)
     given = ["*inputs"] if arity is None else [f"input {i}" for i in range(arity)]
     hint = "; a layer of two inputs, such as a loss, is custom_layer(init, function, inputs=2)" * (arity == 1)

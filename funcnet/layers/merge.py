@@ -22,7 +22,8 @@ def add() -> Layer[NoParams]:
 
     y = x_1 + ... + x_n        dx_i = g
 
-    Shapes: one or more of one shape -> the same.
+    Shapes: one or more of one shape -> the same, in float32 or float64.
+    Raises ShapeError for different shapes, DTypeError for different or other dtypes.
     """
     return layer("add", _add, arity=None)
 
@@ -41,7 +42,8 @@ def subtract() -> Layer[NoParams]:
 
     y = a - b        da = g        db = -g
 
-    Shapes: two of one shape -> the same.
+    Shapes: two of one shape -> the same, in float32 or float64.
+    Raises ShapeError for different shapes, DTypeError for different or other dtypes.
     """
     return layer("subtract", _subtract, arity=2)
 
@@ -57,7 +59,8 @@ def multiply() -> Layer[NoParams]:
 
     y = x_1 ... x_n        dx_i = g prod_(j != i) x_j
 
-    Shapes: one or more of one shape -> the same.
+    Shapes: one or more of one shape -> the same, in float32 or float64.
+    Raises ShapeError for different shapes, DTypeError for different or other dtypes.
     """
     return layer("multiply", _multiply, arity=None)
 
@@ -83,7 +86,8 @@ def average() -> Layer[NoParams]:
 
     y = (x_1 + ... + x_n) / n        dx_i = g / n
 
-    Shapes: one or more of one shape -> the same.
+    Shapes: one or more of one shape -> the same, in float32 or float64.
+    Raises ShapeError for different shapes, DTypeError for different or other dtypes.
     """
     return layer("average", _average, arity=None)
 
@@ -104,7 +108,9 @@ def maximum() -> Layer[NoParams]:
 
     y = max(x_1, ..., x_n)        dx_i = g where x_i is the largest, else 0
 
-    Two at a time, from the first on; where two are equal, each gets half. Shapes: one or more of one shape -> the same.
+    Two at a time, from the first on; where two are equal, each gets half.
+    Shapes: one or more of one shape -> the same, in float32 or float64.
+    Raises ShapeError for different shapes, DTypeError for different or other dtypes.
     """
     return layer("maximum", _maximum, arity=None)
 
@@ -130,7 +136,8 @@ def concatenate() -> Layer[NoParams]:
 
     y = [x_1, ..., x_n] along the last axis        dx_i = the part of g that x_i became
 
-    Shapes: one or more that differ in the last axis only -> (..., sum of the lengths).
+    Shapes: one or more that differ in the last axis only -> (..., sum of the lengths), in float32 or float64.
+    Raises ShapeError where other axes differ or there is none to join, DTypeError for different or other dtypes.
     Example: `fn.parallel(fn.tanh(), fn.identity(), merge=fn.concatenate())`.
     """
     return layer("concatenate", _concatenate, arity=None)
@@ -150,7 +157,7 @@ def flatten() -> Layer[NoParams]:
 
     y = x with all axes but the batch in one        dx = g in the shape of x
 
-    Shapes: (a, b, ...) -> (a b ...,), row-major.
+    Shapes: (a, b, ...) -> (a b ...,), row-major, in float32 or float64. Raises DTypeError for another dtype.
     """
     return layer("flatten", partial(_reshape, (-1,)))
 
@@ -161,7 +168,8 @@ def reshape(*shape: int | Shape) -> Layer[NoParams]:
 
     y = x with the axes behind the batch in another shape        dx = g in the shape of x
 
-    Shapes: any -> `shape`, row-major; one length may be -1. Raises ShapeError where the sizes differ.
+    Shapes: any -> `shape`, row-major, in float32 or float64; one length may be -1.
+    Raises ShapeError for anything but lengths and where the sizes differ, DTypeError for another dtype.
     """
     given: tuple[Any, ...] = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
     lengths = tuple(n for n in map(as_int, given) if n is not None and n >= -1)

@@ -106,7 +106,8 @@ def rms_norm(*, epsilon: float = 1e-5) -> Layer[Scale]:
 
     ds = sum_n g_n h_n        dx = (k - h mean(k h)) / r, k = g s
 
-    Shapes, option, errors: those of `layer_norm`. (Zhang and Sennrich 2019)
+    epsilon: above 0. Shapes: (..., features) -> the same. (Zhang and Sennrich 2019)
+    Raises OptionError for another epsilon, ShapeError where there are no features.
     """
     return layer("rms_norm", partial(_rms_norm, positive("rms_norm: epsilon", epsilon)), partial(draw, _ones_alone))
 

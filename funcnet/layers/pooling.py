@@ -36,7 +36,9 @@ def avg_pool(kernel_size: Size, *, strides: Size | None = None, padding: Padding
     y = sum_k S_k x / m        dx = sum_k S_k^T (g / m)
 
     m is the number of elements of a window without its padding; S_k: as in `max_pool`.
-    Options, shapes, errors: those of `max_pool`.
+    Options: those of `max_pool`.
+    Shapes: (height, width, channels) -> (places down, places across, channels); (length, channels) likewise.
+    Raises OptionError and ShapeError as `max_pool` does.
     """
     return layer("avg_pool", partial(_avg_pool, _pool("avg_pool", kernel_size, strides, padding)))
 

@@ -26,7 +26,8 @@ def positional_embedding(*, table_init: Initializer | None = None) -> Layer[Tabl
 
     The table has as many rows as the sequence whose shape `init` is given; shorter sequences use the first of them.
     table_init: an initializer, by default `normal(0.02)`. Shapes: (T, features) -> the same.
-    Raises ShapeError where the input is no sequence or longer than the table. (Gehring et al. 2017)
+    Raises OptionError for another table_init, ShapeError where the input is no sequence or longer than the table.
+    (Gehring et al. 2017)
     """
     drawing = normal(0.02) if table_init is None else accept_initializer("positional_embedding: table_init", table_init)
     return layer("positional_embedding", _positional, partial(_draw, drawing))

@@ -85,7 +85,8 @@ def lstm(
     cotangents of these parts. g_t: as for `rnn`. There is one bias, 1 for f and 0 for the others at first.
     return_state: give the whole state in place of h: [h c], h and then c, of shape (2 units,), or (time, 2 units) with
     return_sequences. An initial state is [h_0 c_0], (2 units,).
-    Shapes, lengths, initial_state, initializers and errors: as for `rnn`.
+    Shapes, lengths, initial_state and initializers: as for `rnn`.
+    Raises OptionError, ShapeError, LabelError and DTypeError as `rnn` does.
     (Hochreiter and Schmidhuber 1997; Gers et al. 2000)
     Example: `fn.serial(fn.lstm(32, return_sequences=True), fn.linear(1))`.
     """
@@ -116,7 +117,8 @@ def gru(
     Each gate takes its own part of W, R and b, in the order r, z, n; R_a is the third part of R. dr and dz are
     the cotangents of what sigmoid is applied to. g_t: as for `rnn`.
     The reset comes after the product, as in cuDNN and PyTorch. All biases are 0.
-    Shapes, lengths, initial_state, initializers and errors: as for `rnn`. (Cho et al. 2014)
+    Shapes, lengths, initial_state and initializers: as for `rnn`. (Cho et al. 2014)
+    Raises OptionError, ShapeError, LabelError and DTypeError as `rnn` does.
     Example: `fn.serial(fn.gru(32), fn.linear(1))`.
     """
     options = Options(return_sequences, False, lengths, initial_state)

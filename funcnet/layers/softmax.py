@@ -16,7 +16,9 @@ def softmax() -> Layer[NoParams]:
 
     y = exp x / sum exp x over the last axis        dx = y (g - sum g y)
 
-    The largest x is subtracted first, so that nothing overflows. Shapes: (..., n) -> the same.
+    The largest x is subtracted first, so that nothing overflows.
+    Shapes: (..., n) -> the same, in float32 or float64. Raises ShapeError for rows without features, DTypeError for
+    another dtype.
     """
     return layer("softmax", _softmax)
 
@@ -33,7 +35,9 @@ def log_softmax() -> Layer[NoParams]:
 
     y = x - log sum exp x over the last axis        dx = g - exp(y) sum g
 
-    The largest x is subtracted first, so that nothing overflows. Shapes: (..., n) -> the same.
+    The largest x is subtracted first, so that nothing overflows.
+    Shapes: (..., n) -> the same, in float32 or float64. Raises ShapeError for rows without features, DTypeError for
+    another dtype.
     """
     return layer("log_softmax", _log_softmax)
 

@@ -11,7 +11,7 @@ from funcnet.arrays import Array
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
 from funcnet.errors import ShapeError
-from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, label_axis, loss
+from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, check_same_shape, label_axis, loss
 from funcnet.options import fraction, integer
 from funcnet.tracing.primitives import keep, one_hot, pick
 
@@ -58,9 +58,10 @@ def softmax_cross_entropy(
     weighted: take a third input, one weight a row of the batch, of shape (), or one a label, of shape (...): the mean
     is sum w L / sum w over all labels. Where a weight is 0, logits and target may be anything; where all are, the loss
     and its gradients are 0.
-    Shapes: (..., C), and (...) or (..., C) -> (). Raises ShapeError where they do not fit or a batch with a mean is
-    empty, LabelError for a label that is no class, WeightError for weights, some negative, that add up to 0,
-    OptionError for bad options.
+    Shapes: (..., C), and (...) or (..., C) -> (), in float32 or float64, labels in any dtype of integers.
+    Raises ShapeError where they do not fit, a batch with a mean is empty or ignore_label meets distributions;
+    LabelError for a label that is no class; DTypeError for logits or weights of integers and for different floating
+    dtypes; WeightError for weights, some negative, that add up to 0; OptionError for bad options.
     Example: `fn.softmax_cross_entropy().apply((), logits, labels)`.
     """
     kernel = partial(_softmax_cross_entropy, fraction("softmax_cross_entropy: label_smoothing", label_smoothing))
@@ -141,13 +142,14 @@ def sigmoid_cross_entropy(*, reduction: Reduction = "mean", weighted: bool = Fal
 
     Inputs: logits z, and targets t from 0 to 1, of one shape, F features a row, each a yes or no of its own.
     Computed as z ([z > 0] - t) + log1p(exp(-|z|)), which neither overflows nor takes the logarithm of 0.
-    Options, shapes, errors: those of `mse`.
+    Options: those of `mse`. Shapes: two of one shape -> (), in float32 or float64.
+    Raises ShapeError, DTypeError, WeightError and OptionError as `mse` does.
     """
     return loss("sigmoid_cross_entropy", _sigmoid_cross_entropy, reduction, weighted)
 
 
 def _sigmoid_cross_entropy(terms: Terms, z: Array, t: Array) -> tuple[Any, Any]:
-    alike(z, t)
+    check_same_shape(z, t)
 
     def pullback(g: Any) -> Cotangents:
         p = np.tanh(z * 0.5) * 0.5 + 0.5
@@ -166,14 +168,15 @@ def hinge(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoP
 
     L_n = mean m over features, m = max(0, 1 - y t)        dy = -g t [m > 0] / F        dt = -g y [m > 0] / F
 
-    Inputs: prediction y, and target t, which is -1 or 1. (Cortes and Vapnik 1995)
-    Options, shapes, errors: those of `mse`.
+    Inputs: prediction y, and target t, which is -1 or 1, of one shape, F features a row. (Cortes and Vapnik 1995)
+    Options: those of `mse`. Shapes: two of one shape -> (), in float32 or float64.
+    Raises ShapeError, DTypeError, WeightError and OptionError as `mse` does.
     """
     return loss("hinge", _hinge, reduction, weighted)
 
 
 def _hinge(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     m = np.maximum(1.0 - y * t, 0.0)
 
     def pullback(g: Any) -> Cotangents:
@@ -196,13 +199,15 @@ def kl_divergence(*, reduction: Reduction = "mean", weighted: bool = False) -> L
     Inputs: logarithms y of the predicted distribution, such as `log_softmax` gives, and a distribution t, of one shape.
     0 log 0 is 0: below the smallest normal number of the dtype the logarithm is that of this number, and its slope 0.
     Where t is 0, y may be -inf. Features of a sample are summed, and weights are one a row.
-    Other options, shapes, errors: those of `mse`. (Kullback and Leibler 1951)
+    Other options: those of `mse`. (Kullback and Leibler 1951)
+    Shapes: two of one shape -> (), in float32 or float64.
+    Raises ShapeError, DTypeError, WeightError and OptionError as `mse` does.
     """
     return loss("kl_divergence", _kl_divergence, reduction, weighted, place="row")
 
 
 def _kl_divergence(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     least = float(np.finfo(t.dtype).tiny)
     ratio = np.log(np.maximum(t, least)) - y
 

@@ -236,7 +236,7 @@ def column(g: Array, like: Array) -> Array:
     return g[(*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim))] if g.ndim < like.ndim else g
 
 
-def alike(*inputs: Array) -> None:
+def check_same_shape(*inputs: Array) -> None:
     """Refuse a target in another shape than the prediction: nothing is broadcast."""
     y, *_, t = inputs
     if any(x.shape != y.shape for x in inputs):

@@ -10,7 +10,7 @@ import numpy as np
 from funcnet.arrays import Array
 from funcnet.core import Layer, NoParams
 from funcnet.display import shows_call
-from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, alike, loss
+from funcnet.losses.reduction import Cotangents, Number, Reduction, Terms, check_same_shape, loss
 from funcnet.options import fraction, positive
 from funcnet.tracing.primitives import relu_grad
 
@@ -30,16 +30,17 @@ def mse(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoPar
     weighted: take weights as a last input, one a row, of shape (), or one an element, of the shape of t. Each term is
     multiplied by its weight, and the mean is sum w L / sum w over elements. Where a weight is 0, prediction and target
     may be anything, such as the NaN of a missing target; where all are, the loss and its gradients are 0.
-    Shapes: two of one shape -> (). Raises ShapeError for different shapes ((n,) against (n, 1) too), and for an empty
-    batch, which has no mean, WeightError for weights, some negative, that add up to 0, OptionError for another
-    reduction.
+    Shapes: two of one shape -> (), in float32 or float64.
+    Raises ShapeError for different shapes ((n,) against (n, 1) too), for an empty batch, which has no mean, and for
+    rows without features; DTypeError for integers and for different dtypes; WeightError for weights, some negative,
+    that add up to 0; OptionError for another reduction.
     Example: `loss = fn.mse().apply((), y, target)`.
     """
     return loss("mse", _mse, reduction, weighted)
 
 
 def _mse(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
 
     def pullback(g: Any) -> Cotangents:
@@ -60,13 +61,15 @@ def mae(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[NoPar
     L_n = mean |y - t| over features        dy = g sign(y - t) / F        dt = -dy
 
     At y = t, where the left and the right derivative are -1 and 1, it is 0: a prediction that is right stays.
-    Inputs, options, shapes, errors: those of `mse`.
+    Inputs: prediction y and target t, of one shape, F features a row. Options: those of `mse`.
+    Shapes: two of one shape -> (), in float32 or float64.
+    Raises ShapeError, DTypeError, WeightError and OptionError as `mse` does.
     """
     return loss("mae", _mae, reduction, weighted)
 
 
 def _mae(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
     sign = np.sign(d)
 
@@ -92,13 +95,16 @@ def huber(delta: float = 1.0, *, reduction: Reduction = "mean", weighted: bool =
     dy = g c / F        dt = -dy
 
     That is d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) beyond. (Huber 1964)
-    delta: above 0. Inputs, other options, shapes, errors: those of `mse`.
+    Inputs: prediction y and target t, of one shape, F features a row.
+    delta: above 0. Other options: those of `mse`.
+    Shapes: two of one shape -> (), in float32 or float64.
+    Raises OptionError for another delta; ShapeError, DTypeError, WeightError and OptionError as `mse` does.
     """
     return loss("huber", partial(_huber, positive("huber: delta", delta)), reduction, weighted)
 
 
 def _huber(delta: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
     c = np.minimum(np.maximum(d, -delta), delta)
 
@@ -121,13 +127,15 @@ def log_cosh(*, reduction: Reduction = "mean", weighted: bool = False) -> Layer[
 
     About d^2 / 2 for small d = y - t, |d| - log 2 for large ones.
     Computed as |d| + log1p(expm1(-2 |d|) / 2), which neither overflows nor loses digits where |d| is large.
-    Inputs, options, shapes, errors: those of `mse`. (Optax: log_cosh)
+    Inputs: prediction y and target t, of one shape, F features a row. Options: those of `mse`. (Optax: log_cosh)
+    Shapes: two of one shape -> (), in float32 or float64.
+    Raises ShapeError, DTypeError, WeightError and OptionError as `mse` does.
     """
     return loss("log_cosh", _log_cosh, reduction, weighted)
 
 
 def _log_cosh(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
     size = np.abs(d)
 
@@ -153,14 +161,17 @@ def pinball(quantile: float = 0.5, *, reduction: Reduction = "mean", weighted: b
     s = 1 - q where y > t, -q where y < t, and 0 where they are equal: a prediction that is right stays.
     It is least where y is the q-quantile of t: a fraction q of the targets lies below it. Two of them, such as of 0.05
     and 0.95, make an interval. For q = 1 / 2 it is half of `mae`. (Koenker and Bassett 1978)
-    quantile: q, above 0 and below 1. Inputs, other options, shapes, errors: those of `mse`.
+    Inputs: prediction y and target t, of one shape, F features a row.
+    quantile: q, above 0 and below 1. Other options: those of `mse`.
+    Shapes: two of one shape -> (), in float32 or float64.
+    Raises OptionError for another quantile; ShapeError, DTypeError, WeightError and OptionError as `mse` does.
     """
     q = fraction("pinball: quantile", positive("pinball: quantile", quantile))
     return loss("pinball", partial(_pinball, 0.5 - q), reduction, weighted)
 
 
 def _pinball(shift: float, terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     d = y - t
     sign = np.sign(d)
     slope = sign * 0.5 + sign * sign * shift
@@ -182,14 +193,16 @@ def poisson_nll(*, reduction: Reduction = "mean", weighted: bool = False) -> Lay
 
     L_n = mean (exp y - t y) over features        dy = g (exp y - t) / F        dt = -g y / F
 
-    Inputs: the logarithm y of the rate, and counts t, as floating numbers. log t! is left out: it does not depend on y.
-    exp y overflows where y is above 88 in float32, above 709 in float64. Options, shapes, errors: those of `mse`.
+    Inputs: the logarithm y of the rate, and counts t, as floating numbers, of one shape, F features a row. log t! is
+    left out: it does not depend on y. exp y overflows where y is above 88 in float32, above 709 in float64.
+    Options: those of `mse`. Shapes: two of one shape -> (), in float32 or float64.
+    Raises ShapeError, DTypeError, WeightError and OptionError as `mse` does.
     """
     return loss("poisson_nll", _poisson_nll, reduction, weighted)
 
 
 def _poisson_nll(terms: Terms, y: Array, t: Array) -> tuple[Any, Any]:
-    alike(y, t)
+    check_same_shape(y, t)
     rate = np.exp(y)
 
     def pullback(g: Any) -> Cotangents:
@@ -216,14 +229,16 @@ def gaussian_nll(
 
     Inputs: mean m, variance s (above 0, such as `softplus` gives) and target t, of one shape: a network of two outputs,
     and a target. log(2 pi) / 2 is left out. (Nix and Weigend 1994)
-    epsilon: the least variance, above 0. Other options, shapes, errors: those of `mse`.
+    epsilon: the least variance, above 0. Other options: those of `mse`.
+    Shapes: three of one shape -> (), in float32 or float64.
+    Raises OptionError for another epsilon; ShapeError, DTypeError, WeightError and OptionError as `mse` does.
     """
     kernel = partial(_gaussian_nll, positive("gaussian_nll: epsilon", epsilon))
     return loss("gaussian_nll", kernel, reduction, weighted, 3)
 
 
 def _gaussian_nll(epsilon: float, terms: Terms, m: Array, s: Array, t: Array) -> tuple[Any, Any]:
-    alike(m, s, t)
+    check_same_shape(m, s, t)
     v = np.maximum(s, epsilon)
     d = m - t
     q = d / v

@@ -61,7 +61,8 @@ def serial(*layers: AnyLayer) -> Layer[Any, Any]:
     y = f_n(... f_2(f_1(x)))        dx = the cotangent passed back from f_n to f_1
 
     Params: the tuple of the layers' own. The first layer may take several inputs, every other takes one.
-    Raises GraphError for no layers, anything but layers, and a later layer of several inputs.
+    Raises GraphError for no layers, anything but layers, and a later layer of several inputs; in use the errors of the
+    layers, with the place of the one that raises.
     Example: `net = fn.serial(fn.linear(25), fn.tanh(), fn.linear(2))`.
     """
     check("serial", layers)
@@ -126,7 +127,8 @@ def parallel(*layers: Layer[Any], merge: Layer[NoParams, Y] | None = None) -> La
 
     Every layer reads the same inputs; merge, by default `add()`, joins their outputs and has no params.
     Params: the tuple of the layers' own.
-    Raises GraphError for no layers, anything but layers, layers of different numbers of inputs, a merge with params.
+    Raises GraphError for no layers, anything but layers, layers of different numbers of inputs, a merge with params;
+    in use the errors of the layers, with the branch.
     Example: `fn.parallel(fn.linear(8), fn.linear(8), merge=fn.multiply())`.
     """
     check("parallel", layers)
@@ -202,7 +204,7 @@ def residual(*layers: Layer[Any]) -> Layer[tuple[Any, ...]]:
     y = x + f(x), f the layers in series        dx = g + f's dx        (He et al. 2016)
 
     Params: those of `serial(*layers)`. f must keep the shape of x.
-    Raises GraphError as `serial` does, ShapeError where f changes the shape.
+    Raises GraphError as `serial` does, ShapeError where f changes the shape; in use the errors of the layers.
     Example: `fn.residual(fn.linear(2), fn.tanh())`.
     """
     check("residual", layers)

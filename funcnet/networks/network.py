@@ -74,7 +74,7 @@ def network(
     output: one key, or a list of keys (`apply` then returns a tuple); by default the only operator that feeds nothing.
 
     y_k = f_k(params_k, y_j for j in predecessors[k])        dy_j = sum of the cotangents from all that j feeds
-    Raises GraphError, which lists every problem of the dicts.
+    Raises GraphError, which lists every problem of the dicts; in use the errors of the layers, with the operator's key.
     Example: `net = fn.network({1: fn.linear(25), 2: fn.tanh(), 3: fn.linear(2)}, {1: [2], 2: [3], 3: []})`.
     """
     graph = Graph(operators, connectivity, inputs, output)
@@ -204,7 +204,8 @@ class Network:
                         cotangents[j] = cotangents[j] + dx if j in cotangents else dx
                 if not fed_by:
                     (outside[key],) = of_inputs
-        of_params = {key: found[key] for key in params} if params else params
+        # what goes to labels alone has no arrays in its params
+        of_params = {key: found.get(key, own) for key, own in params.items()} if params else params
         return of_params, tuple(outside[key] for key in self.graph.inputs)
 
     def _check(self, params: Any) -> NetworkParams:
@@ -237,7 +238,8 @@ def trace(
 ) -> dict[OperatorKey, Array]:
     """Every operator's output by its key, in forward order: for a look inside.
 
-    Shapes: each operator's, batch-first. Raises the errors of `net.apply`.
+    Shapes: each operator's, batch-first. Raises ShapeError for a layer without operators, GraphError for anything but a
+    layer, and the errors of `net.apply`.
     Example: `fn.trace(net, params, x)[2]` is the output of operator 2.
     """
     check("trace", (net,), multi_output=True)

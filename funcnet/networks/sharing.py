@@ -27,7 +27,8 @@ def shared(key: OperatorKey, *, transposed: bool = False) -> Shared:
     """Use operator `key` once more in `operators`, with the same params; the gradients of all its uses add up.
 
     transposed: multiply by the transposed weight of that operator, y = x W^T, as `transposed` does: tied weights.
-    `network` raises GraphError where the key is no operator, or has no weight to transpose.
+    Raises OptionError for another option; `network` raises GraphError where the key is no operator, or has no weight to
+    transpose.
 
     operators = {"left": fn.linear(8), "right": fn.shared("left"), "join": fn.subtract()}
     operators = {"encode": fn.linear(8), "squash": fn.tanh(), "decode": fn.shared("encode", transposed=True)}

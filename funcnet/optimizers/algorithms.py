@@ -57,7 +57,7 @@ def sgd(learning_rate: float | Schedule, momentum: float | None = None, *, neste
     Raises OptionError for a momentum outside [0, 1), a learning rate not above 0, Nesterov without momentum.
     """
     if momentum is None:
-        if nesterov:
+        if flag("nesterov", nesterov):
             raise OptionError("nesterov is a way to use momentum: give one, for instance momentum=0.9")
         return chain(by_learning_rate(learning_rate))
     return chain(by_momentum(momentum, nesterov), by_learning_rate(learning_rate))
@@ -198,7 +198,7 @@ def rmsprop(
     options = RmsOptions(fraction("decay", decay), not_negative("eps", eps), flag("eps_in_sqrt", eps_in_sqrt))
     scale = not_negative("initial_scale", initial_scale)
     direction = Optimizer(partial(_init_rms, scale, flag("centered", centered)), Elementwise(_by_rms, options))
-    if momentum is None and nesterov:
+    if flag("nesterov", nesterov) and momentum is None:
         raise OptionError("nesterov is a way to use momentum: give one, for instance momentum=0.9")
     inertia = () if momentum is None else (by_momentum(momentum, nesterov),)
     return chain(direction, by_learning_rate(learning_rate), *inertia)

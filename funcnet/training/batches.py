@@ -55,7 +55,8 @@ def minibatches(
     matrix becomes dense batch by batch; its integers become floats.
     The last batch is smaller where batch_size does not divide the number of rows. That costs a step a second program,
     made once; drop_last leaves the batch out.
-    Raises OptionError for bad options, DTypeError for anything but numbers, ShapeError for arrays of different lengths.
+    Raises OptionError for bad options, KeyTypeError for anything but a key, DTypeError for anything but numbers,
+    ShapeError for arrays of different lengths.
 
     Example: `for x, target in fn.minibatches((x, target), 32, fn.fold_in(key, epoch)): ...`.
     """

@@ -41,7 +41,8 @@ def calibrate(net: Layer[P, Any], params: P | Fit[Any], data: Data, batch_size: 
     arrays whose rows have one shape is a list of batches of that input.
     Earlier values of mean and var are replaced. A shared batch_norm is calibrated at its first place in forward order.
     If training continues, weight decay shrinks mean and var too, unless its `mask` leaves them out.
-    Raises OptionError for an iterator, which can be read only once, ShapeError where there are no rows.
+    Raises OptionError for an iterator, which can be read only once, ShapeError where there are no rows, GraphError for
+    anything but a layer, and the errors of `net.apply`.
     Example: `params = fn.calibrate(net, params, (x, target))`.
     """
     check("calibrate", (net,), multi_output=True)

@@ -60,7 +60,7 @@ def evaluate(
     memory, so that every metric is exact. Where rows of several batches differ in shape, as sequences of different
     lengths do, a loss is the mean over the batches by their weights.
     Raises OptionError for data without a batch, ShapeError for a loss of one number a row and for a metric of rows of
-    several shapes.
+    several shapes, GraphError for anything but a layer, and the errors of `net.apply` and of the metrics.
     Example: `fn.evaluate(net, {"mse": fn.mse(), "r2": fn.r2}, params, (x, target))`.
     """
     check("evaluate", (net,), multi_output=True)

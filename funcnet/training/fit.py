@@ -80,7 +80,7 @@ def fit(
     cost of a forward pass for each batch_norm. `last` is not calibrated: training continues with the statistics of each
     batch.
     A KeyboardInterrupt returns the `Fit` after the last whole epoch, with a warning; a second one is raised.
-    Raises OptionError for arguments that do not fit together, and the errors of the step.
+    Raises OptionError for arguments that do not fit together, KeyTypeError for another key, and the errors of the step.
     Example: `fitted = fn.fit(step, params, (x, target), 10, 32, fn.key(0)); params = fitted.params`.
     """
     if np.ndim(cast("Any", epochs)):

@@ -37,7 +37,7 @@ def vjp(layer: Layer[P, Y], params: P, *inputs: Array | Labels, key: Key | None 
 
     (output, pullback) at these params and inputs; pullback(cotangent) -> (params_cotangent, input_cotangents).
 
-    As `layer.apply.vjp(params, *inputs, key=key)`, with its errors. Example: `y, pullback = fn.vjp(net, params, x)`.
+    As `layer.apply.vjp(params, *inputs, key=key)`; raises its errors. Example: `y, pullback = fn.vjp(net, params, x)`.
     """
     check("vjp", (layer,), multi_output=True)
     return layer.apply.vjp(params, *inputs, key=key)
@@ -177,8 +177,8 @@ def value_and_grad(
 
     L = loss(net(params, *inputs), *targets)        gradient = dL / dparams
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
-    check_finite: raise NonFiniteError where the loss or the gradient is NaN or infinite; it names the first operator
-    whose output was, and how many of its elements.
+    check_finite: raise NonFiniteError where the loss or the gradient is NaN or infinite, with the first operator whose
+    output was. Raises GraphError for anything but layers, OptionError for bad options; each call those of both layers.
     Example: `loss, gradient = fn.value_and_grad(net, fn.mse())(params, x, target)`.
     """
     return ValueAndGrad(net, loss, check_finite)
@@ -289,8 +289,8 @@ def sgd_step(
     params' = params - learning_rate dL / dparams        L = loss(net(params, *inputs), *targets)
     loss: takes the network's outputs and then the targets; leave it out where the network's output is the loss itself.
     The learning rate is the cotangent of the loss, so that the update is one subtraction.
-    check_finite: raise NonFiniteError where the loss or the new params are NaN or infinite; it names the first operator
-    whose output was, and how many of its elements.
+    check_finite: raise NonFiniteError where the loss or the new params are NaN or infinite, as `value_and_grad` does.
+    Raises GraphError for anything but layers, OptionError for bad options; each step those of the net and the loss.
     Example: `step = fn.sgd_step(net, fn.mse(), learning_rate=0.1); params, loss = step(params, x, target)`.
     """
     return SGDStep(net, loss, learning_rate, check_finite)

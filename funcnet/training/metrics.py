@@ -27,7 +27,7 @@ def accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array | None 
     weights: one a sample, or one a label.
     Raises ShapeError where they do not fit, there is one column of scores (`binary_accuracy` takes those) or there are
     no rows, LabelError for a label that is no class and for a target that is no distribution, such as a multi-hot row,
-    WeightError for weights that are negative or add up to 0.
+    WeightError for weights that are negative or add up to 0, DTypeError for anything but numbers.
     Example: `fn.accuracy(logits, labels)`.
     """
     scores, true, w = _classes("accuracy", prediction, target, weights)
@@ -41,7 +41,7 @@ def top_k_accuracy(prediction: Array, target: npt.NDArray[Any], weights: Array |
 
     Of equal scores the first counts as the larger, so that for k = 1 it is `accuracy`. A row with a NaN is wrong.
     k: from 1 to the number of classes. As a metric with another k: `partial(fn.top_k_accuracy, k=3)`.
-    prediction, target, weights, errors: those of `accuracy`; OptionError for another k.
+    prediction, target, weights: those of `accuracy`. Raises its errors, and OptionError for another k.
     """
     scores, true, w = _classes("top_k_accuracy", prediction, target, weights)
     places = count("top_k_accuracy: k", k)
@@ -64,7 +64,8 @@ def binary_accuracy(
     target: 0 or 1 for each of them, of the shape of the prediction: floating, integers or bools.
     weights: one a sample, or one an element.
     Raises ShapeError for different shapes ((n,) against (n, 1) too) and for no rows, LabelError for a target that is
-    neither 0 nor 1, WeightError for weights that are negative or add up to 0.
+    neither 0 nor 1, WeightError for weights that are negative or add up to 0, DTypeError for anything but numbers,
+    OptionError for a threshold that is not finite.
     """
     finite("binary_accuracy: threshold", threshold)
     scores = accept_array("binary_accuracy: the prediction", prediction, "fiu")
@@ -88,8 +89,8 @@ def confusion_matrix(prediction: Array, target: npt.NDArray[Any], weights: Array
 
     C_ij = the number of rows of class i that were taken for class j        (scikit-learn: confusion_matrix)
 
-    prediction, target, weights, errors: those of `accuracy`. Shape: (classes, classes), of integers; with weights their
-    sums.
+    prediction, target, weights: those of `accuracy`. Raises its errors. Shape: (classes, classes), of integers; with
+    weights their sums.
     """
     scores, true, w = _classes("confusion_matrix", prediction, target, weights)
     classes = scores.shape[-1]
@@ -108,7 +109,7 @@ def r2(prediction: Array, target: Array, weights: Array | None = None) -> float:
     Both have one shape, the rows along axis 0. (Coefficient of determination; scikit-learn: r2_score)
     weights: one a sample, or one an element.
     Raises ShapeError for different shapes and for fewer than two rows, WeightError for weights that are negative or, of
-    some feature, add up to 0.
+    some feature, add up to 0, DTypeError for anything but numbers.
     """
     given = {"the prediction": prediction, "the target": target}
     y, t = (accept_array(f"r2: {name}", x, "fiu").astype(np.float64) for name, x in given.items())

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from funcnet.errors import OptionError
-from funcnet.options import not_negative
+from funcnet.options import brief, not_negative
 
 History = dict[str, npt.NDArray[Any]]
 SMALL, LARGE = ("loss",), ("accuracy", "r2")  # endings of the names of numbers to minimize, or maximize
@@ -43,8 +43,10 @@ class Monitor(NamedTuple):
         return self.sign * history[self.name]
 
 
-def sign_of(where: str, name: str, mode: object) -> float:
+def sign_of(where: str, name: object, mode: object) -> float:
     """1 where small is good, -1 where large is: by the mode, else by the name."""
+    if not isinstance(name, str):
+        raise OptionError(f"{where}: monitor must be a name in the history, not {brief(name)}")
     if mode is None:
         if name.endswith(SMALL):
             return 1.0

@@ -75,7 +75,8 @@ def reduce_on_plateau(
     It keeps nothing: it reads the history, so that a resumed training gives the same bits. The optimizer must have a
     constant learning rate, as a schedule sets its own after every update.
     (Optax: contrib.reduce_on_plateau; PyTorch: ReduceLROnPlateau)
-    Raises OptionError for a factor or rtol outside (0, 1) and [0, 1), and for a monitor that is not in the history.
+    Raises OptionError for a factor or rtol outside (0, 1) and [0, 1), for other bad options, and, after an epoch, for a
+    monitor that is not in the history.
 
     Example: `fn.fit(step, params, data, 100, 32, key, validation=held_out, callbacks=[fn.reduce_on_plateau(0.5, 5)])`.
     """

@@ -193,7 +193,8 @@ def train_step(
     The first state is `step.init(params)`, the same as `optimizer.init(params)`. A key turns dropout on.
     An optimizer whose update has a keyword `weight`, such as `fn.accumulate`, is passed the batch's weight in a mean
     over batches: its rows, or the sum of its weights; None for a loss with reduction "sum".
-    Raises ParamsError for a state of another optimizer or of other params.
+    Raises GraphError for anything but layers, OptionError for bad options; in each step ParamsError for a state of
+    another optimizer or of other params, and the errors of the net and the loss.
     Example: `step = fn.train_step(net, fn.mse(), fn.adam(1e-3));
     state = step.init(params);
     params, state, loss = step(params, state, x, target)`.

@@ -290,6 +290,38 @@ def test_a_function_that_returns_no_pair_is_refused(kind: str) -> None:
             call(np.ones((2, 3)))
 
 
+@pytest.mark.parametrize(
+    ("given", "y"), [(r"\(\)", lambda x: x.sum()), (r"\(2,\)", lambda x: x[:, 0]), ("float", lambda x: 0.5)]
+)
+def test_an_output_of_another_shape_is_refused(given: str, y: Callable[[Any], Any]) -> None:
+    def mine(x: Any) -> Any:
+        return y(x), lambda g: g
+
+    def pulled_back(x: Any) -> Any:
+        return x * x, y
+
+    x = np.ones((2, 3))
+    calls: list[Callable[[Any], Any]] = [lambda f: f.apply((), x), lambda f: fn.serial(f).apply(((),), x)]
+    for call in calls:
+        with pytest.raises(fn.ShapeError, match=rf"mine.*the function gives {given} for \(2, 3\)"):
+            call(fn.elementwise(mine))
+    _, pullback = fn.vjp(fn.elementwise(pulled_back), (), x)
+    with pytest.raises(fn.ShapeError, match=rf"the pullback of pulled_back gives {given} for \(2, 3\)"):
+        pullback(x)
+
+
+@pytest.mark.parametrize("name", [3, np.ones(2), fn.tanh])
+def test_a_name_is_a_str(name: Any) -> None:
+    with pytest.raises(fn.OptionError, match="elementwise: name must be a str, not "):
+        fn.elementwise(lambda x: (x, lambda g: g), name)
+
+
+def test_a_named_function_is_checked_too() -> None:
+    nothing: Any = None
+    with pytest.raises(fn.OptionError, match="elementwise takes a function"):
+        fn.elementwise(nothing, "mine")
+
+
 def test_a_mask_is_no_output() -> None:
     masks: list[Callable[[Any], Any]] = [lambda x: (x > 0.0, lambda g: g), lambda x: ((x > 0.0) * 1.0, lambda g: g)]
     for function in masks:

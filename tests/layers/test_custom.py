@@ -437,6 +437,12 @@ def test_a_wrong_number_of_inputs_is_refused(count: int) -> None:
         layer.apply((), *[np.ones((2, 3))] * count)
 
 
+@pytest.mark.parametrize("name", [3, np.ones(2)])
+def test_a_name_is_a_str(name: Any) -> None:
+    with pytest.raises(fn.OptionError, match="custom_layer: name must be a str, not "):
+        own(dense, dense_init, name=name)
+
+
 def test_it_is_called_by_the_name_of_its_function() -> None:
     assert (own(dense, dense_init).apply.kind, own(dense, dense_init, name="D").apply.kind) == ("dense", "D")
 

@@ -85,6 +85,16 @@ def test_a_program_with_integers_gives_the_gradient_of_the_function(name: str, r
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13)
 
 
+def test_an_operator_before_the_labels_may_have_an_entry_of_no_params() -> None:
+    net, (i, target) = NETS["network"], tokens(4)
+    params = drawn(net, (3,))
+    found = fn.value_and_grad(net, fn.mse())({"in": (), **params}, i, target)[1]
+    wanted = fn.value_and_grad(net, fn.mse())(params, i, target)[1]
+    assert found.pop("in") == ()
+    for a, b in zip(fn.tree.leaves(found), fn.tree.leaves(wanted), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("wrong", [5, -1, 100])
 def test_an_integer_out_of_range_is_named(wrong: int) -> None:
     layer: fn.Layer[Any, Any] = fn.embedding(5, 4)

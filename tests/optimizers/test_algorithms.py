@@ -266,6 +266,8 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: fn.sgd(0.1, nesterov=True), "give one, for instance momentum=0.9"),
     (lambda: fn.rmsprop(0.1, nesterov=True), "give one, for instance momentum=0.9"),
     (lambda: fn.sgd(0.1, 0.9, nesterov=1), "nesterov must be True or False, not 1"),  # type: ignore[arg-type]
+    (lambda: fn.sgd(0.1, nesterov=None), "nesterov must be True or False, not None"),  # type: ignore[arg-type]
+    (lambda: fn.rmsprop(0.1, nesterov=np.ones(2)), "nesterov must be True or False"),  # type: ignore[arg-type]
     (lambda: fn.adam(0.1, nesterov="a"), "nesterov must be True or False"),  # type: ignore[arg-type]
     (lambda: fn.rmsprop(0.1, centered=0.9), "centered must be True or False"),  # type: ignore[arg-type]
     (lambda: fn.rmsprop(0.1, eps_in_sqrt=None), "eps_in_sqrt must be True or False"),  # type: ignore[arg-type]

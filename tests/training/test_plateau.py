@@ -118,6 +118,7 @@ def test_mistakes_of_rates_are_reported() -> None:
         (lambda: fn.reduce_on_plateau(1.0), r"factor must be in \[0, 1\)"),
         (lambda: fn.reduce_on_plateau(patience=0), "patience must be an int of at least 1"),
         (lambda: fn.reduce_on_plateau(monitor="m"), "whether m should be small or large cannot be known"),
+        (lambda: fn.reduce_on_plateau(monitor=None), "monitor must be a name in the history, not None"),  # type: ignore[arg-type]
         (lambda: fn.reduce_on_plateau(mode="low"), "mode must be"),
         (lambda: fn.reduce_on_plateau(mode=np.ones(2)), "mode must be"),  # type: ignore[arg-type]
         (

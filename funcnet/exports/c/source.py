@@ -53,7 +53,8 @@ def to_c(function: Any, params: Any, *arrays: Array | Labels, name: str = "net",
     that add up to 0, and for a mask that is 0 everywhere; params and state are then unchanged. -std=c99 -Wall -Wextra
     -pedantic gives no warning.
     Raises ExportError for a custom layer, for a NumPy function that C lacks, for an optimizer with a schedule, a mask
-    or norms of single arrays, and for a name that is reserved in C; and the errors of the function itself.
+    or norms of single arrays, for a name that is reserved in C, and for embed=True of a step or gradient; OptionError
+    for another embed; and the errors of the function itself.
     """
     described = describe("to_c", function, params, arrays, ())
     embed = flag("to_c: embed", embed)

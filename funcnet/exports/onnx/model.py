@@ -44,7 +44,7 @@ def to_onnx(
     dtype: of a network without params, by default float32; any other network has that of its params.
     Raises ExportError for a custom layer, for a batch_norm that is not calibrated, for a NumPy function that ONNX
     lacks, and for params of 2 GB; OptionError for another opset, DTypeError for another dtype than that of the params;
-    and the errors of `net.apply`.
+    GraphError for anything but a layer; and the errors of `net.apply`.
     (https://onnx.ai/onnx/repo-docs/IR.html)
     """
     check("to_onnx", (net,), multi_output=True)
