@@ -64,7 +64,7 @@ static int fn_has_form(fn_object x, fn_object form) {
     return 1;
 }
 
-/* The same as ParamsCache.recognise, for params that have a flat vector */
+/* The same as ParamsCache.recognise */
 static int fn_recognises(fn_object seen, fn_object params, fn_object form) {
     const fn_object items = fn_python.tuple_item(seen, FN_ITEMS), nodes = fn_python.tuple_item(seen, FN_NODES);
     const fn_object leaves = fn_python.tuple_item(seen, FN_LEAVES), forms = fn_python.tuple_item(seen, FN_FORMS);
@@ -79,7 +79,8 @@ static int fn_recognises(fn_object seen, fn_object params, fn_object form) {
     }
     for (ptrdiff_t i = 0, count = fn_python.list_size(forms); i < count; i++)
         if (!fn_has_form(fn_item(leaves, i), fn_python.list_item(forms, i))) return 0;
-    return fn_has_form(fn_python.tuple_item(seen, FN_VECTOR), form);
+    const fn_object vector = fn_python.tuple_item(seen, FN_VECTOR);
+    return vector == fn_python.none || fn_has_form(vector, form);
 }
 
 /* self: (arrays, the bytes of each, the form of a flat vector). Given (params last seen, params, a tuple of arrays),

@@ -102,12 +102,13 @@ def check(accept: Method) -> None:
     nodes = [(node, items_of(node)) for node in (params, [x, inside])]
     nested = seen._replace(items=None, nodes=nodes)
     (strides, dtype), *others = seen.forms
-    known = [run(seen, params, (x,)), run(seen, {**params}, (x,)), run(nested, params, (x.T.copy().T,))]
+    apart = seen._replace(vector=None)
+    known = [run(s, p, (x.T.copy().T,)) for s, p in ((seen, params), (apart, {**params}), (nested, params))]
     refused = [
         *(run(seen, params, (y,)) for y in (x[:1], x.ravel(), x.view(np.int32), x.view(np.recarray), 1.0)),
         *(run(seen, params, ()), run(seen, [params], (x,)), run(nested, {**params}, (x,))),
         *(run(seen._replace(items=[*seen.items[:i], x, *seen.items[i + 1 :]]), params, (x,)) for i in range(4)),
-        *(run(seen._replace(items=seen.items[:-2]), params, (x,)), run(seen._replace(vector=None), params, (x,))),
+        *(run(seen._replace(items=seen.items[:-2]), params, (x,)), run(seen._replace(vector=x), params, (x,))),
         *(run(nested._replace(nodes=[(node, [*held[:-1], run])]), params, (x,)) for node, held in nodes),
         *(
             run(seen._replace(forms=[form, *others]), params, (x,))

@@ -61,7 +61,9 @@ class Native(Compiled[P]):
             seen, accept = space.params_cache.last, space.accept
             if accept is not None and seen is not None and accept(seen, params, given):
                 vector = seen.vector
-                if space.copies or vector is not space.source():
+                if vector is None:
+                    space.read(seen.leaves)
+                elif space.copies or vector is not space.source():
                     space.take(vector)
                 return space, vector
             latest.pool.append(space)

@@ -54,8 +54,8 @@ def node(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def of_vector(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same change of the flat vector."""
-    return lambda params: (change(tree.leaves(params)[0].base), params)[1]
+    """The same change of the flat vector, if there is one."""
+    return lambda params: (tree.leaves(params)[0].base is not None and change(tree.leaves(params)[0].base), params)[1]
 
 
 def in_place(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -80,8 +80,12 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("change", sorted(CHANGES))
-def test_what_python_notices_is_noticed(form: str, change: str) -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["views of a vector", "arrays apart"])
+def test_what_python_notices_is_noticed(apart: bool, form: str, change: str) -> None:
     params_cache, params = cache_of(form)
+    if apart:
+        params = tree.map(np.copy, params)
+        params_cache.remember(params, tree.leaves(params), None)
     x, inside = np.ones((3, F), np.float32), np.zeros((3, F), np.float32)
     accept: Any = entry.acceptor([inside], params_cache.layout)
     assert accept(params_cache.last, params, (x,))
@@ -129,6 +133,24 @@ def test_what_came_last_is_not_checked_in_python(form: str, monkeypatch: pytest.
         params, _ = step(params, x, target)
     with pytest.raises(AssertionError):
         step(params, x[:2], target[:2])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_params_of_arrays_apart_are_not_checked_in_python(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, (x, _) = network(form), batches(3)
+    native = fn.jit(net)
+    params = tree.map(np.copy, net.init(fn.key(0), (F,))[0])
+    native.apply(params, x)
+    right = [net.apply(tree.map(lambda p, i=i: p + i, params), x) for i in range(3)]
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the params were checked in Python")
+
+    monkeypatch.setattr(Compiled, "acquire", refuse)
+    for expected in right:
+        np.testing.assert_allclose(native.apply(params, x), expected, rtol=1e-5, atol=1e-6)
+        for leaf in tree.leaves(params):
+            leaf += 1
 
 
 def test_after_a_short_batch_the_long_ones_are_not_checked_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
