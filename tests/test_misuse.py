@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,33 @@ def test_a_name_of_other_libraries_is_answered_by_the_name_here(name: str) -> No
 def test_every_name_of_other_libraries_stands_for_a_public_one() -> None:
     assert {*NAMES.values()} <= {*fn.__all__}
     assert {*NAMES}.isdisjoint(name.replace("_", "").lower() for name in fn.__all__)
+
+
+def interrupt(fitted: Any) -> None:
+    raise KeyboardInterrupt
+
+
+WARNED: dict[str, Callable[[Path], Any]] = {
+    "an activation too many": lambda folder: fn.train_step(
+        fn.serial(net, fn.softmax()), fn.softmax_cross_entropy(), fn.adam(0.1)
+    ),
+    "a callback's result": lambda folder: fitted(callbacks=[lambda fitted: "on"]),
+    "an interrupt": lambda folder: fitted(callbacks=[interrupt]),
+    "targets of a step": lambda folder: hinge(params, x, np.zeros((8, 2), np.float32)),
+    "targets of fit": lambda folder: fn.fit(hinge, params, (x, np.zeros((8, 2), np.float32)), 1, 4),
+    "keys that are left out": lambda folder: (
+        fn.save(folder / "two.npz", {1: x, 2: x}),
+        fn.load(folder / "two.npz", {1: x}),
+    ),
+}
+hinge: Any = fn.sgd_step(net, fn.hinge(), learning_rate=0.1)
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_a_warning_shows_the_line_of_the_user(name: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=": ") as warned:
+        WARNED[name](tmp_path)
+    assert {warning.filename for warning in warned} == {__file__}
 
 
 def test_any_other_name_is_answered_as_by_every_module() -> None:
