@@ -60,10 +60,10 @@ def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParam
 
 def _like(x: Array, y: Any, what: str) -> Any:
     """The same y, which must have the shape and the dtype of x."""
-    shape = getattr(y, "shape", type(y).__name__)
+    shape = getattr(y, "shape", () if type(y) is float else type(y).__name__)  # a loss may have the cotangent 1.0
     if shape != x.shape:
         raise ShapeError(f"the {what} gives {shape} for {x.shape}: take each element by itself, or fn.custom_layer")
-    if y.dtype != x.dtype:
+    if getattr(y, "dtype", x.dtype) != x.dtype:
         fix = "use Python numbers for its constants, float(c), and of a mask make numbers, mask * x.dtype.type(1)"
         raise DTypeError(f"the {what} gives {y.dtype} for {x.dtype}: {fix}")
     return y
