@@ -312,10 +312,11 @@ def test_an_output_of_another_shape_is_refused(given: str, y: Callable[[Any], An
 
 
 def test_a_loss_may_have_a_factor() -> None:
-    halved = fn.serial(fn.mse(), fn.elementwise(lambda x: (0.5 * x, lambda g: 0.5 * g)))
+    mse: Any = fn.mse()
+    halved = fn.serial(mse, fn.elementwise(lambda x: (0.5 * x, lambda g: 0.5 * g)))
     net, x, target = fn.linear(2), np.ones((3, 4)), np.zeros((3, 2))
     params, _ = net.init(fn.key(0), (4,), dtype=np.float64)
-    loss, gradient = fn.value_and_grad(net, fn.mse())(params, x, target)
+    loss, gradient = fn.value_and_grad(net, mse)(params, x, target)
     factored = fn.network({1: net, 2: fn.identity(), 3: halved}, {1: [3], 2: [3]})
     found, of_params = fn.value_and_grad(factored)({1: params, 3: ((), ())}, x, target)
     assert found == 0.5 * loss
