@@ -32,6 +32,13 @@ def fitted(**options: Any) -> Any:
     return fn.fit(step, params, (x, labels), 1, 4, **options)
 
 
+pair: Any = fn.network({1: fn.linear(2), 2: fn.linear(2), 3: fn.linear(2)}, {1: [2, 3]}, output=[2, 3])
+
+
+def made(layer: Any) -> Any:
+    return layer.init(fn.key(0), (2,))[0]
+
+
 def init_of_two(key: Any, y: Any, t: Any, dtype: Any = np.float32) -> Any:
     return (), ()
 
@@ -167,8 +174,26 @@ MISTAKES: dict[str, Mistake] = {
         ("target 0 has dtype int64", "for instance y.astype(np.float32)"),
     ),
     "targets for two outputs": Mistake(
-        lambda: untyped.sgd_step(net, fn.mse(), learning_rate=0.1)(params, x, x, x), ValueError, ("3 arrive", "operat")
+        lambda: untyped.sgd_step(pair, fn.mse(), learning_rate=0.1)(made(pair), x, x, x),
+        ValueError,
+        ("4 arrive", "operators of the network", "the loss None"),
     ),
+    "weights for a loss without": Mistake(
+        lambda: untyped.sgd_step(net, fn.mse(), learning_rate=0.1)(params, x, x, x[:, 0]),
+        ValueError,
+        ("3 arrive", "weighted=True"),
+    ),
+    "no weights for a weighted loss": Mistake(
+        lambda: untyped.sgd_step(net, fn.mse(weighted=True), learning_rate=0.1)(params, x, x),
+        ValueError,
+        ("2 arrive", "weights after the targets"),
+    ),
+    "evaluate without a target": Mistake(
+        lambda: untyped.evaluate(net, fn.mse(), params, x), ValueError, ("evaluate: the loss (mse)", "targets come")
+    ),
+    "summary without a shape": Mistake(lambda: fn.summary(net), ValueError, ("summary(net, (2,))",)),
+    "to_mermaid without a shape": Mistake(lambda: fn.to_mermaid(net), ValueError, ("to_mermaid(net, (2,))",)),
+    "to_dot of params": Mistake(lambda: untyped.to_dot(params, (2,)), ValueError, ("to_dot: argument 0",)),
     "r2 of a flat target": Mistake(lambda: fn.r2(x[:, :1], x[:, 0]), ValueError, ("(8, 1)", "t[:, None]")),
     "a series of recurrent layers": Mistake(
         lambda: fn.serial(fn.lstm(4), fn.lstm(4)).init(fn.key(0), (5, 2)),
