@@ -9,10 +9,10 @@
     python examples/benchmark.py --layers --only lenet,max-pool
     python examples/benchmark.py --adam
 
-The bar is the best step that could be written by hand for exactly one network, with NumPy alone; a ratio says how many
-times as long a step takes. All implementations are first checked to compute the same loss and the same params. They are
-timed in turn, in short blocks; a ratio is taken within a round, and the median of a workload's ratios is reported.
-With `--layers` and `--adam` the bar is funcnet's own step.
+Times are multiples of the best step that could be written by hand for exactly that network, with NumPy alone; with
+`--layers` and `--adam`, multiples of funcnet's own step. All implementations are first checked to compute the same loss
+and the same params. They are timed in turn, in short blocks. A ratio is taken within a round, and the median of a
+workload's ratios is reported.
 All tables are Markdown.
 """
 
@@ -46,22 +46,28 @@ def parse_options() -> Namespace:
         type=at_least(1),
         default=1,
         metavar="N",
-        help="threads of BLAS and peers (1); more need an idle machine",
+        help="threads of the BLAS, of JAX and of PyTorch (1); more than one need an idle machine",
     )
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--repeats", type=at_least(2), default=21, metavar="N", help="rounds (21)")
+    parser.add_argument("--repeats", type=at_least(2), default=21, metavar="N", help="rounds of timing (21)")
     parser.add_argument("--only", type=names, default=[], metavar="NAME,...", help="only these workloads or series")
     parser.add_argument("--skip", type=names, default=[], metavar="NAME,...", help="leave out these implementations")
     parser.add_argument("--compile", action="store_true", help="torch.compile too: it needs a C++ compiler and minutes")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--process", action="store_true", help="whole fresh processes instead of steps")
     mode.add_argument("--growth", action="store_true", help="funcnet's time against depth, width, batch and so on")
-    mode.add_argument("--memory", action="store_true", help="funcnet's memory and page faults; ever new batch sizes")
+    mode.add_argument(
+        "--memory", action="store_true", help="funcnet's memory and page faults, also with changing batch sizes"
+    )
     mode.add_argument("--feeding", action="store_true", help="an epoch fed from other memory layouts and from a file")
     mode.add_argument(
-        "--layers", action="store_true", help="networks of other layers than linear ones; funcnet is the bar"
+        "--layers",
+        action="store_true",
+        help="convolution, recurrence and attention, as multiples of funcnet's own step",
     )
-    mode.add_argument("--adam", action="store_true", help="steps with Adam, beside Optax; funcnet is the bar")
+    mode.add_argument(
+        "--adam", action="store_true", help="steps with Adam, beside Optax, as multiples of funcnet's own step"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON")
     parser.add_argument("--figure", metavar="FILE", help="draw the ratios, or the growth (needs matplotlib)")
     options = parser.parse_args()

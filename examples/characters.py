@@ -1,4 +1,4 @@
-"""What comes next? A small transformer reads the prose of this repository's docs, letter by letter, and writes on.
+"""What comes next? A small transformer reads the prose of this repository's docs and continues it letter by letter.
 
     python examples/characters.py                 # about a minute
     python examples/characters.py --epochs 1      # a quick look
@@ -197,7 +197,7 @@ def draw(folder: Path, results: Sequence[Trained], unseen: Labels) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the picture, write a few lines."""
-    options = common.begin("A transformer that writes on, letter by letter.", 10, argv)
+    options = common.begin("A transformer that continues a text letter by letter.", 10, argv)
     print(fn.summary(net, (LENGTH,)), end="\n\n")
     key = fn.key(options.seed)
     text, unseen = prose()

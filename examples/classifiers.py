@@ -57,7 +57,10 @@ def parser(description: str, epochs: int, draws: int) -> argparse.ArgumentParser
     """The options of both."""
     options = common.parser(description, epochs)
     options.add_argument(
-        "--draws", type=common.at_least_one, default=draws, help=f"splits, and first weights ({draws})"
+        "--draws",
+        type=common.at_least_one,
+        default=draws,
+        help=f"random splits of the data, each with new initial weights ({draws})",
     )
     return options
 

@@ -65,9 +65,9 @@ def not_negative(text: str) -> int:
 def parser(description: str, epochs: int) -> argparse.ArgumentParser:
     """The options that all examples have."""
     options = argparse.ArgumentParser(description=description)
-    options.add_argument("--epochs", type=at_least_one, default=epochs, help=f"passes over the training set ({epochs})")
-    options.add_argument("--seed", type=not_negative, default=0, help="what all random numbers follow from (0)")
-    options.add_argument("--figures", type=Path, default=Path("figures"), help="folder of the picture (figures)")
+    options.add_argument("--epochs", type=at_least_one, default=epochs, help=f"epochs of training ({epochs})")
+    options.add_argument("--seed", type=not_negative, default=0, help="seed of all random numbers (0)")
+    options.add_argument("--figures", type=Path, default=Path("figures"), help="folder for the pictures (figures)")
     return options
 
 

@@ -84,9 +84,13 @@ def measure(comm: Any, units: list[int], rows: int, rounds: int, seed: int) -> l
 
 def main() -> None:
     """Print the table."""
-    options = argparse.ArgumentParser(description="A step alone, and shared out among the ranks.")
-    options.add_argument("--rounds", type=common.at_least_one, default=200, help="steps of each kind (200)")
-    options.add_argument("--seed", type=common.not_negative, default=0, help="what all random numbers follow from (0)")
+    options = argparse.ArgumentParser(
+        description="Time a training step alone, and shared among the ranks of an MPI program."
+    )
+    options.add_argument(
+        "--rounds", type=common.at_least_one, default=200, help="steps that are timed, alone and shared (200)"
+    )
+    options.add_argument("--seed", type=common.not_negative, default=0, help="seed of all random numbers (0)")
     chosen = options.parse_args()
     from mpi4py import MPI
 

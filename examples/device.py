@@ -130,7 +130,7 @@ def draw(folder: Path, device: Trained, python: Trained) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train twice, print the table, draw the picture."""
-    options = common.begin("A training step in C, without Python.", 1000, argv)
+    options = common.begin("Run a training step in C, without Python.", 1000, argv)
     key = fn.key(options.seed)
     x, target = draw_data(fn.fold_in(key, "data"))
     params, _ = net.init(fn.fold_in(key, "weights"), (2,))

@@ -91,7 +91,9 @@ def keep(path: Path, params: Any, seed: int, epochs: int, test_set: Images, logi
 def main(argv: Sequence[str] | None = None) -> None:
     """Train all on each draw, print the table, draw the picture, keep the first network."""
     parser = classifiers.parser("Handwritten digits, beside scikit-learn's MLPClassifier.", epochs=60, draws=10)
-    parser.add_argument("--model", type=Path, default=Path("digits.npz"), help="file of the network (digits.npz)")
+    parser.add_argument(
+        "--model", type=Path, default=Path("digits.npz"), help="file that the trained params are saved to (digits.npz)"
+    )
     options = parser.parse_args(argv)
     common.require("matplotlib", "sklearn", "tqdm")
 

@@ -204,7 +204,7 @@ def draw(folder: Any, train_set: Points, panels: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train all, print the table, draw the picture."""
-    options = common.begin("Regression with a mean and a variance at every point.", 300, argv)
+    options = common.begin("Predict a mean and a variance at every point.", 300, argv)
     print(fn.summary(loss_net, (1,), (1,)), end="\n\n")
     key = fn.key(options.seed)
     train_set, test_set = (draw_points(fn.fold_in(key, name), n) for name, n in (("train", TRAIN), ("test", TEST)))

@@ -261,7 +261,12 @@ def draw_figures(results: dict[int, list[Result]], seed: int, folder: Path) -> N
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
     parser = common.parser("Reproduce the report's figures 2, 3 and 4 over many draws.", epochs=1_000)
-    parser.add_argument("--draws", type=common.at_least_one, default=20, help="trainings of each figure (20)")
+    parser.add_argument(
+        "--draws",
+        type=common.at_least_one,
+        default=20,
+        help="trainings for each figure, each with new data and weights (20)",
+    )
     cores = os.cpu_count() or 1
     parser.add_argument("--workers", type=common.at_least_one, default=cores, help="processes (one for each core)")
     parser.add_argument(

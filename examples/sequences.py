@@ -163,7 +163,7 @@ def clearest(answers: Array, test: Series) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the picture."""
-    options = common.begin("Which pattern came last, by a gated recurrent unit.", 15, argv)
+    options = common.begin("Classify series of unequal lengths by the pattern that came last, with a GRU.", 15, argv)
     print(fn.summary(net, (TIMES, 1), ()), end="\n\n")
     key = fn.key(options.seed)
     series, test = draw_series(fn.fold_in(key, "train"), SERIES), draw_series(fn.fold_in(key, "test"), TEST_SERIES)

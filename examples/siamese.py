@@ -119,7 +119,9 @@ def best_threshold(score: Array, pairs: Pairs) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the picture."""
-    options = common.begin("The same digit or not, by a pair of shared networks.", 10, argv, "sklearn")
+    options = common.begin(
+        "Tell whether two images show the same digit, with one network used twice.", 10, argv, "sklearn"
+    )
     print(fn.summary(net, (64,), (64,)), end="\n\n")
     key = fn.key(options.seed)
     train_set, test_set = digit_images(key)

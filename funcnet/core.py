@@ -197,8 +197,8 @@ class Layer(NamedTuple, Generic[P, Y]):
     init: `(key, *input_shapes, dtype=np.float32) -> (params, output_shape)`; shapes leave out the batch axis.
     apply: `(params, *inputs, key=None) -> output`, and `apply.vjp(...) -> (output, pullback)`; arrays are batch-first.
     dtypes: params are all float32 or all float64, inputs are cast to theirs, and outputs have it; without params inputs
-        have one dtype. Labels and indices are integers, masks bools.
-    Every layer raises CallError for other arguments, ParamsError for params of another layer, ShapeError for another
+    have one dtype. Labels and indices are integers, masks bools.
+    Raises in every layer CallError for other arguments, ParamsError for params of another layer, ShapeError for another
     number of inputs or different numbers of rows, DTypeError for other dtypes, KeyTypeError for anything but a key.
     """
 
