@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import wraps
-from inspect import Parameter, signature
+from inspect import Parameter, currentframe, signature
 from typing import Any, NoReturn, TypeVar, cast
 
 from funcnet.errors import AbsentError, CallError
@@ -119,6 +120,14 @@ NAMES = {  # public functions by their names in other libraries, in lower case a
     "sequential": "serial",
     "swish": "silu",
 }
+
+
+def warn(text: str) -> None:
+    """A UserWarning at the line outside of funcnet from which the call came."""
+    level, frame = 1, currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "funcnet":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 def unknown_name(name: str, public: Iterable[str]) -> AttributeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ pairs = fn.tree.map(lambda leaf: np.stack([leaf, leaf]), params)
 
 def fitted(**options: Any) -> Any:
     return fn.fit(step, params, (x, labels), 1, 4, **options)
+
+
+pair: Any = fn.network({1: fn.linear(2), 2: fn.linear(2), 3: fn.linear(2)}, {1: [2, 3]}, output=[2, 3])
+
+
+def made(layer: Any) -> Any:
+    return layer.init(fn.key(0), (2,))[0]
 
 
 def init_of_two(key: Any, y: Any, t: Any, dtype: Any = np.float32) -> Any:
@@ -167,8 +175,26 @@ MISTAKES: dict[str, Mistake] = {
         ("target 0 has dtype int64", "for instance y.astype(np.float32)"),
     ),
     "targets for two outputs": Mistake(
-        lambda: untyped.sgd_step(net, fn.mse(), learning_rate=0.1)(params, x, x, x), ValueError, ("3 arrive", "operat")
+        lambda: untyped.sgd_step(pair, fn.mse(), learning_rate=0.1)(made(pair), x, x, x),
+        ValueError,
+        ("4 arrive", "operators of the network", "the loss None"),
     ),
+    "weights for a loss without": Mistake(
+        lambda: untyped.sgd_step(net, fn.mse(), learning_rate=0.1)(params, x, x, x[:, 0]),
+        ValueError,
+        ("3 arrive", "weighted=True"),
+    ),
+    "no weights for a weighted loss": Mistake(
+        lambda: untyped.sgd_step(net, fn.mse(weighted=True), learning_rate=0.1)(params, x, x),
+        ValueError,
+        ("2 arrive", "weights after the targets"),
+    ),
+    "evaluate without a target": Mistake(
+        lambda: untyped.evaluate(net, fn.mse(), params, x), ValueError, ("evaluate: the loss (mse)", "targets come")
+    ),
+    "summary without a shape": Mistake(lambda: fn.summary(net), ValueError, ("summary(net, (2,))",)),
+    "to_mermaid without a shape": Mistake(lambda: fn.to_mermaid(net), ValueError, ("to_mermaid(net, (2,))",)),
+    "to_dot of params": Mistake(lambda: untyped.to_dot(params, (2,)), ValueError, ("to_dot: argument 0",)),
     "r2 of a flat target": Mistake(lambda: fn.r2(x[:, :1], x[:, 0]), ValueError, ("(8, 1)", "t[:, None]")),
     "a series of recurrent layers": Mistake(
         lambda: fn.serial(fn.lstm(4), fn.lstm(4)).init(fn.key(0), (5, 2)),
@@ -237,6 +263,33 @@ def test_a_name_of_other_libraries_is_answered_by_the_name_here(name: str) -> No
 def test_every_name_of_other_libraries_stands_for_a_public_one() -> None:
     assert {*NAMES.values()} <= {*fn.__all__}
     assert {*NAMES}.isdisjoint(name.replace("_", "").lower() for name in fn.__all__)
+
+
+def interrupt(fitted: Any) -> None:
+    raise KeyboardInterrupt
+
+
+WARNED: dict[str, Callable[[Path], Any]] = {
+    "an activation too many": lambda folder: fn.train_step(
+        fn.serial(net, fn.softmax()), fn.softmax_cross_entropy(), fn.adam(0.1)
+    ),
+    "a callback's result": lambda folder: fitted(callbacks=[lambda fitted: "on"]),
+    "an interrupt": lambda folder: fitted(callbacks=[interrupt]),
+    "targets of a step": lambda folder: hinge(params, x, np.zeros((8, 2), np.float32)),
+    "targets of fit": lambda folder: fn.fit(hinge, params, (x, np.zeros((8, 2), np.float32)), 1, 4),
+    "keys that are left out": lambda folder: (
+        fn.save(folder / "two.npz", {1: x, 2: x}),
+        fn.load(folder / "two.npz", {1: x}),
+    ),
+}
+hinge: Any = fn.sgd_step(net, fn.hinge(), learning_rate=0.1)
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_a_warning_shows_the_line_of_the_user(name: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=": ") as warned:
+        WARNED[name](tmp_path)
+    assert {warning.filename for warning in warned} == {__file__}
 
 
 def test_any_other_name_is_answered_as_by_every_module() -> None:

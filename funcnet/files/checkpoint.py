@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, cast, overload
@@ -12,7 +11,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from funcnet import tree
-from funcnet.calling import checks_call
+from funcnet.calling import checks_call, warn
 from funcnet.errors import CheckpointError
 from funcnet.files import archive
 from funcnet.files.manifest import ARRAYS, NUMBERS, Entry, Node, described, entries, not_too_deep, parsed, text
@@ -129,7 +128,7 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
         raise explained("load", source, error) from None
     if left_out:
         named = ", ".join(left_out[:SHOWN]) + ", ..." * (len(left_out) > SHOWN)
-        warnings.warn(f"{source}: `like` does not name {named} of the file: left out", stacklevel=2)
+        warn(f"{source}: `like` does not name {named} of the file: left out")
     if not partial:
         return Checkpoint(params, states, metadata)
     missing = tuple(place for place in leaves if place not in arrays)

@@ -25,7 +25,7 @@ def to_mermaid(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.flo
     Raises GraphError for anything but a layer, and the errors of `net.init`.
     Example: `print(fn.to_mermaid(net, (2,)))`.
     """
-    return "\n".join(_lines(outline(net, *input_shapes, dtype=dtype), input_shapes, MERMAID))
+    return "\n".join(_lines(outline("to_mermaid", net, *input_shapes, dtype=dtype), input_shapes, MERMAID))
 
 
 @checks_call
@@ -35,7 +35,7 @@ def to_dot(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32
     Shows what `to_mermaid` shows, and raises the same errors.
     Example: `Path("net.dot").write_text(fn.to_dot(net, (2,)))`.
     """
-    return "\n".join(_lines(outline(net, *input_shapes, dtype=dtype), input_shapes, DOT))
+    return "\n".join(_lines(outline("to_dot", net, *input_shapes, dtype=dtype), input_shapes, DOT))
 
 
 class Syntax(NamedTuple):

@@ -84,14 +84,16 @@ def summary(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float3
     Raises GraphError for anything but a layer, and the errors of `net.init`.
     Example: `print(fn.summary(net, (2,)))`.
     """
-    whole = outline(net, *input_shapes, dtype=dtype)
+    whole = outline("summary", net, *input_shapes, dtype=dtype)
     rows = tuple(whole.walk())[bool(whole.children) :]
     return Summary(rows, tuple(input_shapes), whole.output, whole.parameters, whole.multiply_adds)
 
 
-def outline(net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> Operator:
-    """The network as one operator, with all that stands in it."""
-    check("summary", (net,), multi_output=True)
+def outline(where: str, net: Layer[Any, Any], *input_shapes: Shape, dtype: DType = np.float32) -> Operator:
+    """The network as one operator, with all that stands in it. where: the function that is called, for its errors."""
+    check(where, (net,), multi_output=True)
+    if not input_shapes:
+        raise ShapeError(f"{where}: give the shape of each input without the batch axis, such as {where}(net, (2,))")
     params, _ = net.init(random_key(0), *input_shapes, dtype=dtype)
     return _Outline(params, input_shapes, dtype).operator(structure(net, tuple(range(len(input_shapes)))))
 

@@ -53,7 +53,7 @@ def to_svg(
         raise OptionError("to_svg: give shapes or arrays, not both: arrays have their shapes")
     shapes: dict[Source, Any] = dict(enumerate(input_shapes))
     if input_shapes:
-        shapes |= {each.path: each.output for each in outline(net, *input_shapes).walk()}
+        shapes |= {each.path: each.output for each in outline("to_svg", net, *input_shapes).walk()}
     drawing = _Drawing(net, loss, params, arrays, len(input_shapes))
     drawing.shapes = shapes
     return drawing.picture()

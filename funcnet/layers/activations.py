@@ -35,9 +35,8 @@ def elementwise(function: Scalar, name: str | None = None) -> Layer[NoParams]:
     def square(x):
         return x * x, lambda g: g * (2.0 * x)
 
-    Shapes: any -> the same, in float32 or float64.
     `function` is called once to record the ufuncs it calls, so it must not branch on values.
-    name: of the layer, in messages and tables; by default that of the function.
+    Shapes: any -> the same, in float32 or float64.     name: of the layer; by default that of the function.
     Raises OptionError for anything but a function, and a name that is no str; CallError for a function of other
     arguments. In use raises TracingError where the function cannot be recorded, OptionError where it returns no pair,
     ShapeError and DTypeError where y or dx is not like x.
@@ -60,10 +59,11 @@ def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParam
 
 def _like(x: Array, y: Any, what: str) -> Any:
     """The same y, which must have the shape and the dtype of x."""
-    shape = getattr(y, "shape", type(y).__name__)
+    kind = cast("Any", type(y))
+    shape = getattr(y, "shape", () if kind is float else kind.__name__)  # a loss may have the cotangent 1.0
     if shape != x.shape:
         raise ShapeError(f"the {what} gives {shape} for {x.shape}: take each element by itself, or fn.custom_layer")
-    if y.dtype != x.dtype:
+    if getattr(y, "dtype", x.dtype) != x.dtype:
         fix = "use Python numbers for its constants, float(c), and of a mask make numbers, mask * x.dtype.type(1)"
         raise DTypeError(f"the {what} gives {y.dtype} for {x.dtype}: {fix}")
     return y

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from funcnet import tree
 from funcnet.arrays import copied, is_array
-from funcnet.calling import check_takes
+from funcnet.calling import check_takes, warn
 from funcnet.display import call_forgotten, described, first_line
 from funcnet.errors import OptionError
 from funcnet.options import flag
@@ -48,11 +47,9 @@ class Listeners:
                 stops = stops or bool(result)
             elif result is not None and i not in self.warned:
                 self.warned.add(i)
-                warnings.warn(
+                warn(
                     f"fit: callback {i} returned {result!r:.60}, which is ignored: return True to stop, a Fit to "
-                    "continue from it, or None",
-                    UserWarning,
-                    stacklevel=3,
+                    "continue from it, or None"
                 )
         return fitted, stops
 

@@ -20,7 +20,7 @@ from funcnet.options import brief
 from funcnet.training.batches import Data, refuse_swapped_data, whole_or_batches
 from funcnet.training.fit_result import Fit, params_of
 from funcnet.training.gradients import check_scalar
-from funcnet.training.splitting import inputs_taken
+from funcnet.training.splitting import check_taken, inputs_taken
 from funcnet.training.steps import Metric, accept_metrics
 from funcnet.training.weighing import Weigh, weigher
 
@@ -164,6 +164,7 @@ def score_function(name: str, metric: Score) -> Metric:
 
 def loss_of(loss: Function[Any, Any], output: Array, *others: Array) -> float:
     """The loss, all floating arrays cast to the dtype of the first."""
+    check_taken("evaluate", loss, 1, len(others))
     same = (x.astype(output.dtype, copy=False) if x.dtype.kind == "f" else x for x in others)
     number = loss((), output, *same)
     check_scalar("evaluate", number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
@@ -13,7 +12,7 @@ from typing_extensions import TypeVar
 
 from funcnet import tree
 from funcnet.arrays import copied
-from funcnet.calling import DATA, checks_call
+from funcnet.calling import DATA, checks_call, warn
 from funcnet.display import first_line
 from funcnet.errors import FuncnetError, OptionError, located
 from funcnet.options import brief, count, flag
@@ -104,11 +103,7 @@ def fit(
             if stops:
                 break
     except KeyboardInterrupt:
-        warnings.warn(
-            f"fit: interrupted; this returns the Fit after {fitted.epochs} whole epochs, from which fit can resume",
-            UserWarning,
-            stacklevel=2,
-        )
+        warn(f"fit: interrupted; this returns the Fit after {fitted.epochs} whole epochs, from which fit can resume")
     return finished(loop, fitted)
 
 

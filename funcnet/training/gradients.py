@@ -125,7 +125,7 @@ class CompiledGradient(Compiled[P]):
         output, pull = self.net.compute(params, *arrays[:taken], key=key)
         outputs = tree.leaves(output)
         given = (*outputs, *arrays[taken:])
-        check_taken(self.kind, loss, len(given))
+        check_taken(self.kind, loss, len(outputs), len(given) - len(outputs))
         trace.scope = f"loss {loss.kind}"
         number, loss_pull = loss.run((), given)
         check_scalar(self.kind, number)

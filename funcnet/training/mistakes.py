@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from funcnet.arrays import Array
+from funcnet.calling import warn
 from funcnet.core import Function
 from funcnet.errors import OptionError
 from funcnet.networks.network import Network
@@ -30,10 +30,10 @@ def warn_of_activation(kind: str, net: Function[Any, Any], loss: Function[Any, A
     last = None if loss is None else TWICE.get(loss.kind)
     if loss is not None and last is not None and last in last_kinds(net):
         advice = f"logits, to which it applies {last} itself: leave fn.{last}() out of the network, and apply it to the"
-        _warn(f"{kind}: the network ends in {last}, and {loss.kind} takes {advice} predictions afterwards")
+        warn(f"{kind}: the network ends in {last}, and {loss.kind} takes {advice} predictions afterwards")
     if loss is not None and loss.kind == "kl_divergence" and (found := last_kinds(net) & NO_LOGARITHMS):
         advice = "takes logarithms of probabilities: end in fn.log_softmax()"
-        _warn(f"{kind}: the network ends in {found.pop()}, and kl_divergence {advice}")
+        warn(f"{kind}: the network ends in {found.pop()}, and kl_divergence {advice}")
 
 
 def last_kinds(net: Function[Any, Any]) -> set[str]:
@@ -54,14 +54,10 @@ def warn_of_targets(kind: str, loss: Function[Any, Any], target: Array) -> None:
         if wrong.size:
             told = f"row {wrong[0]} of the target sums to {sums.ravel()[wrong[0]]:.4g}, not to 1"
             advice = "softmax_cross_entropy takes probabilities, target / target.sum(-1, keepdims=True)"
-            _warn(f"{kind}: {told}: {advice}")
+            warn(f"{kind}: {told}: {advice}")
     if loss.kind == "hinge" and not np.isnan(target).any() and np.isin(target, (0, 1)).all():
-        _warn(f"{kind}: the targets are 0 and 1: hinge takes -1 and 1, 2 * target - 1")
+        warn(f"{kind}: the targets are 0 and 1: hinge takes -1 and 1, 2 * target - 1")
     if loss.kind == "sigmoid_cross_entropy" and ((target < 0) | (target > 1)).any():
         outside = target[(target < 0) | (target > 1)][0]
         coding = ", (target + 1) / 2 where they are -1 and 1" * bool(outside == -1)
-        _warn(f"{kind}: a target is {outside:g}: sigmoid_cross_entropy takes probabilities from 0 to 1{coding}")
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, UserWarning, stacklevel=7)
+        warn(f"{kind}: a target is {outside:g}: sigmoid_cross_entropy takes probabilities from 0 to 1{coding}")

@@ -32,13 +32,18 @@ def inputs_taken(kind: str, net: Function[Any, Any], given: int, loss: Function[
     return taken
 
 
-def check_taken(kind: str, loss: Function[Any, Any], given: int) -> None:
-    """Refuse a loss that takes more or fewer arrays than the network's outputs and the targets are."""
+def check_taken(kind: str, loss: Function[Any, Any], outputs: int, others: int) -> None:
+    """Refuse a loss that takes more or fewer arrays than the network's outputs and the others, its targets, are."""
+    given = outputs + others
     if loss.arity in (given, None):
         return
-    fix = "the targets come last; the data of fit are a tuple such as (x, target)"
+    fix = (
+        "targets come after the inputs, and weights after the targets; the data of fit are a tuple such as (x, target)"
+    )
     if given > loss.arity:
-        fix = "for several outputs make their losses operators of the network, and train it with the loss None"
+        fix = "a loss made with weighted=True takes weights, too"
+        if outputs > 1:
+            fix = "make the losses of several outputs operators of the network, and train it with the loss None"
     raise ShapeError(
         f"{kind}: the loss ({loss.kind}) takes {loss.arity} inputs, the network's outputs and the targets, but {given} "
         f"arrive: {fix}"

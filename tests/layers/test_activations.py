@@ -291,7 +291,8 @@ def test_a_function_that_returns_no_pair_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "y"), [(r"\(\)", lambda x: x.sum()), (r"\(2,\)", lambda x: x[:, 0]), ("float", lambda x: 0.5)]
+    ("given", "y"),
+    [(r"\(\)", lambda x: x.sum()), (r"\(2,\)", lambda x: x[:, 0]), (r"\(\)", lambda x: 0.5), ("list", lambda x: [x])],
 )
 def test_an_output_of_another_shape_is_refused(given: str, y: Callable[[Any], Any]) -> None:
     def mine(x: Any) -> Any:
@@ -308,6 +309,18 @@ def test_an_output_of_another_shape_is_refused(given: str, y: Callable[[Any], An
     _, pullback = fn.vjp(fn.elementwise(pulled_back), (), x)
     with pytest.raises(fn.ShapeError, match=rf"the pullback of pulled_back gives {given} for \(2, 3\)"):
         pullback(x)
+
+
+def test_a_loss_may_have_a_factor() -> None:
+    mse: Any = fn.mse()
+    halved = fn.serial(mse, fn.elementwise(lambda x: (0.5 * x, lambda g: 0.5 * g)))
+    net, x, target = fn.linear(2), np.ones((3, 4)), np.zeros((3, 2))
+    params, _ = net.init(fn.key(0), (4,), dtype=np.float64)
+    loss, gradient = fn.value_and_grad(net, mse)(params, x, target)
+    factored = fn.network({1: net, 2: fn.identity(), 3: halved}, {1: [3], 2: [3]})
+    found, of_params = fn.value_and_grad(factored)({1: params, 3: ((), ())}, x, target)
+    assert found == 0.5 * loss
+    np.testing.assert_allclose(of_params[1].weight, 0.5 * gradient.weight, rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", [3, np.ones(2), fn.tanh])
