@@ -102,6 +102,7 @@ def test_a_program_needs_its_plans_its_calls_and_vectors_of_params(
     of_plans = sum(plan.size + 7 * len(plan.calls) for plan in made.plans.values())
     assert len(made.spans) == blocks
     assert made.size == of_plans + 4 * (4 * 3 + 3) * (small + 2 * (blocks > 1))
+    assert (len(made.pool[0].program) == 1) == (blocks > 1), "blocks run in one call"
     output, pullback = net.apply.vjp(params, x)
     loss, of_loss = fn.mse().apply.vjp((), output, x[:, :3])
     np.testing.assert_allclose(found[0], loss, rtol=1e-5)
