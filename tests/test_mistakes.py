@@ -163,7 +163,9 @@ OTHERS: dict[str, Mistake] = {  # habits from PyTorch, Keras, JAX and scikit-lea
     ),
     "a flat target": Mistake(lambda: sgd(one, fn.mse())(of_one, x, column[:, 0]), ValueError, ("(8, 1)", "(8,)")),
     "None for a target": Mistake(lambda: sgd()(params, x, None), TypeError, ("target 0", "NoneType")),
-    "one output for two classes": Mistake(lambda: sgd(one)(of_one, x, labels), ValueError, ("label 1", "1 classes")),
+    "one output for two classes": Mistake(
+        lambda: sgd(one)(of_one, x, labels), ValueError, ("label 1", "1 class, ", "fn.sigmoid_cross_entropy()")
+    ),
     "sgd_step(learning_rate=adam)": Mistake(
         lambda: sgd_step(net, fn.mse(), learning_rate=fn.adam(0.1)),
         ValueError,

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnet.arrays import Array
+from funcnet.arrays import Array, Shape
 from funcnet.core import Layer, NoParams, Pullback, layer
 from funcnet.errors import DTypeError, ShapeError
 from funcnet.options import choice, flag
@@ -236,9 +236,18 @@ def column(g: Array, like: Array) -> Array:
     return g[(*(slice(None),) * g.ndim, *(None,) * (like.ndim - g.ndim))] if g.ndim < like.ndim else g
 
 
-def check_same_shape(*inputs: Array) -> None:
-    """Refuse a target in another shape than the prediction: nothing is broadcast."""
-    y, *_, t = inputs
-    if any(x.shape != y.shape for x in inputs):
-        shapes = f"prediction {y.shape} and target {t.shape}"
-        raise ShapeError(f"{shapes} must have the same shape; nothing is broadcast")
+def check_same_shape(y: Array, *others: Array) -> None:
+    """Refuse a target, or a variance before it, in another shape than the prediction: nothing is broadcast."""
+    for name, x in zip(("variance", "target")[-len(others) :], others, strict=True):
+        if x.shape != y.shape:
+            raise ShapeError(
+                f"prediction {y.shape} and {name} {x.shape} must have the same shape; nothing is broadcast"
+                f"{_column_fix(y.shape, name, x.shape)}"
+            )
+
+
+def _column_fix(wanted: Shape, name: str, given: Shape) -> str:
+    """How to add or take away a last axis of length 1, where that is all that differs."""
+    if wanted == (*given, 1):
+        return f": a column is {name}[{':' if len(given) == 1 else '...'}, None]"
+    return f": without its last axis it is {name}[..., 0]" if given == (*wanted, 1) else ""

@@ -119,9 +119,9 @@ def pick_into(x: Any, labels: Any, out: Any, *, where: str) -> None:
     """Write the element of each row that its label names."""
     classes = x.shape[-1]
     if (wrong := stray(labels, classes)) is not None:
-        raise LabelError(
-            f"{where}label {wrong} is none of the {classes} classes, which are numbered 0 to {classes - 1}"
-        )
+        fix = "for one logit a row use fn.sigmoid_cross_entropy(), of targets y.astype(np.float32)[..., None]"
+        numbered = f"which are numbered 0 to {classes - 1}" if classes != 1 else fix
+        raise LabelError(f"{where}label {wrong} is none of the {classes} class{'es' * (classes != 1)}, {numbered}")
     out[...] = x[places(labels)]
 
 

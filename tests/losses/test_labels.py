@@ -98,6 +98,17 @@ def test_a_label_that_is_no_class_is_named(wrong: int) -> None:
     close(step(params, x, labels), expected)
 
 
+def test_labels_for_one_logit_are_sent_to_the_sigmoid() -> None:
+    z, y = np.zeros((4, 1), np.float32), np.array([0, 1, 1, 0])
+    with pytest.raises(fn.LabelError, match="label 1 is none of the 1 class, ") as caught:
+        fn.softmax_cross_entropy().apply((), z, y)
+    assert "fn.sigmoid_cross_entropy(), of targets y.astype(np.float32)[..., None]" in str(caught.value)
+    fn.sigmoid_cross_entropy().apply((), z, y.astype(np.float32)[..., None])
+    with pytest.raises(fn.LabelError) as caught:
+        fn.softmax_cross_entropy().apply((), np.zeros((4, 2)), y + 1)
+    assert "sigmoid" not in str(caught.value)
+
+
 def test_floating_labels_are_refused() -> None:
     with pytest.raises(fn.ShapeError, match=r"make them integers, t\.astype\(int\)"):
         fn.softmax_cross_entropy().apply((), np.zeros((2, 3)), np.zeros(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,47 @@ def test_nothing_is_broadcast(of_y: tuple[int, ...], of_t: tuple[int, ...]) -> N
     for apply in (lambda y, t: fn.mse().apply((), y, t), in_a_network()):
         with pytest.raises(fn.ShapeError, match=words):
             apply(np.ones(of_y), np.ones(of_t))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "mse",
+        "mae",
+        "huber",
+        "log_cosh",
+        "pinball",
+        "poisson_nll",
+        "gaussian_nll",
+        "sigmoid_cross_entropy",
+        "hinge",
+        "kl_divergence",
+    ],
+)
+@pytest.mark.parametrize(
+    ("of_y", "of_t", "fix"),
+    [
+        ((5, 1), (5,), "target[:, None]"),
+        ((5,), (5, 1), "target[..., 0]"),
+        ((5, 4, 1), (5, 4), "target[..., None]"),
+        ((5, 4), (5, 4, 1), "target[..., 0]"),
+        ((5, 3), (5,), ""),
+        ((5,), (5, 3), ""),
+        ((5, 1), (5, 3), ""),
+    ],
+)
+def test_a_last_axis_too_few_or_too_many_is_named_with_its_fix(
+    kind: str, of_y: tuple[int, ...], of_t: tuple[int, ...], fix: str
+) -> None:
+    loss: Any = getattr(fn, kind)()
+    predictions = [np.ones(of_y)] * (loss.apply.arity - 1)
+    target = np.ones(of_t)
+    with pytest.raises(fn.ShapeError, match="nothing is broadcast") as caught:
+        loss.apply((), *predictions, target)
+    named = re.findall(r"target\[[^\]]*\]", str(caught.value))
+    assert named == [fix] * bool(fix)
+    if fix:
+        loss.apply((), *predictions, eval(fix, {"target": target}))  # the fix as it stands
 
 
 @pytest.mark.parametrize(("of_y", "of_t"), MISMATCHED)
