@@ -59,6 +59,7 @@ RULES = {
     "compiler.planning": ["plan", "passes"],
     "compiler.buffers": ["buffers", "plan", "passes"],
     "compiler.plan": ["plan", "listing", "passes"],
+    "compiler.listing": ["listing", "whole_listings"],
     "compiler.fusion": ["fusion", "passes", "plan"],
     "compiler.blocking": ["blocking"],
     "compiler.layout": ["layout", "workspace", "programs"],

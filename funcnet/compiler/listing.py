@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import EllipsisType
 from typing import Any
 
+import numpy as np
+
+from funcnet.arrays import Array
 from funcnet.compiler.buffers import written
 from funcnet.compiler.plan import Plan
 from funcnet.display import one_line
@@ -23,12 +27,10 @@ def listing(title: str, plan: Plan, paths: Sequence[str], ending: str = "") -> s
     """The program of a plan, as it runs."""
     names = Names(plan, paths)
     heading = f"{title}: {len(plan.calls)} calls, {plan.dtype}, {plan.size:,} bytes of memory"
-    lines = [heading, "  inputs: " + ", ".join(f"{names.of(x)} {x.shape}{names.entry(x)}" for x in plan.inputs)]
+    lines = [heading, "  inputs: " + ", ".join(f"{names.of(x)} {x.shape} in {names.memory(x)}" for x in plan.inputs)]
     rows = [(one_line(call.scope), *names.assignment(call), names.place(call)) for call in plan.calls]
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    lines += [
-        "  " + "  ".join(text.ljust(w) for text, w in zip(row, (*widths, 0), strict=True)).rstrip() for row in rows
-    ]
+    columns = [[text.ljust(max(map(len, column))) for text in column] for column in zip(*rows, strict=True)]
+    lines += [("  " + "  ".join(row)).rstrip() for row in zip(*columns, strict=True)]
     outputs = zip(plan.outputs, plan.factors, strict=True)
     lines.append("  outputs: " + ", ".join(f"{names.of(y)} {y.shape}{times(factor)}" for y, factor in outputs))
     if ending:
@@ -62,7 +64,7 @@ class Names:
     def of(self, value: Any) -> str:
         """The name of a value, of a view of one, or of a constant."""
         if not isinstance(value, Value):
-            return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+            return constant(value)
         if value.base is not None:
             return self.view(value, self.of(value.base))
         if self.plan.is_param(value):
@@ -75,8 +77,8 @@ class Names:
         """The name of a view."""
         if value.view is None:
             return f"[{base} 1]"
-        if isinstance(value.view, Transpose) and value.view.reverses:
-            return f"{base}.T"
+        if isinstance(value.view, Transpose):
+            return f"{base}.T" if value.view.reverses else f"{base}.transpose{value.view.axes}"
         if isinstance(value.view, Slice):
             return f"{base}[{', '.join(map(slice_name, value.view.steps))}]"
         return f"{base} as {value.shape}"
@@ -89,15 +91,14 @@ class Names:
 
     def assignment(self, call: Call) -> tuple[str, str]:
         """(the shape and name of the result, the call)."""
-        attributes = (f"{k}={v}" for k, v in call.attributes.items() if k in SHOWN and v is not None)
+        attributes = (f"{k}={v!r}" for k, v in call.attributes.items() if k in SHOWN)
         arguments = ", ".join([*map(self.of, call.inputs), *attributes])
         results = ", ".join(f"{self.of(y)} {y.shape}" for y in written(call))
         return results, f"= {function_name(call)}({arguments})"
 
-    def entry(self, value: Value) -> str:
-        """The place that an input is copied to; nothing where it is read in place."""
-        number = self.buffers.get(id(value.buffer))
-        return "" if number is None else f" in memory {number - 1}"
+    def memory(self, value: Value) -> str:
+        """The piece of memory that holds a value; the first two hold params and their gradient."""
+        return f"memory {self.buffers[id(value.buffer)] - 1}"
 
     def place(self, call: Call) -> str:
         """The places of the results."""
@@ -105,11 +106,10 @@ class Names:
 
     def place_of(self, output: Value, call: Call) -> str:
         """The place of one result."""
-        buffer, offset = output.buffer, output.offset
         if self.plan.is_gradient(output):
             return "the gradient"
-        over = [self.of(v) for v in call.operands if v.buffer is buffer and v.offset == offset]
-        return f"memory {self.buffers[id(buffer)] - 1}" + (f", in place of {over[0]}" if over else "")
+        over = [self.of(v) for v in call.operands if (v.buffer, v.offset) == (output.buffer, output.offset)]
+        return self.memory(output) + (f", in place of {over[0]}" if over else "")
 
 
 def times(factor: float) -> str:
@@ -117,11 +117,19 @@ def times(factor: float) -> str:
     return "" if factor == 1.0 else f" times {factor:.6g}"
 
 
-def slice_name(step: Any) -> str:
+def constant(value: Array | float) -> str:
+    """A number, shortened, or an array, which would not fit on the line."""
+    if isinstance(value, np.ndarray):
+        return f"constant {value.shape}"
+    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else f"{value}"
+
+
+def slice_name(step: slice | int | EllipsisType | None) -> str:
     """A step of an index, as it is written in Python."""
-    if step is Ellipsis or not hasattr(step, "start"):
+    if not isinstance(step, slice):
         return "..." if step is Ellipsis else f"{step}"
-    return ":".join("" if end is None else f"{end}" for end in (step.start, step.stop))
+    ends = [step.start, step.stop, *[step.step] * (step.step not in (None, 1))]
+    return ":".join("" if end is None else f"{end}" for end in ends)
 
 
 def function_name(call: Call) -> str:

@@ -46,7 +46,7 @@ def numbers(*shape: int, dtype: Any = np.float32) -> Any:
     return np.random.default_rng(0).normal(size=shape).astype(dtype)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def step() -> str:
     """The listing of a training step of the design page's network."""
     params, _ = NET.init(fn.key(0), (2,))
