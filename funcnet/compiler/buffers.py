@@ -43,9 +43,7 @@ class Free:
 
     def take(self, value: Value) -> Buffer:
         """The smallest free buffer that the value fits into, else the largest one, which grows, else a new one."""
-        buffer = None  # of a number, often a loss, which would hold a whole array's
-        if value.shape:
-            buffer = self._find(value) or self._largest(value)
+        buffer = self._find(value) if value.shape else None  # a number, often a loss, would hold a whole array's
         if buffer is None:
             buffer = Buffer()
             self.made.append(buffer)
@@ -53,17 +51,15 @@ class Free:
 
     def _find(self, value: Value) -> Buffer | None:
         most = MOST * nbytes(value)
-        for size, buffers in sorted(self.by_size.items()):
-            if buffers and size <= most and buffers[-1].fits(value):
-                return buffers.pop()
-        return None
-
-    def _largest(self, value: Value) -> Buffer | None:
-        """The largest free buffer, if neither it nor the value has a row of ones."""
-        most = MOST * nbytes(value)
-        for size in sorted((size for size, buffers in self.by_size.items() if buffers and size <= most), reverse=True):
+        sizes = sorted(size for size, buffers in self.by_size.items() if buffers and size <= most)
+        for size in sizes:
+            if self.by_size[size][-1].fits(value):
+                return self.by_size[size].pop()
+        if value.ones is not None:
+            return None
+        for size in reversed(sizes):
             for i, buffer in enumerate(self.by_size[size]):
-                if value.ones is None and not buffer.row:
+                if not buffer.row:
                     return self.by_size[size].pop(i)
         return None
 

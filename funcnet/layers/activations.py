@@ -54,7 +54,8 @@ def _name(function: Any) -> str:
 
 def _elementwise(function: Scalar, params: NoParams, x: Array) -> Result[NoParams]:
     y, pull = pair(_recorded(function, x) if isinstance(cast("Any", x), Value) else function(x))
-    return _like(x, y, "function"), lambda g: ((), (_like(x, pull(g), f"pullback of {_name(function)}"),))
+    like = partial(_like, x)
+    return like(y, "function"), lambda g: ((), (like(pull(g), f"pullback of {_name(function)}"),))
 
 
 def _like(x: Array, y: Any, what: str) -> Any:
@@ -264,7 +265,7 @@ def softplus() -> Layer[NoParams]:
 
     y = log(1 + exp x) = max(x, 0) + log1p(exp(-|x|))        dx = g sigmoid(x)
 
-    The second form neither overflows nor loses the small values.
+    Neither the second form nor its derivative overflows or loses small values.
     Shapes: any -> the same, in float32 or float64. Raises DTypeError for another dtype.
     """
     return elementwise(_softplus)
@@ -272,8 +273,7 @@ def softplus() -> Layer[NoParams]:
 
 def _softplus(x: Array) -> ScalarResult:
     small = np.exp(-np.abs(x))
-    y = np.maximum(x, 0.0) + np.log1p(small)
-    return y, lambda g: g * (np.exp(np.minimum(x, 0.0)) / (small + 1.0))  # keeps its digits in both tails
+    return np.maximum(x, 0.0) + np.log1p(small), lambda g: g * (np.exp(np.minimum(x, 0.0)) / (small + 1.0))
 
 
 @shows_call
