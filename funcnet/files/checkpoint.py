@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, cast, overload
 
@@ -101,8 +101,9 @@ def load(path: FilePath, like: Any, *, state: Any = None, partial: bool = False)
 
     The whole file is checked first, to the last bit and against `like` and `state`; only then is memory taken. No code
     in a file is ever run. Keys that only the file's dicts have are left out with a warning. Raises CheckpointError for
-    a file that `save` has not written, and, unless `partial`, where anything else differs, with every difference;
-    OSError where the file cannot be read, OptionError for a `partial` that is no bool.
+    a file that `save` has not written, and, unless `partial`, where anything else differs, with every difference but
+    those below a node that differs itself; OSError where the file cannot be read, OptionError for a `partial` that is
+    no bool.
     Example: `fn.save("model.npz", params); params = fn.load("model.npz", like=params).params`.
     """
     source, partial = file_path(path, "load(path, like)"), flag("load: partial", partial)
@@ -215,29 +216,45 @@ def _taken(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
 
 
 def _compare(found: Nodes, wanted: dict[str, Entry]) -> list[str]:
-    """Refuse a file that differs from `like` and `state`, with every difference.
+    """Refuse a file that differs from `like` and `state`, with every topmost difference.
 
     Where dicts of the file have more keys, and nothing else differs, return the paths of these keys.
     """
     problems = dict(_differences(found, wanted))
-    tops = [path for path in problems if path not in wanted and found[path].parent in wanted]
-    parents = [found[path].parent or "" for path in tops]
-    if problems.keys().isdisjoint(wanted) and all(parent and found[parent].kind == "dict" for parent in parents):
-        return tops
+    if problems.keys().isdisjoint(wanted) and all(found[found[path].parent or ""].kind == "dict" for path in problems):
+        return list(problems)
     count = f"{len(problems)} difference{'s' * (len(problems) > 1)}"
     lines = (f"{path}: {difference}" for path, difference in problems.items())
-    fix = ""
+    raise CheckpointError("\n  ".join([f"{count} from what was asked for{_fix(found, wanted)}", *lines]))
+
+
+def _fix(found: Nodes, wanted: dict[str, Entry]) -> str:
+    """What to ask for where one side has more than params."""
     if {"kind": "NamedTuple", "name": "Fit"} == found["params"].description != wanted["params"].description:
-        fix = "; the file has a Fit: load it with like=fn.Fit(params, step.init(params), {}, params)"
-    raise CheckpointError("\n  ".join([f"{count} from what was asked for{fix}", *lines]))
+        return "; the file has a Fit: load it with like=fn.Fit(params, step.init(params), {}, params)"
+    saved, asked = _is_pair(found), _is_pair(wanted)
+    if asked and not saved:
+        return "; like is the pair that init returns: params, shape = net.init(...), and then like=params"
+    if saved and not asked:
+        return "; the file has the pair that init returns: load it with like=(params, shape)"
+    return ""
+
+
+def _is_pair(nodes: Mapping[str, Node | Entry]) -> bool:
+    """Whether the params are the pair (params, shape)."""
+    places = ("params", "params[1]", "params[1][0]", "params[2]")
+    kinds = [nodes[path].description["kind"] if path in nodes else None for path in places]
+    return kinds == ["tuple", "tuple", "int", None]
 
 
 def _differences(found: Nodes, wanted: dict[str, Entry]) -> Iterator[tuple[str, str]]:
-    """(path, difference) of every node that is not the same on both sides."""
+    """(path, difference) of every node that is not the same on both sides, and is below none that is not either."""
+    told: set[str] = set()
     for path in {**wanted, **found}:
         there = found[path].description if path in found else None
         asked = wanted[path].description if path in wanted else None
-        if there != asked:
+        if there != asked and not any(path[:i] in told for i, step in enumerate(path) if step in "[."):
+            told.add(path)
             yield path, f"the file has {_named(there)}, but {_named(asked)} was asked for"
 
 
