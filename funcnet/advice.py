@@ -9,6 +9,14 @@ import numpy as np
 
 ENCODE = "classes, y = np.unique(y, return_inverse=True)"
 SHOWN = 5  # names of columns that a message lists
+ALL_TIMES = "a recurrent layer before it gives a sequence with return_sequences=True"
+
+
+def of_members(shape: tuple[int, ...], axes: int) -> str:
+    """What takes the params of many members, where a param has one axis more than a layer reads."""
+    if len(shape) != axes + 1:
+        return ""
+    return f"; a stack of {shape[0]} members is for fn.vmap, such as fn.vmap(net.apply)"
 
 
 def advice(x: Any, array: np.ndarray[Any, Any], kinds: str, variable: str = "x") -> str:

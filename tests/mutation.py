@@ -83,13 +83,17 @@ ALSO = {
     "regression": ["losses", "weights"],
     "reduction": ["weights", "labels", "losses", "means"],
     "axes": ["masked"],
-    "norm": ["calibration"],
-    "linear": ["bad_input"],
+    "norm": ["calibration", "fixes"],
+    "linear": ["bad_input", "fixes"],
     "pooling": ["convolution"],
-    "position": ["attention", "bad_sequences"],
-    "recurring": ["recurrent", "bidirectional", "bad_sequences"],
+    "convolution": ["fixes"],
+    "embedding": ["fixes"],
+    "recurrent": ["fixes"],
+    "attention": ["fixes"],
+    "position": ["attention", "bad_sequences", "fixes"],
+    "recurring": ["recurrent", "bidirectional", "bad_sequences", "fixes"],
     "bidirectional": ["bad_sequences"],
-    "sliding": ["convolution", "bad_input"],
+    "sliding": ["convolution", "bad_input", "fixes"],
 }
 """Modules of kernels, and the tests that are about them besides those of their own name."""
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from funcnet import tree
+from funcnet.advice import ALL_TIMES
 from funcnet.arrays import Array, DType, Shape
 from funcnet.core import Layer, NoParams, Result, layer
 from funcnet.display import shows_call
@@ -218,8 +219,10 @@ def _check(heads: int, causal: bool, q: Array, k: Array, v: Array) -> None:
     """Refuse shapes that do not fit."""
     for name, x in (("queries", q), ("keys", k), ("values", v)):
         if x.ndim != 3:
+            more = f", and {ALL_TIMES}" if x.ndim == 2 else ""
             raise ShapeError(
-                f"its {name} are {x.shape}, but must be (batch, length, features). One sequence of features is x[None]"
+                f"its {name} are {x.shape}, but must be (batch, length, features). One sequence of features is "
+                f"x[None]{more}"
             )
         if not x.shape[-1] or x.shape[-1] % heads:
             raise ShapeError(

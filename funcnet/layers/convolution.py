@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from funcnet.advice import of_members
 from funcnet.arrays import Array, DType, Shape
 from funcnet.core import Layer, Result, layer, unpack
 from funcnet.display import shows_call
@@ -183,7 +184,8 @@ def _kernel(kind: Any, options: Sliding, outputs: int, params: Any) -> tuple[Arr
         form = (
             f"({', '.join(map(str, options.size))}, {'channels, features' if outputs == -1 else 'features, channels'})"
         )
-        raise ParamsError(f"its weight is {W.shape}, but must be {form}, the axes of the kernel first")
+        more = of_members(W.shape, len(options.size) + 2)
+        raise ParamsError(f"its weight is {W.shape}, but must be {form}, the axes of the kernel first{more}")
     if b is not None and b.shape != (W.shape[outputs],):
         raise ParamsError(f"its weight is {W.shape} and its bias {b.shape}, but a bias is one number a feature")
     return W[None] if W.ndim == 3 else W, b

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from funcnet.advice import of_members
 from funcnet.arrays import Array, DType, Shape, accept_dtype, accept_shape
 from funcnet.core import Function, Layer, Result, unpack
 from funcnet.display import shows_call
@@ -59,7 +60,7 @@ def _draw(
 def _embedding(params: Table, i: Array) -> Result[Table]:
     (E,) = unpack(Table, params)
     if E.ndim != 2:
-        raise ParamsError(f"its table is {E.shape}, but must be (vocabulary, features)")
+        raise ParamsError(f"its table is {E.shape}, but must be (vocabulary, features){of_members(E.shape, 2)}")
     if i.dtype.kind == "f":
         raise DTypeError(f"its input has dtype {i.dtype}, but must be integers: cast it, x.astype(int)")
 

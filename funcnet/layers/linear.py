@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
+from funcnet.advice import of_members
 from funcnet.arrays import Array, DType, Matrix, Shape, Vector, is_array
 from funcnet.core import Function, Layer, Result, layer, unpack
 from funcnet.display import shows_call
@@ -166,7 +167,7 @@ def times_transposed(W: Array, x: Array) -> tuple[Array, Callable[[Array], tuple
     Shapes: W (n, m), x (..., m) -> (..., n). The pullback returns (dW, dx).
     """
     if W.ndim != 2:
-        raise ParamsError(f"the weight that it transposes is {W.shape}, but must be a matrix")
+        raise ParamsError(f"the weight that it transposes is {W.shape}, but must be a matrix{of_members(W.shape, 2)}")
     n, m = W.shape
     if x.ndim < 2 or x.shape[-1] != m:
         raise ShapeError(f"the weight that it transposes is {W.shape}, so it takes rows of {m} features")
@@ -184,10 +185,13 @@ def times_transposed(W: Array, x: Array) -> tuple[Array, Callable[[Array], tuple
 def _rows(x: Array, W: Array) -> Array:
     """The input as a matrix of rows, after checking that it fits the weight."""
     if W.ndim != 2:
-        raise ParamsError(f"its weight is {W.shape}, but must be (inputs, units)")
+        raise ParamsError(f"its weight is {W.shape}, but must be (inputs, units){of_members(W.shape, 2)}")
     if x.ndim < 2 or x.shape[-1] != W.shape[0]:
         hint = " One row is x[None]." if x.ndim == 1 else ""
         if x.ndim > 1 and x.shape[-1] and W.shape[0] and W.shape[0] % x.shape[-1] == 0:
-            hint = " Was init given a shape with the batch axis? Shapes leave it out."
+            hint = (
+                " Was init given a shape with the batch axis? Shapes leave it out."
+                " Or does another of several inputs stand in its place?"
+            )
         raise ShapeError(f"its weight is {W.shape}, which takes rows of {W.shape[0]} features.{hint}")
     return x.reshape(prod(x.shape[:-1]), x.shape[-1])

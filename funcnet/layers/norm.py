@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from funcnet import tree
+from funcnet.advice import of_members
 from funcnet.arrays import Array, DType, Shape
 from funcnet.core import Layer, Result, layer, unpack
 from funcnet.display import shows_call
@@ -214,7 +215,8 @@ def fitting(params: Any, x: Array) -> Any:
         raise ShapeError("it takes rows of at least one feature, a shape such as (3,)")
     for name, p in zip(("scale", "bias", "mean", "var"), params, strict=False):
         if p.shape != x.shape[-1:]:
-            raise ParamsError(f"its {name} is {p.shape}, but must be one number a feature, {x.shape[-1:]}")
+            more = of_members(p.shape, 1)
+            raise ParamsError(f"its {name} is {p.shape}, but must be one number a feature, {x.shape[-1:]}{more}")
     return params
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.advice import ALL_TIMES, of_members
 from funcnet.arrays import Array, DType, Shape
 from funcnet.core import Layer, NoParams, Result, layer, unpack
 from funcnet.display import shows_call
@@ -43,7 +44,8 @@ def _positional(params: Table, x: Array) -> Result[Table]:
     _check(x.shape)
     length, features = x.shape[1:]
     if E.ndim != 2 or E.shape[1] != features:
-        raise ParamsError(f"its table is {E.shape}, but must be (length, features), with {features} features")
+        more = of_members(E.shape, 2)
+        raise ParamsError(f"its table is {E.shape}, but must be (length, features), with {features} features{more}")
     if length > E.shape[0]:
         raise ShapeError(f"its table has {E.shape[0]} rows, the sequence {length} places: give init the longest shape")
     index = (slice(None, length),)
@@ -86,4 +88,5 @@ def waves(length: int, features: int, dtype: Any) -> Array:
 def _check(shape: Shape) -> None:
     """Refuse what is no batch of sequences."""
     if len(shape) != 3:
-        raise ShapeError(f"it takes sequences of features, (batch, length, features), not {shape}")
+        fix = f": {ALL_TIMES}" if len(shape) == 2 else ""
+        raise ShapeError(f"it takes sequences of features, (batch, length, features), not {shape}{fix}")

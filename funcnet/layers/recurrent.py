@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from funcnet.advice import ALL_TIMES
 from funcnet.arrays import DType, Shape, accept_dtype, accept_shape
 from funcnet.core import Function, Init, Layer
 from funcnet.display import shows_call
@@ -171,7 +172,8 @@ def _draw(
         )
     shape, *others = (accept_shape(kind, shape) for shape in shapes)
     if len(shape) != 2 or others != [known[name] for name in options.given]:
-        raise ShapeError(f"{kind} takes sequences of shape (time, inputs){further}, not {shapes}")
+        fix = f": {ALL_TIMES}" if len(shape) == 1 else ""
+        raise ShapeError(f"{kind} takes sequences of shape (time, inputs){further}, not {shapes}{fix}")
     dtype = accept_dtype(dtype)
     weight_keys, recurrent_keys = (split(k, gates) for k in split(key))
     W = np.concatenate([drawn(weights, k, (shape[1], units), dtype) for k in weight_keys], axis=1)

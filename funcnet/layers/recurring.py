@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from funcnet.advice import of_members
 from funcnet.arrays import Array, Matrix, Vector
 from funcnet.core import Layer, Result, unpack
 from funcnet.errors import DTypeError, ParamsError, ShapeError
@@ -157,7 +158,8 @@ def _checked(gates: int, W: Any, R: Any, b: Any, x: Any, others: tuple[Any, ...]
     """The number of units, once params and inputs are known to fit."""
     if R.ndim != 2 or R.shape[1] != gates * R.shape[0] or W.shape[1:] != b.shape or b.shape != R.shape[1:]:
         wanted = f"(inputs, {gates} units), (units, {gates} units) and ({gates} units,)"
-        raise ParamsError(f"its weight, recurrent_weight and bias are {W.shape}, {R.shape} and {b.shape}, not {wanted}")
+        shapes = f"{W.shape}, {R.shape} and {b.shape}"
+        raise ParamsError(f"its weight, recurrent_weight and bias are {shapes}, not {wanted}{of_members(R.shape, 2)}")
     if x.ndim != 3 or x.shape[2] != W.shape[0]:
         hint = (
             ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias, cast
 
+from funcnet.advice import ALL_TIMES
 from funcnet.arrays import Array, Shape
 from funcnet.errors import OptionError, ShapeError
 from funcnet.options import as_int, count, listed, natural
@@ -76,6 +77,8 @@ class Sliding(NamedTuple):
                 axes + 1: "one row alone is x[None], one channel alone x[..., None]",
                 axes + 3: "shapes for init are those of one row",
             }
+            if axes == 1:
+                hints[2] += f", and {ALL_TIMES}"
             if axes == 1 and ndim == 4:
                 hints[4] = "for images give a number for each of the two axes, such as (3, 3)"
             hint = f": {hints[ndim]}" if ndim in hints else ""

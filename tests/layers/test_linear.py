@@ -195,6 +195,7 @@ def test_only_rows_that_fill_the_weight_are_asked_for_a_batch_axis(
     with pytest.raises(fn.ShapeError) as caught:
         fn.linear(4).apply(Affine(numbers(inputs, 4), numbers(4)), numbers(*shape))
     assert ("Was init given a shape with the batch axis?" in str(caught.value)) is hint
+    assert ("Or does another of several inputs stand in its place?" in str(caught.value)) is hint
 
 
 def test_one_row_is_refused_with_the_fix() -> None:
