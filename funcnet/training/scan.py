@@ -10,12 +10,12 @@ from typing import Any, Generic, TypeAlias, cast, overload
 import numpy as np
 from typing_extensions import TypeIs, TypeVar
 
-from funcnet.arrays import Array, Labels, Vector, accept_array, is_array
+from funcnet.arrays import Array, Labels, Vector, accept_array, holds_params, is_array
 from funcnet.calling import checks_call
 from funcnet.compiler.program_cache import SPEC
 from funcnet.compiler.workspace import Workspace
 from funcnet.display import first_line
-from funcnet.errors import FuncnetError, OptionError, ParamsError, ShapeError, located
+from funcnet.errors import DTypeError, FuncnetError, OptionError, ParamsError, ShapeError, located
 from funcnet.random import Key, check_key, fold_in
 from funcnet.tracing.forms import Instruction
 from funcnet.training.gradients import SGDStep, Step
@@ -162,7 +162,7 @@ def accept_steps(step: Step[Any], given: Arrays) -> Arrays:
     """The arrays, which must agree on the number of steps."""
     if not given:
         raise ShapeError("scan: no arrays; it takes the inputs of the network and then the targets, of many steps")
-    arrays = tuple(accept_array(f"scan: array {i}", x, step.kinds(i)) for i, x in enumerate(given))
+    arrays = tuple(accept_batches(f"scan: array {i}", x, step.kinds(i)) for i, x in enumerate(given))
     shapes = ", ".join(str(x.shape) for x in arrays)
     if any(x.ndim < 2 for x in arrays):
         raise ShapeError(
@@ -174,6 +174,30 @@ def accept_steps(step: Step[Any], given: Arrays) -> Arrays:
             f"scan: arrays of shapes {shapes}: axis 0 is the steps, at least one and the same number for all"
         )
     return arrays
+
+
+def accept_batches(name: str, x: Any, kinds: str) -> Array:
+    """The array; of batches that are no array yet, an error that says how to stack them."""
+    try:
+        return accept_array(name, x, kinds)
+    except DTypeError:
+        if not (fix := _stacking(x)):
+            raise
+        raise DTypeError(
+            f"{name} is a {type(x).__name__} of batches: stack those of one length along a new first axis, {fix}"
+        ) from None
+
+
+def _stacking(x: Any) -> str:
+    """How to stack batches: tuples of arrays, or arrays of unequal lengths; "" for what is neither."""
+    sequence = isinstance(x, (list, tuple)) and not holds_params(cast("Any", x))
+    items: list[Any] = [*cast("Any", x)] if sequence else []
+    if hasattr(cast("Any", x), "__next__") or any(type(b) in (list, tuple) and any(map(is_array, b)) for b in items):
+        return "fn.scan(step, params, *map(np.stack, zip(*batches)))"
+    if not isinstance(x, list) or not all(map(is_array, items)):
+        return ""
+    unequal = len({b.shape for b in items}) > len({b.shape[1:] for b in items}) == 1
+    return "np.stack(batches)" if unequal else ""
 
 
 def place_of(error: FuncnetError, place: int, arrays: Arrays) -> str:

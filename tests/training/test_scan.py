@@ -276,6 +276,43 @@ def test_mistakes_are_reported() -> None:
     assert bits(fn.scan(step, PARAMS, X, T)[0]) == bits(loop(step, PARAMS, X, T)[0])
 
 
+def test_batches_that_are_not_stacked_are_sent_to_stack() -> None:
+    step: Any = fn.sgd_step(NET, fn.mse(), learning_rate=0.1)
+    train: Any = fn.train_step(NET, fn.mse(), fn.adam(0.1))
+    scan: Any = fn.scan
+    wide = np.concatenate([T, T], axis=-1)
+    pairs = list(zip(X, wide, strict=True))
+    mapped = r"of batches: .*\*map\(np\.stack, zip\(\*batches\)\)"
+    for batches in (
+        pairs,
+        tuple(pairs),
+        [list(pair) for pair in pairs],
+        iter(pairs),
+        (pair for pair in pairs),
+        zip(X, T, strict=True),
+    ):
+        with pytest.raises(fn.DTypeError, match=f"scan: array 0 is a {type(batches).__name__} {mapped}"):
+            scan(step, PARAMS, batches)
+    with pytest.raises(fn.DTypeError, match=mapped):
+        scan(train, PARAMS, train.init(PARAMS), pairs)
+    whole: Any = scan(step, PARAMS, *map(np.stack, zip(*zip(X, T, strict=True), strict=True)))
+    assert bits(whole[0]) == bits(scan(step, PARAMS, X, T)[0])
+    with pytest.raises(fn.DTypeError, match=r"array 0 is a list of batches: .*, np\.stack\(batches\)"):
+        scan(step, PARAMS, [X[0], X[1, :3]], [T[0], T[1, :3]])
+    others: list[tuple[Any, str]] = [
+        ([[1.0, 2.0], [1.0]], "ragged"),
+        ([X[0] > 0, X[1] > 0], "bool"),
+        ([X, np.ones((6, 2, 3, 4))], "ragged"),
+        ((X, T[:3]), "one by one"),
+        ((PARAMS[1], ()), "a tree of params or a state"),
+        (PARAMS, "dict"),
+    ]
+    for other, words in others:
+        with pytest.raises(fn.DTypeError, match=words) as caught:
+            scan(step, PARAMS, other)
+        assert "of batches" not in str(caught.value)
+
+
 def test_trees_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The flat way is taken by every optimizer that allows it: no step makes a tree, or looks at one."""
     calls: list[str] = []
