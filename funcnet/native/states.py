@@ -31,8 +31,10 @@ class States:
     """
 
     def __init__(self, update: Update, first: Any) -> None:
-        leaves, self.structure = tree.flatten(first)
-        self.counts, self.numbers = ([i for i, x in enumerate(leaves) if type(x) is kind] for kind in (int, float))
+        leaves, structure = tree.flatten(first)
+        self.structure: tree.Structure[Any] = structure
+        self.counts: list[int] = [i for i, x in enumerate(leaves) if type(x) is int]
+        self.numbers: list[int] = [i for i, x in enumerate(leaves) if type(x) is float]
         self.vectors: list[int] = [i for i, x in enumerate(leaves) if is_array(x)]
         self.schedules: list[Schedule | None] = [schedule for _, schedule in update.numbers]
         self._build = builder(self.structure, 0)

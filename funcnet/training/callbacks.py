@@ -62,7 +62,7 @@ class Display:
             what = "a function of the epochs, such as tqdm.tqdm"
             raise OptionError(f"fit: progress must be {what}, not {progress!r:.60}")
         self.progress: Any = progress
-        self.verbose = flag("fit: verbose", verbose)
+        self.verbose: bool = flag("fit: verbose", verbose)
         self.epochs = epochs
         self.bar: Any = None
 
