@@ -75,7 +75,7 @@ class Native(Compiled[P]):
 
     def text(self, program: Program[P]) -> str:
         """The C of a program, and the calls of NumPy between its functions and after them."""
-        code = cast("NativeProgram[P]", program).library.code
+        code = cast("NativeProgram[P]", program).shared_library.code
         calls = [f"NumPy, after function {i}: {name}" for i, name in enumerate(numpy_calls(code))]
         *_, reason = self.after_program(code.plan.dtype)
         calls += [f"NumPy, after the last function: {one_line(reason)}"] * bool(reason)
@@ -114,7 +114,7 @@ class NativeStep(Native[P], Step[P]):
 
     def flat_state(self, space: Workspace[P], state: Any) -> Any:
         """The state as C takes it, where it can."""
-        flat, states = super().flat_state(space, state), cast("NativeWorkspace[P]", space).library.states
+        flat, states = super().flat_state(space, state), cast("NativeWorkspace[P]", space).shared_library.states
         if states is None or isinstance(flat, Written):
             return flat
         written = states.written(flat)
@@ -143,13 +143,13 @@ class NativeTrainStep(NativeStep[P], TrainStep[P, Any], Generic[P]):
             return update(space, before, flat, arrays, into)
         native: Any = space
         new, vectors = native.updated(flat, into)
-        return new, native.library.states.after(flat, vectors)
+        return new, native.shared_library.states.after(flat, vectors)
 
     def with_trees(self, space: Workspace[P], flat: Any) -> Kept:
         """The same of what C has made."""
         native: Any = space
         return (
-            native.library.states.with_trees(space.layout, flat)
+            native.shared_library.states.with_trees(space.layout, flat)
             if isinstance(flat, Written)
             else super().with_trees(space, flat)
         )

@@ -38,7 +38,7 @@ def run_members(space: Any, rows: Any, arrays: Sequence[Any], mapped: Sequence[b
     moving = [x.strides[0] if moves else 0 for x, moves in zip(given, mapped, strict=True)]
     moves = (ctypes.c_long * (len(given) + len(outputs)))(*moving, *(y[0].nbytes for y in outputs))
     table = Table([space.slab, rows, gradients, *given, *outputs])
-    run = space.library.function("funcnet_members", *[ctypes.c_long] * 2, ctypes.c_void_p)
+    run = space.shared_library.function("funcnet_members", *[ctypes.c_long] * 2, ctypes.c_void_p)
     for start in range(0, members, CHUNK):
         run(table.address, start, min(start + CHUNK, members), ctypes.addressof(moves))
     return outputs, gradients

@@ -67,12 +67,12 @@ class NativeProgram(Program[P]):
     ) -> None:
         super().__init__(plans, spans, params_cache)
         code = Code(plans, spans, update, finite)
-        self.library: Library = Library(code, spans[-1][1], None if update is None else States(update, start))
-        self.size: int = code.size + sum(map(prod, self.library.shapes)) * code.plan.dtype.itemsize
+        self.shared_library: Library = Library(code, spans[-1][1], None if update is None else States(update, start))
+        self.size: int = code.size + sum(map(prod, self.shared_library.shapes)) * code.plan.dtype.itemsize
 
     def new_workspace(self) -> Workspace[P]:
         """Memory for one more call at the same time."""
-        return NativeWorkspace(self.library, self.params_cache, self.pool)
+        return NativeWorkspace(self.shared_library, self.params_cache, self.pool)
 
 
 class NativeWorkspace(Workspace[P]):
@@ -85,7 +85,7 @@ class NativeWorkspace(Workspace[P]):
 
     def __init__(self, library: Library, params_cache: ParamsCache[P], pool: deque[Workspace[P]]) -> None:
         code, plan = library.code, library.code.first.placement.plan
-        self.library = library
+        self.shared_library = library
         binding = Binding(plan, aligned(code.size))
         self.slab: Any = binding.memory
         own, count = binding.params, code.count if plan.has_gradient else 0
@@ -116,7 +116,7 @@ class NativeWorkspace(Workspace[P]):
         self.bound_to_params: bool = bool(binding.readers)
 
     def _caller(self, name: str) -> Callable[[], Any]:
-        return caller(self.library.function(name), self.table.address)
+        return caller(self.shared_library.function(name), self.table.address)
 
     def take(self, vector: Any) -> None:
         """Read the params in this flat vector, or from a copy."""
@@ -173,7 +173,7 @@ class NativeWorkspace(Workspace[P]):
 
     def members(self, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any] | None:
         """The results of all members in one call; None where NumPy makes some calls or a member has an error."""
-        if self.library.code.stretches > 1:
+        if self.shared_library.code.stretches > 1:
             return None
         found = run_members(self, rows, arrays, mapped)
         return None if self.failed() else found

@@ -44,7 +44,11 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
     first = tuple(x[0] for x in arrays)
     space, vector = step.acquire_with_state(params, state, first, None)
     written = step.flat_state(space, state)
-    if not isinstance(space, NativeWorkspace) or not isinstance(written, Written) or not space.library.code.scans:
+    if (
+        not isinstance(space, NativeWorkspace)
+        or not isinstance(written, Written)
+        or not space.shared_library.code.scans
+    ):
         space.release()
         return None
     vector = space.layout.joined(params) if vector is None else vector.copy()
@@ -63,14 +67,14 @@ def scanned(step: Step[Any], params: Any, state: Any, arrays: tuple[Any, ...]) -
 def _run(step: Any, space: NativeWorkspace[Any], vector: Any, written: Written, arrays: tuple[Any, ...]) -> Any:
     """(the new state, losses); the params are updated in place."""
     steps, metrics = len(arrays[0]), has_state(step) and step.returns_metrics
-    states = cast("States", space.library.states)
+    states = cast("States", space.shared_library.states)
     numbers = states.numbers_of_steps(written, steps)
     copies = [x.copy() for x in written.vectors]
     vectors = [x for x in copies for _ in ("read", "written")]
     batches = [in_pieces(x, inside.dtype) for x, inside in zip(arrays, space.inside, strict=True)]
     lengths = [*(x.strides[0] for x in batches), *(y.nbytes for y in space.outputs)]
     moves = (ctypes.c_long * len(lengths))(*lengths)
-    run = space.library.function("funcnet_scan", *[ctypes.c_long] * 3, ctypes.c_void_p)
+    run = space.shared_library.function("funcnet_scan", *[ctypes.c_long] * 3, ctypes.c_void_p)
     found: list[Any] = []
     for done in range(0, steps, CHUNK):
         part = slice(done, min(done + CHUNK, steps))

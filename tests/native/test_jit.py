@@ -164,7 +164,7 @@ def test_a_scan_with_an_optimizer(name: str, dtype: Any) -> None:
     ]
     assert [np.asarray(a).tobytes() for a in tree.leaves((params, state))] == before
     program: Any = [*native._programs.by_signature.values()][-1]
-    assert program.library.code.scans is (name != "masked")
+    assert program.shared_library.code.scans is (name != "masked")
 
 
 def test_a_scan_takes_the_learning_rate_from_the_state() -> None:
@@ -202,7 +202,7 @@ def test_labels_and_weights_are_checked_in_native_code(rows: int) -> None:
     step = fn.sgd_step(net, fn.softmax_cross_entropy(weighted=True), learning_rate=0.1)
     native: Any = fn.jit(step)
     assert_close(native(params, x, labels, weights), step(params, x, labels, weights), np.float32)
-    code = [*native._programs.by_signature.values()][-1].library.code
+    code = [*native._programs.by_signature.values()][-1].shared_library.code
     assert not code.first.numpy_calls
     assert len(code.spans) == 1 + (rows > 600) or rows > 600
     wrong, zero = labels.copy(), weights.copy()
@@ -319,7 +319,7 @@ def test_a_single_use_value_is_made_with_its_reader() -> None:
     native: Any = fn.jit(STEP)
     native(params, *batch(40))
     (program,) = native._programs.by_signature.values()
-    grouping: Grouping = program.library.code.first.grouping
+    grouping: Grouping = program.shared_library.code.first.grouping
     made = [call for group in grouping.groups for call in group.calls]
     squares = [call for call in made if call.primitive.name == "multiply" and call.inputs[0] is call.inputs[1]]
     slopes = [call for call in made if any(x is square.output for x in call.inputs for square in squares)]
