@@ -77,9 +77,7 @@ class Workspace(Generic[P]):
 
     def clear(self) -> None:
         """Release the arguments that are not copied in."""
-        for x in self.inside:
-            if isinstance(x, InputReference):
-                x.array = None
+        let_go(self.inside)
 
     def members(self, rows: Any, arrays: Sequence[Any], mapped: Sequence[bool]) -> tuple[list[Any], Any] | None:
         """(outputs, gradients) of many members, each with a row of params, in one call; None if not possible."""
@@ -203,8 +201,7 @@ class Blocks:
                     total[start:stop] = part
                 else:
                     total += part
-        for lent in self.inside:
-            lent.array = None
+        let_go(self.inside)
 
     def hand_out(self, place: int) -> Any:
         """An output as a fresh array."""
@@ -220,6 +217,13 @@ class InputReference:
     def __setitem__(self, place: EllipsisType, array: Any) -> None:
         """Refer to the array."""
         self.array = array
+
+
+def let_go(inside: Sequence[Any]) -> None:
+    """Release the arrays that are referred to."""
+    for x in inside:
+        if isinstance(x, InputReference):
+            x.array = None
 
 
 ROWS_AT_ONCE, FEWEST_FEATURES = 64, 32
